@@ -1,0 +1,105 @@
+//! The one door to the clock: [`now`], and one timer armed for the next deadline.
+//!
+//! The cores take time as an argument. Only the shells come here, so a test of a core never waits and a
+//! search for `deadline::` shows every place that reads the clock.
+
+use std::task::{Context, Poll};
+
+use futures::FutureExt as _;
+use futures_timer::Delay;
+pub(crate) use web_time::Instant;
+
+/// The current time.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the door that the others go through"
+)]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// A timer for the earliest of all deadlines of one core.
+///
+/// A core says with `next_timeout()` when it wants to be called again; the shell passes that to
+/// [`Deadline::poll`] each time it is polled. The timer is re-armed only when the deadline has moved, so a
+/// shell that is polled a thousand times a second does not touch the timer wheel.
+#[derive(Debug, Default)]
+pub(crate) struct Deadline {
+    armed: Option<(Instant, Delay)>,
+}
+
+impl Deadline {
+    /// Ready once `now` has reached `at`; otherwise the task is woken when it does. `None` never is.
+    pub(crate) fn poll(
+        &mut self,
+        now: Instant,
+        at: Option<Instant>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let Some(at) = at else {
+            self.armed = None;
+            return Poll::Pending;
+        };
+        if at <= now {
+            self.armed = None;
+            return Poll::Ready(());
+        }
+        let delay = match &mut self.armed {
+            Some((armed, delay)) => {
+                if *armed != at {
+                    *armed = at;
+                    delay.reset(at - now);
+                }
+                delay
+            }
+            None => &mut self.armed.insert((at, Delay::new(at - now))).1,
+        };
+        if delay.poll_unpin(cx).is_pending() {
+            return Poll::Pending;
+        }
+        // Timers may fire a little early by the clock the caller reads. Saying "ready" all the same would make
+        // the core find nothing due and the shell spin, so the rest is waited for with a fresh timer.
+        self.armed = None;
+        if at <= self::now() {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn poll(deadline: &mut Deadline, at: Option<Instant>) -> (Poll<()>, bool) {
+        let mut task = tokio_test::task::spawn(());
+        let polled = task.enter(|cx, _| deadline.poll(now(), at, cx));
+        (polled, task.is_woken())
+    }
+
+    #[test]
+    fn none_is_never_ready_and_the_past_always_is() {
+        let mut deadline = Deadline::default();
+        assert_eq!(poll(&mut deadline, None), (Poll::Pending, false));
+        assert_eq!(poll(&mut deadline, Some(now())), (Poll::Ready(()), false));
+    }
+
+    #[test]
+    fn wakes_at_the_deadline_it_was_last_given() {
+        let mut deadline = Deadline::default();
+        let far = now() + Duration::from_secs(3600);
+        let near = now() + Duration::from_millis(5);
+        let mut task = tokio_test::task::spawn(());
+        task.enter(|cx, _| {
+            assert!(deadline.poll(now(), Some(far), cx).is_pending());
+            assert!(deadline.poll(now(), Some(near), cx).is_pending());
+        });
+        futures::executor::block_on(std::future::poll_fn(|cx| {
+            deadline.poll(now(), Some(near), cx)
+        }));
+        assert!(now() >= near);
+    }
+}

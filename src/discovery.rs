@@ -1,0 +1,1 @@
+//! Peer discovery over pubsub.

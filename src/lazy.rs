@@ -1,0 +1,1 @@
+//! Listeners that bind when the swarm polls.

@@ -1,0 +1,10 @@
+#![doc = include_str!("../README.md")]
+#![warn(clippy::disallowed_methods)]
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod deadline;
+
+pub mod discovery;
+pub mod lazy;
+pub mod websocket;
