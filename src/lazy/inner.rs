@@ -1,0 +1,140 @@
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use libp2p_core::transport::{DialOpts, ListenerId, Transport, TransportError, TransportEvent};
+use multiaddr::Multiaddr;
+
+/// What [`lazy::Transport`](crate::lazy::Transport) must know of a transport that it wraps.
+///
+/// `Transport` has no way to ask whether an address could be listened on: asking means binding.
+pub trait Inner: Transport {
+    /// Whether the transport could listen on `address`, told from the address and from its own configuration,
+    /// without a system call.
+    ///
+    /// Asked in `listen_on`, and again for waiting listeners after [`Inner::poll_changed`]. [`Support::Now`] is
+    /// no promise: the bind may still fail.
+    fn support(&self, address: &Multiaddr) -> Support;
+
+    /// Ready when an answer of [`Inner::support`] may have changed, so that the waiting addresses are asked
+    /// about again.
+    ///
+    /// Called in every `poll`, so it must be cheap, and return `Pending` once it has said so. A transport whose
+    /// answers never change has nothing to do here.
+    fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = cx;
+        Poll::Pending
+    }
+}
+
+/// An answer of [`Inner::support`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Support {
+    /// It could never listen there, whatever happens. Given back in `listen_on`; the next transport may.
+    Never,
+    /// It would try.
+    Now,
+    /// It could, once something is there. The listener waits.
+    Waiting(Missing),
+}
+
+/// What a listener waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Missing {
+    /// A TLS certificate.
+    Certificate,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate => f.write_str("certificate"),
+        }
+    }
+}
+
+/// Any transport, with a closure that says on which addresses it could listen.
+///
+/// A closure that says yes too often costs the listener: what the transport then refuses is reported and closed
+/// with [`Error::Unsupported`](crate::lazy::Error::Unsupported) instead of going on to the next transport.
+#[derive(Clone)]
+pub struct Accepting<T, F> {
+    transport: T,
+    accepts: F,
+}
+
+impl<T, F> Accepting<T, F>
+where
+    F: Fn(&Multiaddr) -> bool,
+{
+    /// `accepts` says whether `transport` could ever listen on an address.
+    pub fn new(transport: T, accepts: F) -> Self {
+        Self { transport, accepts }
+    }
+}
+
+impl<T: fmt::Debug, F> fmt::Debug for Accepting<T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accepting")
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
+    }
+}
+
+// Nothing in it is ever pinned but `transport`, which is `Unpin` wherever it is.
+impl<T: Unpin, F> Unpin for Accepting<T, F> {}
+
+impl<T, F> Inner for Accepting<T, F>
+where
+    T: Transport + Unpin,
+    F: Fn(&Multiaddr) -> bool,
+{
+    fn support(&self, address: &Multiaddr) -> Support {
+        if (self.accepts)(address) {
+            Support::Now
+        } else {
+            Support::Never
+        }
+    }
+}
+
+impl<T, F> Transport for Accepting<T, F>
+where
+    T: Transport + Unpin,
+{
+    type Output = T::Output;
+    type Error = T::Error;
+    type ListenerUpgrade = T::ListenerUpgrade;
+    type Dial = T::Dial;
+
+    fn listen_on(
+        &mut self,
+        id: ListenerId,
+        addr: Multiaddr,
+    ) -> Result<(), TransportError<Self::Error>> {
+        self.transport.listen_on(id, addr)
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        self.transport.remove_listener(id)
+    }
+
+    fn dial(
+        &mut self,
+        addr: Multiaddr,
+        opts: DialOpts,
+    ) -> Result<Self::Dial, TransportError<Self::Error>> {
+        self.transport.dial(addr, opts)
+    }
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
+        Pin::new(&mut self.transport).poll(cx)
+    }
+}
