@@ -1,0 +1,53 @@
+use libp2p_websocket::{error::Error as Stock, tls};
+use multiaddr::Multiaddr;
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// What goes wrong in a [`websocket::Transport`](crate::websocket::Transport).
+///
+/// A message never repeats that of its [`source`](std::error::Error::source).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The transport below failed. In [`tokio`](crate::websocket::tokio), the source is an `io::Error`.
+    #[error("the transport below WebSocket failed")]
+    Transport(#[source] Cause),
+    /// The TLS handshake failed, for instance because the certificate of the other side is not trusted.
+    #[error("TLS failed")]
+    Tls(#[source] Cause),
+    /// The other side does not speak WebSocket, or refused.
+    #[error("the WebSocket handshake failed")]
+    Handshake(#[source] Cause),
+    /// The other side broke the WebSocket protocol.
+    #[error("the WebSocket protocol failed")]
+    Protocol(#[source] Cause),
+    /// More redirects than [`Config::with_max_redirects`](crate::websocket::Config::with_max_redirects) allows.
+    #[error("too many redirects")]
+    TooManyRedirects,
+    /// The other side redirected to something that is not a WebSocket address.
+    #[error("redirected to something that is not a WebSocket address")]
+    InvalidRedirect,
+    /// The transport below cannot dial this address.
+    #[error("unsupported address {0}")]
+    UnsupportedAddress(Multiaddr),
+}
+
+impl<E> From<Stock<E>> for Error
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    fn from(error: Stock<E>) -> Self {
+        match error {
+            Stock::Transport(cause) => Self::Transport(Box::new(cause)),
+            // These two print their cause as well as returning it.
+            Stock::Tls(tls::Error::Tls(cause)) => Self::Tls(cause),
+            Stock::Tls(tls::Error::Io(cause)) => Self::Tls(Box::new(cause)),
+            Stock::Tls(cause) => Self::Tls(Box::new(cause)),
+            Stock::Handshake(cause) => Self::Handshake(cause),
+            Stock::Base(cause) => Self::Protocol(cause),
+            Stock::TooManyRedirects => Self::TooManyRedirects,
+            Stock::InvalidRedirectLocation => Self::InvalidRedirect,
+            Stock::InvalidMultiaddr(address) => Self::UnsupportedAddress(address),
+        }
+    }
+}

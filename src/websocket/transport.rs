@@ -1,0 +1,137 @@
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures::{AsyncRead, AsyncWrite, FutureExt as _, TryFutureExt as _, future::BoxFuture};
+use libp2p_core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
+use multiaddr::Multiaddr;
+
+use crate::{
+    lazy::{Inner, Support},
+    websocket::{
+        Config, Connection, Error,
+        address::{Security, parse_listen},
+        known_listeners::KnownListeners,
+    },
+};
+
+/// libp2p-websocket over `T`, a transport that listens on `/ip4|ip6/<ip>/tcp/<port>`.
+///
+/// `T` should resolve names when it dials, if names are to be dialled. Hand it to
+/// [`lazy::Transport`](crate::lazy::Transport): by itself it binds in `listen_on`.
+///
+/// The TCP options of [`Config`] are for whoever makes `T`; they do nothing here.
+pub struct Transport<T>
+where
+    T: libp2p_core::Transport + Unpin,
+    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    stock: libp2p_websocket::Config<KnownListeners<T>>,
+    has_certificate: bool,
+}
+
+impl<T> Transport<T>
+where
+    T: libp2p_core::Transport + Unpin + Send + 'static,
+    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T::Error: Send + Sync + 'static,
+    T::ListenerUpgrade: Send + 'static,
+    T::Dial: Send + 'static,
+{
+    /// WebSocket over `tcp`.
+    pub fn new(tcp: T, config: &Config) -> Self {
+        let mut stock = libp2p_websocket::Config::new(KnownListeners::new(tcp));
+        stock
+            .set_tls_config(config.tls())
+            .set_max_redirects(config.max_redirects());
+        Self {
+            stock,
+            has_certificate: config.has_certificate(),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Transport<T>
+where
+    T: libp2p_core::Transport + Unpin,
+    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("has_certificate", &self.has_certificate)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Inner for Transport<T>
+where
+    T: libp2p_core::Transport + Unpin + Send + 'static,
+    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T::Error: Send + Sync + 'static,
+    T::ListenerUpgrade: Send + 'static,
+    T::Dial: Send + 'static,
+{
+    fn support(&self, address: &Multiaddr) -> Support {
+        match parse_listen(address) {
+            Some(Security::Plain) => Support::Now,
+            Some(Security::Tls) if self.has_certificate => Support::Now,
+            Some(Security::Tls) | None => Support::Never,
+        }
+    }
+}
+
+impl<T> libp2p_core::Transport for Transport<T>
+where
+    T: libp2p_core::Transport + Unpin + Send + 'static,
+    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T::Error: Send + Sync + 'static,
+    T::ListenerUpgrade: Send + 'static,
+    T::Dial: Send + 'static,
+{
+    type Output = Connection;
+    type Error = Error;
+    type ListenerUpgrade = BoxFuture<'static, Result<Connection, Error>>;
+    type Dial = BoxFuture<'static, Result<Connection, Error>>;
+
+    fn listen_on(
+        &mut self,
+        id: ListenerId,
+        addr: Multiaddr,
+    ) -> Result<(), TransportError<Self::Error>> {
+        if self.support(&addr) == Support::Never {
+            return Err(TransportError::MultiaddrNotSupported(addr));
+        }
+        self.stock
+            .listen_on(id, addr)
+            .map_err(|error| error.map(Error::from))
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        self.stock.remove_listener(id)
+    }
+
+    fn dial(
+        &mut self,
+        addr: Multiaddr,
+        opts: DialOpts,
+    ) -> Result<Self::Dial, TransportError<Self::Error>> {
+        let dial = self
+            .stock
+            .dial(addr, opts)
+            .map_err(|error| error.map(Error::from))?;
+        Ok(dial.map_ok(Connection::new).map_err(Error::from).boxed())
+    }
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
+        Pin::new(&mut self.stock).poll(cx).map(|event| {
+            event
+                .map_upgrade(|upgrade| upgrade.map_ok(Connection::new).map_err(Error::from).boxed())
+                .map_err(Error::from)
+        })
+    }
+}
