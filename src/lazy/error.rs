@@ -79,8 +79,13 @@ mod tests {
 
     #[test]
     fn an_inner_error_adds_no_link_to_the_chain() {
-        let error = Error::Inner(io::Error::other("below"));
-        assert_eq!(error.to_string(), "below");
-        assert!(error.source().is_none() || error.source().unwrap().to_string() != "below");
+        let inner = Error::Bind {
+            address: "/ip4/127.0.0.1/tcp/1/ws".parse().unwrap(),
+            source: Arc::new(io::Error::other("below")),
+        };
+        let said = inner.to_string();
+        let outer = Error::Inner(inner);
+        assert_eq!(outer.to_string(), said);
+        assert_eq!(outer.source().unwrap().to_string(), "below");
     }
 }
