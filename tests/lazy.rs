@@ -1,0 +1,316 @@
+//! Lazy listeners in real swarms, on real sockets.
+#![cfg(feature = "tokio")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::{
+    collections::BTreeSet,
+    io::{self, ErrorKind, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
+
+use common::{cause, new_address, next, socket_address, swarm, transport, within};
+use futures::FutureExt as _;
+use libp2p::{
+    Multiaddr, Swarm, SwarmBuilder, Transport as _,
+    core::{
+        transport::{MemoryTransport, TransportError},
+        upgrade::Version,
+    },
+    futures::StreamExt as _,
+    multiaddr::Protocol,
+    noise,
+    swarm::{SwarmEvent, dummy},
+    yamux,
+};
+use libp2p_lazy_websocket::websocket;
+
+fn lazy_swarm() -> Swarm<dummy::Behaviour> {
+    swarm(transport(websocket::Config::default()))
+}
+
+fn loopback(port: u16) -> Multiaddr {
+    listen_address(Ipv4Addr::LOCALHOST, port)
+}
+
+fn listen_address(ip: Ipv4Addr, port: u16) -> Multiaddr {
+    format!("/ip4/{ip}/tcp/{port}/ws").parse().unwrap()
+}
+
+/// A loopback address of one test alone, where the system has more than one, so that no other test is given a
+/// port that this one has just left.
+fn own_ip(test: u8) -> Ipv4Addr {
+    if cfg!(target_os = "linux") {
+        Ipv4Addr::new(127, 0, 1, test)
+    } else {
+        Ipv4Addr::LOCALHOST
+    }
+}
+
+/// A port that was free a moment ago.
+fn free_port(ip: Ipv4Addr) -> u16 {
+    let listener = TcpListener::bind((ip, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn connect(address: impl Into<SocketAddr>) -> io::Result<TcpStream> {
+    TcpStream::connect_timeout(&address.into(), Duration::from_secs(10))
+}
+
+#[tokio::test]
+async fn before_the_poll_there_is_no_socket_and_at_the_address_there_is() {
+    let mut swarm = lazy_swarm();
+    let ip = own_ip(1);
+    let port = free_port(ip);
+    let address = listen_address(ip, port);
+    swarm.listen_on(address.clone()).unwrap();
+
+    assert_eq!(swarm.listeners().count(), 0);
+    assert_eq!(
+        connect((ip, port)).unwrap_err().kind(),
+        ErrorKind::ConnectionRefused
+    );
+    // Somebody else can have the port, and leave it.
+    drop(TcpListener::bind((ip, port)).unwrap());
+
+    assert_eq!(new_address(&mut swarm).await, address);
+    // The swarm is not polled here: it is the bound socket that answers.
+    connect((ip, port)).unwrap();
+    assert!(swarm.listeners().eq([&address]));
+    assert_eq!(
+        TcpListener::bind((ip, port)).unwrap_err().kind(),
+        ErrorKind::AddrInUse
+    );
+}
+
+/// The listener fails with an error of this kind: reported, then closed with it.
+async fn fails_with(address: Multiaddr, kind: ErrorKind) {
+    let mut swarm = lazy_swarm();
+    let id = swarm.listen_on(address.clone()).unwrap();
+    let check = |error: &io::Error| {
+        assert!(error.to_string().contains(&address.to_string()), "{error}");
+        assert_eq!(cause::<io::Error>(error).unwrap().kind(), kind);
+    };
+    match next(&mut swarm).await {
+        SwarmEvent::ListenerError { listener_id, error } => {
+            assert_eq!(listener_id, id);
+            check(&error);
+        }
+        other => panic!("an error, not {other:?}"),
+    }
+    match next(&mut swarm).await {
+        SwarmEvent::ListenerClosed {
+            listener_id,
+            addresses,
+            reason: Err(error),
+        } => {
+            assert_eq!(listener_id, id);
+            assert!(addresses.is_empty());
+            check(&error);
+        }
+        other => panic!("a close, not {other:?}"),
+    }
+    assert!(!swarm.remove_listener(id));
+
+    // The swarm goes on.
+    swarm.listen_on(loopback(0)).unwrap();
+    new_address(&mut swarm).await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_reported_and_the_swarm_goes_on() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    fails_with(loopback(port), ErrorKind::AddrInUse).await;
+}
+
+#[tokio::test]
+async fn an_address_of_no_interface_is_reported_and_the_swarm_goes_on() {
+    fails_with(
+        "/ip4/192.0.2.1/tcp/0/ws".parse().unwrap(),
+        ErrorKind::AddrNotAvailable,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_not_websocket_is_refused_unchanged() {
+    let mut swarm = lazy_swarm();
+    for address in [
+        "/ip4/127.0.0.1/tcp/0",
+        "/ip4/127.0.0.1/udp/0/quic-v1",
+        "/ip4/127.0.0.1/tcp/0/tls/ws",
+        "/ip4/127.0.0.1/tcp/0/tls/sni/localhost/ws",
+        "/dns4/localhost/tcp/0/ws",
+        "/memory/1",
+    ] {
+        let address: Multiaddr = address.parse().unwrap();
+        match swarm.listen_on(address.clone()) {
+            Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
+            other => panic!("{address}: {other:?}"),
+        }
+    }
+    assert!(swarm.next().now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn a_listener_removed_before_the_first_poll_only_closes() {
+    let mut swarm = lazy_swarm();
+    let ip = own_ip(2);
+    let port = free_port(ip);
+    let id = swarm.listen_on(listen_address(ip, port)).unwrap();
+    assert!(swarm.remove_listener(id));
+    assert!(!swarm.remove_listener(id));
+    match next(&mut swarm).await {
+        SwarmEvent::ListenerClosed {
+            listener_id,
+            addresses,
+            reason: Ok(()),
+        } => {
+            assert_eq!(listener_id, id);
+            assert!(addresses.is_empty());
+        }
+        other => panic!("a close, not {other:?}"),
+    }
+    assert!(swarm.next().now_or_never().is_none());
+    assert!(connect((ip, port)).is_err());
+}
+
+#[tokio::test]
+async fn a_port_that_a_listener_leaves_serves_the_next_one() {
+    let mut swarm = lazy_swarm();
+    let mut id = swarm.listen_on(listen_address(own_ip(3), 0)).unwrap();
+    let address = new_address(&mut swarm).await;
+    for _ in 0..3 {
+        assert!(swarm.remove_listener(id));
+        id = swarm.listen_on(address.clone()).unwrap();
+        assert!(matches!(
+            next(&mut swarm).await,
+            SwarmEvent::ListenerClosed { reason: Ok(()), .. }
+        ));
+        assert_eq!(new_address(&mut swarm).await, address);
+    }
+    assert!(swarm.remove_listener(id));
+    assert!(matches!(
+        next(&mut swarm).await,
+        SwarmEvent::ListenerClosed { reason: Ok(()), .. }
+    ));
+    // libp2p-tcp lets go of the socket when it is polled again.
+    let _ = swarm.next().now_or_never();
+    assert!(connect(socket_address(&address)).is_err());
+}
+
+#[tokio::test]
+async fn many_listeners_all_bind() {
+    let mut swarm = lazy_swarm();
+    for _ in 0..100 {
+        swarm.listen_on(loopback(0)).unwrap();
+    }
+    let mut sockets = BTreeSet::new();
+    for n in 1..=100 {
+        let address = new_address(&mut swarm).await;
+        assert_eq!(swarm.listeners().count(), n);
+        sockets.insert(socket_address(&address));
+    }
+    assert_eq!(sockets.len(), 100);
+    for socket in sockets {
+        connect(socket).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_wildcard_listener_reports_addresses_that_can_be_dialled() {
+    for wildcard in ["/ip4/0.0.0.0/tcp/0/ws", "/ip6/::/tcp/0/ws"] {
+        let mut swarm = lazy_swarm();
+        swarm.listen_on(wildcard.parse().unwrap()).unwrap();
+        match next(&mut swarm).await {
+            SwarmEvent::NewListenAddr { address, .. } => {
+                connect(socket_address(&address)).unwrap();
+            }
+            SwarmEvent::ListenerError { error, .. } if wildcard.starts_with("/ip6") => {
+                eprintln!("skipped {wildcard}: this machine has no IPv6: {error}");
+                continue;
+            }
+            other => panic!("a new address, not {other:?}"),
+        }
+        while let Some(Some(event)) = swarm.next().now_or_never() {
+            if let SwarmEvent::NewListenAddr { address, .. } = event {
+                assert!(
+                    !matches!(address.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unicast_link_local()),
+                    "{address}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_swarms_meet_and_a_stranger_disturbs_nobody() {
+    let mut listener = lazy_swarm();
+    listener.listen_on(loopback(0)).unwrap();
+    let address = new_address(&mut listener).await;
+    let mut stranger = connect(socket_address(&address)).unwrap();
+    stranger.write_all(&[0xff; 64]).unwrap();
+    drop(stranger);
+
+    let mut dialer = lazy_swarm();
+    dialer
+        .dial(address.with(Protocol::P2p(*listener.local_peer_id())))
+        .unwrap();
+    let (mut met, mut turned_away) = (0, 0);
+    while met < 2 || turned_away < 1 {
+        let event = within(async {
+            tokio::select! {
+                event = listener.select_next_some() => event,
+                event = dialer.select_next_some() => event,
+            }
+        })
+        .await;
+        match event {
+            SwarmEvent::ConnectionEstablished { .. } => met += 1,
+            SwarmEvent::IncomingConnectionError { .. } => turned_away += 1,
+            SwarmEvent::OutgoingConnectionError { error, .. } => panic!("{error}"),
+            _ => {}
+        }
+    }
+    assert_eq!(listener.listeners().count(), 1);
+}
+
+#[tokio::test]
+async fn in_a_swarm_builder_it_shares_the_work_with_other_transports() {
+    let mut swarm = SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_other_transport(|key| {
+            Ok(transport(websocket::Config::default())
+                .upgrade(Version::V1Lazy)
+                .authenticate(noise::Config::new(key)?)
+                .multiplex(yamux::Config::default()))
+        })
+        .unwrap()
+        .with_other_transport(|key| {
+            Ok(MemoryTransport::new()
+                .upgrade(Version::V1Lazy)
+                .authenticate(noise::Config::new(key)?)
+                .multiplex(yamux::Config::default()))
+        })
+        .unwrap()
+        .with_behaviour(|_| dummy::Behaviour)
+        .unwrap()
+        .build();
+
+    let memory: Multiaddr = "/memory/29022".parse().unwrap();
+    swarm.listen_on(memory.clone()).unwrap();
+    swarm.listen_on(loopback(0)).unwrap();
+    let mut addresses = [new_address(&mut swarm).await, new_address(&mut swarm).await];
+    addresses.sort();
+    assert!(addresses.contains(&memory));
+    assert!(addresses.iter().any(|a| a.to_string().ends_with("/ws")));
+
+    let neither: Multiaddr = "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap();
+    match swarm.listen_on(neither.clone()) {
+        Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, neither),
+        other => panic!("{other:?}"),
+    }
+}

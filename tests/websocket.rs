@@ -1,0 +1,345 @@
+//! WebSocket with and without TLS, on real sockets, without anything of libp2p above it.
+#![cfg(feature = "tokio")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::{
+    io::{self, Read as _, Write as _},
+    pin::Pin,
+    task::Poll,
+    thread,
+};
+
+use common::{cause, transport, within};
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, future::poll_fn};
+use libp2p::{
+    Multiaddr, Transport as _,
+    core::{
+        Endpoint,
+        transport::{DialOpts, ListenerId, PortUse, TransportError, TransportEvent},
+    },
+    multiaddr::Protocol,
+};
+use libp2p_lazy_websocket::{
+    lazy,
+    websocket::{self, Certificate, Connection, TrustAnchor},
+};
+
+type Error = lazy::Error<websocket::Error>;
+
+/// An authority, and a certificate for `localhost` and 127.0.0.1 that it has signed.
+fn certificates() -> (TrustAnchor, Certificate) {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::default();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = authority.self_signed(&authority_key).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])
+        .unwrap()
+        .signed_by(&key, &authority, &authority_key)
+        .unwrap();
+    let chain = vec![leaf.der().to_vec(), authority.der().to_vec()];
+    (
+        TrustAnchor::from_der(authority.der().to_vec()).unwrap(),
+        Certificate::from_der(chain, key.serialize_der()).unwrap(),
+    )
+}
+
+/// Listens and sends everything back, in a task of its own. Returns the addresses that were reported.
+async fn echo(config: websocket::Config, listen: &[&str]) -> Vec<Multiaddr> {
+    let mut transport = transport(config);
+    for address in listen {
+        transport
+            .listen_on(ListenerId::next(), address.parse().unwrap())
+            .unwrap();
+    }
+    let mut addresses = Vec::new();
+    for _ in listen {
+        match within(poll_fn(|cx| Pin::new(&mut transport).poll(cx))).await {
+            TransportEvent::NewAddress { listen_addr, .. } => addresses.push(listen_addr),
+            other => panic!("a new address, not {other:?}"),
+        }
+    }
+    tokio::spawn(async move {
+        loop {
+            let event = poll_fn(|cx| Pin::new(&mut transport).poll(cx)).await;
+            let TransportEvent::Incoming { upgrade, .. } = event else {
+                panic!("only connections, not {event:?}");
+            };
+            tokio::spawn(async move {
+                // Some of those who connect are not meant to get through.
+                if let Ok(connection) = upgrade.await {
+                    let _ = send_back(connection).await;
+                }
+            });
+        }
+    });
+    addresses
+}
+
+async fn send_back(connection: Connection) -> io::Result<()> {
+    let (mut read, mut write) = connection.split();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match read.read(&mut buffer).await? {
+            0 => return write.close().await,
+            count => {
+                write.write_all(&buffer[..count]).await?;
+                // A WebSocket frame stays in the buffer of its writer until then.
+                write.flush().await?;
+            }
+        }
+    }
+}
+
+async fn dial(config: websocket::Config, address: &Multiaddr) -> Result<Connection, Error> {
+    let opts = DialOpts {
+        role: Endpoint::Dialer,
+        port_use: PortUse::New,
+    };
+    // What dials is polled too, as in a swarm.
+    let mut transport = transport(config);
+    let mut dial = transport.dial(address.clone(), opts).unwrap();
+    within(poll_fn(move |cx| {
+        assert!(Pin::new(&mut transport).poll(cx).is_pending());
+        Pin::new(&mut dial).poll(cx)
+    }))
+    .await
+}
+
+/// Sends a mebibyte and wants it back.
+async fn assert_echoes(connection: Connection) {
+    let sent: Vec<u8> = (0..1 << 20).map(|n: u32| (n % 251) as u8).collect();
+    let mut received = vec![0; sent.len()];
+    let (mut read, mut write) = connection.split();
+    within(async {
+        let (wrote, got) = futures::join!(
+            async {
+                write.write_all(&sent).await?;
+                write.flush().await
+            },
+            read.read_exact(&mut received)
+        );
+        wrote.unwrap();
+        got.unwrap();
+    })
+    .await;
+    assert!(sent == received, "the bytes are the same");
+}
+
+fn port(address: &Multiaddr) -> u16 {
+    address
+        .iter()
+        .find_map(|protocol| match protocol {
+            Protocol::Tcp(port) => Some(port),
+            _ => None,
+        })
+        .unwrap()
+}
+
+#[tokio::test]
+async fn plain_addresses_are_listened_on_as_given_and_dialled_by_ip_and_name() {
+    let listen = [
+        "/ip4/127.0.0.1/tcp/0/ws",
+        "/ip4/127.0.0.1/tcp/0/x-parity-ws/%2Fa",
+    ];
+    let addresses = echo(websocket::Config::default(), &listen).await;
+    for (address, given) in addresses.iter().zip(listen) {
+        assert_ne!(port(address), 0);
+        let expected = given.replace("/tcp/0/", &format!("/tcp/{}/", port(address)));
+        assert_eq!(*address, expected.parse().unwrap());
+        for host in ["/ip4/127.0.0.1", "/dns4/localhost", "/dns/localhost"] {
+            let rest = address.iter().skip(1);
+            let address = rest.fold(host.parse().unwrap(), Multiaddr::with);
+            let connection = dial(websocket::Config::default(), &address).await;
+            assert_echoes(connection.unwrap_or_else(|e| panic!("{address}: {e:?}"))).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn tls_addresses_are_listened_on_as_given_and_dialled_in_every_form() {
+    let (anchor, certificate) = certificates();
+    let listener = websocket::Config::default().with_certificate(certificate);
+    let dialer = websocket::Config::default().with_trust_anchor(anchor);
+    let listen = ["/ip4/127.0.0.1/tcp/0/tls/ws", "/ip4/127.0.0.1/tcp/0/wss"];
+    let addresses = echo(listener, &listen).await;
+    for (address, suffix) in addresses.iter().zip(["/tls/ws", "/wss"]) {
+        assert!(address.to_string().ends_with(suffix), "{address}");
+        let port = port(address);
+        for form in [
+            format!("/ip4/127.0.0.1/tcp/{port}/tls/ws"),
+            format!("/ip4/127.0.0.1/tcp/{port}/wss"),
+            format!("/ip4/127.0.0.1/tcp/{port}/tls/sni/localhost/ws"),
+            format!("/dns4/localhost/tcp/{port}/tls/ws"),
+            format!("/dns4/localhost/tcp/{port}/wss"),
+            format!("/dns/localhost/tcp/{port}/tls/sni/localhost/ws"),
+        ] {
+            let connection = dial(dialer.clone(), &form.parse().unwrap()).await;
+            assert_echoes(connection.unwrap_or_else(|e| panic!("{form}: {e:?}"))).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_does_not_fit_is_a_typed_error_and_ends_nothing() {
+    let (anchor, certificate) = certificates();
+    let listener = websocket::Config::default().with_certificate(certificate);
+    let addresses = echo(listener, &["/ip4/127.0.0.1/tcp/0/tls/ws"]).await;
+    let trusting = websocket::Config::default().with_trust_anchor(anchor);
+    let port = port(&addresses[0]);
+    let wrong_name: Multiaddr = format!("/ip4/127.0.0.1/tcp/{port}/tls/sni/example.com/ws")
+        .parse()
+        .unwrap();
+    for (config, address) in [
+        (websocket::Config::default(), &addresses[0]),
+        (trusting.clone(), &wrong_name),
+    ] {
+        let refused = dial(config, address).await.unwrap_err();
+        assert!(
+            matches!(refused, Error::Inner(websocket::Error::Tls(_))),
+            "{refused:?}"
+        );
+    }
+    assert_echoes(dial(trusting, &addresses[0]).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn without_a_certificate_and_by_name_tls_is_refused_unchanged() {
+    let (_, certificate) = certificates();
+    let with = websocket::Config::default().with_certificate(certificate);
+    for (config, address) in [
+        (websocket::Config::default(), "/ip4/127.0.0.1/tcp/0/tls/ws"),
+        (websocket::Config::default(), "/ip4/127.0.0.1/tcp/0/wss"),
+        (with.clone(), "/ip4/127.0.0.1/tcp/0/tls/sni/localhost/ws"),
+        (with.clone(), "/dns4/localhost/tcp/0/tls/ws"),
+        (with, "/dns4/localhost/tcp/0/ws"),
+    ] {
+        let address: Multiaddr = address.parse().unwrap();
+        match transport(config).listen_on(ListenerId::next(), address.clone()) {
+            Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
+            other => panic!("{address}: {other:?}"),
+        }
+    }
+}
+
+/// Answers the first request that comes with this, whatever it was.
+fn answers(response: &'static str) -> Multiaddr {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(response.as_bytes());
+    });
+    format!("/ip4/127.0.0.1/tcp/{port}/ws").parse().unwrap()
+}
+
+#[tokio::test]
+async fn what_goes_wrong_in_a_dial_is_told_apart() {
+    let config = websocket::Config::default;
+    let no_websocket = answers("SSH-2.0-OpenSSH\r\n\r\n");
+    let refused = dial(config(), &no_websocket).await.unwrap_err();
+    assert!(
+        matches!(refused, Error::Inner(websocket::Error::Handshake(_))),
+        "{refused:?}"
+    );
+
+    let redirect = "HTTP/1.1 302 Found\r\nLocation: ws://127.0.0.1:1/\r\n\r\n";
+    let refused = dial(config(), &answers(redirect)).await.unwrap_err();
+    assert!(
+        matches!(refused, Error::Inner(websocket::Error::TooManyRedirects)),
+        "{refused:?}"
+    );
+
+    // Nobody is there: the kind of the I/O error can still be found.
+    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = format!(
+        "/ip4/127.0.0.1/tcp/{}/ws",
+        nobody.local_addr().unwrap().port()
+    );
+    drop(nobody);
+    let refused = dial(config(), &address.parse().unwrap()).await.unwrap_err();
+    assert_eq!(
+        cause::<io::Error>(&refused).unwrap().kind(),
+        io::ErrorKind::ConnectionRefused,
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_redirect_is_followed_if_allowed() {
+    let addresses = echo(websocket::Config::default(), &["/ip4/127.0.0.1/tcp/0/ws"]).await;
+    let redirect = format!(
+        "HTTP/1.1 302 Found\r\nLocation: ws://127.0.0.1:{}/\r\n\r\n",
+        port(&addresses[0])
+    );
+    let config = websocket::Config::default().with_max_redirects(1);
+    let connection = dial(config, &answers(redirect.leak())).await.unwrap();
+    assert_echoes(connection).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_dialled_comes_back_unchanged() {
+    for address in [
+        "/ip4/127.0.0.1/tcp/1",
+        "/memory/1",
+        "/dnsaddr/localhost/tcp/1/ws",
+    ] {
+        let address: Multiaddr = address.parse().unwrap();
+        let opts = DialOpts {
+            role: Endpoint::Dialer,
+            port_use: PortUse::New,
+        };
+        match transport(websocket::Config::default()).dial(address.clone(), opts) {
+            Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
+            Err(other) => panic!("{address}: {other:?}"),
+            Ok(_) => panic!("{address}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dial_does_nothing_until_it_is_polled() {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = format!(
+        "/ip4/127.0.0.1/tcp/{}/ws",
+        listener.local_addr().unwrap().port()
+    );
+    let opts = DialOpts {
+        role: Endpoint::Dialer,
+        port_use: PortUse::New,
+    };
+    let mut transport = transport(websocket::Config::default());
+    let mut dial = transport.dial(address.parse().unwrap(), opts).unwrap();
+    assert_eq!(
+        listener.accept().unwrap_err().kind(),
+        io::ErrorKind::WouldBlock
+    );
+    within(poll_fn(|cx| {
+        assert!(Pin::new(&mut dial).poll(cx).is_pending());
+        match listener.accept() {
+            Ok(_) => Poll::Ready(()),
+            Err(_) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn another_tcp_can_be_put_below() {
+    let tcp = libp2p_tcp::tokio::Transport::new(libp2p_tcp::Config::default());
+    let websocket = websocket::Transport::new(tcp, &websocket::Config::default());
+    let mut transport = lazy::Transport::new(websocket, lazy::Config::default());
+    let id = ListenerId::next();
+    transport
+        .listen_on(id, "/ip4/127.0.0.1/tcp/0/ws".parse().unwrap())
+        .unwrap();
+    let event = within(poll_fn(|cx| Pin::new(&mut transport).poll(cx))).await;
+    assert!(matches!(event, TransportEvent::NewAddress { listener_id, .. } if listener_id == id));
+}
