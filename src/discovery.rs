@@ -1,1 +1,5 @@
 //! Peer discovery over pubsub.
+
+mod limits;
+
+pub use limits::Rate;

@@ -1,0 +1,256 @@
+//! How often something may happen.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use crate::deadline::Instant;
+
+/// A limit on how often something may happen: `burst` times at once, and one more per `interval` after that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    burst: NonZeroU32,
+    interval: Duration,
+}
+
+impl Rate {
+    /// `burst` at once, then one per `interval`. An interval of zero limits nothing.
+    pub const fn new(burst: NonZeroU32, interval: Duration) -> Self {
+        Self { burst, interval }
+    }
+
+    /// How many may come at once.
+    pub const fn burst(&self) -> NonZeroU32 {
+        self.burst
+    }
+
+    /// How far apart they may come in the long run.
+    pub const fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// The debt at which a bucket is empty.
+    fn depth(&self) -> Duration {
+        self.interval.saturating_mul(self.burst.get())
+    }
+}
+
+/// A token bucket, full at first.
+///
+/// It holds a debt in place of tokens: taking one costs the rate's interval, and what has been taken is forgiven
+/// as time passes. That is exact where fractions of tokens would be rounded, and the bucket needs no rate until it
+/// is asked, so a table of many buckets keeps one rate beside it.
+///
+/// Only differences of time count. A clock that stands still refills nothing; one that jumps back keeps the debt as
+/// it was, to be forgiven from there; one that jumps ahead fills the bucket, never more.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Bucket {
+    debt: Duration,
+    /// When `debt` was that much; `None` until the first token has been taken.
+    at: Option<Instant>,
+}
+
+impl Bucket {
+    /// Takes a token if there is one.
+    pub(crate) fn try_take(&mut self, now: Instant, rate: Rate) -> bool {
+        let debt = self.debt_at(now);
+        let taken = match debt.checked_add(rate.interval) {
+            Some(after) if after <= rate.depth() => Some(after),
+            Some(_) | None => None,
+        };
+        self.debt = taken.unwrap_or(debt);
+        self.at = Some(now);
+        taken.is_some()
+    }
+
+    /// Whether it is as good as a new one, so that forgetting it changes nothing.
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        self.debt_at(now).is_zero()
+    }
+
+    fn debt_at(&self, now: Instant) -> Duration {
+        let elapsed = self
+            .at
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        self.debt.saturating_sub(elapsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::deadline;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn rate(burst: u32, interval: Duration) -> Rate {
+        Rate::new(NonZeroU32::new(burst).unwrap(), interval)
+    }
+
+    fn take_all(bucket: &mut Bucket, now: Instant, rate: Rate) -> usize {
+        (0..1_000)
+            .take_while(|_| bucket.try_take(now, rate))
+            .count()
+    }
+
+    #[test]
+    fn gives_the_burst_and_no_more() {
+        let now = deadline::now();
+        for burst in [1, 2, 7, 100] {
+            let rate = rate(burst, SECOND);
+            assert_eq!(take_all(&mut Bucket::default(), now, rate), burst as usize);
+        }
+    }
+
+    #[test]
+    fn refills_one_per_interval_and_not_an_instant_earlier() {
+        let rate = rate(3, SECOND);
+        let mut bucket = Bucket::default();
+        let now = deadline::now();
+        assert_eq!(take_all(&mut bucket, now, rate), 3);
+
+        let early = now + SECOND - Duration::from_nanos(1);
+        assert!(!bucket.try_take(early, rate));
+        assert!(bucket.try_take(now + SECOND, rate));
+        assert!(!bucket.try_take(now + SECOND, rate));
+        assert_eq!(take_all(&mut bucket, now + 3 * SECOND, rate), 2);
+    }
+
+    #[test]
+    fn asking_in_vain_does_not_delay_the_refill() {
+        let rate = rate(1, SECOND);
+        let mut bucket = Bucket::default();
+        let now = deadline::now();
+        assert!(bucket.try_take(now, rate));
+        for ms in 0..1_000 {
+            assert!(!bucket.try_take(now + Duration::from_millis(ms), rate));
+        }
+        assert!(bucket.try_take(now + SECOND, rate));
+    }
+
+    #[test]
+    fn is_full_until_used_and_again_once_refilled() {
+        let rate = rate(2, SECOND);
+        let mut bucket = Bucket::default();
+        let now = deadline::now();
+        assert!(bucket.is_full(now));
+        assert_eq!(take_all(&mut bucket, now, rate), 2);
+        assert!(!bucket.is_full(now + SECOND));
+        assert!(bucket.is_full(now + 2 * SECOND));
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_refills_nothing() {
+        let rate = rate(4, Duration::from_nanos(1));
+        let mut bucket = Bucket::default();
+        let now = deadline::now();
+        assert_eq!(take_all(&mut bucket, now, rate), 4);
+        assert_eq!(take_all(&mut bucket, now, rate), 0);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_neither_panics_nor_locks_up() {
+        let rate = rate(2, SECOND);
+        let mut bucket = Bucket::default();
+        let past = deadline::now();
+        let future = past + Duration::from_secs(86_400);
+        assert_eq!(take_all(&mut bucket, future, rate), 2);
+        assert!(!bucket.try_take(past, rate));
+        assert!(bucket.try_take(past + SECOND, rate));
+    }
+
+    #[test]
+    fn a_clock_far_ahead_fills_to_the_burst_only() {
+        let rate = rate(2, SECOND);
+        let mut bucket = Bucket::default();
+        let now = deadline::now();
+        assert_eq!(take_all(&mut bucket, now, rate), 2);
+        let ahead = now + Duration::from_secs(100 * 365 * 86_400);
+        assert_eq!(take_all(&mut bucket, ahead, rate), 2);
+    }
+
+    #[test]
+    fn extreme_rates_do_not_panic() {
+        let now = deadline::now();
+        let never = rate(u32::MAX, Duration::MAX);
+        let mut bucket = Bucket::default();
+        assert_eq!(take_all(&mut bucket, now, never), 1);
+        assert!(!bucket.try_take(now + SECOND, never));
+
+        let unlimited = rate(1, Duration::ZERO);
+        assert_eq!(take_all(&mut Bucket::default(), now, unlimited), 1_000);
+    }
+
+    /// Counts whole tokens and walks through time one tick of a millisecond at a time.
+    struct Naive {
+        tokens: u32,
+        progress: u64,
+    }
+
+    impl Naive {
+        fn pass(&mut self, ms: u64, rate: Rate) {
+            for _ in 0..ms {
+                if self.tokens == rate.burst().get() {
+                    return;
+                }
+                self.progress += 1;
+                if u128::from(self.progress) == rate.interval().as_millis() {
+                    self.progress = 0;
+                    self.tokens += 1;
+                }
+            }
+        }
+
+        fn try_take(&mut self) -> bool {
+            let Some(left) = self.tokens.checked_sub(1) else {
+                return false;
+            };
+            self.tokens = left;
+            true
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_counting_tokens(
+            burst in 1..20_u32,
+            interval in 1..50_u64,
+            pauses in prop::collection::vec(prop_oneof![Just(0), 0..100_u64], 1..300),
+        ) {
+            let rate = rate(burst, Duration::from_millis(interval));
+            let mut now = deadline::now();
+            let mut bucket = Bucket::default();
+            let mut naive = Naive { tokens: burst, progress: 0 };
+            for pause in pauses {
+                now += Duration::from_millis(pause);
+                naive.pass(pause, rate);
+                prop_assert_eq!(bucket.is_full(now), naive.tokens == burst);
+                prop_assert_eq!(bucket.try_take(now, rate), naive.try_take());
+            }
+        }
+
+        /// However the clock jumps, what is given stays within the burst plus what the forward steps are worth.
+        #[test]
+        fn no_clock_makes_it_generous(
+            burst in 1..20_u32,
+            interval in 1..50_u64,
+            steps in prop::collection::vec((any::<bool>(), 0..500_u64), 1..300),
+        ) {
+            let rate = rate(burst, Duration::from_millis(interval));
+            let mut now = deadline::now() + Duration::from_secs(3_600);
+            let mut bucket = Bucket::default();
+            let (mut given, mut forward) = (0, 0);
+            for (back, ms) in steps {
+                let step = Duration::from_millis(ms);
+                if back {
+                    now -= step;
+                } else {
+                    now += step;
+                    forward += ms;
+                }
+                given += u64::from(bucket.try_take(now, rate));
+                prop_assert!(given <= u64::from(burst) + forward / interval);
+            }
+        }
+    }
+}
