@@ -1,0 +1,802 @@
+//! Bytes of one announcement, and what they say.
+//!
+//! ```protobuf
+//! message Peer { bytes publicKey = 1; repeated bytes addrs = 2; }
+//! ```
+//!
+//! Decoding is for hostile bytes: the sizes are checked before anything is allocated, and the sender chooses the size
+//! of no allocation. One address that cannot be read does not condemn the others, since other implementations know
+//! protocols that ours does not.
+
+use std::error::Error;
+
+use libp2p_identity::{DecodingError, PeerId, PublicKey};
+use multiaddr::{Multiaddr, Protocol};
+use prost::{
+    Message as _,
+    encoding::{self, DecodeContext, WireType},
+};
+
+/// More entries than any honest peer lists, whatever number of them [`Limits`] keeps.
+const MAX_ENTRIES: usize = 256;
+
+/// Room for any host name, or for two certificate hashes and a relay.
+const MAX_ADDRESS_LEN: usize = 512;
+
+/// An RSA key of 8192 bits, the longest whose signatures libp2p verifies, takes 1,062 bytes.
+const MAX_PUBLIC_KEY_LEN: usize = 2048;
+
+/// What one announcement may cost its reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// The longest message that is read at all, in bytes.
+    pub(crate) max_message_size: usize,
+    /// How many of the addresses are kept, the first ones first.
+    pub(crate) max_addresses: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // `MAX_ENTRIES` addresses of the usual 50 to 60 bytes.
+            max_message_size: 16 * 1024,
+            // Three transports on both IP versions of two interfaces, and a few relays.
+            max_addresses: 16,
+        }
+    }
+}
+
+/// What a peer says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Announcement {
+    /// Whose key the message carries. Whether that peer sent it is for the caller to compare.
+    pub(crate) peer: PeerId,
+    /// Where it listens, without duplicates, each ending in `/p2p/<peer>`.
+    pub(crate) addresses: Vec<Multiaddr>,
+    /// How many entries are not among `addresses`: unreadable, too long, empty, repeated, somebody else's, or too
+    /// many.
+    pub(crate) dropped: usize,
+}
+
+/// Why the bytes of an announcement say nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The message is longer than the configured limit. Nothing of it has been read.
+    #[error("announcement of {size} bytes exceeds the limit of {max}")]
+    TooLarge {
+        /// Length of the message, in bytes.
+        size: usize,
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// The message lists more addresses than any honest peer has.
+    #[error("announcement lists more than {max} addresses")]
+    TooManyAddresses {
+        /// How many it may list.
+        max: usize,
+    },
+    /// The bytes are cut short or are no protobuf message of the announcement's form. Something else may be published
+    /// on the topic.
+    #[error("announcement is not a protobuf message `Peer`")]
+    Malformed(#[source] Box<dyn Error + Send + Sync + 'static>),
+    /// The message carries no public key, so it is about nobody.
+    #[error("announcement carries no public key")]
+    MissingPublicKey,
+    /// The public key is longer than any key that libp2p can use.
+    #[error("public key of {size} bytes in the announcement exceeds the limit of {max}")]
+    PublicKeyTooLong {
+        /// Length of the key, in bytes.
+        size: usize,
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// The public key is of an unknown type, or damaged.
+    #[error("public key in the announcement cannot be decoded")]
+    InvalidPublicKey(#[source] DecodingError),
+}
+
+/// Reads an announcement.
+pub(crate) fn decode(payload: &[u8], limits: &Limits) -> Result<Announcement, DecodeError> {
+    if payload.len() > limits.max_message_size {
+        return Err(DecodeError::TooLarge {
+            size: payload.len(),
+            max: limits.max_message_size,
+        });
+    }
+
+    // Twice over the bytes rather than once with a list of what was found: the key, which the addresses need, may
+    // come last.
+    let mut public_key: &[u8] = &[];
+    let mut entries = 0;
+    for field in Fields(payload) {
+        match field.map_err(|error| DecodeError::Malformed(Box::new(error)))? {
+            Field::PublicKey(bytes) => public_key = bytes,
+            Field::Address(_) => entries += 1,
+        }
+        if entries > MAX_ENTRIES {
+            return Err(DecodeError::TooManyAddresses { max: MAX_ENTRIES });
+        }
+    }
+    let peer = decode_public_key(public_key)?.to_peer_id();
+
+    let mut addresses = Vec::new();
+    for field in Fields(payload) {
+        if addresses.len() >= limits.max_addresses {
+            break;
+        }
+        let Ok(Field::Address(bytes)) = field else {
+            continue;
+        };
+        if let Some(address) = decode_address(bytes, peer)
+            && !addresses.contains(&address)
+        {
+            addresses.push(address);
+        }
+    }
+    Ok(Announcement {
+        peer,
+        dropped: entries - addresses.len(),
+        addresses,
+    })
+}
+
+/// Writes an announcement as js-libp2p does, each address ending in `/p2p/<own id>`.
+///
+/// Addresses that end in another peer's id are left out: a reader would drop them.
+pub(crate) fn encode(
+    public_key: &PublicKey,
+    addresses: impl IntoIterator<Item = Multiaddr>,
+) -> Vec<u8> {
+    let local = public_key.to_peer_id();
+    Peer {
+        public_key: public_key.encode_protobuf(),
+        addrs: addresses
+            .into_iter()
+            .filter_map(|address| address.with_p2p(local).ok())
+            .map(|address| address.to_vec())
+            .collect(),
+    }
+    .encode_to_vec()
+}
+
+fn decode_public_key(bytes: &[u8]) -> Result<PublicKey, DecodeError> {
+    if bytes.is_empty() {
+        return Err(DecodeError::MissingPublicKey);
+    }
+    if bytes.len() > MAX_PUBLIC_KEY_LEN {
+        return Err(DecodeError::PublicKeyTooLong {
+            size: bytes.len(),
+            max: MAX_PUBLIC_KEY_LEN,
+        });
+    }
+    PublicKey::try_decode_protobuf(bytes).map_err(DecodeError::InvalidPublicKey)
+}
+
+/// The address if it can be read and may be one of `peer`'s, ending in its id.
+fn decode_address(bytes: &[u8], peer: PeerId) -> Option<Multiaddr> {
+    if bytes.len() > MAX_ADDRESS_LEN {
+        return None;
+    }
+    let address = Multiaddr::try_from(bytes.to_vec()).ok()?;
+    // Ids alone lead nowhere; a relay that is known by its id is followed by `/p2p-circuit`.
+    let mut components = address.iter();
+    if components.all(|component| matches!(component, Protocol::P2p(_))) || !is_legible(&address) {
+        return None;
+    }
+    address.with_p2p(peer).ok()
+}
+
+/// Whether the text of the address can only be read as that address.
+///
+/// Names are printed as they are. With a slash in it one would pass for another address, and with a line break for
+/// another line of a log.
+fn is_legible(address: &Multiaddr) -> bool {
+    address.iter().all(|protocol| match protocol {
+        Protocol::Dns(name)
+        | Protocol::Dns4(name)
+        | Protocol::Dns6(name)
+        | Protocol::Dnsaddr(name)
+        | Protocol::Sni(name)
+        | Protocol::Ip6zone(name) => {
+            let is_legible = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+            !name.is_empty() && name.chars().all(is_legible)
+        }
+        Protocol::Unix(path) => !path.chars().any(char::is_control),
+        _ => true,
+    })
+}
+
+/// The message as it is written. It is not read through this: a list of byte strings costs its reader many times what
+/// it costs its sender.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Peer {
+    #[prost(bytes = "vec", tag = "1")]
+    public_key: Vec<u8>,
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    addrs: Vec<Vec<u8>>,
+}
+
+const PUBLIC_KEY: u32 = 1;
+const ADDRESS: u32 = 2;
+
+/// A field of the message that we know, borrowed from its bytes.
+enum Field<'a> {
+    PublicKey(&'a [u8]),
+    Address(&'a [u8]),
+}
+
+/// The fields of a message one by one, up to the first error.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// The next field, `None` if it is one that we do not know.
+    ///
+    /// The primitives of prost are those that its derived code calls, so they stay while prost is 0.14.
+    fn read(&mut self) -> Result<Option<Field<'a>>, prost::DecodeError> {
+        let (tag, wire_type) = encoding::decode_key(&mut self.0)?;
+        let known: fn(&'a [u8]) -> Field<'a> = match tag {
+            PUBLIC_KEY => Field::PublicKey,
+            ADDRESS => Field::Address,
+            _ => {
+                encoding::skip_field(wire_type, tag, &mut self.0, DecodeContext::default())?;
+                return Ok(None);
+            }
+        };
+        encoding::check_wire_type(WireType::LengthDelimited, wire_type)?;
+        let mut value = self.0;
+        encoding::decode_varint(&mut value)?;
+        // Checks the length that has just been read against what there is.
+        encoding::skip_field(wire_type, tag, &mut self.0, DecodeContext::default())?;
+        let (value, _rest) = value.split_at(value.len() - self.0.len());
+        Ok(Some(known(value)))
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<Field<'a>, prost::DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.0.is_empty() {
+            match self.read() {
+                Ok(Some(field)) => return Some(Ok(field)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.0 = &[];
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p_identity::{Keypair, ecdsa, secp256k1};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ROOMY: Limits = Limits {
+        max_message_size: 1 << 20,
+        max_addresses: usize::MAX,
+    };
+
+    fn ed25519(seed: u8) -> PublicKey {
+        Keypair::ed25519_from_bytes([seed; 32]).unwrap().public()
+    }
+
+    fn other() -> PeerId {
+        ed25519(99).to_peer_id()
+    }
+
+    fn address(text: &str) -> Multiaddr {
+        text.parse().unwrap()
+    }
+
+    /// The message with these very bytes in it.
+    fn raw(public_key: &PublicKey, addrs: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
+        Peer {
+            public_key: public_key.encode_protobuf(),
+            addrs: addrs.into_iter().collect(),
+        }
+        .encode_to_vec()
+    }
+
+    /// What one address becomes on the way through a message.
+    fn through(bytes: Vec<u8>) -> Option<Multiaddr> {
+        let key = ed25519(1);
+        let announcement = decode(&raw(&key, [bytes]), &ROOMY).unwrap();
+        assert_eq!(announcement.peer, key.to_peer_id());
+        assert_eq!(announcement.addresses.len() + announcement.dropped, 1);
+        announcement.addresses.into_iter().next()
+    }
+
+    #[test]
+    fn encodes_as_js_does() {
+        let key = ed25519(1);
+        let payload = encode(&key, [address("/ip4/127.0.0.1/tcp/4001/ws")]);
+
+        let mut expected = vec![0x0a, 36, 0x08, 0x01, 0x12, 32];
+        expected.extend(key.clone().try_into_ed25519().unwrap().to_bytes());
+        expected.extend([0x12, 10 + 41]);
+        expected.extend([0x04, 127, 0, 0, 1, 0x06, 0x0f, 0xa1, 0xdd, 0x03]);
+        expected.extend([0xa5, 0x03, 38, 0x00, 36]);
+        expected.extend(key.encode_protobuf());
+        assert_eq!(payload, expected);
+    }
+
+    #[test]
+    fn an_empty_list_is_an_announcement_too() {
+        let key = ed25519(1);
+        let payload = encode(&key, []);
+        assert_eq!(payload, raw(&key, []));
+        let announcement = decode(&payload, &Limits::default()).unwrap();
+        assert_eq!(announcement.peer, key.to_peer_id());
+        assert_eq!(announcement.addresses, []);
+        assert_eq!(announcement.dropped, 0);
+    }
+
+    #[test]
+    fn does_not_announce_addresses_of_others() {
+        let key = ed25519(1);
+        let own = address("/ip4/1.2.3.4/tcp/1/ws");
+        let foreign = own.clone().with(Protocol::P2p(other()));
+        let announcement = decode(&encode(&key, [foreign, own.clone()]), &ROOMY).unwrap();
+        assert_eq!(
+            announcement.addresses,
+            [own.with_p2p(key.to_peer_id()).unwrap()]
+        );
+        assert_eq!(announcement.dropped, 0);
+    }
+
+    #[test]
+    fn reads_addresses_with_and_without_the_suffix() {
+        let own = ed25519(1).to_peer_id();
+        let relay = other();
+        for text in [
+            "/ip4/127.0.0.1/tcp/4001/ws".to_owned(),
+            "/ip6/::1/tcp/4001/tls/ws".to_owned(),
+            "/ip6zone/eth0/ip6/fe80::1/tcp/1/ws".to_owned(),
+            "/dns4/node-1.example_x.org/tcp/443/tls/sni/example.org/ws".to_owned(),
+            "/dns/bücher.example/tcp/443/wss".to_owned(),
+            "/dns6/example.org/tcp/443/x-parity-ws/a%2Fb".to_owned(),
+            "/ip4/1.2.3.4/udp/1/webrtc-direct/certhash/uEiDDq4_xNyDorZBH3TlGazyJdOWSwvo4PUo5YHFMrvDE8g"
+                .to_owned(),
+            "/memory/1".to_owned(),
+            "/unix/a%20b".to_owned(),
+            "/p2p-circuit".to_owned(),
+            format!("/ip4/1.2.3.4/tcp/1/p2p/{relay}/p2p-circuit"),
+            format!("/p2p/{relay}/p2p-circuit"),
+            format!("/ip4/1.2.3.4/tcp/1/p2p/{relay}/p2p-circuit/webrtc"),
+        ] {
+            let bare = address(&text);
+            let full = bare.clone().with(Protocol::P2p(own));
+            assert_eq!(through(bare.to_vec()), Some(full.clone()), "{text}");
+            assert_eq!(through(full.to_vec()), Some(full), "{text}");
+        }
+    }
+
+    #[test]
+    fn drops_addresses_that_cannot_be_of_use() {
+        let own = ed25519(1).to_peer_id();
+        let long_host = format!("/dns/{}/tcp/1/ws", "a".repeat(MAX_ADDRESS_LEN));
+        for (what, bytes) in [
+            ("empty", vec![]),
+            ("garbage", vec![0xff; 20]),
+            ("unknown protocol", vec![0xff, 0x7f, 1, 2, 3]),
+            (
+                "cut short",
+                address("/ip4/1.2.3.4/tcp/1").to_vec()[..6].to_vec(),
+            ),
+            (
+                "a length that is not there",
+                vec![0x35, 0xff, 0xff, 0x03, b'a'],
+            ),
+            ("too long", address(&long_host).to_vec()),
+            ("own id alone", Multiaddr::from(Protocol::P2p(own)).to_vec()),
+            (
+                "foreign suffix",
+                address("/ip4/1.2.3.4/tcp/1/ws")
+                    .with(Protocol::P2p(other()))
+                    .to_vec(),
+            ),
+            (
+                "relayed to somebody else",
+                address("/ip4/1.2.3.4/tcp/1")
+                    .with(Protocol::P2p(own))
+                    .with(Protocol::P2pCircuit)
+                    .with(Protocol::P2p(other()))
+                    .to_vec(),
+            ),
+        ] {
+            assert_eq!(through(bytes), None, "{what}");
+        }
+        for name in ["", "a\nerror", "a/tcp/1", "a b", "a,b", "a\u{202e}b"] {
+            for protocol in [
+                Protocol::Dns(name.into()),
+                Protocol::Dns4(name.into()),
+                Protocol::Dns6(name.into()),
+                Protocol::Dnsaddr(name.into()),
+                Protocol::Ip6zone(name.into()),
+                Protocol::Sni(name.into()),
+            ] {
+                let address = Multiaddr::from(protocol).with(Protocol::Tcp(1));
+                assert_eq!(through(address.to_vec()), None, "{name:?}");
+            }
+        }
+        assert_eq!(
+            through(Multiaddr::from(Protocol::Unix("a\n".into())).to_vec()),
+            None
+        );
+    }
+
+    #[test]
+    fn one_bad_address_does_not_condemn_the_others() {
+        let key = ed25519(1);
+        let first = address("/ip4/1.2.3.4/tcp/1/ws")
+            .with_p2p(key.to_peer_id())
+            .unwrap();
+        let second = address("/ip4/1.2.3.4/tcp/2/ws")
+            .with_p2p(key.to_peer_id())
+            .unwrap();
+        let entries = [
+            vec![0xff],
+            first.to_vec(),
+            vec![],
+            second.to_vec(),
+            first.to_vec(),
+        ];
+        let announcement = decode(&raw(&key, entries), &ROOMY).unwrap();
+        assert_eq!(announcement.addresses, [first, second]);
+        assert_eq!(announcement.dropped, 3);
+    }
+
+    #[test]
+    fn keeps_the_first_addresses_up_to_the_limit() {
+        let key = ed25519(1);
+        let addresses =
+            |count: u16| (0..count).map(|port| Multiaddr::empty().with(Protocol::Tcp(port)));
+        let limits = Limits {
+            max_addresses: 3,
+            ..ROOMY
+        };
+        let announcement = decode(&encode(&key, addresses(256)), &limits).unwrap();
+        assert_eq!(
+            announcement.addresses,
+            addresses(3)
+                .map(|address| address.with(Protocol::P2p(key.to_peer_id())))
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(announcement.dropped, 253);
+
+        let none = Limits {
+            max_addresses: 0,
+            ..ROOMY
+        };
+        let announcement = decode(&encode(&key, addresses(2)), &none).unwrap();
+        assert_eq!((announcement.addresses.len(), announcement.dropped), (0, 2));
+    }
+
+    #[test]
+    fn a_thousand_addresses_are_too_many() {
+        let key = ed25519(1);
+        let payload = encode(
+            &key,
+            (0..1_000).map(|port| Multiaddr::empty().with(Protocol::Tcp(port))),
+        );
+        assert!(matches!(
+            decode(&payload, &ROOMY),
+            Err(DecodeError::TooManyAddresses { max: 256 })
+        ));
+        assert!(matches!(
+            decode(&payload, &Limits::default()),
+            Err(DecodeError::TooLarge { .. })
+        ));
+        // So are that many empty ones, which cost their sender two bytes each.
+        let empty = raw(&key, vec![vec![]; MAX_ENTRIES + 1]);
+        assert!(matches!(
+            decode(&empty, &Limits::default()),
+            Err(DecodeError::TooManyAddresses { .. })
+        ));
+        let most = raw(&key, vec![vec![]; MAX_ENTRIES]);
+        assert_eq!(
+            decode(&most, &Limits::default()).unwrap().dropped,
+            MAX_ENTRIES
+        );
+    }
+
+    #[test]
+    fn the_size_is_checked_first_and_inclusively() {
+        let payload = encode(&ed25519(1), []);
+        let exact = Limits {
+            max_message_size: payload.len(),
+            ..ROOMY
+        };
+        assert!(decode(&payload, &exact).is_ok());
+        assert!(matches!(
+            decode(&[payload, vec![0]].concat(), &exact),
+            Err(DecodeError::TooLarge { size: 39, max: 38 })
+        ));
+    }
+
+    #[test]
+    fn refuses_what_is_not_an_announcement() {
+        let key = ed25519(1).encode_protobuf();
+        let field = |key: &[u8], rest: &[u8]| {
+            let mut bytes = vec![0x0a, u8::try_from(key.len()).unwrap()];
+            bytes.extend_from_slice(key);
+            bytes.extend_from_slice(rest);
+            bytes
+        };
+        for (what, rest) in [
+            ("key as a varint", &[0x08, 1][..]),
+            ("addresses as a varint", &[0x10, 1]),
+            ("addresses as a fixed32", &[0x15, 1, 2, 3, 4]),
+            ("tag 0", &[0x02, 0]),
+            ("wire type 6", &[0x1e, 0]),
+            ("wire type 7", &[0x1f, 0]),
+            ("endless varint", &[0xff; 11]),
+            ("an address longer than the message", &[0x12, 0x7f, 1]),
+            (
+                "an address of 2^64 - 1 bytes",
+                &[
+                    0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,
+                ],
+            ),
+            ("an unknown field longer than the message", &[0x1a, 0x7f, 1]),
+            ("a group without an end", &[0x1b, 0x08, 1]),
+            ("the end of no group", &[0x1c]),
+            ("the end of another group", &[0x1b, 0x24]),
+        ] {
+            assert!(
+                matches!(
+                    decode(&field(&key, rest), &ROOMY),
+                    Err(DecodeError::Malformed(_))
+                ),
+                "{what}"
+            );
+        }
+        // A thousand groups within each other must not use up the stack.
+        assert!(matches!(
+            decode(&[0x1b; 1_000], &ROOMY),
+            Err(DecodeError::Malformed(_))
+        ));
+
+        for payload in [&[][..], &[0x0a, 0], &[0x12, 0], &[0x18, 1]] {
+            assert!(
+                matches!(decode(payload, &ROOMY), Err(DecodeError::MissingPublicKey)),
+                "{payload:?}"
+            );
+        }
+        for bytes in [
+            &key[1..],
+            &key[..35],
+            &[0x08, 0x09, 0x12, 0x00],
+            &[0x08, 0x01, 0x12, 0x00],
+            &[0x08, 0x00, 0x12, 0x01, 0x30],
+            &[0x08, 0x03, 0x12, 0x02, 0x30, 0x00],
+        ] {
+            assert!(
+                matches!(
+                    decode(&field(bytes, &[]), &ROOMY),
+                    Err(DecodeError::InvalidPublicKey(_))
+                ),
+                "{bytes:?}"
+            );
+        }
+        let long = Peer {
+            public_key: vec![0; MAX_PUBLIC_KEY_LEN + 1],
+            addrs: vec![],
+        };
+        assert!(matches!(
+            decode(&long.encode_to_vec(), &ROOMY),
+            Err(DecodeError::PublicKeyTooLong { size: 2049, .. })
+        ));
+    }
+
+    #[test]
+    fn ignores_unknown_fields_of_every_wire_type() {
+        let key = ed25519(1);
+        let known = encode(&key, [address("/ip4/1.2.3.4/tcp/1/ws")]);
+        let expected = decode(&known, &ROOMY).unwrap();
+        for unknown in [
+            &[0x18, 0x96, 0x01][..],
+            &[0x19, 1, 2, 3, 4, 5, 6, 7, 8],
+            &[0x1a, 3, 1, 2, 3],
+            &[0x1b, 0x08, 1, 0x12, 1, 0, 0x1c],
+            &[0x1d, 1, 2, 3, 4],
+            &[0xf8, 0xff, 0xff, 0xff, 0x0f, 1],
+        ] {
+            let before = [unknown, &known].concat();
+            let after = [&known, unknown].concat();
+            assert_eq!(decode(&before, &ROOMY).unwrap(), expected);
+            assert_eq!(decode(&after, &ROOMY).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn the_last_key_counts_wherever_it_stands() {
+        let (first, last) = (ed25519(1), ed25519(2));
+        let own = address("/ip4/1.2.3.4/tcp/1/ws")
+            .with_p2p(last.to_peer_id())
+            .unwrap();
+        let payload = [raw(&first, [own.to_vec()]), raw(&last, [])].concat();
+        let announcement = decode(&payload, &ROOMY).unwrap();
+        assert_eq!(announcement.peer, last.to_peer_id());
+        assert_eq!(announcement.addresses, [own]);
+    }
+
+    #[test]
+    fn a_message_cut_short_anywhere_never_panics() {
+        let key = ed25519(1);
+        let payload = encode(
+            &key,
+            ["/ip4/1.2.3.4/tcp/1/ws", "/dns4/example.org/tcp/443/tls/ws"].map(address),
+        );
+        let all = decode(&payload, &ROOMY).unwrap();
+        for end in 0..payload.len() {
+            match decode(&payload[..end], &ROOMY) {
+                // Between two fields it reads as a shorter message.
+                Ok(part) => {
+                    assert!(all.addresses.starts_with(&part.addresses) && part.dropped == 0)
+                }
+                Err(DecodeError::MissingPublicKey) => assert_eq!(end, 0),
+                Err(error) => assert!(matches!(error, DecodeError::Malformed(_)), "{end}: {error}"),
+            }
+        }
+    }
+
+    /// A key as X.509 wraps it. The reader takes the wrapping apart, not the numbers in it.
+    fn rsa(numbers: &[u8; 270]) -> PublicKey {
+        let mut key = vec![0x08, 0x00, 0x12, 0xa6, 0x02];
+        key.extend([
+            0x30, 0x82, 0x01, 0x22, 0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86,
+        ]);
+        key.extend([
+            0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00, 0x03, 0x82, 0x01, 0x0f, 0x00,
+        ]);
+        key.extend(numbers);
+        PublicKey::try_decode_protobuf(&key).unwrap()
+    }
+
+    fn public_key() -> impl Strategy<Value = PublicKey> {
+        let secret = any::<[u8; 32]>().prop_map(|mut bytes| {
+            // Below the order of each curve, and not zero.
+            bytes[0] = 0;
+            bytes[31] |= 1;
+            bytes
+        });
+        prop_oneof![
+            any::<[u8; 32]>()
+                .prop_map(|bytes| Keypair::ed25519_from_bytes(bytes).unwrap().public()),
+            secret.clone().prop_map(|bytes| {
+                let secret = secp256k1::SecretKey::try_from_bytes(bytes).unwrap();
+                Keypair::from(secp256k1::Keypair::from(secret)).public()
+            }),
+            secret.prop_map(|bytes| {
+                let secret = ecdsa::SecretKey::try_from_bytes(bytes).unwrap();
+                Keypair::from(ecdsa::Keypair::from(secret)).public()
+            }),
+            prop::collection::vec(any::<u8>(), 270)
+                .prop_map(|numbers| rsa(&numbers.try_into().unwrap())),
+        ]
+    }
+
+    fn some_address() -> impl Strategy<Value = Multiaddr> {
+        let host = prop_oneof![
+            any::<[u8; 4]>().prop_map(|ip| Multiaddr::from(Protocol::Ip4(ip.into()))),
+            any::<[u8; 16]>().prop_map(|ip| Multiaddr::from(Protocol::Ip6(ip.into()))),
+            "[a-z0-9.-]{1,40}".prop_map(|name| Multiaddr::from(Protocol::Dns(name.into()))),
+        ];
+        (host, any::<u16>(), 0..4_u8).prop_map(|(host, port, kind)| {
+            let address = host.with(Protocol::Tcp(port));
+            match kind {
+                0 => address,
+                1 => address.with(Protocol::Ws("/".into())),
+                2 => address.with(Protocol::Tls).with(Protocol::Ws("/".into())),
+                _ => address
+                    .with(Protocol::P2p(other()))
+                    .with(Protocol::P2pCircuit),
+            }
+        })
+    }
+
+    /// Bytes that are often nearly an announcement.
+    fn payload() -> impl Strategy<Value = Vec<u8>> {
+        let own = ed25519(1);
+        let entry = prop_oneof![
+            some_address().prop_map(|address| address.to_vec()),
+            some_address().prop_map(|address| address.with(Protocol::P2p(other())).to_vec()),
+            prop::collection::vec(any::<u8>(), 0..20),
+        ];
+        let field = prop_oneof![
+            1 => Just(raw(&own, [])),
+            1 => public_key().prop_map(|key| raw(&key, [])),
+            1 => prop::collection::vec(any::<u8>(), 0..50)
+                .prop_map(|public_key| Peer { public_key, addrs: vec![] }.encode_to_vec()),
+            6 => entry.prop_map(|addr| {
+                Peer { public_key: vec![], addrs: vec![addr] }.encode_to_vec()
+            }),
+            2 => (3..40_u32, any::<u64>()).prop_map(|(tag, value)| {
+                let mut bytes = vec![];
+                encoding::uint64::encode(tag, &value, &mut bytes);
+                bytes
+            }),
+        ];
+        let fields = prop::collection::vec(field, 0..20).prop_map(|fields| fields.concat());
+        prop_oneof![
+            4 => fields.clone(),
+            1 => (fields, prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4))
+                .prop_map(|(mut bytes, edits)| {
+                    for (index, value) in edits {
+                        if !bytes.is_empty() {
+                            let index = index.index(bytes.len());
+                            bytes[index] = value;
+                        }
+                    }
+                    bytes
+                }),
+            1 => prop::collection::vec(any::<u8>(), 0..200),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(
+            key in public_key(),
+            addresses in prop::collection::hash_set(some_address(), 0..20),
+            suffixed in any::<bool>(),
+        ) {
+            let full: Vec<_> = addresses
+                .iter()
+                .map(|address| address.clone().with(Protocol::P2p(key.to_peer_id())))
+                .collect();
+            let payload = if suffixed {
+                encode(&key, full.clone())
+            } else {
+                encode(&key, addresses)
+            };
+            prop_assert_eq!(
+                decode(&payload, &ROOMY).unwrap(),
+                Announcement { peer: key.to_peer_id(), addresses: full, dropped: 0 }
+            );
+        }
+
+        /// The scan over borrowed bytes must see what the derived code of prost sees.
+        #[test]
+        fn agrees_with_the_derived_decoder(payload in payload()) {
+            let decoded = decode(&payload, &ROOMY);
+            let Ok(theirs) = Peer::decode(payload.as_slice()) else {
+                prop_assert!(matches!(decoded, Err(DecodeError::Malformed(_))), "{decoded:?}");
+                return Ok(());
+            };
+            if theirs.public_key.is_empty() {
+                prop_assert!(matches!(decoded, Err(DecodeError::MissingPublicKey)), "{decoded:?}");
+                return Ok(());
+            }
+            let Ok(key) = PublicKey::try_decode_protobuf(&theirs.public_key) else {
+                prop_assert!(
+                    matches!(decoded, Err(DecodeError::InvalidPublicKey(_))),
+                    "{decoded:?}"
+                );
+                return Ok(());
+            };
+            let mut addresses = vec![];
+            for bytes in &theirs.addrs {
+                addresses.extend(decode_address(bytes, key.to_peer_id()));
+            }
+            let mut seen = std::collections::HashSet::new();
+            addresses.retain(|address| seen.insert(address.clone()));
+            prop_assert_eq!(
+                decoded.unwrap(),
+                Announcement {
+                    peer: key.to_peer_id(),
+                    dropped: theirs.addrs.len() - addresses.len(),
+                    addresses,
+                }
+            );
+        }
+    }
+}
