@@ -2,6 +2,8 @@
 
 mod limits;
 mod message;
+mod peers;
 
 pub use limits::Rate;
 pub use message::DecodeError;
+pub use peers::KnownPeer;
