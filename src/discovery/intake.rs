@@ -1,0 +1,992 @@
+//! What becomes of an incoming message: whether it is believed, and what it changes.
+
+use std::{
+    collections::HashMap,
+    error::Error,
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
+
+use libp2p_identity::PeerId;
+
+use super::{
+    limits::{Bucket, Rate},
+    message::{self, DecodeError, Limits},
+    peers::{Expired, Heard, Peers},
+};
+use crate::deadline::Instant;
+
+/// Bounds the memory for neighbours to about one MiB. Only those count whose buckets have not refilled, which by
+/// default takes 20 ms after a message, so that far more than these may be connected.
+const MAX_NEIGHBOURS: usize = 4096;
+
+/// At the bound all neighbours are looked at, but not for every message.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is believed, and how much of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// What one message may cost.
+    pub(crate) limits: Limits,
+    /// How many peers may be known at once.
+    pub(crate) capacity: NonZeroUsize,
+    /// For how long a peer is known after its last announcement.
+    pub(crate) ttl: Duration,
+    /// What one known author may send.
+    pub(crate) author_rate: Rate,
+    /// What one neighbour may deliver of known authors.
+    pub(crate) neighbour_rate: Rate,
+    /// What one neighbour may deliver of authors that are not known.
+    pub(crate) newcomer_rate: Rate,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        const CAPACITY: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
+        const AUTHOR: NonZeroU32 = NonZeroU32::new(10).unwrap();
+        const NEIGHBOUR: NonZeroU32 = NonZeroU32::new(2_000).unwrap();
+        const NEWCOMER: NonZeroU32 = NonZeroU32::new(500).unwrap();
+        Self {
+            limits: Limits::default(),
+            capacity: CAPACITY,
+            // Six intervals of js. A hub's mesh may deliver as few as 60 % of an author's messages, and of six in a
+            // row all are lost for one author in 250.
+            ttl: Duration::from_secs(60),
+            // Ten times what js sends, and a round on ten topics at once.
+            author_rate: Rate::new(AUTHOR, Duration::from_secs(1)),
+            // 1,000 a second: a hub may relay for ten thousand js peers, each of which sends one in 10 s.
+            neighbour_rate: Rate::new(NEIGHBOUR, Duration::from_millis(1)),
+            // 50 a second: whoever joins a thousand js peers through one hub hears of a hundred a second, and learns
+            // of all of them within the first interval; of ten thousand within four minutes. One neighbour with
+            // invented identities takes at most 3,500 of the 16,384 rows, since they expire after 60 s.
+            newcomer_rate: Rate::new(NEWCOMER, Duration::from_millis(20)),
+        }
+    }
+}
+
+/// One message of the topic, as the pubsub delivered it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Incoming<'a> {
+    /// Who delivered it.
+    pub(crate) neighbour: PeerId,
+    /// Who signed it; `None` if the pubsub does not vouch for the signature.
+    pub(crate) author: Option<PeerId>,
+    pub(crate) payload: &'a [u8],
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// What the pubsub is to do with it.
+    pub(crate) verdict: Verdict,
+    /// What it changed. Nothing unless it is accepted, and not always then.
+    pub(crate) change: Option<Change>,
+}
+
+/// What the pubsub is to do with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Forward it.
+    Accept,
+    /// Do not forward it. Whoever delivered it could not know that, so nobody is blamed.
+    Ignore,
+    /// Do not forward it, and blame whoever delivered it: any honest node would have refused it.
+    Reject,
+}
+
+/// A change of the table, whose row has the details.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// The peer was not known before.
+    Discovered(PeerId),
+    /// The peer was known with other addresses.
+    Updated(PeerId),
+}
+
+/// How many announcements came in, by what became of them. They only ever grow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Believed, whether or not they changed anything.
+    pub accepted: u64,
+    /// Ignored since the pubsub does not vouch for their author.
+    pub ignored_unauthenticated: u64,
+    /// Ignored since they are our own.
+    pub ignored_own: u64,
+    /// Ignored since their author, who is known, sends too many.
+    pub ignored_author_rate: u64,
+    /// Ignored since the neighbour delivers too many of known authors.
+    pub ignored_neighbour_rate: u64,
+    /// Ignored since the neighbour delivers too many of unknown authors. A few are normal while joining a large
+    /// network; a steady flow means that somebody invents identities.
+    pub ignored_newcomer_rate: u64,
+    /// Ignored since too many neighbours deliver at once.
+    pub ignored_neighbours_full: u64,
+    /// Ignored since they are longer, or list more addresses, than we read.
+    pub ignored_oversized: u64,
+    /// Ignored since the author is unknown and there is no room for another peer.
+    pub ignored_table_full: u64,
+    /// Rejected since they are no announcements.
+    pub rejected_malformed: u64,
+    /// Rejected since they are about somebody else than their author.
+    pub rejected_foreign_key: u64,
+}
+
+impl Counters {
+    /// All that were ignored, for whichever reason.
+    pub fn ignored(&self) -> u64 {
+        self.ignored_unauthenticated
+            + self.ignored_own
+            + self.ignored_author_rate
+            + self.ignored_neighbour_rate
+            + self.ignored_newcomer_rate
+            + self.ignored_neighbours_full
+            + self.ignored_oversized
+            + self.ignored_table_full
+    }
+
+    /// All that were rejected, for whichever reason.
+    pub fn rejected(&self) -> u64 {
+        self.rejected_malformed + self.rejected_foreign_key
+    }
+
+    fn count(&mut self, refused: &Refused) {
+        let counter = match refused {
+            Refused::Unauthenticated => &mut self.ignored_unauthenticated,
+            Refused::Own => &mut self.ignored_own,
+            Refused::AuthorRate => &mut self.ignored_author_rate,
+            Refused::NeighbourRate => &mut self.ignored_neighbour_rate,
+            Refused::NewcomerRate => &mut self.ignored_newcomer_rate,
+            Refused::NeighboursFull => &mut self.ignored_neighbours_full,
+            Refused::Oversized(_) => &mut self.ignored_oversized,
+            Refused::TableFull => &mut self.ignored_table_full,
+            Refused::Malformed(_) => &mut self.rejected_malformed,
+            Refused::ForeignKey => &mut self.rejected_foreign_key,
+        };
+        *counter += 1;
+    }
+}
+
+/// Why a message is not believed.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("the pubsub does not vouch for the author")]
+    Unauthenticated,
+    #[error("it is our own")]
+    Own,
+    #[error("the author sends too many")]
+    AuthorRate,
+    #[error("the neighbour delivers too many")]
+    NeighbourRate,
+    #[error("the neighbour delivers too many of unknown authors")]
+    NewcomerRate,
+    #[error("too many neighbours deliver at once")]
+    NeighboursFull,
+    #[error(transparent)]
+    Oversized(DecodeError),
+    #[error("there is no room for another peer")]
+    TableFull,
+    #[error(transparent)]
+    Malformed(DecodeError),
+    #[error("it is about somebody else than its author")]
+    ForeignKey,
+}
+
+impl Refused {
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Malformed(_) | Self::ForeignKey => Verdict::Reject,
+            // Limits and room are our own affair: a neighbour with more of either forwards in good faith.
+            Self::Unauthenticated
+            | Self::Own
+            | Self::AuthorRate
+            | Self::NeighbourRate
+            | Self::NewcomerRate
+            | Self::NeighboursFull
+            | Self::Oversized(_)
+            | Self::TableFull => Verdict::Ignore,
+        }
+    }
+}
+
+/// Judges incoming messages and keeps the table of known peers.
+///
+/// Believed is what an author says about itself, as long as it, and the neighbour that delivers it, keep within their
+/// rates. Rates come before decoding, so that a flood costs a look-up or two per message. A neighbour has one rate for
+/// known authors and another, lower one for the rest: identities can be invented, so a neighbour that relays them uses
+/// up only what is meant for newcomers, and the known peers behind it stay known.
+///
+/// The inputs are [`Intake::on_message`] and [`Intake::on_neighbour_gone`]. [`Intake::next_timeout`] and
+/// [`Intake::pop_expired`] are those of [`Peers`].
+#[derive(Debug)]
+pub(crate) struct Intake {
+    local: PeerId,
+    settings: Settings,
+    peers: Peers,
+    neighbours: Neighbours,
+    counters: Counters,
+}
+
+impl Intake {
+    /// Knows nobody yet. `local` is who we are.
+    pub(crate) fn new(local: PeerId, settings: Settings) -> Self {
+        Self {
+            local,
+            peers: Peers::new(settings.capacity),
+            settings,
+            neighbours: Neighbours::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// A message has come.
+    pub(crate) fn on_message(&mut self, now: Instant, incoming: Incoming<'_>) -> Outcome {
+        match self.hear(now, incoming) {
+            Ok(change) => {
+                self.counters.accepted += 1;
+                Outcome {
+                    verdict: Verdict::Accept,
+                    change,
+                }
+            }
+            Err(refused) => {
+                self.counters.count(&refused);
+                let verdict = refused.verdict();
+                let Incoming {
+                    neighbour, author, ..
+                } = incoming;
+                tracing::debug!(
+                    %neighbour,
+                    ?author,
+                    ?verdict,
+                    error = &refused as &dyn Error,
+                    "announcement refused"
+                );
+                Outcome {
+                    verdict,
+                    change: None,
+                }
+            }
+        }
+    }
+
+    /// A neighbour has disconnected.
+    ///
+    /// Should it come back, its rates start anew. A fresh identity would give it the same, so what bounds that is
+    /// the application's limit on connections.
+    pub(crate) fn on_neighbour_gone(&mut self, neighbour: &PeerId) {
+        self.neighbours.rows.remove(neighbour);
+    }
+
+    /// When the next known peer will have been silent for too long.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.peers.next_timeout()
+    }
+
+    /// Forgets one peer that has been silent for too long.
+    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Expired> {
+        self.peers.pop_expired(now)
+    }
+
+    /// Who is known.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// What became of the messages so far.
+    pub(crate) fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn hear(&mut self, now: Instant, incoming: Incoming<'_>) -> Result<Option<Change>, Refused> {
+        let author = incoming.author.ok_or(Refused::Unauthenticated)?;
+        if author == self.local {
+            return Err(Refused::Own);
+        }
+        self.charge(now, author, incoming.neighbour)?;
+
+        let announcement = message::decode(incoming.payload, &self.settings.limits).map_err(
+            |error| match error {
+                DecodeError::TooLarge { .. } | DecodeError::TooManyAddresses { .. } => {
+                    Refused::Oversized(error)
+                }
+                _ => Refused::Malformed(error),
+            },
+        )?;
+        if announcement.peer != author {
+            return Err(Refused::ForeignKey);
+        }
+        match self
+            .peers
+            .on_announcement(now, announcement, self.settings.ttl)
+        {
+            Heard::Discovered => Ok(Some(Change::Discovered(author))),
+            Heard::Updated => Ok(Some(Change::Updated(author))),
+            Heard::Refreshed => Ok(None),
+            Heard::Full => Err(Refused::TableFull),
+        }
+    }
+
+    /// Takes the message from what its author and its neighbour may still send.
+    fn charge(&mut self, now: Instant, author: PeerId, neighbour: PeerId) -> Result<(), Refused> {
+        let Settings {
+            author_rate,
+            neighbour_rate,
+            newcomer_rate,
+            ..
+        } = self.settings;
+        // The author comes first, so that one who sends too much does not use up what the others behind the same
+        // neighbour need.
+        let is_known = match self.peers.try_take(now, &author, author_rate) {
+            Some(false) => return Err(Refused::AuthorRate),
+            Some(true) => true,
+            None => false,
+        };
+        let Some(neighbour) = self.neighbours.get(now, neighbour) else {
+            return Err(Refused::NeighboursFull);
+        };
+        if is_known {
+            if !neighbour.known.try_take(now, neighbour_rate) {
+                return Err(Refused::NeighbourRate);
+            }
+        } else if !neighbour.newcomers.try_take(now, newcomer_rate) {
+            return Err(Refused::NewcomerRate);
+        }
+        Ok(())
+    }
+}
+
+/// What each neighbour may still deliver, for at most [`MAX_NEIGHBOURS`] of them.
+#[derive(Debug, Default)]
+struct Neighbours {
+    rows: HashMap<PeerId, Neighbour>,
+    swept_at: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Neighbour {
+    known: Bucket,
+    newcomers: Bucket,
+}
+
+impl Neighbours {
+    /// The neighbour's buckets, new ones if it has none; `None` if there is no room for them.
+    fn get(&mut self, now: Instant, neighbour: PeerId) -> Option<&mut Neighbour> {
+        if self.rows.len() >= MAX_NEIGHBOURS && !self.rows.contains_key(&neighbour) {
+            self.sweep(now);
+            if self.rows.len() >= MAX_NEIGHBOURS {
+                return None;
+            }
+        }
+        Some(self.rows.entry(neighbour).or_default())
+    }
+
+    /// Forgets the neighbours whose buckets are full: new ones would be the same.
+    fn sweep(&mut self, now: Instant) {
+        let since = |at| now.checked_duration_since(at);
+        if self
+            .swept_at
+            .and_then(since)
+            .is_some_and(|elapsed| elapsed < SWEEP_INTERVAL)
+        {
+            return;
+        }
+        self.swept_at = Some(now);
+        self.rows
+            .retain(|_, row| !(row.known.is_full(now) && row.newcomers.is_full(now)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p_identity::PublicKey;
+    use multiaddr::{Multiaddr, Protocol};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::deadline;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const MS: Duration = Duration::from_millis(1);
+
+    /// An RSA key of eight bytes: it signs nothing, but costs nothing to make, so that tests can invent as many
+    /// identities as an attacker.
+    fn key(seed: u32) -> PublicKey {
+        let mut key = vec![0x08, 0x00, 0x12, 28, 0x30, 26, 0x30, 13, 0x06, 9];
+        key.extend([
+            0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
+        ]);
+        key.extend([0x03, 9, 0x00]);
+        key.extend(u64::from(seed).to_be_bytes());
+        PublicKey::try_decode_protobuf(&key).unwrap()
+    }
+
+    fn peer(seed: u32) -> PeerId {
+        key(seed).to_peer_id()
+    }
+
+    fn payload(seed: u32, ports: &[u16]) -> Vec<u8> {
+        let addresses = ports
+            .iter()
+            .map(|&port| Multiaddr::from(Protocol::Memory(1)).with(Protocol::Tcp(port)));
+        message::encode(&key(seed), addresses)
+    }
+
+    const LOCAL: u32 = 0;
+    /// Delivers, but announces nothing.
+    const HUB: u32 = 1_000_000;
+
+    fn rate(burst: u32, interval: Duration) -> Rate {
+        Rate::new(NonZeroU32::new(burst).unwrap(), interval)
+    }
+
+    fn intake(settings: Settings) -> Intake {
+        Intake::new(peer(LOCAL), settings)
+    }
+
+    impl Intake {
+        fn hear_from(
+            &mut self,
+            now: Instant,
+            neighbour: u32,
+            author: Option<u32>,
+            payload: &[u8],
+        ) -> Outcome {
+            self.on_message(
+                now,
+                Incoming {
+                    neighbour: peer(neighbour),
+                    author: author.map(peer),
+                    payload,
+                },
+            )
+        }
+
+        fn announce(&mut self, now: Instant, neighbour: u32, author: u32) -> Outcome {
+            self.hear_from(now, neighbour, Some(author), &payload(author, &[1]))
+        }
+    }
+
+    fn accepted(change: impl Into<Option<Change>>) -> Outcome {
+        Outcome {
+            verdict: Verdict::Accept,
+            change: change.into(),
+        }
+    }
+
+    const IGNORED: Outcome = Outcome {
+        verdict: Verdict::Ignore,
+        change: None,
+    };
+    const REJECTED: Outcome = Outcome {
+        verdict: Verdict::Reject,
+        change: None,
+    };
+
+    #[test]
+    fn reports_what_is_new_and_only_that() {
+        let now = deadline::now();
+        let mut intake = intake(Settings::default());
+        let mut hear = |ports: &[u16]| intake.hear_from(now, HUB, Some(1), &payload(1, ports));
+        assert_eq!(hear(&[1]), accepted(Change::Discovered(peer(1))));
+        assert_eq!(hear(&[1]), accepted(None));
+        assert_eq!(hear(&[1, 2]), accepted(Change::Updated(peer(1))));
+        assert_eq!(hear(&[2, 1]), accepted(None));
+        assert_eq!(hear(&[]), accepted(Change::Updated(peer(1))));
+        assert_eq!(
+            intake.counters(),
+            Counters {
+                accepted: 5,
+                ..Counters::default()
+            }
+        );
+        assert!(intake.peers().get(&peer(1)).unwrap().addresses().is_empty());
+    }
+
+    #[test]
+    fn believes_nothing_that_is_not_authenticated() {
+        let now = deadline::now();
+        let mut intake = intake(Settings::default());
+        for payload in [&payload(1, &[1])[..], b"garbage"] {
+            assert_eq!(intake.hear_from(now, HUB, None, payload), IGNORED);
+        }
+        assert_eq!(intake.counters().ignored_unauthenticated, 2);
+        assert_eq!(intake.peers().len(), 0);
+        assert!(intake.neighbours.rows.is_empty());
+    }
+
+    #[test]
+    fn ignores_its_own() {
+        let now = deadline::now();
+        let mut intake = intake(Settings::default());
+        assert_eq!(intake.announce(now, HUB, LOCAL), IGNORED);
+        assert_eq!(intake.counters().ignored_own, 1);
+        assert_eq!(intake.peers().len(), 0);
+    }
+
+    #[test]
+    fn rejects_what_no_honest_node_would_deliver() {
+        let now = deadline::now();
+        let mut intake = intake(Settings::default());
+        assert_eq!(intake.hear_from(now, HUB, Some(1), b"garbage"), REJECTED);
+        assert_eq!(intake.hear_from(now, HUB, Some(1), b""), REJECTED);
+        assert_eq!(intake.counters().rejected_malformed, 2);
+        for about in [2, LOCAL] {
+            let foreign = payload(about, &[1]);
+            assert_eq!(intake.hear_from(now, HUB, Some(1), &foreign), REJECTED);
+        }
+        assert_eq!(intake.counters().rejected_foreign_key, 2);
+        assert_eq!(intake.counters().rejected(), 4);
+        assert_eq!(intake.peers().len(), 0);
+    }
+
+    #[test]
+    fn blames_nobody_for_what_exceeds_our_own_limits() {
+        let now = deadline::now();
+        let mut intake = intake(Settings {
+            limits: Limits {
+                max_message_size: 100_000,
+                ..Limits::default()
+            },
+            ..Settings::default()
+        });
+        let too_many: Vec<_> = (0..1_000).collect();
+        let too_many = payload(1, &too_many);
+        assert!(too_many.len() < 100_000);
+        assert_eq!(intake.hear_from(now, HUB, Some(1), &too_many), IGNORED);
+        let too_large = vec![0; 100_001];
+        assert_eq!(intake.hear_from(now, HUB, Some(1), &too_large), IGNORED);
+        assert_eq!(intake.counters().ignored_oversized, 2);
+        assert_eq!(intake.peers().len(), 0);
+    }
+
+    #[test]
+    fn rejected_messages_neither_change_nor_prolong_what_is_known() {
+        let now = deadline::now();
+        let mut intake = intake(Settings::default());
+        intake.announce(now, HUB, 1);
+        let expires_at = intake.next_timeout();
+        let later = now + SECOND;
+        for payload in [&payload(2, &[9])[..], b"garbage", &[0; 20_000]] {
+            assert_ne!(
+                intake.hear_from(later, HUB, Some(1), payload).verdict,
+                Verdict::Accept
+            );
+        }
+        assert_eq!(intake.next_timeout(), expires_at);
+        assert_eq!(intake.peers().len(), 1);
+    }
+
+    #[test]
+    fn a_known_author_keeps_to_its_rate_whoever_delivers() {
+        let now = deadline::now();
+        let mut intake = intake(Settings {
+            author_rate: rate(3, SECOND),
+            ..Settings::default()
+        });
+        intake.announce(now, HUB, 1);
+        for neighbour in [HUB, HUB + 1, HUB + 2] {
+            assert_eq!(intake.announce(now, neighbour, 1), accepted(None));
+        }
+        assert_eq!(intake.announce(now, HUB, 1), IGNORED);
+        assert_eq!(intake.announce(now, HUB + 3, 1), IGNORED);
+        assert_eq!(intake.counters().ignored_author_rate, 2);
+        assert_eq!(intake.announce(now + SECOND, HUB, 1), accepted(None));
+    }
+
+    #[test]
+    fn one_author_cannot_use_up_what_others_behind_the_neighbour_need() {
+        let now = deadline::now();
+        let mut intake = intake(Settings {
+            author_rate: rate(3, SECOND),
+            neighbour_rate: rate(5, SECOND),
+            ..Settings::default()
+        });
+        intake.announce(now, HUB, 1);
+        intake.announce(now, HUB, 2);
+        for _ in 0..100 {
+            intake.announce(now, HUB, 1);
+        }
+        assert_eq!(intake.announce(now, HUB, 2), accepted(None));
+        assert_eq!(intake.announce(now, HUB, 2), accepted(None));
+        assert_eq!(intake.announce(now, HUB, 2), IGNORED);
+        assert_eq!(intake.counters().ignored_neighbour_rate, 1);
+        assert_eq!(intake.counters().ignored_author_rate, 97);
+    }
+
+    #[test]
+    fn a_neighbour_with_too_many_newcomers_still_delivers_known_peers() {
+        let now = deadline::now();
+        let mut intake = intake(Settings {
+            newcomer_rate: rate(2, SECOND),
+            ..Settings::default()
+        });
+        assert_eq!(
+            intake.announce(now, HUB, 1),
+            accepted(Change::Discovered(peer(1)))
+        );
+        // One that is malformed counts as well: it was as much work.
+        assert_eq!(intake.hear_from(now, HUB, Some(2), b"garbage"), REJECTED);
+        assert_eq!(intake.announce(now, HUB, 2), IGNORED);
+        assert_eq!(intake.hear_from(now, HUB, Some(3), b"garbage"), IGNORED);
+        assert_eq!(intake.counters().ignored_newcomer_rate, 2);
+
+        assert_eq!(intake.announce(now, HUB, 1), accepted(None));
+        // Another neighbour has its own rate, and so has this one a second later.
+        assert_eq!(
+            intake.announce(now, HUB + 1, 2),
+            accepted(Change::Discovered(peer(2)))
+        );
+        assert_eq!(
+            intake.announce(now + SECOND, HUB, 3),
+            accepted(Change::Discovered(peer(3)))
+        );
+    }
+
+    #[test]
+    fn a_neighbour_with_too_much_of_known_peers_still_delivers_newcomers() {
+        let now = deadline::now();
+        let mut intake = intake(Settings {
+            neighbour_rate: rate(2, SECOND),
+            ..Settings::default()
+        });
+        for _ in 0..4 {
+            intake.announce(now, HUB, 1);
+        }
+        assert_eq!(intake.counters().ignored_neighbour_rate, 1);
+        assert_eq!(
+            intake.announce(now, HUB, 2),
+            accepted(Change::Discovered(peer(2)))
+        );
+    }
+
+    #[test]
+    fn a_peer_that_has_expired_is_a_newcomer_again() {
+        let now = deadline::now();
+        let settings = Settings {
+            author_rate: rate(1, SECOND),
+            ..Settings::default()
+        };
+        let ttl = settings.ttl;
+        let mut intake = intake(settings);
+        intake.announce(now, HUB, 1);
+        assert_eq!(intake.next_timeout(), Some(now + ttl));
+        assert_eq!(intake.pop_expired(now + ttl - MS), None);
+        assert_eq!(intake.pop_expired(now + ttl).unwrap().peer, peer(1));
+        assert_eq!(intake.next_timeout(), None);
+        assert_eq!(
+            intake.announce(now + ttl, HUB, 1),
+            accepted(Change::Discovered(peer(1)))
+        );
+    }
+
+    #[test]
+    fn a_full_table_ignores_strangers() {
+        let now = deadline::now();
+        let mut intake = intake(Settings {
+            capacity: NonZeroUsize::MIN,
+            ..Settings::default()
+        });
+        intake.announce(now, HUB, 1);
+        assert_eq!(intake.announce(now, HUB, 2), IGNORED);
+        assert_eq!(intake.counters().ignored_table_full, 1);
+        assert_eq!(intake.announce(now, HUB, 1), accepted(None));
+    }
+
+    #[test]
+    fn a_neighbour_that_is_gone_takes_no_room() {
+        let now = deadline::now();
+        let mut intake = intake(Settings {
+            newcomer_rate: rate(1, SECOND),
+            ..Settings::default()
+        });
+        intake.on_neighbour_gone(&peer(HUB));
+        intake.announce(now, HUB, 1);
+        assert_eq!(intake.neighbours.rows.len(), 1);
+        intake.on_neighbour_gone(&peer(HUB));
+        assert!(intake.neighbours.rows.is_empty());
+        assert_eq!(intake.peers().len(), 1);
+    }
+
+    #[test]
+    fn neighbours_are_bounded_and_idle_ones_make_room() {
+        let now = deadline::now();
+        let mut intake = intake(Settings {
+            newcomer_rate: rate(2, SECOND),
+            neighbour_rate: rate(2, 10 * SECOND),
+            ..Settings::default()
+        });
+        let count = u32::try_from(MAX_NEIGHBOURS).unwrap();
+        for neighbour in 0..count {
+            intake.announce(now, HUB + neighbour, 1 + neighbour);
+        }
+        // The first one has delivered something of a known peer too, which takes longer to be forgiven.
+        intake.announce(now, HUB, 1);
+        let late = HUB + count;
+        assert_eq!(intake.announce(now, late, 1 + count), IGNORED);
+        assert_eq!(intake.counters().ignored_neighbours_full, 1);
+        assert_eq!(intake.neighbours.rows.len(), MAX_NEIGHBOURS);
+        // Those that have room deliver as before.
+        assert_eq!(intake.announce(now, HUB + 1, 2), accepted(None));
+
+        // An instant before all are full they are looked at, and not again at once.
+        let early = now + SECOND - MS;
+        assert_eq!(intake.announce(early, late, 1 + count), IGNORED);
+        intake.neighbours.swept_at = Some(early);
+        assert_eq!(intake.announce(now + SECOND, late, 1 + count), IGNORED);
+        assert_eq!(
+            intake.announce(early + SECOND, late, 1 + count),
+            accepted(Change::Discovered(peer(1 + count)))
+        );
+        let mut left: Vec<_> = intake.neighbours.rows.keys().copied().collect();
+        left.sort();
+        let mut expected = [peer(HUB), peer(HUB + 1), peer(late)];
+        expected.sort();
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_does_not_stop_the_sweep() {
+        let now = deadline::now();
+        let mut neighbours = Neighbours {
+            swept_at: Some(now + 3_600 * SECOND),
+            ..Neighbours::default()
+        };
+        neighbours.rows.insert(peer(1), Neighbour::default());
+        neighbours.sweep(now);
+        assert!(neighbours.rows.is_empty());
+    }
+
+    /// One connection, a hundred thousand identities with valid announcements, and a hundred honest peers behind the
+    /// same neighbour.
+    #[test]
+    fn a_flood_of_invented_identities_leaves_the_known_peers_known() {
+        const HONEST: u32 = 100;
+        const SECONDS: u32 = 100;
+        const INVENTED_PER_SECOND: u32 = 1_000;
+        let settings = Settings::default();
+        assert!(settings.ttl < SECONDS * SECOND);
+        let mut intake = intake(settings);
+        let mut now = deadline::now();
+        let neighbour = peer(HUB);
+        let honest: Vec<_> = (1..=HONEST)
+            .map(|seed| (peer(seed), payload(seed, &[1])))
+            .collect();
+        let announce = |intake: &mut Intake, now, author, payload: &[u8]| {
+            let incoming = Incoming {
+                neighbour,
+                author: Some(author),
+                payload,
+            };
+            intake.on_message(now, incoming)
+        };
+
+        for (peer, payload) in &honest {
+            let outcome = announce(&mut intake, now, *peer, payload);
+            assert_eq!(outcome, accepted(Change::Discovered(*peer)));
+        }
+        let mut invented = HONEST;
+        for second in 0..SECONDS as usize {
+            now += SECOND;
+            for _ in 0..INVENTED_PER_SECOND {
+                invented += 1;
+                let key = key(invented);
+                announce(
+                    &mut intake,
+                    now,
+                    key.to_peer_id(),
+                    &message::encode(&key, []),
+                );
+            }
+            for (peer, payload) in honest.iter().skip(second % 10).step_by(10) {
+                assert_eq!(announce(&mut intake, now, *peer, payload), accepted(None));
+            }
+            while let Some(expired) = intake.pop_expired(now) {
+                assert!(honest.iter().all(|(peer, _)| *peer != expired.peer));
+            }
+            assert!(intake.peers().len() <= HONEST as usize + 500 + 50 * 60);
+            assert_eq!(intake.neighbours.rows.len(), 1);
+        }
+        for (peer, _) in &honest {
+            let known = intake.peers().get(peer).unwrap();
+            assert!(now - known.last_heard() < 10 * SECOND);
+        }
+        let counters = intake.counters();
+        assert!(counters.ignored_newcomer_rate > 90_000, "{counters:?}");
+        assert_eq!(counters.ignored(), counters.ignored_newcomer_rate);
+        assert_eq!(counters.rejected(), 0);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Operation {
+        Message {
+            neighbour: u32,
+            author: Option<u32>,
+            kind: Kind,
+        },
+        Gone(u32),
+        Pop,
+        Advance(Duration),
+    }
+
+    #[derive(Debug, Clone)]
+    enum Kind {
+        Announcement(Vec<u16>),
+        About(u32),
+        Garbage,
+        Oversized,
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        let ports = prop::sample::subsequence(vec![1, 2, 3], 0..=3).prop_shuffle();
+        let kind = prop_oneof![
+            6 => ports.prop_map(Kind::Announcement),
+            1 => (0..6_u32).prop_map(Kind::About),
+            1 => Just(Kind::Garbage),
+            1 => Just(Kind::Oversized),
+        ];
+        prop_oneof![
+            12 => (0..3_u32, prop::option::weighted(0.9, 0..6_u32), kind).prop_map(
+                |(neighbour, author, kind)| Operation::Message { neighbour, author, kind }
+            ),
+            1 => (0..3_u32).prop_map(Operation::Gone),
+            2 => Just(Operation::Pop),
+            3 => (0..1_500_u32).prop_map(|ms| Operation::Advance(ms * MS)),
+        ]
+    }
+
+    fn tight() -> Settings {
+        Settings {
+            limits: Limits {
+                max_message_size: 1_000,
+                max_addresses: 16,
+            },
+            capacity: NonZeroUsize::new(3).unwrap(),
+            ttl: 3 * SECOND,
+            author_rate: rate(3, SECOND),
+            neighbour_rate: rate(5, 200 * MS),
+            newcomer_rate: rate(2, SECOND),
+        }
+    }
+
+    /// The rules one after the other, over seeds in place of peers.
+    #[derive(Default)]
+    struct Rules {
+        known: HashMap<u32, (Vec<u16>, Instant, Bucket)>,
+        neighbours: HashMap<u32, [Bucket; 2]>,
+    }
+
+    impl Rules {
+        fn judge(
+            &mut self,
+            now: Instant,
+            neighbour: u32,
+            author: Option<u32>,
+            kind: &Kind,
+        ) -> Outcome {
+            let settings = tight();
+            let Some(author) = author.filter(|&author| author != LOCAL) else {
+                return IGNORED;
+            };
+            let known = self.known.get_mut(&author);
+            let is_known = known.is_some();
+            if let Some((_, _, bucket)) = known
+                && !bucket.try_take(now, settings.author_rate)
+            {
+                return IGNORED;
+            }
+            let [of_known, of_newcomers] = self.neighbours.entry(neighbour).or_default();
+            let within = match is_known {
+                true => of_known.try_take(now, settings.neighbour_rate),
+                false => of_newcomers.try_take(now, settings.newcomer_rate),
+            };
+            if !within {
+                return IGNORED;
+            }
+            let mut ports = match kind {
+                Kind::Oversized => return IGNORED,
+                Kind::Garbage => return REJECTED,
+                Kind::About(about) if *about != author => return REJECTED,
+                Kind::About(_) => vec![],
+                Kind::Announcement(ports) => ports.clone(),
+            };
+            ports.sort_unstable();
+            let expires_at = now + settings.ttl;
+            let is_full = self.known.len() == settings.capacity.get();
+            match self.known.get_mut(&author) {
+                None if is_full => IGNORED,
+                None => {
+                    self.known
+                        .insert(author, (ports, expires_at, Bucket::default()));
+                    accepted(Change::Discovered(peer(author)))
+                }
+                Some((before, at, _)) => {
+                    *at = expires_at;
+                    let change = (*before != ports).then_some(Change::Updated(peer(author)));
+                    *before = ports;
+                    accepted(change)
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_rules_in_any_order(
+            operations in prop::collection::vec(operation(), 0..150),
+        ) {
+            let mut now = deadline::now();
+            let mut intake = intake(tight());
+            let mut rules = Rules::default();
+            let mut messages = 0;
+            for operation in operations {
+                match operation {
+                    Operation::Message { neighbour, author, kind } => {
+                        let payload = match (&kind, author) {
+                            (Kind::Announcement(ports), author) => {
+                                payload(author.unwrap_or(1), ports)
+                            }
+                            (Kind::About(about), _) => payload(*about, &[]),
+                            (Kind::Garbage, _) => vec![0xff; 10],
+                            (Kind::Oversized, _) => vec![0; 1_001],
+                        };
+                        messages += 1;
+                        prop_assert_eq!(
+                            intake.hear_from(now, HUB + neighbour, author, &payload),
+                            rules.judge(now, neighbour, author, &kind)
+                        );
+                    }
+                    Operation::Gone(neighbour) => {
+                        intake.on_neighbour_gone(&peer(HUB + neighbour));
+                        rules.neighbours.remove(&neighbour);
+                    }
+                    Operation::Pop => {
+                        let mut expired: Vec<_> = std::iter::from_fn(|| intake.pop_expired(now))
+                            .map(|expired| expired.peer)
+                            .collect();
+                        expired.sort();
+                        let mut expected: Vec<_> = rules
+                            .known
+                            .extract_if(|_, (_, expires_at, _)| *expires_at <= now)
+                            .map(|(seed, _)| peer(seed))
+                            .collect();
+                        expected.sort();
+                        prop_assert_eq!(expired, expected);
+                    }
+                    Operation::Advance(step) => now += step,
+                }
+                let counters = intake.counters();
+                prop_assert_eq!(
+                    counters.accepted + counters.ignored() + counters.rejected(),
+                    messages
+                );
+                prop_assert_eq!(intake.peers().len(), rules.known.len());
+                prop_assert_eq!(
+                    intake.next_timeout(),
+                    rules.known.values().map(|row| row.1).min()
+                );
+                prop_assert!(intake.neighbours.rows.len() <= 3);
+            }
+        }
+    }
+}
