@@ -57,8 +57,9 @@ impl Default for Settings {
             // 1,000 a second: a hub may relay for ten thousand js peers, each of which sends one in 10 s.
             neighbour_rate: Rate::new(NEIGHBOUR, Duration::from_millis(1)),
             // 50 a second: whoever joins a thousand js peers through one hub hears of a hundred a second, and learns
-            // of all of them within the first interval; of ten thousand within four minutes. One neighbour with
-            // invented identities takes at most 3,500 of the 16,384 rows, since they expire after 60 s.
+            // of all of them within the first interval; of ten thousand within four minutes. One neighbour that
+            // invents identities holds at most 3,500 of the 16,384 rows, unless it keeps announcing them all; then it
+            // takes five minutes to fill the table.
             newcomer_rate: Rate::new(NEWCOMER, Duration::from_millis(20)),
         }
     }
