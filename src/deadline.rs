@@ -3,7 +3,10 @@
 //! The cores take time as an argument. Only the shells come here, so a test of a core never waits and a
 //! search for `deadline::` shows every place that reads the clock.
 
-use std::task::{Context, Poll};
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use futures::FutureExt as _;
 use futures_timer::Delay;
@@ -16,6 +19,14 @@ pub(crate) use web_time::Instant;
 )]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// `now + duration`, or a day some thirty years ahead where that cannot be represented: options may be
+/// [`Duration::MAX`], meaning "never".
+pub(crate) fn after(now: Instant, duration: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+    now.checked_add(duration.min(FAR)).unwrap_or(now)
 }
 
 /// A timer for the earliest of all deadlines of one core.
@@ -70,8 +81,6 @@ impl Deadline {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn poll(deadline: &mut Deadline, at: Option<Instant>) -> (Poll<()>, bool) {

@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-#![warn(clippy::disallowed_methods)]
+#![warn(clippy::disallowed_methods, clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,15 +1,11 @@
 //! What becomes of an incoming message: whether it is believed, and what it changes.
 
-use std::{
-    collections::HashMap,
-    error::Error,
-    num::{NonZeroU32, NonZeroUsize},
-    time::Duration,
-};
+use std::{collections::HashMap, error::Error, num::NonZeroUsize, time::Duration};
 
 use libp2p_identity::PeerId;
 
 use super::{
+    Verdict,
     limits::{Bucket, Rate},
     message::{self, DecodeError, Limits},
     peers::{Expired, Heard, Peers},
@@ -40,28 +36,11 @@ pub(crate) struct Settings {
     pub(crate) newcomer_rate: Rate,
 }
 
+/// Those of the default configuration.
+#[cfg(test)]
 impl Default for Settings {
     fn default() -> Self {
-        const CAPACITY: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
-        const AUTHOR: NonZeroU32 = NonZeroU32::new(10).unwrap();
-        const NEIGHBOUR: NonZeroU32 = NonZeroU32::new(2_000).unwrap();
-        const NEWCOMER: NonZeroU32 = NonZeroU32::new(500).unwrap();
-        Self {
-            limits: Limits::default(),
-            capacity: CAPACITY,
-            // Six intervals of js. A hub's mesh may deliver as few as 60 % of an author's messages, and of six in a
-            // row all are lost for one author in 250.
-            ttl: Duration::from_secs(60),
-            // Ten times what js sends, and a round on ten topics at once.
-            author_rate: Rate::new(AUTHOR, Duration::from_secs(1)),
-            // 1,000 a second: a hub may relay for ten thousand js peers, each of which sends one in 10 s.
-            neighbour_rate: Rate::new(NEIGHBOUR, Duration::from_millis(1)),
-            // 50 a second: whoever joins a thousand js peers through one hub hears of a hundred a second, and learns
-            // of all of them within the first interval; of ten thousand within four minutes. One neighbour that
-            // invents identities holds at most 3,500 of the 16,384 rows, unless it keeps announcing them all; then it
-            // takes five minutes to fill the table.
-            newcomer_rate: Rate::new(NEWCOMER, Duration::from_millis(20)),
-        }
+        super::Config::default().intake()
     }
 }
 
@@ -82,17 +61,6 @@ pub(crate) struct Outcome {
     pub(crate) verdict: Verdict,
     /// What it changed. Nothing unless it is accepted, and not always then.
     pub(crate) change: Option<Change>,
-}
-
-/// What the pubsub is to do with a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Forward it.
-    Accept,
-    /// Do not forward it. Whoever delivered it could not know that, so nobody is blamed.
-    Ignore,
-    /// Do not forward it, and blame whoever delivered it: any honest node would have refused it.
-    Reject,
 }
 
 /// A change of the table, whose row has the details.
@@ -400,6 +368,8 @@ impl Neighbours {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use libp2p_identity::PublicKey;
     use multiaddr::{Multiaddr, Protocol};
     use proptest::prelude::*;
@@ -512,7 +482,7 @@ mod tests {
             assert_eq!(intake.hear_from(now, HUB, None, payload), IGNORED);
         }
         assert_eq!(intake.counters().ignored_unauthenticated, 2);
-        assert_eq!(intake.peers().len(), 0);
+        assert_eq!(intake.peers().iter().len(), 0);
         assert!(intake.neighbours.rows.is_empty());
     }
 
@@ -522,7 +492,7 @@ mod tests {
         let mut intake = intake(Settings::default());
         assert_eq!(intake.announce(now, HUB, LOCAL), IGNORED);
         assert_eq!(intake.counters().ignored_own, 1);
-        assert_eq!(intake.peers().len(), 0);
+        assert_eq!(intake.peers().iter().len(), 0);
     }
 
     #[test]
@@ -538,7 +508,7 @@ mod tests {
         }
         assert_eq!(intake.counters().rejected_foreign_key, 2);
         assert_eq!(intake.counters().rejected(), 4);
-        assert_eq!(intake.peers().len(), 0);
+        assert_eq!(intake.peers().iter().len(), 0);
     }
 
     #[test]
@@ -558,7 +528,7 @@ mod tests {
         let too_large = vec![0; 100_001];
         assert_eq!(intake.hear_from(now, HUB, Some(1), &too_large), IGNORED);
         assert_eq!(intake.counters().ignored_oversized, 2);
-        assert_eq!(intake.peers().len(), 0);
+        assert_eq!(intake.peers().iter().len(), 0);
     }
 
     #[test]
@@ -575,7 +545,7 @@ mod tests {
             );
         }
         assert_eq!(intake.next_timeout(), expires_at);
-        assert_eq!(intake.peers().len(), 1);
+        assert_eq!(intake.peers().iter().len(), 1);
     }
 
     #[test]
@@ -706,7 +676,7 @@ mod tests {
         assert_eq!(intake.neighbours.rows.len(), 1);
         intake.on_neighbour_gone(&peer(HUB));
         assert!(intake.neighbours.rows.is_empty());
-        assert_eq!(intake.peers().len(), 1);
+        assert_eq!(intake.peers().iter().len(), 1);
     }
 
     #[test]
@@ -805,7 +775,7 @@ mod tests {
             while let Some(expired) = intake.pop_expired(now) {
                 assert!(honest.iter().all(|(peer, _)| *peer != expired.peer));
             }
-            assert!(intake.peers().len() <= HONEST as usize + 500 + 50 * 60);
+            assert!(intake.peers().iter().len() <= HONEST as usize + 500 + 50 * 60);
             assert_eq!(intake.neighbours.rows.len(), 1);
         }
         for (peer, _) in &honest {
@@ -981,7 +951,7 @@ mod tests {
                     counters.accepted + counters.ignored() + counters.rejected(),
                     messages
                 );
-                prop_assert_eq!(intake.peers().len(), rules.known.len());
+                prop_assert_eq!(intake.peers().iter().len(), rules.known.len());
                 prop_assert_eq!(
                     intake.next_timeout(),
                     rules.known.values().map(|row| row.1).min()

@@ -35,14 +35,11 @@ pub(crate) struct Limits {
     pub(crate) max_addresses: usize,
 }
 
+/// Those of the default configuration.
+#[cfg(test)]
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            // `MAX_ENTRIES` addresses of the usual 50 to 60 bytes.
-            max_message_size: 16 * 1024,
-            // Three transports on both IP versions of two interfaces, and a few relays.
-            max_addresses: 16,
-        }
+        super::Config::default().intake().limits
     }
 }
 
@@ -61,7 +58,7 @@ pub(crate) struct Announcement {
 /// Why the bytes of an announcement say nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum DecodeError {
+pub(crate) enum DecodeError {
     /// The message is longer than the configured limit. Nothing of it has been read.
     #[error("announcement of {size} bytes exceeds the limit of {max}")]
     TooLarge {
@@ -158,6 +155,18 @@ pub(crate) fn encode(
             .collect(),
     }
     .encode_to_vec()
+}
+
+/// The public key in an announcement, `None` if the bytes are no announcement.
+#[cfg(feature = "gossipsub")]
+pub(crate) fn public_key(payload: &[u8]) -> Option<PublicKey> {
+    let mut public_key: &[u8] = &[];
+    for field in Fields(payload) {
+        if let Field::PublicKey(bytes) = field.ok()? {
+            public_key = bytes;
+        }
+    }
+    decode_public_key(public_key).ok()
 }
 
 fn decode_public_key(bytes: &[u8]) -> Result<PublicKey, DecodeError> {

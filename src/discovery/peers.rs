@@ -154,11 +154,6 @@ impl Peers {
             .iter()
             .map(|(&peer_id, row)| KnownPeer { peer_id, row })
     }
-
-    /// How many peers are known.
-    pub(crate) fn len(&self) -> usize {
-        self.rows.len()
-    }
 }
 
 /// A peer that has announced itself, and what it said.
@@ -328,7 +323,7 @@ mod tests {
             Heard::Discovered
         );
         assert!(peers.get(&peer(1)).unwrap().addresses().is_empty());
-        assert_eq!(peers.len(), 1);
+        assert_eq!(peers.iter().len(), 1);
     }
 
     #[test]
@@ -503,7 +498,7 @@ mod tests {
                     Operation::Forward(step) => now += step,
                     Operation::Back(step) => now -= step,
                 }
-                prop_assert!(peers.len() <= CAPACITY);
+                prop_assert!(peers.iter().len() <= CAPACITY);
                 prop_assert_eq!(peers.next_timeout(), naive.next().map(|(at, _)| at));
                 prop_assert_eq!(
                     &peers.expiry,

@@ -1,0 +1,196 @@
+//! A node that listens lazily over WebSocket and is found by its peers through gossipsub.
+//!
+//! Without arguments it shows the crate at work in one process: a hub and a few peers that know only the hub find
+//! each other, and a table tells when. With `--listen` or `--dial` it is a node of its own; see `--help`.
+
+#[path = "node/demo.rs"]
+mod demo;
+#[path = "node/echo.rs"]
+mod echo;
+#[path = "node/live.rs"]
+mod live;
+
+use std::{
+    error::Error,
+    fmt::Display,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Parser;
+use libp2p::{
+    Multiaddr, PeerId, Swarm, SwarmBuilder, Transport as _, core::upgrade::Version, identify,
+    identity::Keypair, noise, ping, swarm::NetworkBehaviour, yamux,
+};
+use libp2p_connection_limits::{Behaviour as Limits, ConnectionLimits};
+use libp2p_lazy_websocket::{discovery, websocket};
+
+/// A libp2p node on WebSocket. Without --listen and --dial: a hub and peers that find each other, and a table.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Listen on this address, such as /ip4/0.0.0.0/tcp/9000/ws. May be repeated.
+    #[arg(long, value_name = "MULTIADDR")]
+    listen: Vec<Multiaddr>,
+    /// Dial this address, and again while it is not connected. May be repeated.
+    #[arg(long, value_name = "MULTIADDR")]
+    dial: Vec<Multiaddr>,
+    /// Announce on this topic instead of the one js-libp2p uses. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    topic: Vec<String>,
+    /// Announce at this interval. [default: 10, and 1 for the demonstration]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    interval: Option<Duration>,
+    /// Hear what others announce, and announce nothing.
+    #[arg(long)]
+    listen_only: bool,
+    /// The private key of this node, as libp2p encodes it (protobuf). Made if it is missing.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// End when standard input ends, as well as on Ctrl-C.
+    #[arg(long)]
+    until_stdin_closes: bool,
+    /// How many peers the demonstration has beside the hub.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
+    peers: u32,
+}
+
+impl Arguments {
+    fn discovery(&self, default_interval: Duration) -> discovery::Config {
+        let config = discovery::Config::default()
+            .with_interval(self.interval.unwrap_or(default_interval))
+            .with_listen_only(self.listen_only);
+        match self.topic.is_empty() {
+            true => config,
+            false => config.with_topics(&self.topic),
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+#[derive(NetworkBehaviour)]
+struct Behaviour {
+    // First, because what it denies need not reach the others.
+    limits: Limits,
+    discovery: discovery::Behaviour<discovery::Gossipsub>,
+    identify: identify::Behaviour,
+    ping: ping::Behaviour,
+    echo: echo::Behaviour,
+}
+
+/// After how long a connection must have finished everything that follows the WebSocket handshake.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Both halves of the crate in one swarm.
+fn swarm(
+    keypair: Keypair,
+    gossipsub: libp2p::gossipsub::Config,
+    discovery: discovery::Config,
+) -> Result<Swarm<Behaviour>, Box<dyn Error>> {
+    let limits = ConnectionLimits::default()
+        .with_max_pending_incoming(Some(256))
+        .with_max_established_incoming(Some(4096))
+        .with_max_established_per_peer(Some(8));
+    let identify = identify::Config::new("/lazy-websocket-node/1.0.0".into(), keypair.public())
+        .with_push_listen_addr_updates(true);
+    let behaviour = Behaviour {
+        limits: Limits::new(limits),
+        discovery: discovery::Behaviour::gossipsub(&keypair, gossipsub, discovery)?,
+        identify: identify::Behaviour::new(identify),
+        ping: ping::Behaviour::default(),
+        echo: echo::Behaviour,
+    };
+    let swarm = SwarmBuilder::with_existing_identity(keypair)
+        .with_tokio()
+        .with_other_transport(|keypair| -> Result<_, Box<dyn Error + Send + Sync>> {
+            let mut yamux = yamux::Config::default();
+            // Keeps the window of a stream at 1 MiB. js-libp2p sends a whole window as one frame, and the yamux of
+            // Rust ends a connection on which a frame is larger than that.
+            yamux.set_max_num_streams(4093);
+            Ok(websocket::tokio::transport(websocket::Config::default())?
+                .upgrade(Version::V1Lazy)
+                .authenticate(noise::Config::new(keypair)?)
+                .multiplex(yamux)
+                .timeout(UPGRADE_TIMEOUT))
+        })?
+        .with_behaviour(|_| behaviour)?
+        .with_swarm_config(|config| {
+            config
+                .with_idle_connection_timeout(Duration::from_secs(60))
+                // A burst of streams is negotiated at once rather than dropped.
+                .with_max_negotiating_inbound_streams(4093)
+        })
+        .build();
+    Ok(swarm)
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(io::stderr)
+        .init();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let ended = runtime.block_on(async {
+        match arguments.listen.is_empty() && arguments.dial.is_empty() {
+            true => demo::run(&arguments).await,
+            false => live::run(&arguments).await,
+        }
+    });
+    // Not dropped, which would wait for the thread that reads standard input.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&*error),
+    }
+}
+
+fn fail(error: &dyn Error) -> ExitCode {
+    eprintln!("node: {}", chain(error));
+    ExitCode::FAILURE
+}
+
+/// Writes one line to standard output at once. Who reads it may stop before the node does.
+fn say(line: impl Display) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// An error and its causes, without those that only repeat what has been said.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text.replace('\n', " ")
+}
+
+fn list(addresses: &[Multiaddr]) -> String {
+    addresses
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+fn with_peer(address: &Multiaddr, peer: PeerId) -> Multiaddr {
+    address
+        .clone()
+        .with_p2p(peer)
+        .unwrap_or_else(|address| address)
+}

@@ -1,0 +1,224 @@
+//! A hub and peers that know only the hub: what happens as it happens, and a table of when.
+
+use std::{
+    collections::HashSet,
+    error::Error,
+    num::NonZeroUsize,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt as _, future};
+use libp2p::{Multiaddr, PeerId, Swarm, identity::Keypair, swarm::SwarmEvent};
+use libp2p_lazy_websocket::discovery;
+use tokio::{
+    sync::{mpsc, watch},
+    time,
+};
+
+use crate::{Arguments, Behaviour, BehaviourEvent, chain, say, swarm, with_peer};
+
+/// After how long the demonstration is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where every node listens: on a loopback port that the system chooses.
+const ADDRESS: &str = "/ip4/127.0.0.1/tcp/0/ws";
+
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let start = Instant::now();
+    let count = arguments.peers as usize + 1;
+    let (reports, mut reported) = mpsc::channel(count);
+    let (found, hub) = watch::channel(None);
+    let mut found = Some(found);
+    let leaves = NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
+    let mut nodes = Vec::new();
+    let mut rows = Vec::new();
+    for index in 0..count {
+        let name = match index {
+            0 => "hub".to_owned(),
+            _ => format!("peer {index}"),
+        };
+        let gossipsub = match index {
+            0 => discovery::gossipsub::hub_config(leaves),
+            _ => discovery::gossipsub::config(),
+        };
+        let config = arguments.discovery(Duration::from_secs(1));
+        let mut swarm = swarm(Keypair::generate_ed25519(), gossipsub.build()?, config)?;
+        swarm.listen_on(ADDRESS.parse()?)?;
+        rows.push(Row {
+            name,
+            registered: start.elapsed(),
+            ..Row::default()
+        });
+        let hub = (index > 0).then(|| hub.clone());
+        nodes.push(node(index, swarm, hub, reports.clone()));
+    }
+    drop(reports);
+    // They run beside each other in tasks that end with this function.
+    let mut tasks = tokio::task::JoinSet::new();
+    for node in nodes {
+        tasks.spawn(node);
+    }
+
+    say(format_args!(
+        "a hub and {} peers that know only the hub",
+        arguments.peers
+    ));
+    let give_up = time::sleep(PATIENCE);
+    tokio::pin!(give_up);
+    let mut problems = Vec::new();
+    while !rows.iter().all(|row| row.complete.is_some()) {
+        let (index, report): (usize, Report) = tokio::select! {
+            Some(report) = reported.recv() => report,
+            _ = &mut give_up => break,
+        };
+        let now = start.elapsed();
+        let row = &mut rows[index];
+        let text = match report {
+            Report::Bound(address) => {
+                row.bound.get_or_insert(now);
+                let text = format!("listening on {address}");
+                if let (0, Some(found)) = (index, found.take()) {
+                    found.send_replace(Some(address));
+                }
+                text
+            }
+            Report::Skipped(reason) => format!("does not announce: {reason}"),
+            Report::Announced => {
+                if row
+                    .announced
+                    .replace(row.announced.unwrap_or(now))
+                    .is_some()
+                {
+                    continue;
+                }
+                "announced its address".to_owned()
+            }
+            Report::Discovered(known) if known + 1 < count => {
+                format!("knows {known} of {}", count - 1)
+            }
+            Report::Discovered(_) => {
+                row.complete.get_or_insert(now);
+                "knows everybody".to_owned()
+            }
+            Report::Expired(peer) => format!("has forgotten {peer}"),
+            Report::Problem(what) => {
+                problems.push(format!("{}: {what}", row.name));
+                format!("problem: {what}")
+            }
+        };
+        say(format_args!(
+            "{:>6} ms  {:<8} {text}",
+            now.as_millis(),
+            row.name
+        ));
+    }
+    tasks.shutdown().await;
+
+    table(&rows);
+    let incomplete = rows.iter().filter(|row| row.complete.is_none()).count();
+    match incomplete {
+        0 => Ok(()),
+        _ => Err(format!(
+            "after {} s, {incomplete} of {count} nodes do not know everybody{}{}",
+            PATIENCE.as_secs(),
+            if problems.is_empty() { "" } else { "; " },
+            problems.join("; ")
+        )
+        .into()),
+    }
+}
+
+/// When a node got how far.
+#[derive(Default)]
+struct Row {
+    name: String,
+    registered: Duration,
+    bound: Option<Duration>,
+    announced: Option<Duration>,
+    complete: Option<Duration>,
+}
+
+fn table(rows: &[Row]) {
+    let cell = |time: Option<Duration>| match time {
+        Some(time) => format!("{:.1}", time.as_secs_f64() * 1000.0),
+        None => "-".to_owned(),
+    };
+    say("");
+    say("node      registered   bound   first announcement   knows everybody   (ms)");
+    for row in rows {
+        say(format_args!(
+            "{:<8} {:>11} {:>7} {:>20} {:>17}",
+            row.name,
+            cell(Some(row.registered)),
+            cell(row.bound),
+            cell(row.announced),
+            cell(row.complete)
+        ));
+    }
+}
+
+enum Report {
+    Bound(Multiaddr),
+    Announced,
+    Skipped(discovery::SkipReason),
+    /// How many it knows now.
+    Discovered(usize),
+    Expired(PeerId),
+    Problem(String),
+}
+
+/// Runs one node until nobody listens to its reports. A peer dials the hub as soon as that has an address.
+async fn node(
+    index: usize,
+    mut swarm: Swarm<Behaviour>,
+    hub: Option<watch::Receiver<Option<Multiaddr>>>,
+    reports: mpsc::Sender<(usize, Report)>,
+) {
+    let local = *swarm.local_peer_id();
+    let mut known = HashSet::new();
+    let address = async move {
+        match hub {
+            Some(mut hub) => match hub.wait_for(Option::is_some).await {
+                Ok(address) => address.clone(),
+                Err(_) => None,
+            },
+            None => None,
+        }
+    };
+    let mut address = Box::pin(future::FutureExt::fuse(address));
+    loop {
+        let event = tokio::select! {
+            event = swarm.select_next_some() => event,
+            Some(address) = &mut address => {
+                if let Err(error) = swarm.dial(address) {
+                    let _ = reports.send((index, Report::Problem(chain(&error)))).await;
+                }
+                continue;
+            }
+        };
+        let report = match event {
+            SwarmEvent::NewListenAddr { address, .. } => Report::Bound(with_peer(&address, local)),
+            SwarmEvent::ListenerError { error, .. } => Report::Problem(chain(&error)),
+            SwarmEvent::OutgoingConnectionError { error, .. } => Report::Problem(chain(&error)),
+            SwarmEvent::IncomingConnectionError { error, .. } => Report::Problem(chain(&error)),
+            SwarmEvent::Behaviour(BehaviourEvent::Discovery(event)) => match event {
+                discovery::Event::Announced { .. } => Report::Announced,
+                discovery::Event::Skipped { reason } => Report::Skipped(reason),
+                discovery::Event::Discovered { peer_id, .. } => {
+                    known.insert(peer_id);
+                    Report::Discovered(known.len())
+                }
+                discovery::Event::Expired { peer_id } => {
+                    known.remove(&peer_id);
+                    Report::Expired(peer_id)
+                }
+                discovery::Event::PublishFailed { error, .. } => Report::Problem(chain(&error)),
+                _ => continue,
+            },
+            _ => continue,
+        };
+        if reports.send((index, report)).await.is_err() {
+            return;
+        }
+    }
+}

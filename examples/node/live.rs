@@ -1,0 +1,193 @@
+//! A node of its own: what it is told by arguments, one line per event.
+
+use std::{
+    error::Error,
+    fs,
+    io::{self, Read as _},
+    path::Path,
+    time::Duration,
+};
+
+use futures::StreamExt as _;
+use libp2p::{
+    Multiaddr, PeerId, Swarm,
+    identity::Keypair,
+    multiaddr::Protocol,
+    swarm::{ConnectionId, SwarmEvent, dial_opts::DialOpts},
+};
+use libp2p_lazy_websocket::discovery;
+use tokio::{sync::oneshot, time};
+
+use crate::{Arguments, Behaviour, BehaviourEvent, chain, list, say, swarm, with_peer};
+
+/// How many peers of this node can be in its gossipsub mesh: it may be the hub that others meet at.
+const LEAVES: std::num::NonZeroUsize = std::num::NonZeroUsize::new(64).expect("not zero");
+
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let keypair = match &arguments.key {
+        Some(file) => key(file).map_err(|error| format!("{}: {error}", file.display()))?,
+        None => Keypair::generate_ed25519(),
+    };
+    let discovery = arguments.discovery(Duration::from_secs(10));
+    let mut swarm = swarm(
+        keypair,
+        discovery::gossipsub::hub_config(LEAVES).build()?,
+        discovery,
+    )?;
+    let mut targets = arguments
+        .dial
+        .iter()
+        .cloned()
+        .map(Target::new)
+        .collect::<Vec<_>>();
+    for address in &arguments.listen {
+        // The other addresses may be good.
+        if let Err(error) = swarm.listen_on(address.clone()) {
+            say(format_args!("error {address}: {}", chain(&error)));
+        }
+    }
+
+    let mut redial = time::interval(Duration::from_secs(5));
+    let mut stdin_closed = stdin_closed(arguments.until_stdin_closes);
+    loop {
+        tokio::select! {
+            event = swarm.select_next_some() => {
+                for target in &mut targets {
+                    target.on_event(&event);
+                }
+                tell(event, *swarm.local_peer_id());
+            }
+            _ = redial.tick() => {
+                for target in &mut targets {
+                    target.dial(&mut swarm);
+                }
+            }
+            _ = &mut stdin_closed => return Ok(()),
+            ended = tokio::signal::ctrl_c() => return Ok(ended?),
+        }
+    }
+}
+
+/// Prints the line of an event, if it has one.
+fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId) {
+    match event {
+        SwarmEvent::NewListenAddr { address, .. } => {
+            say(format_args!("listening {}", with_peer(&address, local)));
+        }
+        SwarmEvent::ListenerError { error, .. }
+        | SwarmEvent::ListenerClosed {
+            reason: Err(error), ..
+        } => {
+            say(format_args!("error {}", chain(&error)));
+        }
+        SwarmEvent::OutgoingConnectionError { error, .. } => {
+            say(format_args!("error {}", chain(&error)));
+        }
+        SwarmEvent::IncomingConnectionError {
+            send_back_addr,
+            error,
+            ..
+        } => {
+            say(format_args!("error {send_back_addr}: {}", chain(&error)));
+        }
+        SwarmEvent::Behaviour(BehaviourEvent::Discovery(event)) => match event {
+            discovery::Event::Announced { topics, addresses } => {
+                for topic in topics {
+                    say(format_args!("announced {topic} {}", list(&addresses)));
+                }
+            }
+            discovery::Event::Skipped { reason } => say(format_args!("skipped {reason}")),
+            discovery::Event::Discovered { peer_id, addresses } => {
+                say(format_args!("discovered {peer_id} {}", list(&addresses)));
+            }
+            discovery::Event::Updated { peer_id, addresses } => {
+                say(format_args!("updated {peer_id} {}", list(&addresses)));
+            }
+            discovery::Event::Expired { peer_id } => say(format_args!("expired {peer_id}")),
+            discovery::Event::PublishFailed { topic, error } => {
+                say(format_args!("error {topic}: {}", chain(&error)));
+            }
+            _ => {}
+        },
+        _ => {}
+    }
+}
+
+/// An address to be connected to, tried again whenever it is not.
+struct Target {
+    address: Multiaddr,
+    connection: Option<ConnectionId>,
+}
+
+impl Target {
+    fn new(address: Multiaddr) -> Self {
+        Self {
+            address,
+            connection: None,
+        }
+    }
+
+    fn dial(&mut self, swarm: &mut Swarm<Behaviour>) {
+        let peer = self.address.iter().find_map(|protocol| match protocol {
+            Protocol::P2p(peer) => Some(peer),
+            _ => None,
+        });
+        if self.connection.is_some() || peer.is_some_and(|peer| swarm.is_connected(&peer)) {
+            return;
+        }
+        let options = DialOpts::unknown_peer_id()
+            .address(self.address.clone())
+            .build();
+        let connection = options.connection_id();
+        match swarm.dial(options) {
+            Ok(()) => self.connection = Some(connection),
+            Err(error) => say(format_args!("error {}: {}", self.address, chain(&error))),
+        }
+    }
+
+    fn on_event(&mut self, event: &SwarmEvent<BehaviourEvent>) {
+        let ended = match event {
+            SwarmEvent::OutgoingConnectionError { connection_id, .. } => connection_id,
+            SwarmEvent::ConnectionClosed { connection_id, .. } => connection_id,
+            _ => return,
+        };
+        if self.connection == Some(*ended) {
+            self.connection = None;
+        }
+    }
+}
+
+/// Resolves when standard input has ended; never if that is not `wanted`.
+fn stdin_closed(wanted: bool) -> oneshot::Receiver<()> {
+    let (closed, receiver) = oneshot::channel();
+    std::thread::spawn(move || {
+        if wanted {
+            let _ = io::stdin().lock().bytes().take_while(Result::is_ok).count();
+            let _ = closed.send(());
+        } else {
+            std::thread::park();
+        }
+    });
+    receiver
+}
+
+/// Reads the key, or makes one where there is no file.
+fn key(file: &Path) -> Result<Keypair, Box<dyn Error>> {
+    match fs::read(file) {
+        Ok(bytes) => Ok(Keypair::from_protobuf_encoding(&bytes)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let keypair = Keypair::generate_ed25519();
+            write_private(file, &keypair.to_protobuf_encoding()?)?;
+            Ok(keypair)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn write_private(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    io::Write::write_all(&mut options.open(file)?, bytes)
+}

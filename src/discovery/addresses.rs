@@ -1,0 +1,233 @@
+//! CORE: what the swarm listens on, and which of it may be announced.
+
+use std::collections::{BTreeSet, HashMap};
+
+use libp2p_core::transport::ListenerId;
+use libp2p_identity::PeerId;
+use multiaddr::{Multiaddr, Protocol};
+
+use super::SkipReason;
+
+/// The addresses of each listener, kept exactly as `Swarm::listeners()` keeps them.
+///
+/// `libp2p_swarm::ListenAddresses` is a set: when two listeners report the same address, it forgets the address
+/// as soon as one of them goes. Here it goes with the last.
+#[derive(Debug, Default)]
+pub(crate) struct Addresses {
+    by_listener: HashMap<ListenerId, Vec<Multiaddr>>,
+    /// How many listeners report an address. Invariant: the multiset of all lists in `by_listener`.
+    count: HashMap<Multiaddr, usize>,
+}
+
+impl Addresses {
+    /// A listener reports an address. Returns whether the set of addresses has changed.
+    pub(crate) fn on_new(&mut self, listener: ListenerId, address: &Multiaddr) -> bool {
+        let addresses = self.by_listener.entry(listener).or_default();
+        if addresses.contains(address) {
+            return false;
+        }
+        addresses.push(address.clone());
+        let count = self.count.entry(address.clone()).or_insert(0);
+        *count += 1;
+        *count == 1
+    }
+
+    /// An address of a listener has gone. Returns whether the set of addresses has changed.
+    pub(crate) fn on_expired(&mut self, listener: ListenerId, address: &Multiaddr) -> bool {
+        let Some(addresses) = self.by_listener.get_mut(&listener) else {
+            return false;
+        };
+        let Some(at) = addresses.iter().position(|known| known == address) else {
+            return false;
+        };
+        addresses.swap_remove(at);
+        self.forget(address)
+    }
+
+    /// A listener has gone, and what was left of its addresses with it. Returns whether the set has changed.
+    pub(crate) fn on_closed(&mut self, listener: ListenerId) -> bool {
+        let addresses = self.by_listener.remove(&listener).unwrap_or_default();
+        addresses
+            .iter()
+            .fold(false, |changed, address| self.forget(address) | changed)
+    }
+
+    fn forget(&mut self, address: &Multiaddr) -> bool {
+        match self.count.get_mut(address) {
+            Some(count) if *count > 1 => {
+                *count -= 1;
+                false
+            }
+            _ => self.count.remove(address).is_some(),
+        }
+    }
+
+    /// The addresses of all listeners, once for each listener that reports them: `Swarm::listeners()`.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Multiaddr> {
+        self.by_listener.values().flatten()
+    }
+}
+
+/// What an announcement may say of `external` and `listening` addresses, and why it may say nothing.
+///
+/// Each address ends in `/p2p/<local>`. External addresses come first, since somebody has confirmed them; the
+/// rest is sorted, so that the same set makes the same announcement whatever order the swarm lists it in.
+pub(crate) fn announceable<'a>(
+    local: PeerId,
+    external: impl Iterator<Item = &'a Multiaddr>,
+    listening: impl Iterator<Item = &'a Multiaddr>,
+    permits: impl Fn(&Multiaddr) -> bool,
+    max: usize,
+) -> Result<Vec<Multiaddr>, SkipReason> {
+    let mut any = false;
+    let mut seen = BTreeSet::new();
+    let mut announced = Vec::new();
+    let listening = listening.collect::<BTreeSet<_>>();
+    for address in external.chain(listening) {
+        any = true;
+        if !permits(address) {
+            continue;
+        }
+        let Ok(address) = address.clone().with_p2p(local) else {
+            continue;
+        };
+        if announced.len() < max && seen.insert(address.clone()) {
+            announced.push(address);
+        }
+    }
+    match (announced.is_empty(), any) {
+        (false, _) => Ok(announced),
+        (true, true) => Err(SkipReason::NothingLeft),
+        (true, false) => Err(SkipReason::NoListeners),
+    }
+}
+
+/// Whether an address names an interface, rather than all of them (`0.0.0.0`, `::`).
+pub(crate) fn is_specified(address: &Multiaddr) -> bool {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => !ip.is_unspecified(),
+        Some(Protocol::Ip6(ip)) => !ip.is_unspecified(),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn address(port: u16) -> Multiaddr {
+        format!("/ip4/127.0.0.1/tcp/{port}/ws").parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_of_two_listeners_goes_with_the_last() {
+        let (first, second) = (ListenerId::next(), ListenerId::next());
+        let mut addresses = Addresses::default();
+        assert!(addresses.on_new(first, &address(1)));
+        assert!(!addresses.on_new(second, &address(1)));
+        assert_eq!(addresses.iter().count(), 2);
+        assert!(!addresses.on_expired(first, &address(1)));
+        assert_eq!(addresses.iter().collect::<Vec<_>>(), [&address(1)]);
+        assert!(addresses.on_closed(second));
+        assert_eq!(addresses.iter().count(), 0);
+    }
+
+    #[test]
+    fn what_is_not_known_changes_nothing() {
+        let id = ListenerId::next();
+        let mut addresses = Addresses::default();
+        assert!(!addresses.on_expired(id, &address(1)));
+        assert!(!addresses.on_closed(id));
+        assert!(addresses.on_new(id, &address(1)));
+        assert!(!addresses.on_new(id, &address(1)));
+        assert!(!addresses.on_expired(id, &address(2)));
+    }
+
+    #[test]
+    fn external_addresses_come_first_and_nothing_comes_twice() {
+        let local = PeerId::random();
+        let with_p2p = |port| address(port).with_p2p(local).unwrap();
+        let (external, listening) = (
+            [address(9), with_p2p(3)],
+            [address(3), address(2), address(2)],
+        );
+        let all = announceable(local, external.iter(), listening.iter(), |_| true, 16);
+        assert_eq!(all, Ok(vec![with_p2p(9), with_p2p(3), with_p2p(2)]));
+        let two = announceable(local, external.iter(), listening.iter(), |_| true, 2);
+        assert_eq!(two, Ok(vec![with_p2p(9), with_p2p(3)]));
+    }
+
+    #[test]
+    fn says_why_there_is_nothing() {
+        let local = PeerId::random();
+        let unspecified: Multiaddr = "/ip6/::/tcp/1/ws".parse().unwrap();
+        let of_another = address(1).with_p2p(PeerId::random()).unwrap();
+        let announce = |listening: &[Multiaddr]| {
+            announceable(local, [].iter(), listening.iter(), is_specified, 16)
+        };
+        assert_eq!(announce(&[]), Err(SkipReason::NoListeners));
+        assert_eq!(
+            announce(&[unspecified, of_another]),
+            Err(SkipReason::NothingLeft)
+        );
+    }
+
+    #[derive(Debug, Clone)]
+    enum Operation {
+        New(usize, u16),
+        Expired(usize, u16),
+        Closed(usize),
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        prop_oneof![
+            3 => (0..4usize, 0..4u16).prop_map(|(id, port)| Operation::New(id, port)),
+            2 => (0..4usize, 0..4u16).prop_map(|(id, port)| Operation::Expired(id, port)),
+            1 => (0..4usize).prop_map(Operation::Closed),
+        ]
+    }
+
+    proptest! {
+        /// The model is the code of `Swarm::handle_transport_event`, event by event.
+        #[test]
+        fn agrees_with_the_swarm(operations in prop::collection::vec(operation(), 0..200)) {
+            let ids: [ListenerId; 4] = std::array::from_fn(|_| ListenerId::next());
+            let mut model: HashMap<ListenerId, Vec<Multiaddr>> = HashMap::new();
+            let mut addresses = Addresses::default();
+            let set = |model: &HashMap<ListenerId, Vec<Multiaddr>>| {
+                model.values().flatten().cloned().collect::<BTreeSet<_>>()
+            };
+            for operation in operations {
+                let before = set(&model);
+                let changed = match operation {
+                    Operation::New(id, port) => {
+                        let known = model.entry(ids[id]).or_default();
+                        if !known.contains(&address(port)) {
+                            known.push(address(port));
+                        }
+                        addresses.on_new(ids[id], &address(port))
+                    }
+                    Operation::Expired(id, port) => {
+                        if let Some(known) = model.get_mut(&ids[id]) {
+                            known.retain(|known| *known != address(port));
+                        }
+                        addresses.on_expired(ids[id], &address(port))
+                    }
+                    Operation::Closed(id) => {
+                        model.remove(&ids[id]);
+                        addresses.on_closed(ids[id])
+                    }
+                };
+                prop_assert_eq!(changed, before != set(&model));
+                let mut expected = model.values().flatten().cloned().collect::<Vec<_>>();
+                let mut found = addresses.iter().cloned().collect::<Vec<_>>();
+                expected.sort();
+                found.sort();
+                prop_assert_eq!(found, expected);
+                prop_assert_eq!(addresses.count.len(), set(&model).len());
+            }
+        }
+    }
+}

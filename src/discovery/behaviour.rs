@@ -1,0 +1,433 @@
+//! SHELL: feeds the swarm's and the pubsub's events into the cores, and carries out what they decide.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    task::{Context, Poll, Waker},
+};
+
+use libp2p_core::{Endpoint, Multiaddr, transport::PortUse};
+use libp2p_identity::PeerId;
+use libp2p_swarm::{
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, Swarm, THandler, THandlerInEvent,
+    THandlerOutEvent, ToSwarm,
+    behaviour::{
+        ConnectionClosed, ExpiredListenAddr, ExternalAddresses, ListenerClosed, NewListenAddr,
+    },
+};
+
+use super::{
+    Announced, Config, ConfigError, Counters, Event, KnownPeer, Observed, PubSub, PublishError,
+    SkipReason,
+    addresses::{Addresses, announceable},
+    intake::{Change, Incoming, Intake},
+    message,
+    schedule::{Outcome, Schedule},
+};
+use crate::deadline::{self, Deadline, Instant};
+
+/// Announces the addresses that the swarm listens on, and knows the peers that announce theirs.
+///
+/// It wraps the pubsub `P` and shares it with the application: [`Behaviour::pubsub_mut`] to subscribe and publish,
+/// [`Event::PubSub`] for what it reports. So the swarm has one gossipsub, and one only.
+///
+/// Addresses of known peers go to the swarm ([`ToSwarm::NewExternalAddrOfPeer`]) and are offered when somebody dials
+/// a peer by its id; the behaviour itself dials nobody.
+pub struct Behaviour<P: PubSub> {
+    pubsub: P,
+    config: Config,
+    listening: Addresses,
+    external: ExternalAddresses,
+    schedule: Schedule,
+    intake: Intake,
+    deadline: Deadline,
+    /// What a single round or message has led to; drained before the next one.
+    outputs: VecDeque<Output<P>>,
+    waker: Option<Waker>,
+}
+
+type Output<P> = ToSwarm<Event<<P as NetworkBehaviour>::ToSwarm>, THandlerInEvent<P>>;
+
+#[cfg(feature = "gossipsub")]
+impl Behaviour<super::Gossipsub> {
+    /// Makes a behaviour over a gossipsub that signs with `keypair`, which has to be that of the swarm.
+    ///
+    /// Start from [`gossipsub::config`](super::gossipsub::config). For scoring, filters, transformations or
+    /// metrics, make the [`Gossipsub`](super::Gossipsub) first and pass it to [`Behaviour::new`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Gossipsub::new`](super::Gossipsub::new) and of [`Behaviour::new`].
+    pub fn gossipsub(
+        keypair: &libp2p_identity::Keypair,
+        gossipsub: libp2p_gossipsub::Config,
+        config: Config,
+    ) -> Result<Self, ConfigError> {
+        Self::new(super::Gossipsub::new(keypair, gossipsub)?, config)
+    }
+}
+
+impl<P: PubSub> Behaviour<P> {
+    /// Makes a behaviour over `pubsub` and subscribes it to the topics.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConfigError`]; all are mistakes in the settings.
+    pub fn new(mut pubsub: P, config: Config) -> Result<Self, ConfigError> {
+        config.validate()?;
+        if !pubsub.is_authenticated() {
+            return Err(ConfigError::NotAuthenticated);
+        }
+        for topic in config.topics() {
+            let subscribed = pubsub.subscribe(topic);
+            subscribed.map_err(|source| ConfigError::Subscribe {
+                topic: topic.to_owned(),
+                source,
+            })?;
+        }
+        let (seed, now) = (rand::random(), deadline::now());
+        let schedule = Schedule::new(config.timing(), config.is_listen_only(), seed, now);
+        let intake = Intake::new(pubsub.public_key().to_peer_id(), config.intake());
+        Ok(Self {
+            pubsub,
+            config,
+            listening: Addresses::default(),
+            external: ExternalAddresses::default(),
+            schedule,
+            intake,
+            deadline: Deadline::default(),
+            outputs: VecDeque::new(),
+            waker: None,
+        })
+    }
+
+    /// The options it was made with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The pubsub below.
+    pub fn pubsub(&self) -> &P {
+        &self.pubsub
+    }
+
+    /// The pubsub below, to subscribe and publish. Wakes the swarm.
+    pub fn pubsub_mut(&mut self) -> &mut P {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        &mut self.pubsub
+    }
+
+    /// The addresses of all listeners, as `Swarm::listeners()` returns them: an address that two listeners report
+    /// comes twice.
+    pub fn listeners(&self) -> impl Iterator<Item = &Multiaddr> {
+        self.listening.iter()
+    }
+
+    /// The peers that have announced themselves and not expired, in no particular order.
+    pub fn known_peers(&self) -> impl ExactSizeIterator<Item = KnownPeer<'_>> {
+        self.intake.peers().iter()
+    }
+
+    /// What is known of one peer.
+    pub fn known_peer(&self, peer: &PeerId) -> Option<KnownPeer<'_>> {
+        self.intake.peers().get(peer)
+    }
+
+    /// How many announcements have been received, and what became of them.
+    pub fn counters(&self) -> Counters {
+        self.intake.counters()
+    }
+
+    /// The announcement that the application asks for; see [`announce`].
+    fn announce(&mut self, listeners: &[Multiaddr]) -> Announced {
+        if self.config.is_listen_only() {
+            return Announced::Skipped(SkipReason::ListenOnly);
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        let now = deadline::now();
+        if let Err(until) = self.schedule.on_request(now) {
+            return Announced::Delayed { until };
+        }
+        let outcome = self.publish(listeners);
+        self.schedule.on_outcome(now, outcome);
+        match outcome {
+            Outcome::Published => Announced::Published,
+            Outcome::Skipped(reason) => Announced::Skipped(reason),
+            Outcome::Failed => Announced::Delayed {
+                until: self.schedule.next_timeout().unwrap_or(now),
+            },
+        }
+    }
+
+    fn on_round_due(&mut self, now: Instant) {
+        let listeners = self.listening.iter().cloned().collect::<Vec<_>>();
+        let outcome = self.publish(&listeners);
+        self.schedule.on_outcome(now, outcome);
+        if let Outcome::Skipped(reason) = outcome {
+            tracing::debug!(%reason, "Skipped an announcement");
+            self.tell(Event::Skipped { reason });
+        }
+    }
+
+    /// Publishes `listeners` and the external addresses on all topics.
+    fn publish(&mut self, listeners: &[Multiaddr]) -> Outcome {
+        let public_key = self.pubsub.public_key();
+        let addresses = match announceable(
+            public_key.to_peer_id(),
+            self.external.iter(),
+            listeners.iter(),
+            |address| self.config.permits(address),
+            self.config.max_addresses().get(),
+        ) {
+            Ok(addresses) => addresses,
+            Err(reason) => return Outcome::Skipped(reason),
+        };
+        let payload = message::encode(&public_key, addresses.iter().cloned());
+        let (mut topics, mut failed) = (Vec::new(), 0);
+        for topic in self.config.topics() {
+            match self.pubsub.publish(topic, payload.clone()) {
+                Ok(()) => topics.push(topic.to_owned()),
+                Err(PublishError::NoSubscribers) => {}
+                Err(error) => {
+                    failed += 1;
+                    let event = Event::PublishFailed {
+                        topic: topic.to_owned(),
+                        error,
+                    };
+                    self.outputs.push_back(ToSwarm::GenerateEvent(event));
+                }
+            }
+        }
+        let outcome = Outcome::of_topics(topics.len(), failed);
+        if outcome == Outcome::Published {
+            tracing::debug!(?topics, ?addresses, "Announced");
+            self.tell(Event::Announced { topics, addresses });
+        }
+        outcome
+    }
+
+    /// Hands on what the pubsub tells, and keeps the messages on the topics of discovery.
+    fn on_pubsub_event(&mut self, event: <P as NetworkBehaviour>::ToSwarm, now: Instant) {
+        match self.pubsub.observe(&event) {
+            Observed::Message {
+                topic,
+                neighbour,
+                author,
+                payload,
+            } if self.config.has_topic(topic) => {
+                let incoming = Incoming {
+                    neighbour,
+                    author,
+                    payload,
+                };
+                let outcome = self.intake.on_message(now, incoming);
+                if self.pubsub.wants_verdicts() {
+                    self.pubsub.report(&event, outcome.verdict);
+                }
+                if let Some(change) = outcome.change {
+                    self.on_change(change);
+                }
+                return;
+            }
+            Observed::Subscribed { topic } if self.config.has_topic(topic) => {
+                self.schedule.on_subscriber(now);
+            }
+            _ => {}
+        }
+        self.tell(Event::PubSub(event));
+    }
+
+    /// Tells the application of a peer, and the swarm of its addresses.
+    fn on_change(&mut self, change: Change) {
+        let (Change::Discovered(peer_id) | Change::Updated(peer_id)) = change;
+        let Some(known) = self.intake.peers().get(&peer_id) else {
+            return;
+        };
+        let addresses = known.addresses().to_vec();
+        let to_swarm = |address: &Multiaddr| ToSwarm::NewExternalAddrOfPeer {
+            peer_id,
+            address: address.clone(),
+        };
+        // Before the event, so that whoever acts on that can dial the peer by its id.
+        self.outputs.extend(addresses.iter().map(to_swarm));
+        self.tell(match change {
+            Change::Discovered(_) => Event::Discovered { peer_id, addresses },
+            Change::Updated(_) => Event::Updated { peer_id, addresses },
+        });
+    }
+
+    fn tell(&mut self, event: Event<<P as NetworkBehaviour>::ToSwarm>) {
+        self.outputs.push_back(ToSwarm::GenerateEvent(event));
+    }
+}
+
+/// Announces what `swarm` listens on now, on all topics of the discovery behaviour in it.
+///
+/// For an application that wants to say it itself: the behaviour announces without being asked when addresses
+/// change, when somebody subscribes, and at its interval. It never fails; what it has led to is the answer.
+///
+/// ```
+/// # use libp2p_lazy_websocket::discovery;
+/// # #[derive(libp2p::swarm::NetworkBehaviour)]
+/// # struct Behaviour { discovery: discovery::Behaviour<discovery::Gossipsub> }
+/// # fn example(swarm: &mut libp2p::Swarm<Behaviour>) {
+/// match discovery::announce(swarm, |behaviour| &mut behaviour.discovery) {
+///     discovery::Announced::Published => println!("announced"),
+///     discovery::Announced::Delayed { until } => println!("announced at {until:?}"),
+///     discovery::Announced::Skipped(reason) => println!("not announced: {reason}"),
+///     _ => {}
+/// }
+/// # }
+/// ```
+pub fn announce<B, P>(
+    swarm: &mut Swarm<B>,
+    discovery: impl FnOnce(&mut B) -> &mut Behaviour<P>,
+) -> Announced
+where
+    B: NetworkBehaviour,
+    P: PubSub,
+{
+    let listeners = swarm.listeners().cloned().collect::<Vec<_>>();
+    discovery(swarm.behaviour_mut()).announce(&listeners)
+}
+
+impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
+    type ConnectionHandler = P::ConnectionHandler;
+    type ToSwarm = Event<<P as NetworkBehaviour>::ToSwarm>;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        self.pubsub
+            .handle_pending_inbound_connection(id, local, remote)
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.pubsub
+            .handle_established_inbound_connection(id, peer, local, remote)
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: Option<PeerId>,
+        addresses: &[Multiaddr],
+        role: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        let mut more = self
+            .pubsub
+            .handle_pending_outbound_connection(id, peer, addresses, role)?;
+        if let Some(known) = peer.and_then(|peer| self.intake.peers().get(&peer)) {
+            more.extend(known.addresses().iter().cloned());
+        }
+        Ok(more)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        role: Endpoint,
+        port_use: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.pubsub
+            .handle_established_outbound_connection(id, peer, address, role, port_use)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        let changed = match event {
+            FromSwarm::NewListenAddr(NewListenAddr { listener_id, addr }) => {
+                self.listening.on_new(listener_id, addr)
+            }
+            FromSwarm::ExpiredListenAddr(ExpiredListenAddr { listener_id, addr }) => {
+                self.listening.on_expired(listener_id, addr)
+            }
+            FromSwarm::ListenerClosed(ListenerClosed { listener_id, .. }) => {
+                self.listening.on_closed(listener_id)
+            }
+            FromSwarm::ConnectionClosed(ConnectionClosed {
+                peer_id,
+                remaining_established: 0,
+                ..
+            }) => {
+                self.intake.on_neighbour_gone(&peer_id);
+                false
+            }
+            _ => self.external.on_swarm_event(&event),
+        };
+        if changed {
+            self.schedule.on_addresses_changed(deadline::now());
+        }
+        self.pubsub.on_swarm_event(event);
+    }
+
+    fn on_connection_handler_event(
+        &mut self,
+        peer: PeerId,
+        id: ConnectionId,
+        event: THandlerOutEvent<Self>,
+    ) {
+        self.pubsub.on_connection_handler_event(peer, id, event);
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Poll::Ready(output);
+            }
+            let now = deadline::now();
+            if self.schedule.is_due(now) {
+                self.on_round_due(now);
+                continue;
+            }
+            if let Some(expired) = self.intake.pop_expired(now) {
+                self.tell(Event::Expired {
+                    peer_id: expired.peer,
+                });
+                continue;
+            }
+            match self.pubsub.poll(cx) {
+                Poll::Ready(ToSwarm::GenerateEvent(event)) => {
+                    self.on_pubsub_event(event, now);
+                    continue;
+                }
+                Poll::Ready(other) => return Poll::Ready(other.map_out(Event::PubSub)),
+                Poll::Pending => {}
+            }
+            let next = [self.schedule.next_timeout(), self.intake.next_timeout()];
+            let next = next.into_iter().flatten().min();
+            if self.deadline.poll(now, next, cx).is_ready() {
+                continue;
+            }
+            self.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+    }
+}
+
+impl<P: PubSub> fmt::Debug for Behaviour<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Behaviour")
+            .field("config", &self.config)
+            .field("listening", &self.listening)
+            .field("schedule", &self.schedule)
+            .finish_non_exhaustive()
+    }
+}

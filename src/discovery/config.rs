@@ -1,0 +1,396 @@
+use std::{
+    collections::BTreeSet,
+    fmt,
+    num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
+
+use multiaddr::Multiaddr;
+
+use super::{ConfigError, Rate, addresses, intake::Settings, message::Limits, schedule::Timing};
+
+/// The topic that js-libp2p's `@libp2p/pubsub-peer-discovery` uses unless told otherwise.
+pub const DEFAULT_TOPIC: &str = "_peer-discovery._p2p._pubsub";
+
+/// How many topics one [`Behaviour`](super::Behaviour) may announce on: each costs a publication a round.
+const MAX_TOPICS: usize = 64;
+
+/// Options of a [`Behaviour`](super::Behaviour), and their defaults.
+///
+/// Combinations that make no sense are refused by [`Behaviour::new`](super::Behaviour::new) with a
+/// [`ConfigError`].
+#[derive(Clone)]
+pub struct Config {
+    topics: BTreeSet<String>,
+    interval: Duration,
+    minimum_gap: Option<Duration>,
+    coalescing: Duration,
+    listen_only: bool,
+    time_to_live: Option<Duration>,
+    max_peers: NonZeroUsize,
+    max_addresses: NonZeroUsize,
+    max_message_size: NonZeroUsize,
+    author_rate: Rate,
+    neighbour_rate: Rate,
+    newcomer_rate: Rate,
+    filter: Arc<dyn Fn(&Multiaddr) -> bool + Send + Sync>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            topics: BTreeSet::from([DEFAULT_TOPIC.to_owned()]),
+            interval: Duration::from_secs(10),
+            minimum_gap: None,
+            coalescing: Duration::from_millis(50),
+            listen_only: false,
+            time_to_live: None,
+            max_peers: const { NonZeroUsize::new(16_384).expect("not zero") },
+            max_addresses: const { NonZeroUsize::new(16).expect("not zero") },
+            max_message_size: const { NonZeroUsize::new(16 * 1024).expect("not zero") },
+            author_rate: const { Rate::new(burst(10), Duration::from_secs(1)) },
+            neighbour_rate: const { Rate::new(burst(2_000), Duration::from_millis(1)) },
+            newcomer_rate: const { Rate::new(burst(500), Duration::from_millis(20)) },
+            filter: Arc::new(addresses::is_specified),
+        }
+    }
+}
+
+const fn burst(messages: u32) -> NonZeroU32 {
+    NonZeroU32::new(messages).expect("not zero")
+}
+
+impl Config {
+    /// The topics to announce and to listen on. Each announcement goes to all of them.
+    ///
+    /// Defaults to [`DEFAULT_TOPIC`] alone, as in js-libp2p. Peers meet only on a topic that they share, so an
+    /// application that wants to find its own kind alone names one of its own.
+    pub fn with_topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
+        self.topics = topics.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The time between two announcements that nothing else has caused.
+    ///
+    /// Up to a tenth is added at random each time, so that nodes started together do not go on announcing
+    /// together. Defaults to 10 seconds, as in js-libp2p.
+    pub fn with_interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// The least time between two announcements, whatever causes them.
+    ///
+    /// Defaults to a second, or to the interval where that is shorter: a peer that has just subscribed does not
+    /// wait long, and a crowd that subscribes at once does not cause a storm.
+    pub fn with_minimum_gap(mut self, minimum_gap: Duration) -> Self {
+        self.minimum_gap = Some(minimum_gap);
+        self
+    }
+
+    /// How long to wait after a change of the own addresses, or a new subscriber, for the next one, so that one
+    /// announcement tells of all. Counted from the first; more changes do not prolong it.
+    ///
+    /// Defaults to 50 milliseconds: a listener on a wildcard reports its addresses within less.
+    pub fn with_coalescing(mut self, coalescing: Duration) -> Self {
+        self.coalescing = coalescing;
+        self
+    }
+
+    /// Whether to keep silent and only hear what others announce. Defaults to `false`.
+    ///
+    /// Unlike js-libp2p, whose `listenOnly` ignores what it hears.
+    pub fn with_listen_only(mut self, listen_only: bool) -> Self {
+        self.listen_only = listen_only;
+        self
+    }
+
+    /// How long a peer stays known after its last announcement.
+    ///
+    /// Defaults to a minute, or to three intervals where that is longer. js-libp2p and this crate announce every
+    /// ten seconds, so four announcements in a row may get lost: if a hub delivers 60 % of them, a fifth is lost of one
+    /// author in a hundred.
+    pub fn with_time_to_live(mut self, time_to_live: Duration) -> Self {
+        self.time_to_live = Some(time_to_live);
+        self
+    }
+
+    /// How many peers are known at most. When the table is full, newcomers are ignored until somebody expires:
+    /// were they to replace somebody, inventing identities would be enough to make everybody forgotten.
+    ///
+    /// Defaults to 16,384.
+    pub fn with_max_peers(mut self, max_peers: NonZeroUsize) -> Self {
+        self.max_peers = max_peers;
+        self
+    }
+
+    /// How many addresses of one peer are kept, and how many of the own are announced. Confirmed external
+    /// addresses come first, then those that are listened on.
+    ///
+    /// Defaults to 16: three transports on both IP versions of two interfaces, and a few relays.
+    pub fn with_max_addresses(mut self, max_addresses: NonZeroUsize) -> Self {
+        self.max_addresses = max_addresses;
+        self
+    }
+
+    /// The size in bytes above which an announcement is rejected unread.
+    ///
+    /// Defaults to 16 KiB, which holds 16 addresses of the greatest length that is read (512 bytes) and a key of
+    /// any type twice over. Gossipsub has a limit of its own (64 KiB by default).
+    pub fn with_max_message_size(mut self, max_message_size: NonZeroUsize) -> Self {
+        self.max_message_size = max_message_size;
+        self
+    }
+
+    /// How often one known peer may announce itself; what exceeds it is ignored.
+    ///
+    /// Defaults to 10 at once and one a second, which is ten times what js-libp2p sends, and room for ten topics.
+    pub fn with_author_rate(mut self, rate: Rate) -> Self {
+        self.author_rate = rate;
+        self
+    }
+
+    /// How many announcements of known peers one neighbour may deliver; what exceeds it is ignored.
+    ///
+    /// Defaults to 2,000 at once and 1,000 a second: a hub may relay for ten thousand js-libp2p peers, each of which
+    /// sends one in ten seconds.
+    pub fn with_neighbour_rate(mut self, rate: Rate) -> Self {
+        self.neighbour_rate = rate;
+        self
+    }
+
+    /// How many announcements of peers that are not known one neighbour may deliver; what exceeds it is ignored.
+    ///
+    /// Identities can be invented, so this is lower than the rate for known peers and does not touch them: those
+    /// behind a neighbour that floods stay known. Defaults to 500 at once and 50 a second: whoever joins a thousand
+    /// js-libp2p peers through one hub hears of a hundred a second, and learns of all of them within their first
+    /// interval; of ten thousand within four minutes. A neighbour that invents identities, and keeps announcing all
+    /// of them, takes five minutes to fill a table of the default size.
+    pub fn with_newcomer_rate(mut self, rate: Rate) -> Self {
+        self.newcomer_rate = rate;
+        self
+    }
+
+    /// Which of the own addresses may be announced.
+    ///
+    /// Defaults to all but those with an unspecified IP (`0.0.0.0`, `::`), which nobody can dial. A node whose
+    /// peers are elsewhere on the internet will want to keep loopback and private addresses to itself as well.
+    pub fn with_filter(
+        mut self,
+        filter: impl Fn(&Multiaddr) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.filter = Arc::new(filter);
+        self
+    }
+
+    /// The topics, in alphabetical order.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.topics.iter().map(String::as_str)
+    }
+
+    /// See [`Config::with_interval`].
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// See [`Config::with_minimum_gap`].
+    pub fn minimum_gap(&self) -> Duration {
+        self.minimum_gap
+            .unwrap_or_else(|| self.interval.min(Duration::from_secs(1)))
+    }
+
+    /// See [`Config::with_coalescing`].
+    pub fn coalescing(&self) -> Duration {
+        self.coalescing
+    }
+
+    /// See [`Config::with_listen_only`].
+    pub fn is_listen_only(&self) -> bool {
+        self.listen_only
+    }
+
+    /// See [`Config::with_time_to_live`].
+    pub fn time_to_live(&self) -> Duration {
+        self.time_to_live
+            .unwrap_or_else(|| self.interval.saturating_mul(3).max(Duration::from_secs(60)))
+    }
+
+    /// See [`Config::with_max_peers`].
+    pub fn max_peers(&self) -> NonZeroUsize {
+        self.max_peers
+    }
+
+    /// See [`Config::with_max_addresses`].
+    pub fn max_addresses(&self) -> NonZeroUsize {
+        self.max_addresses
+    }
+
+    /// See [`Config::with_max_message_size`].
+    pub fn max_message_size(&self) -> NonZeroUsize {
+        self.max_message_size
+    }
+
+    /// See [`Config::with_author_rate`].
+    pub fn author_rate(&self) -> Rate {
+        self.author_rate
+    }
+
+    /// See [`Config::with_neighbour_rate`].
+    pub fn neighbour_rate(&self) -> Rate {
+        self.neighbour_rate
+    }
+
+    /// See [`Config::with_newcomer_rate`].
+    pub fn newcomer_rate(&self) -> Rate {
+        self.newcomer_rate
+    }
+
+    /// What the core that judges incoming messages goes by.
+    pub(crate) fn intake(&self) -> Settings {
+        Settings {
+            limits: Limits {
+                max_message_size: self.max_message_size.get(),
+                max_addresses: self.max_addresses.get(),
+            },
+            capacity: self.max_peers,
+            ttl: self.time_to_live(),
+            author_rate: self.author_rate,
+            neighbour_rate: self.neighbour_rate,
+            newcomer_rate: self.newcomer_rate,
+        }
+    }
+
+    /// What the core that decides when to announce goes by.
+    pub(crate) fn timing(&self) -> Timing {
+        Timing {
+            interval: self.interval,
+            minimum_gap: self.minimum_gap(),
+            coalescing: self.coalescing,
+        }
+    }
+
+    pub(crate) fn has_topic(&self, topic: &str) -> bool {
+        self.topics.contains(topic)
+    }
+
+    pub(crate) fn permits(&self, address: &Multiaddr) -> bool {
+        (self.filter)(address)
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        let (interval, minimum_gap) = (self.interval, self.minimum_gap());
+        let time_to_live = self.time_to_live();
+        if self.topics.is_empty() {
+            return Err(ConfigError::NoTopics);
+        }
+        if self.topics.len() > MAX_TOPICS {
+            return Err(ConfigError::TooManyTopics {
+                topics: self.topics.len(),
+                max: MAX_TOPICS,
+            });
+        }
+        if interval.is_zero() {
+            return Err(ConfigError::ZeroInterval);
+        }
+        if minimum_gap > interval {
+            return Err(ConfigError::GapAboveInterval {
+                minimum_gap,
+                interval,
+            });
+        }
+        if time_to_live <= interval {
+            return Err(ConfigError::TimeToLiveWithinInterval {
+                time_to_live,
+                interval,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("topics", &self.topics)
+            .field("interval", &self.interval)
+            .field("minimum_gap", &self.minimum_gap())
+            .field("coalescing", &self.coalescing)
+            .field("listen_only", &self.listen_only)
+            .field("time_to_live", &self.time_to_live())
+            .field("max_peers", &self.max_peers)
+            .field("max_addresses", &self.max_addresses)
+            .field("max_message_size", &self.max_message_size)
+            .field("author_rate", &self.author_rate)
+            .field("neighbour_rate", &self.neighbour_rate)
+            .field("newcomer_rate", &self.newcomer_rate)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_those_of_js() {
+        let config = Config::default();
+        assert!(config.validate().is_ok());
+        assert_eq!(config.topics().collect::<Vec<_>>(), [DEFAULT_TOPIC]);
+        assert_eq!(config.interval(), Duration::from_secs(10));
+    }
+
+    #[test]
+    fn gap_and_time_to_live_follow_the_interval_unless_set() {
+        let short = Config::default().with_interval(Duration::from_millis(200));
+        assert_eq!(short.minimum_gap(), Duration::from_millis(200));
+        let long = Config::default().with_interval(Duration::from_secs(600));
+        assert_eq!(long.time_to_live(), Duration::from_secs(1800));
+        assert!(short.validate().is_ok() && long.validate().is_ok());
+        let never = Config::default()
+            .with_interval(Duration::MAX)
+            .with_time_to_live(Duration::MAX);
+        assert!(matches!(
+            never.validate(),
+            Err(ConfigError::TimeToLiveWithinInterval { .. })
+        ));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let second = Duration::from_secs(1);
+        let refused = |config: Config| config.validate().unwrap_err();
+        assert!(matches!(
+            refused(Config::default().with_topics([""; 0])),
+            ConfigError::NoTopics
+        ));
+        let many = (0..65).map(|i| i.to_string());
+        assert!(matches!(
+            refused(Config::default().with_topics(many)),
+            ConfigError::TooManyTopics {
+                topics: 65,
+                max: 64
+            }
+        ));
+        assert!(matches!(
+            refused(Config::default().with_interval(Duration::ZERO)),
+            ConfigError::ZeroInterval
+        ));
+        assert!(matches!(
+            refused(
+                Config::default()
+                    .with_interval(second)
+                    .with_minimum_gap(second * 2)
+            ),
+            ConfigError::GapAboveInterval { .. }
+        ));
+        assert!(matches!(
+            refused(
+                Config::default()
+                    .with_interval(second)
+                    .with_time_to_live(second)
+            ),
+            ConfigError::TimeToLiveWithinInterval { .. }
+        ));
+    }
+}

@@ -1,0 +1,95 @@
+use std::fmt;
+
+use libp2p_identity::PeerId;
+use multiaddr::Multiaddr;
+use web_time::Instant;
+
+use super::PublishError;
+
+/// What a [`Behaviour`](super::Behaviour) tells the application.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<E> {
+    /// A peer has announced itself that was not known.
+    Discovered {
+        /// Who.
+        peer_id: PeerId,
+        /// Where it listens, each address ending in `/p2p/<peer id>`. Empty for a peer that only dials.
+        addresses: Vec<Multiaddr>,
+    },
+    /// A known peer has announced other addresses than the last time.
+    Updated {
+        /// Who.
+        peer_id: PeerId,
+        /// All its addresses, as in [`Event::Discovered`].
+        addresses: Vec<Multiaddr>,
+    },
+    /// A known peer has not announced itself for its time to live, and is known no longer.
+    Expired {
+        /// Who.
+        peer_id: PeerId,
+    },
+    /// The own addresses have been announced.
+    Announced {
+        /// The topics that took the announcement. Nobody has subscribed to the others.
+        topics: Vec<String>,
+        /// What was announced, each address ending in `/p2p/<own id>`.
+        addresses: Vec<Multiaddr>,
+    },
+    /// An announcement was due, and there was a reason not to make it. Not an error: what ends the reason causes
+    /// the announcement.
+    Skipped {
+        /// The reason.
+        reason: SkipReason,
+    },
+    /// A topic did not take an announcement. If none did, it is tried again after a second, or after the minimum
+    /// gap where that is longer.
+    PublishFailed {
+        /// The topic.
+        topic: String,
+        /// What the pubsub says.
+        error: PublishError,
+    },
+    /// An event of the pubsub for the application: all but the messages on the topics of discovery.
+    PubSub(E),
+}
+
+/// Why an announcement was not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// No listener has an address, and no external address is confirmed. The first address ends it.
+    NoListeners,
+    /// There are addresses, and the filter has refused all of them.
+    NothingLeft,
+    /// No connected peer is subscribed to any of the topics. The first subscriber ends it.
+    NoSubscribers,
+    /// This node keeps silent by [`Config::with_listen_only`](super::Config::with_listen_only).
+    ListenOnly,
+}
+
+impl fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoListeners => "no listener has an address",
+            Self::NothingLeft => "the filter leaves no address",
+            Self::NoSubscribers => "nobody is subscribed",
+            Self::ListenOnly => "listen-only",
+        })
+    }
+}
+
+/// What [`announce`](super::announce) has led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Announced {
+    /// The announcement is with the pubsub.
+    Published,
+    /// It will be made by itself: the minimum gap after the last one has not passed, or no topic took it.
+    Delayed {
+        /// When.
+        until: Instant,
+    },
+    /// There is a reason not to make it; see [`SkipReason`] for what ends each.
+    Skipped(SkipReason),
+}

@@ -1,0 +1,317 @@
+//! Gossipsub as js-libp2p speaks it, and the [`PubSub`] that discovery runs on.
+
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    task::{Context, Poll},
+};
+
+use libp2p_core::{Endpoint, Multiaddr, transport::PortUse};
+use libp2p_gossipsub::{
+    AllowAllSubscriptionFilter, Behaviour, Config, ConfigBuilder, DataTransform, Event, IdentTopic,
+    IdentityTransform, MaxCountSubscriptionFilter, Message, MessageAcceptance, MessageAuthenticity,
+    MessageId, PublishError as Error, TopicSubscriptionFilter, ValidationMode,
+};
+use libp2p_identity::{Keypair, PeerId, PublicKey};
+use libp2p_swarm::{
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
+    THandlerOutEvent, ToSwarm,
+};
+
+use super::{ConfigError, Observed, PubSub, PublishError, SubscribeError, Verdict, message};
+
+/// The multihash code of a peer id that is its public key rather than the hash of one.
+const IDENTITY: u64 = 0;
+
+/// A starting point for a gossipsub that lives among js-libp2p nodes; change what you like before building it.
+///
+/// It differs from [`ConfigBuilder::default`] in the ids of messages, see [`message_id`]. The validation mode
+/// stays `Strict`, as [`Gossipsub::new`] demands.
+pub fn config() -> ConfigBuilder {
+    let mut builder = ConfigBuilder::default();
+    builder
+        .validation_mode(ValidationMode::Strict)
+        .message_id_fn(message_id);
+    builder
+}
+
+/// As [`config`], for a hub: a node that many others are connected to while they do not know each other.
+///
+/// By default a mesh holds at most 12 peers; those beyond get a message only if a later exchange of gossip
+/// happens to offer it to them. This one has room for `leaves` peers, to each of which the hub sends each message:
+/// choose it by what the hub can send.
+pub fn hub_config(leaves: NonZeroUsize) -> ConfigBuilder {
+    let mut builder = config();
+    let leaves = leaves.get().max(Config::default().mesh_n_high());
+    builder
+        .mesh_n_low(leaves)
+        .mesh_n(leaves)
+        .mesh_n_high(leaves);
+    builder
+}
+
+/// The id that js-libp2p gives to a signed message: the author's public key, protobuf-encoded, followed by the
+/// sequence number as eight bytes, big endian.
+///
+/// libp2p's own default is the author's peer id in base58 followed by the decimal number. Ids travel in gossip
+/// (`IHAVE`, `IWANT`), so a js node asks a node with other ids in vain, and lowers its score for it, down to
+/// ignoring it.
+///
+/// An Ed25519 or secp256k1 key is found in the peer id. Of an RSA or ECDSA key the id holds only the hash, and
+/// gossipsub does not show the key here: it is taken from the message if that is an announcement, and otherwise
+/// replaced by the bytes of the peer id, which differs from js.
+pub fn message_id(message: &Message) -> MessageId {
+    let mut id = match message.source {
+        None => Vec::new(),
+        Some(author) if author.as_ref().code() == IDENTITY => author.as_ref().digest().to_vec(),
+        Some(author) => match message::public_key(&message.data) {
+            Some(key) if key.to_peer_id() == author => key.encode_protobuf(),
+            _ => author.to_bytes(),
+        },
+    };
+    id.extend(message.sequence_number.unwrap_or_default().to_be_bytes());
+    MessageId(id)
+}
+
+/// A gossipsub that discovery can rely on, because it has been made here: signed messages only.
+///
+/// A finished [`libp2p_gossipsub::Behaviour`] does not tell its validation mode, and in a permissive mode an
+/// unsigned message with a forged author looks like a signed one; hence the constructors. Everything else of it
+/// stays in the hands of the application: [`Gossipsub::map`] to set up scoring or metrics,
+/// [`Gossipsub::behaviour_mut`] for topics and messages of its own.
+pub struct Gossipsub<
+    D = IdentityTransform,
+    F = MaxCountSubscriptionFilter<AllowAllSubscriptionFilter>,
+> where
+    D: DataTransform + Send + 'static,
+    F: TopicSubscriptionFilter + Send + 'static,
+{
+    inner: Behaviour<D, F>,
+    public_key: PublicKey,
+    wants_verdicts: bool,
+}
+
+impl Gossipsub {
+    /// Makes a gossipsub that signs with `keypair`, which has to be that of the swarm.
+    ///
+    /// Start from [`config`], or from [`hub_config`] on a node that many others are connected to.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::NotAuthenticated`] if the validation mode is not `Strict`, and [`ConfigError::Gossipsub`] if
+    /// gossipsub refuses the configuration.
+    pub fn new(keypair: &Keypair, config: Config) -> Result<Self, ConfigError> {
+        Self::with_transform_and_filter(keypair, config, IdentityTransform, Default::default())
+    }
+}
+
+impl<D, F> Gossipsub<D, F>
+where
+    D: DataTransform + Send + 'static,
+    F: TopicSubscriptionFilter + Send + 'static,
+{
+    /// As [`Gossipsub::new`], with a transformation of all messages and a filter of all subscriptions. Both have
+    /// to leave the topics of discovery as they are if js-libp2p nodes shall be found.
+    pub fn with_transform_and_filter(
+        keypair: &Keypair,
+        config: Config,
+        transform: D,
+        filter: F,
+    ) -> Result<Self, ConfigError> {
+        if !matches!(config.validation_mode(), ValidationMode::Strict) {
+            return Err(ConfigError::NotAuthenticated);
+        }
+        let wants_verdicts = config.validate_messages();
+        let authenticity = MessageAuthenticity::Signed(keypair.clone());
+        let inner = Behaviour::new_with_subscription_filter_and_transform(
+            authenticity,
+            config,
+            filter,
+            transform,
+        )
+        .map_err(ConfigError::Gossipsub)?;
+        Ok(Self {
+            inner,
+            public_key: keypair.public(),
+            wants_verdicts,
+        })
+    }
+
+    /// Passes the [`Behaviour`] through `set_up`, for what it offers by value or needs before the first
+    /// connection: `with_peer_score`, `with_metrics`. It has to be the same one that is returned.
+    pub fn map(self, set_up: impl FnOnce(Behaviour<D, F>) -> Behaviour<D, F>) -> Self {
+        Self {
+            inner: set_up(self.inner),
+            ..self
+        }
+    }
+
+    /// The gossipsub itself.
+    pub fn behaviour(&self) -> &Behaviour<D, F> {
+        &self.inner
+    }
+
+    /// The gossipsub itself, to subscribe and publish. Leave the topics of discovery subscribed.
+    pub fn behaviour_mut(&mut self) -> &mut Behaviour<D, F> {
+        &mut self.inner
+    }
+}
+
+impl<D, F> PubSub for Gossipsub<D, F>
+where
+    D: DataTransform + Send + 'static,
+    F: TopicSubscriptionFilter + Send + 'static,
+{
+    fn public_key(&self) -> PublicKey {
+        self.public_key.clone()
+    }
+
+    fn is_authenticated(&self) -> bool {
+        true
+    }
+
+    fn wants_verdicts(&self) -> bool {
+        self.wants_verdicts
+    }
+
+    fn subscribe(&mut self, topic: &str) -> Result<(), SubscribeError> {
+        match self.inner.subscribe(&IdentTopic::new(topic)) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(SubscribeError::new(error)),
+        }
+    }
+
+    fn publish(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError> {
+        match self.inner.publish(IdentTopic::new(topic), payload) {
+            Ok(_) => Ok(()),
+            Err(Error::NoPeersSubscribedToTopic) => Err(PublishError::NoSubscribers),
+            Err(error) => Err(PublishError::failed(error)),
+        }
+    }
+
+    fn observe<'a>(&self, event: &'a Event) -> Observed<'a> {
+        match event {
+            Event::Message {
+                propagation_source,
+                message,
+                ..
+            } => Observed::Message {
+                topic: message.topic.as_str(),
+                neighbour: *propagation_source,
+                author: message.source,
+                payload: &message.data,
+            },
+            Event::Subscribed { topic, .. } => Observed::Subscribed {
+                topic: topic.as_str(),
+            },
+            _ => Observed::Other,
+        }
+    }
+
+    fn report(&mut self, event: &Event, verdict: Verdict) {
+        let Event::Message {
+            propagation_source,
+            message_id,
+            ..
+        } = event
+        else {
+            return;
+        };
+        let acceptance = match verdict {
+            Verdict::Accept => MessageAcceptance::Accept,
+            Verdict::Ignore => MessageAcceptance::Ignore,
+            Verdict::Reject => MessageAcceptance::Reject,
+        };
+        // `false` means that gossipsub has already forgotten the message, and there is nothing left to do.
+        self.inner
+            .report_message_validation_result(message_id, propagation_source, acceptance);
+    }
+}
+
+impl<D, F> NetworkBehaviour for Gossipsub<D, F>
+where
+    D: DataTransform + Send + 'static,
+    F: TopicSubscriptionFilter + Send + 'static,
+{
+    type ConnectionHandler = <Behaviour<D, F> as NetworkBehaviour>::ConnectionHandler;
+    type ToSwarm = Event;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        self.inner
+            .handle_pending_inbound_connection(id, local, remote)
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.inner
+            .handle_established_inbound_connection(id, peer, local, remote)
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: Option<PeerId>,
+        addresses: &[Multiaddr],
+        role: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        self.inner
+            .handle_pending_outbound_connection(id, peer, addresses, role)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        role: Endpoint,
+        port_use: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.inner
+            .handle_established_outbound_connection(id, peer, address, role, port_use)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        self.inner.on_swarm_event(event);
+    }
+
+    fn on_connection_handler_event(
+        &mut self,
+        peer: PeerId,
+        id: ConnectionId,
+        event: THandlerOutEvent<Self>,
+    ) {
+        self.inner.on_connection_handler_event(peer, id, event);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Event, THandlerInEvent<Self>>> {
+        match self.inner.poll(cx) {
+            // Gossipsub re-arms its heartbeat in the poll that sees it elapsed, and does not poll it again: nothing
+            // would wake the task for the next one. The events of that heartbeat are waiting as well.
+            Poll::Pending => self.inner.poll(cx),
+            ready => ready,
+        }
+    }
+}
+
+impl<D, F> fmt::Debug for Gossipsub<D, F>
+where
+    D: DataTransform + Send + 'static,
+    F: TopicSubscriptionFilter + Send + 'static,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gossipsub")
+            .field("local_peer_id", &self.public_key.to_peer_id())
+            .field("wants_verdicts", &self.wants_verdicts)
+            .finish_non_exhaustive()
+    }
+}

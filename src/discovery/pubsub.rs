@@ -1,0 +1,106 @@
+use std::error::Error;
+
+use libp2p_identity::{PeerId, PublicKey};
+use libp2p_swarm::NetworkBehaviour;
+use thiserror::Error;
+
+/// What [`Behaviour`](super::Behaviour) must know of the pubsub that carries its announcements.
+///
+/// It is implemented for gossipsub by [`Gossipsub`](super::gossipsub::Gossipsub). An implementation for another
+/// pubsub wraps that one's `NetworkBehaviour` and passes everything through; [`Behaviour`](super::Behaviour) in
+/// turn wraps the implementation, polls it, and hands its events on.
+pub trait PubSub: NetworkBehaviour {
+    /// The key that published messages are signed with.
+    fn public_key(&self) -> PublicKey;
+
+    /// Whether every message that is delivered was signed by the author it names. Nothing is believed of a pubsub
+    /// that says no.
+    fn is_authenticated(&self) -> bool;
+
+    /// Whether messages are held back until [`PubSub::report`] has been called for them.
+    fn wants_verdicts(&self) -> bool;
+
+    /// Subscribes to a topic. Ok as well if that has been done before.
+    fn subscribe(&mut self, topic: &str) -> Result<(), SubscribeError>;
+
+    /// Publishes a message on a topic.
+    fn publish(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError>;
+
+    /// What an event says, as far as it matters for discovery.
+    fn observe<'a>(&self, event: &'a Self::ToSwarm) -> Observed<'a>;
+
+    /// Says what is to become of the message in `event`, for which [`PubSub::observe`] has returned
+    /// [`Observed::Message`]. Called once for each message on a topic of discovery if
+    /// [`PubSub::wants_verdicts`], and never otherwise.
+    fn report(&mut self, event: &Self::ToSwarm, verdict: Verdict);
+}
+
+/// What an event of a [`PubSub`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Observed<'a> {
+    /// A message has arrived.
+    Message {
+        /// The topic it was published on.
+        topic: &'a str,
+        /// The connected peer that delivered it.
+        neighbour: PeerId,
+        /// The peer whose signature the message carries, verified; `None` if it carries none.
+        author: Option<PeerId>,
+        /// What the author wrote.
+        payload: &'a [u8],
+    },
+    /// A connected peer has subscribed to a topic.
+    Subscribed {
+        /// The topic.
+        topic: &'a str,
+    },
+    /// Anything else.
+    Other,
+}
+
+/// What is to become of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "gossipsub has these three, and a `PubSub` must handle each"
+)]
+pub enum Verdict {
+    /// It is good: pass it on.
+    Accept,
+    /// Do not pass it on, but blame nobody.
+    Ignore,
+    /// Do not pass it on, and blame the peer that delivered it.
+    Reject,
+}
+
+/// Why a [`PubSub`] did not subscribe to a topic.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct SubscribeError(Box<dyn Error + Send + Sync>);
+
+impl SubscribeError {
+    /// Wraps the pubsub's own error.
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(error.into())
+    }
+}
+
+/// Why a [`PubSub`] did not publish a message.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// No connected peer is subscribed to the topic. Normal for a node that has just started.
+    #[error("nobody is subscribed to the topic")]
+    NoSubscribers,
+    /// Anything else; worth another try.
+    #[error(transparent)]
+    Failed(Box<dyn Error + Send + Sync>),
+}
+
+impl PublishError {
+    /// Wraps the pubsub's own error.
+    pub fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Failed(error.into())
+    }
+}

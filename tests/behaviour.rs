@@ -1,0 +1,669 @@
+//! The behaviour poll by poll, over a pubsub and a transport that say what the test tells them to.
+
+#[path = "common/bus.rs"]
+mod bus;
+#[path = "common/scripted.rs"]
+mod scripted;
+
+use std::{
+    num::NonZeroUsize,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bus::{Bus, Node};
+use futures::{StreamExt as _, task::noop_waker};
+use libp2p::{
+    Multiaddr, PeerId, Swarm, Transport as _,
+    core::{
+        Endpoint,
+        transport::{ListenerId, TransportEvent},
+    },
+    identity::Keypair,
+    swarm::{
+        ConnectionId, FromSwarm, NetworkBehaviour as _, SwarmEvent, ToSwarm,
+        behaviour::{ExternalAddrConfirmed, ExternalAddrExpired, ListenerClosed, NewListenAddr},
+    },
+};
+use libp2p_lazy_websocket::discovery::{
+    self, Announced, Behaviour, ConfigError, DEFAULT_TOPIC, Event, PubSub as _, SkipReason,
+    Verdict, announce,
+};
+use proptest::prelude::*;
+use scripted::Scripted;
+use tokio_test::task;
+
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// No waiting anywhere but for the interval, which is never reached.
+fn config() -> discovery::Config {
+    discovery::Config::default()
+        .with_interval(NEVER)
+        .with_minimum_gap(Duration::ZERO)
+        .with_coalescing(Duration::ZERO)
+}
+
+fn address(port: u16) -> Multiaddr {
+    format!("/ip4/127.0.0.1/tcp/{port}/ws").parse().unwrap()
+}
+
+fn id(keypair: &Keypair) -> PeerId {
+    keypair.public().to_peer_id()
+}
+
+fn listen(behaviour: &mut Behaviour<Node>, listener_id: ListenerId, addr: &Multiaddr) {
+    behaviour.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr {
+        listener_id,
+        addr,
+    }));
+}
+
+fn close(behaviour: &mut Behaviour<Node>, listener_id: ListenerId) {
+    behaviour.on_swarm_event(FromSwarm::ListenerClosed(ListenerClosed {
+        listener_id,
+        reason: Ok(()),
+    }));
+}
+
+/// What the behaviour tells, in the words of the tests, until it has nothing more to tell.
+fn told(behaviour: &mut Behaviour<Node>) -> Vec<String> {
+    let waker = noop_waker();
+    let cx = &mut Context::from_waker(&waker);
+    let mut told = Vec::new();
+    while let Poll::Ready(output) = behaviour.poll(cx) {
+        told.push(match output {
+            ToSwarm::GenerateEvent(event) => match event {
+                Event::Discovered { addresses, .. } => format!("discovered {}", ports(&addresses)),
+                Event::Updated { addresses, .. } => format!("updated {}", ports(&addresses)),
+                Event::Expired { .. } => "expired".to_owned(),
+                Event::Announced { topics, addresses } => {
+                    format!("announced {} {}", topics.join("+"), ports(&addresses))
+                }
+                Event::Skipped { reason } => format!("skipped {reason:?}"),
+                Event::PublishFailed { topic, .. } => format!("failed {topic}"),
+                Event::PubSub(event) => format!("pubsub {event:?}"),
+                other => panic!("{other:?}"),
+            },
+            ToSwarm::NewExternalAddrOfPeer { address, .. } => {
+                format!("address {}", ports(&[address]))
+            }
+            _ => panic!("neither an event nor an address"),
+        });
+    }
+    told
+}
+
+/// The ports of addresses: who they belong to is checked where it matters.
+fn ports(addresses: &[Multiaddr]) -> String {
+    let port = |address: &Multiaddr| address.to_string().split('/').nth(4).unwrap().to_owned();
+    addresses.iter().map(port).collect::<Vec<_>>().join(",")
+}
+
+/// A behaviour on a bus, with somebody who listens to what it says on the default topic.
+struct Pair {
+    bus: Bus,
+    local: PeerId,
+    peer_key: Keypair,
+    behaviour: Behaviour<Node>,
+    peer: Behaviour<Node>,
+}
+
+impl Pair {
+    fn new(config: discovery::Config) -> Self {
+        let bus = Bus::default();
+        let (key, peer_key) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
+        let behaviour = Behaviour::new(bus.node(&key), config).unwrap();
+        let peer = Behaviour::new(bus.node(&peer_key), self::config()).unwrap();
+        let mut pair = Self {
+            bus,
+            local: id(&key),
+            peer_key,
+            behaviour,
+            peer,
+        };
+        pair.bus.connect(pair.local, id(&pair.peer_key));
+        assert!(
+            matches!(&told(&mut pair.peer)[..], [skipped, .., subscribed]
+            if skipped == "skipped NoListeners" && subscribed == "skipped NoListeners")
+        );
+        pair
+    }
+
+    fn settled(config: discovery::Config) -> Self {
+        let mut pair = Self::new(config);
+        told(&mut pair.behaviour);
+        pair
+    }
+
+    /// An announcement of the peer, as the peer encodes it.
+    fn announcement(&mut self, ports: &[u16]) -> Vec<u8> {
+        let listener = ListenerId::next();
+        for port in ports {
+            listen(&mut self.peer, listener, &address(*port));
+        }
+        told(&mut self.peer);
+        let published = self.bus.published();
+        close(&mut self.peer, listener);
+        told(&mut self.peer);
+        told(&mut self.behaviour);
+        published
+            .into_iter()
+            .rfind(|message| message.author == id(&self.peer_key))
+            .unwrap()
+            .payload
+    }
+
+    fn message(&self, author: Option<PeerId>, payload: &[u8]) -> bus::Event {
+        bus::Event::Message {
+            topic: DEFAULT_TOPIC.to_owned(),
+            neighbour: id(&self.peer_key),
+            author,
+            payload: payload.to_vec(),
+        }
+    }
+
+    fn deliver(&mut self, author: Option<PeerId>, payload: &[u8]) -> Vec<String> {
+        self.bus.deliver(self.local, self.message(author, payload));
+        told(&mut self.behaviour)
+    }
+}
+
+/// js-libp2p issue 2902: discovery started before the listener had bound, and the node died.
+#[test]
+fn without_listeners_a_round_is_skipped_and_the_first_address_is_announced() {
+    let mut pair = Pair::new(config());
+    let first = told(&mut pair.behaviour);
+    assert_eq!(first[0], "skipped NoListeners");
+    assert!(pair.bus.published().is_empty());
+    assert_eq!(pair.behaviour.listeners().count(), 0);
+
+    listen(&mut pair.behaviour, ListenerId::next(), &address(7));
+    assert_eq!(
+        told(&mut pair.behaviour),
+        [format!("announced {DEFAULT_TOPIC} 7")]
+    );
+    assert_eq!(pair.bus.published().len(), 1);
+    assert!(told(&mut pair.peer).contains(&"discovered 7".to_owned()));
+    let known = pair.peer.known_peer(&pair.local).unwrap();
+    assert_eq!(
+        known.addresses(),
+        [address(7).with_p2p(pair.local).unwrap()]
+    );
+}
+
+#[test]
+fn several_addresses_of_one_moment_make_one_announcement() {
+    let mut pair = Pair::settled(config());
+    let listener = ListenerId::next();
+    for port in [3, 1, 2] {
+        listen(&mut pair.behaviour, listener, &address(port));
+    }
+    assert_eq!(
+        told(&mut pair.behaviour),
+        [format!("announced {DEFAULT_TOPIC} 1,2,3")]
+    );
+}
+
+#[test]
+fn an_address_that_two_listeners_report_stays_until_both_are_gone() {
+    let mut pair = Pair::settled(config());
+    let (first, second) = (ListenerId::next(), ListenerId::next());
+    listen(&mut pair.behaviour, first, &address(1));
+    told(&mut pair.behaviour);
+    listen(&mut pair.behaviour, second, &address(1));
+    assert_eq!(told(&mut pair.behaviour), [""; 0], "nothing new to say");
+    close(&mut pair.behaviour, first);
+    assert_eq!(told(&mut pair.behaviour), [""; 0], "still listened on");
+    close(&mut pair.behaviour, second);
+    assert_eq!(told(&mut pair.behaviour), ["skipped NoListeners"]);
+}
+
+#[test]
+fn confirmed_external_addresses_are_announced_until_they_expire() {
+    let mut pair = Pair::settled(config());
+    let addr = &address(9);
+    listen(&mut pair.behaviour, ListenerId::next(), &address(1));
+    pair.behaviour
+        .on_swarm_event(FromSwarm::ExternalAddrConfirmed(ExternalAddrConfirmed {
+            addr,
+        }));
+    assert_eq!(
+        told(&mut pair.behaviour),
+        [format!("announced {DEFAULT_TOPIC} 9,1")]
+    );
+    pair.behaviour
+        .on_swarm_event(FromSwarm::ExternalAddrExpired(ExternalAddrExpired { addr }));
+    assert_eq!(
+        told(&mut pair.behaviour),
+        [format!("announced {DEFAULT_TOPIC} 1")]
+    );
+}
+
+#[test]
+fn the_filter_is_asked_and_may_leave_nothing() {
+    let only_two = |address: &Multiaddr| ports(std::slice::from_ref(address)) == "2";
+    let mut pair = Pair::settled(config().with_filter(only_two));
+    listen(&mut pair.behaviour, ListenerId::next(), &address(1));
+    assert_eq!(told(&mut pair.behaviour), ["skipped NothingLeft"]);
+    listen(&mut pair.behaviour, ListenerId::next(), &address(2));
+    assert_eq!(
+        told(&mut pair.behaviour),
+        [format!("announced {DEFAULT_TOPIC} 2")]
+    );
+}
+
+#[test]
+fn a_subscriber_causes_an_announcement_on_all_topics_that_somebody_hears() {
+    let bus = Bus::default();
+    let (key, peer) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
+    let node = bus.node(&key);
+    let mut behaviour = Behaviour::new(node, config().with_topics(["a", "b", "c"])).unwrap();
+    listen(&mut behaviour, ListenerId::next(), &address(1));
+    assert_eq!(told(&mut behaviour), ["skipped NoSubscribers"]);
+
+    let peer_config = config().with_topics(["b", "c", "d"]);
+    let _peer = Behaviour::new(bus.node(&peer), peer_config).unwrap();
+    bus.connect(id(&key), id(&peer));
+    let told = told(&mut behaviour);
+    assert_eq!(
+        told.iter()
+            .filter(|told| *told == "announced b+c 1")
+            .count(),
+        told.len() - 3,
+        "{told:?}"
+    );
+    assert!(told.contains(&"announced b+c 1".to_owned()), "{told:?}");
+}
+
+#[test]
+fn what_fails_on_all_topics_is_reported_and_tried_again() {
+    let mut pair = Pair::settled(config());
+    pair.bus.refuse(true);
+    listen(&mut pair.behaviour, ListenerId::next(), &address(1));
+    assert_eq!(
+        told(&mut pair.behaviour),
+        [format!("failed {DEFAULT_TOPIC}")]
+    );
+    pair.bus.refuse(false);
+    let mut swarm = std::pin::pin!(futures::stream::poll_fn(|cx| pair
+        .behaviour
+        .poll(cx)
+        .map(Some)));
+    let next = futures::executor::block_on(swarm.next());
+    assert!(matches!(
+        next,
+        Some(ToSwarm::GenerateEvent(Event::Announced { .. }))
+    ));
+}
+
+#[test]
+fn listen_only_keeps_silent_and_hears() {
+    let mut pair = Pair::settled(config().with_listen_only(true));
+    listen(&mut pair.behaviour, ListenerId::next(), &address(1));
+    assert_eq!(told(&mut pair.behaviour), [""; 0]);
+    let payload = pair.announcement(&[5]);
+    pair.deliver(Some(id(&pair.peer_key)), &payload);
+    assert!(pair.behaviour.known_peer(&id(&pair.peer_key)).is_some());
+    assert!(
+        pair.bus
+            .published()
+            .iter()
+            .all(|message| message.author != pair.local)
+    );
+}
+
+#[test]
+fn a_peer_is_discovered_once_updated_on_change_and_refreshed_in_silence() {
+    let mut pair = Pair::settled(config());
+    let listener = ListenerId::next();
+    listen(&mut pair.peer, listener, &address(1));
+    told(&mut pair.peer);
+    assert_eq!(told(&mut pair.behaviour), ["address 1", "discovered 1"]);
+
+    let again = pair.bus.published().pop().unwrap().payload;
+    assert_eq!(pair.deliver(Some(id(&pair.peer_key)), &again), [""; 0]);
+
+    listen(&mut pair.peer, listener, &address(2));
+    told(&mut pair.peer);
+    assert_eq!(
+        told(&mut pair.behaviour),
+        ["address 1", "address 2", "updated 1,2"]
+    );
+    let of_peer = pair.behaviour.known_peer(&id(&pair.peer_key)).unwrap();
+    assert_eq!(of_peer.addresses().len(), 2);
+    assert_eq!(pair.behaviour.known_peers().count(), 1);
+}
+
+#[test]
+fn the_addresses_of_a_known_peer_are_offered_to_whoever_dials_it() {
+    let mut pair = Pair::settled(config());
+    let payload = pair.announcement(&[1, 2]);
+    pair.deliver(Some(id(&pair.peer_key)), &payload);
+    let mut offered = |peer| {
+        let id = ConnectionId::new_unchecked(1);
+        let offered =
+            pair.behaviour
+                .handle_pending_outbound_connection(id, peer, &[], Endpoint::Dialer);
+        offered.unwrap().len()
+    };
+    assert_eq!(offered(Some(id(&pair.peer_key))), 2);
+    assert_eq!(offered(Some(PeerId::random())), 0);
+    assert_eq!(offered(None), 0);
+}
+
+#[test]
+fn only_what_the_signed_author_says_of_itself_is_believed() {
+    let mut pair = Pair::settled(config());
+    let payload = pair.announcement(&[1]);
+    let before = pair.behaviour.known_peers().count();
+    assert_eq!(
+        pair.deliver(None, &payload),
+        [""; 0],
+        "nobody has signed it"
+    );
+    assert_eq!(
+        pair.deliver(Some(PeerId::random()), &payload),
+        [""; 0],
+        "somebody else has"
+    );
+    assert_eq!(
+        pair.deliver(Some(pair.local), &payload),
+        [""; 0],
+        "this node itself has"
+    );
+    assert_eq!(pair.behaviour.known_peers().count(), before);
+}
+
+#[test]
+fn garbage_ends_nothing() {
+    let mut pair = Pair::settled(config());
+    let author = Some(id(&pair.peer_key));
+    let good = pair.announcement(&[1]);
+    for payload in [
+        &b""[..],
+        b"\xff\xff\xff\xff",
+        &[8; 64],
+        &vec![0; 100_000],
+        &good[..good.len() - 1],
+    ] {
+        assert_eq!(
+            pair.deliver(author, payload),
+            [""; 0],
+            "{} bytes",
+            payload.len()
+        );
+    }
+    pair.deliver(author, &good);
+    assert!(pair.behaviour.known_peer(&id(&pair.peer_key)).is_some());
+}
+
+#[test]
+fn a_verdict_is_reported_for_each_message_and_only_if_it_is_wanted() {
+    for wanted in [true, false] {
+        let bus = Bus::default();
+        let (key, peer) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
+        let mut node = bus.node(&key);
+        node.wants_verdicts = wanted;
+        let mut behaviour = Behaviour::new(node, config()).unwrap();
+        let message = |author, payload: &[u8]| bus::Event::Message {
+            topic: DEFAULT_TOPIC.to_owned(),
+            neighbour: id(&peer),
+            author,
+            payload: payload.to_vec(),
+        };
+        let mut other = Pair::settled(config());
+        let (good, author) = (other.announcement(&[1]), id(&other.peer_key));
+        bus.deliver(id(&key), message(Some(author), &good));
+        bus.deliver(id(&key), message(Some(author), b"\xff"));
+        bus.deliver(id(&key), message(None, &good));
+        bus.deliver(id(&key), bus::Event::Noise);
+        told(&mut behaviour);
+        let expected = [Verdict::Accept, Verdict::Reject, Verdict::Ignore];
+        assert_eq!(
+            bus.verdicts(id(&key)),
+            if wanted { &expected[..] } else { &[] }
+        );
+    }
+}
+
+#[test]
+fn the_pubsub_stays_the_applications() {
+    let mut pair = Pair::settled(config());
+    let own = bus::Event::Message {
+        topic: "own".to_owned(),
+        neighbour: id(&pair.peer_key),
+        author: None,
+        payload: b"\xff".to_vec(),
+    };
+    for event in [own, bus::Event::Noise] {
+        pair.bus.deliver(pair.local, event.clone());
+        assert_eq!(told(&mut pair.behaviour), [format!("pubsub {event:?}")]);
+    }
+    assert_eq!(
+        pair.behaviour.pubsub().public_key().to_peer_id(),
+        pair.local
+    );
+}
+
+#[test]
+fn a_full_table_takes_nobody_new_until_somebody_expires() {
+    let one = NonZeroUsize::MIN;
+    let mut pair = Pair::settled(config().with_max_peers(one));
+    let payload = pair.announcement(&[1]);
+    pair.deliver(Some(id(&pair.peer_key)), &payload);
+    let mut other = Pair::settled(config());
+    let newcomer = other.announcement(&[2]);
+    assert_eq!(pair.deliver(Some(id(&other.peer_key)), &newcomer), [""; 0]);
+    assert!(pair.behaviour.known_peer(&id(&pair.peer_key)).is_some());
+}
+
+#[test]
+fn a_peer_that_falls_silent_expires() {
+    let short = Duration::from_millis(20);
+    let config = config().with_interval(short / 2).with_time_to_live(short);
+    let mut pair = Pair::settled(config.with_listen_only(true));
+    let payload = pair.announcement(&[1]);
+    pair.deliver(Some(id(&pair.peer_key)), &payload);
+    let expired = futures::executor::block_on(std::future::poll_fn(|cx| {
+        loop {
+            match pair.behaviour.poll(cx) {
+                Poll::Ready(ToSwarm::GenerateEvent(Event::Expired { peer_id })) => {
+                    return Poll::Ready(peer_id);
+                }
+                Poll::Ready(_) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }));
+    assert_eq!(expired, id(&pair.peer_key));
+    assert!(pair.behaviour.known_peer(&expired).is_none());
+}
+
+#[test]
+fn what_happens_outside_poll_wakes_the_task() {
+    let mut pair = Pair::settled(config());
+    let mut polled = task::spawn(());
+    let mut settle = |pair: &mut Pair| {
+        polled.enter(|cx, _| while pair.behaviour.poll(cx).is_ready() {});
+        assert!(!polled.is_woken());
+    };
+    settle(&mut pair);
+    let _ = pair.behaviour.pubsub_mut();
+    let mut woken = task::spawn(());
+    woken.enter(|cx, _| assert!(pair.behaviour.poll(cx).is_pending()));
+    let _ = pair.behaviour.pubsub_mut();
+    assert!(woken.is_woken(), "the application may have published");
+
+    let mut woken = task::spawn(());
+    woken.enter(|cx, _| assert!(pair.behaviour.poll(cx).is_pending()));
+    pair.bus.deliver(pair.local, bus::Event::Noise);
+    assert!(woken.is_woken(), "the pubsub has something");
+}
+
+#[test]
+fn a_change_of_addresses_wakes_the_task_when_its_moment_has_passed() {
+    let moment = Duration::from_millis(20);
+    let mut pair = Pair::settled(config().with_coalescing(moment));
+    let mut next = std::pin::pin!(futures::stream::poll_fn(|cx| {
+        if pair.behaviour.listeners().count() == 0 {
+            listen(&mut pair.behaviour, ListenerId::next(), &address(1));
+        }
+        pair.behaviour.poll(cx).map(Some)
+    }));
+    let announced = futures::executor::block_on(next.next());
+    assert!(matches!(
+        announced,
+        Some(ToSwarm::GenerateEvent(Event::Announced { .. }))
+    ));
+}
+
+#[test]
+fn misconfiguration_is_a_typed_error() {
+    let bus = Bus::default();
+    let key = Keypair::generate_ed25519();
+    let refused = |config| Behaviour::new(bus.node(&key), config).unwrap_err();
+    assert!(matches!(
+        refused(config().with_topics([""; 0])),
+        ConfigError::NoTopics
+    ));
+    assert!(matches!(
+        refused(config().with_interval(Duration::ZERO)),
+        ConfigError::ZeroInterval
+    ));
+    assert!(matches!(
+        refused(config().with_topics(["refused"])),
+        ConfigError::Subscribe { topic, .. } if topic == "refused"
+    ));
+    let mut node = bus.node(&key);
+    node.authenticated = false;
+    assert!(matches!(
+        Behaviour::new(node, config()),
+        Err(ConfigError::NotAuthenticated)
+    ));
+}
+
+/// A swarm over a transport that only says what the test pushes.
+fn scripted_swarm(config: discovery::Config) -> (Bus, Scripted, Swarm<Behaviour<Node>>) {
+    let (bus, key, transport) = (
+        Bus::default(),
+        Keypair::generate_ed25519(),
+        Scripted::silent(),
+    );
+    let behaviour = Behaviour::new(bus.node(&key), config).unwrap();
+    let executor = libp2p::swarm::Config::without_executor();
+    let swarm = Swarm::new(transport.clone().boxed(), behaviour, id(&key), executor);
+    (bus, transport, swarm)
+}
+
+fn settle(swarm: &mut Swarm<Behaviour<Node>>) -> Vec<SwarmEvent<Event<bus::Event>>> {
+    let waker = noop_waker();
+    let cx = &mut Context::from_waker(&waker);
+    let mut events = Vec::new();
+    while let Poll::Ready(Some(event)) = swarm.poll_next_unpin(cx) {
+        events.push(event);
+    }
+    events
+}
+
+#[test]
+fn announce_says_what_it_has_led_to() {
+    let (bus, transport, mut swarm) = scripted_swarm(config().with_minimum_gap(NEVER / 2));
+    let local = *swarm.local_peer_id();
+    let ask = |swarm: &mut Swarm<Behaviour<Node>>| announce(swarm, |behaviour| behaviour);
+    assert_eq!(ask(&mut swarm), Announced::Skipped(SkipReason::NoListeners));
+    let listener_id = ListenerId::next();
+    transport.push(TransportEvent::NewAddress {
+        listener_id,
+        listen_addr: address(1),
+    });
+    settle(&mut swarm);
+    assert_eq!(
+        ask(&mut swarm),
+        Announced::Skipped(SkipReason::NoSubscribers)
+    );
+
+    let peer = Keypair::generate_ed25519();
+    let _peer = Behaviour::new(bus.node(&peer), config()).unwrap();
+    bus.connect(local, id(&peer));
+    assert_eq!(ask(&mut swarm), Announced::Published);
+    assert_eq!(bus.published().len(), 1);
+    assert!(matches!(ask(&mut swarm), Announced::Delayed { .. }));
+    assert_eq!(bus.published().len(), 1);
+
+    let (_, _, mut silent) = scripted_swarm(config().with_listen_only(true));
+    assert_eq!(ask(&mut silent), Announced::Skipped(SkipReason::ListenOnly));
+}
+
+#[test]
+fn announce_is_delayed_when_no_topic_takes_it() {
+    let (bus, transport, mut swarm) = scripted_swarm(config());
+    let peer = Keypair::generate_ed25519();
+    let _peer = Behaviour::new(bus.node(&peer), config()).unwrap();
+    bus.connect(*swarm.local_peer_id(), id(&peer));
+    bus.refuse(true);
+    let listener_id = ListenerId::next();
+    transport.push(TransportEvent::NewAddress {
+        listener_id,
+        listen_addr: address(1),
+    });
+    settle(&mut swarm);
+    assert!(matches!(
+        announce(&mut swarm, |behaviour| behaviour),
+        Announced::Delayed { .. }
+    ));
+}
+
+#[derive(Debug, Clone)]
+enum Operation {
+    New(usize, u16),
+    Expired(usize, u16),
+    Closed(usize),
+    Error(usize),
+    Settle,
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        4 => (0..4usize, 1..5u16).prop_map(|(id, port)| Operation::New(id, port)),
+        2 => (0..4usize, 1..5u16).prop_map(|(id, port)| Operation::Expired(id, port)),
+        1 => (0..4usize).prop_map(Operation::Closed),
+        1 => (0..4usize).prop_map(Operation::Error),
+        2 => Just(Operation::Settle),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn its_addresses_are_those_of_the_swarm(operations in prop::collection::vec(operation(), 0..120)) {
+        let (_bus, transport, mut swarm) = scripted_swarm(config());
+        let ids: [ListenerId; 4] = std::array::from_fn(|_| ListenerId::next());
+        for operation in operations.into_iter().chain([Operation::Settle]) {
+            match operation {
+                Operation::New(id, port) => transport.push(TransportEvent::NewAddress {
+                    listener_id: ids[id],
+                    listen_addr: address(port),
+                }),
+                Operation::Expired(id, port) => transport.push(TransportEvent::AddressExpired {
+                    listener_id: ids[id],
+                    listen_addr: address(port),
+                }),
+                Operation::Closed(id) => transport.push(TransportEvent::ListenerClosed {
+                    listener_id: ids[id],
+                    reason: Ok(()),
+                }),
+                Operation::Error(id) => transport.push(TransportEvent::ListenerError {
+                    listener_id: ids[id],
+                    error: scripted::Broken,
+                }),
+                Operation::Settle => {
+                    settle(&mut swarm);
+                    let mut listeners = swarm.listeners().cloned().collect::<Vec<_>>();
+                    let mut known = swarm.behaviour().listeners().cloned().collect::<Vec<_>>();
+                    listeners.sort();
+                    known.sort();
+                    prop_assert_eq!(known, listeners);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,457 @@
+//! Discovery in real swarms: gossipsub over WebSocket on loopback.
+
+#![cfg(all(feature = "gossipsub", feature = "tokio"))]
+
+#[path = "common/node.rs"]
+mod node;
+#[path = "common/steps.rs"]
+mod steps;
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use libp2p::{
+    Multiaddr, PeerId,
+    core::multiaddr::Protocol,
+    gossipsub::{self, IdentTopic, MessageAuthenticity, ValidationMode},
+    identity::Keypair,
+    swarm::SwarmEvent,
+};
+use libp2p_lazy_websocket::discovery::{
+    self, Announced, ConfigError, DEFAULT_TOPIC, Event, Gossipsub, SkipReason, announce,
+};
+use node::{Behaviour, config, connect, knows, listen, loopback, node, node_with, until};
+use steps::Step;
+
+fn id(swarm: &node::Node) -> PeerId {
+    *swarm.local_peer_id()
+}
+
+/// js-libp2p issue 2902, in a node whose peer is there before it listens.
+#[tokio::test]
+async fn the_first_address_is_announced_and_nothing_before() {
+    let (mut a, mut b) = (node(config()), node(config()));
+    let (_, address) = listen(&mut b, &mut []).await;
+    until(&mut a, &mut [], |_, event| match event {
+        SwarmEvent::Behaviour(Event::Skipped {
+            reason: SkipReason::NoListeners,
+        }) => Some(()),
+        other => panic!("{other:?} before there is a listener"),
+    })
+    .await;
+    connect(&mut a, &address, &mut [&mut b]).await;
+    // Its subscriber is there, and there is still nothing to announce.
+    let mut subscribed = false;
+    until(&mut a, &mut [&mut b], |_, event| match event {
+        SwarmEvent::Behaviour(Event::PubSub(gossipsub::Event::Subscribed { .. })) => {
+            subscribed = true;
+            None
+        }
+        SwarmEvent::Behaviour(Event::Skipped {
+            reason: SkipReason::NoListeners,
+        }) => subscribed.then_some(()),
+        SwarmEvent::Behaviour(Event::Announced { addresses, .. }) => {
+            panic!("announced {addresses:?}")
+        }
+        _ => None,
+    })
+    .await;
+    assert!(b.behaviour().known_peer(&id(&a)).is_none());
+
+    a.listen_on(loopback()).unwrap();
+    assert_eq!(a.listeners().count(), 0);
+    let mut listening = None;
+    let announced = until(&mut a, &mut [&mut b], |_, event| match event {
+        SwarmEvent::NewListenAddr { address, .. } => {
+            listening = Some(address.clone());
+            None
+        }
+        SwarmEvent::Behaviour(Event::Announced { addresses, topics }) => {
+            assert_eq!(topics, &[DEFAULT_TOPIC]);
+            Some(addresses.clone())
+        }
+        SwarmEvent::Behaviour(Event::Skipped { .. }) => None,
+        _ => None,
+    })
+    .await;
+    let expected = [listening.unwrap().with_p2p(id(&a)).unwrap()];
+    assert_eq!(announced, expected);
+    let a_id = id(&a);
+    knows(&mut b, a_id, &expected, &mut [&mut a]).await;
+}
+
+/// Ten of the orders that `orders.rs` plays all of, here with real sockets, connections and gossipsub.
+#[tokio::test]
+async fn ten_orders_of_real_nodes_lead_to_the_same_announcement() {
+    let orders = steps::orders();
+    for order in orders.iter().step_by(orders.len() / 10) {
+        let (mut a, mut b) = (node(config()), node(config()));
+        let (a_id, b_id) = (id(&a), id(&b));
+        // It knows nothing of the topic until it subscribes.
+        let topic = IdentTopic::new(DEFAULT_TOPIC);
+        assert!(gossipsub(&mut b).unsubscribe(&topic));
+        let (_, address) = listen(&mut b, &mut []).await;
+
+        let (mut first, mut listeners, mut taken) = (None, 0, Vec::new());
+        for step in order {
+            match step {
+                Step::FirstPoll => {}
+                Step::Listen => {
+                    first = Some(a.listen_on(loopback()).unwrap());
+                    listeners += 1;
+                }
+                Step::ListenAgain => {
+                    a.listen_on(loopback()).unwrap();
+                    listeners += 1;
+                }
+                Step::FirstGoes => {
+                    assert!(a.remove_listener(first.unwrap()));
+                    listeners -= 1;
+                }
+                Step::Connect => a.dial(address.clone()).unwrap(),
+                Step::Subscribe => assert!(gossipsub(&mut b).subscribe(&topic).unwrap()),
+            }
+            taken.push(*step);
+            if !taken.contains(&Step::FirstPoll) {
+                continue;
+            }
+            let settled = |a: &node::Node| {
+                let connected = taken.contains(&Step::Connect);
+                a.listeners().count() == listeners
+                    && a.is_connected(&b_id) == connected
+                    && (subscribers(a) > 0) == (connected && taken.contains(&Step::Subscribe))
+            };
+            if !settled(&a) {
+                until(&mut a, &mut [&mut b], |a, _| settled(a).then_some(())).await;
+            }
+        }
+        let expected = a
+            .listeners()
+            .map(|address| address.clone().with_p2p(a_id).unwrap());
+        let expected = expected.collect::<Vec<_>>();
+        assert_eq!(expected.len(), 1, "{order:?}");
+        knows(&mut b, a_id, &expected, &mut [&mut a]).await;
+    }
+}
+
+#[tokio::test]
+async fn peers_of_a_hub_find_each_other_and_can_be_dialled_by_their_id() {
+    let (mut hub, mut a, mut b) = (node(config()), node(config()), node(config()));
+    let (_, address) = listen(&mut hub, &mut []).await;
+    let (_, of_b) = listen(&mut b, &mut []).await;
+    let b_id = id(&b);
+    connect(&mut a, &address, &mut [&mut hub]).await;
+    connect(&mut b, &address, &mut [&mut hub]).await;
+    // Its addresses have gone to the swarm by the time it is reported as discovered.
+    until(&mut a, &mut [&mut hub, &mut b], |_, event| match event {
+        SwarmEvent::Behaviour(Event::Discovered { peer_id, addresses }) if *peer_id == b_id => {
+            assert_eq!(addresses, std::slice::from_ref(&of_b));
+            Some(())
+        }
+        _ => None,
+    })
+    .await;
+    assert!(!a.is_connected(&b_id));
+    a.dial(b_id).unwrap();
+    until(&mut a, &mut [&mut hub, &mut b], |_, event| match event {
+        SwarmEvent::ConnectionEstablished { peer_id, .. } if *peer_id == b_id => Some(()),
+        SwarmEvent::OutgoingConnectionError { error, .. } => panic!("{error}"),
+        _ => None,
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_leaves_is_forgotten() {
+    let short = config()
+        .with_interval(Duration::from_millis(200))
+        .with_time_to_live(Duration::from_millis(700));
+    let (mut a, mut b) = (node(short.clone()), node(short));
+    let (_, address) = listen(&mut a, &mut []).await;
+    let a_id = id(&a);
+    connect(&mut b, &address, &mut [&mut a]).await;
+    knows(&mut b, a_id, &[address], &mut [&mut a]).await;
+    drop(a);
+    until(&mut b, &mut [], |_, event| match event {
+        SwarmEvent::Behaviour(Event::Expired { peer_id }) => {
+            assert_eq!(*peer_id, a_id);
+            Some(())
+        }
+        _ => None,
+    })
+    .await;
+    assert!(b.behaviour().known_peer(&a_id).is_none());
+}
+
+#[tokio::test]
+async fn announce_publishes_once_and_then_waits_for_the_gap() {
+    let hour = Duration::from_secs(3600);
+    let mut a = node(
+        config()
+            .with_interval(hour)
+            .with_minimum_gap(hour)
+            .with_coalescing(hour),
+    );
+    let mut b = node(config());
+    assert_eq!(
+        announce(&mut a, |behaviour| behaviour),
+        Announced::Skipped(SkipReason::NoListeners)
+    );
+    let (_, address) = listen(&mut a, &mut []).await;
+    let a_id = id(&a);
+    assert_eq!(
+        announce(&mut a, |behaviour| behaviour),
+        Announced::Skipped(SkipReason::NoSubscribers)
+    );
+    connect(&mut b, &address, &mut [&mut a]).await;
+    until(&mut a, &mut [&mut b], |_, event| {
+        matches!(
+            event,
+            SwarmEvent::Behaviour(Event::PubSub(gossipsub::Event::Subscribed { .. }))
+        )
+        .then_some(())
+    })
+    .await;
+    assert_eq!(
+        announce(&mut a, |behaviour| behaviour),
+        Announced::Published
+    );
+    assert!(matches!(
+        announce(&mut a, |behaviour| behaviour),
+        Announced::Delayed { .. }
+    ));
+    knows(&mut b, a_id, &[address], &mut [&mut a]).await;
+}
+
+#[tokio::test]
+async fn the_application_shares_the_gossipsub() {
+    let (mut a, mut b) = (node(config()), node(config()));
+    let topic = IdentTopic::new("application");
+    for swarm in [&mut a, &mut b] {
+        assert!(gossipsub(swarm).subscribe(&topic).unwrap());
+    }
+    let (_, address) = listen(&mut a, &mut []).await;
+    connect(&mut b, &address, &mut [&mut a]).await;
+    until(&mut a, &mut [&mut b], |_, event| match event {
+        SwarmEvent::Behaviour(Event::PubSub(gossipsub::Event::Subscribed {
+            topic: heard, ..
+        })) => (*heard == topic.hash()).then_some(()),
+        _ => None,
+    })
+    .await;
+    gossipsub(&mut a)
+        .publish(topic.clone(), b"of the application")
+        .unwrap();
+    until(&mut b, &mut [&mut a], |_, event| match event {
+        SwarmEvent::Behaviour(Event::PubSub(gossipsub::Event::Message { message, .. })) => {
+            assert_eq!(
+                message.topic,
+                topic.hash(),
+                "announcements are not the application's"
+            );
+            assert_eq!(message.data, b"of the application");
+            Some(())
+        }
+        _ => None,
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bad_announcements_end_nothing_and_are_not_believed() {
+    let mut victim = node(config());
+    let (_, address) = listen(&mut victim, &mut []).await;
+
+    // A gossipsub without discovery, whose owner writes what it likes.
+    let keypair = Keypair::generate_ed25519();
+    let plain = gossipsub::Behaviour::<gossipsub::IdentityTransform>::new(
+        MessageAuthenticity::Signed(keypair.clone()),
+        discovery::gossipsub::config().build().unwrap(),
+    );
+    let mut attacker = node::swarm(keypair.clone(), plain.unwrap());
+    attacker.dial(address.clone()).unwrap();
+    until(&mut attacker, &mut [&mut victim], |_, event| {
+        matches!(
+            event,
+            SwarmEvent::Behaviour(gossipsub::Event::Subscribed { .. })
+        )
+        .then_some(())
+    })
+    .await;
+
+    let attacker_id = keypair.public().to_peer_id();
+    let foreign = Keypair::generate_ed25519().public();
+    let thousand = (0..1000u16).map(|port| format!("/ip4/10.0.0.1/tcp/{port}/ws").parse().unwrap());
+    let elsewhere = Multiaddr::empty()
+        .with(Protocol::Memory(1))
+        .with_p2p(PeerId::random())
+        .unwrap();
+    let good = Multiaddr::empty()
+        .with(Protocol::Memory(2))
+        .with_p2p(attacker_id)
+        .unwrap();
+    let messages = [
+        b"".to_vec(),
+        b"garbage".to_vec(),
+        vec![0x12; 60_000],
+        encode(&foreign.encode_protobuf(), [good.clone()]),
+        encode(&keypair.public().encode_protobuf(), thousand),
+        encode(&keypair.public().encode_protobuf(), []),
+        encode(
+            &keypair.public().encode_protobuf(),
+            [elsewhere, good.clone()],
+        ),
+    ];
+    for message in messages {
+        attacker
+            .behaviour_mut()
+            .publish(IdentTopic::new(DEFAULT_TOPIC), message)
+            .unwrap();
+    }
+    let mut heard = Vec::new();
+    let mut attacked = attacker;
+    let drive = async {
+        use futures::StreamExt as _;
+        loop {
+            attacked.select_next_some().await;
+        }
+    };
+    let watch = until(&mut victim, &mut [], |_, event| match event {
+        SwarmEvent::Behaviour(Event::Discovered { peer_id, addresses }) => {
+            heard.push((*peer_id, addresses.clone()));
+            None
+        }
+        SwarmEvent::Behaviour(Event::Updated { peer_id, addresses }) => {
+            heard.push((*peer_id, addresses.clone()));
+            Some(())
+        }
+        SwarmEvent::ConnectionClosed { cause, .. } => panic!("the connection has ended: {cause:?}"),
+        _ => None,
+    });
+    tokio::select! {
+        () = watch => {}
+        () = drive => {}
+    }
+    assert_eq!(heard, [(attacker_id, vec![]), (attacker_id, vec![good])]);
+    assert_eq!(victim.behaviour().known_peers().count(), 1);
+}
+
+/// Gossipsub re-arms its heartbeat without polling it; whoever wraps it must not go to sleep on that.
+#[tokio::test]
+async fn the_heartbeat_of_gossipsub_goes_on_without_anybody_else_waking_the_task() {
+    use libp2p::swarm::NetworkBehaviour as _;
+
+    let beat = Duration::from_millis(10);
+    let config = discovery::gossipsub::config()
+        .heartbeat_initial_delay(beat)
+        .heartbeat_interval(beat)
+        .build()
+        .unwrap();
+    let mut gossipsub = Gossipsub::new(&Keypair::generate_ed25519(), config).unwrap();
+    let mut polls = 0;
+    let beats = std::future::poll_fn(|cx| {
+        polls += 1;
+        assert!(gossipsub.poll(cx).is_pending());
+        match polls {
+            5.. => std::task::Poll::Ready(()),
+            _ => std::task::Poll::Pending,
+        }
+    });
+    tokio::time::timeout(Duration::from_secs(10), beats)
+        .await
+        .expect("woken for each heartbeat");
+}
+
+#[test]
+fn a_gossipsub_that_does_not_insist_on_signatures_is_refused() {
+    let keypair = Keypair::generate_ed25519();
+    let modes = [
+        ValidationMode::Permissive,
+        ValidationMode::Anonymous,
+        ValidationMode::None,
+    ];
+    for mode in modes {
+        let config = discovery::gossipsub::config()
+            .validation_mode(mode)
+            .build()
+            .unwrap();
+        let refused = Behaviour::gossipsub(&keypair, config, node::config()).unwrap_err();
+        assert!(matches!(refused, ConfigError::NotAuthenticated));
+    }
+}
+
+#[test]
+fn a_hub_has_room_for_its_leaves() {
+    for leaves in [1, 12, 30, 1000] {
+        let leaves = NonZeroUsize::new(leaves).unwrap();
+        let config = discovery::gossipsub::hub_config(leaves).build().unwrap();
+        assert!(config.mesh_n_low() >= leaves.get() && config.mesh_n_high() >= 12);
+    }
+}
+
+#[tokio::test]
+async fn with_validation_a_hub_passes_on_what_is_good_and_nothing_else() {
+    let validating = || {
+        discovery::gossipsub::config()
+            .validate_messages()
+            .build()
+            .unwrap()
+    };
+    let mut hub = node_with(Keypair::generate_ed25519(), validating(), config());
+    let (mut a, mut b) = (node(config()), node(config()));
+    let (_, address) = listen(&mut hub, &mut []).await;
+    connect(&mut b, &address, &mut [&mut hub]).await;
+    connect(&mut a, &address, &mut [&mut hub]).await;
+    // All know of each other's subscriptions before there is anything to pass on.
+    if subscribers(&hub) < 2 {
+        until(&mut hub, &mut [&mut a, &mut b], |hub, _| {
+            (subscribers(hub) == 2).then_some(())
+        })
+        .await;
+    }
+    if subscribers(&a) < 1 {
+        until(&mut a, &mut [&mut hub, &mut b], |a, _| {
+            (subscribers(a) == 1).then_some(())
+        })
+        .await;
+    }
+    let garbage = gossipsub(&mut a).publish(IdentTopic::new(DEFAULT_TOPIC), b"garbage");
+    garbage.unwrap();
+    let (_, of_a) = listen(&mut a, &mut [&mut hub, &mut b]).await;
+    let a_id = id(&a);
+    knows(&mut b, a_id, &[of_a], &mut [&mut hub, &mut a]).await;
+    assert_eq!(hub.behaviour().counters().rejected(), 1);
+    assert_eq!(
+        b.behaviour().counters().rejected(),
+        0,
+        "the hub has not passed it on"
+    );
+}
+
+/// How many neighbours have said that they are subscribed to something.
+fn subscribers(swarm: &node::Node) -> usize {
+    let neighbours = swarm.behaviour().pubsub().behaviour().all_peers();
+    neighbours.filter(|(_, topics)| !topics.is_empty()).count()
+}
+
+fn gossipsub(swarm: &mut node::Node) -> &mut gossipsub::Behaviour {
+    swarm.behaviour_mut().pubsub_mut().behaviour_mut()
+}
+
+/// The announcement as protobuf, whatever is in it.
+fn encode(public_key: &[u8], addresses: impl IntoIterator<Item = Multiaddr>) -> Vec<u8> {
+    fn field(tag: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut length = Vec::new();
+        let mut rest = bytes.len();
+        while rest > 0x7f {
+            length.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        length.push(rest as u8);
+        [&[tag << 3 | 2], &length[..], bytes].concat()
+    }
+
+    let addresses = addresses
+        .into_iter()
+        .flat_map(|address| field(2, &address.to_vec()));
+    field(1, public_key).into_iter().chain(addresses).collect()
+}
