@@ -1,0 +1,184 @@
+// js-libp2p nodes driven by a line protocol on stdin and stdout; see README.md.
+
+import { randomBytes } from 'node:crypto'
+import { createInterface } from 'node:readline'
+import { parseArgs } from 'node:util'
+import { noise } from '@chainsafe/libp2p-noise'
+import { yamux } from '@chainsafe/libp2p-yamux'
+import { generateKeyPair } from '@libp2p/crypto/keys'
+import { gossipsub } from '@libp2p/gossipsub'
+import { identify } from '@libp2p/identify'
+import { peerIdFromString } from '@libp2p/peer-id'
+import { ping } from '@libp2p/ping'
+import { pubsubPeerDiscovery, TOPIC } from '@libp2p/pubsub-peer-discovery'
+import { webSockets } from '@libp2p/websockets'
+import { multiaddr } from '@multiformats/multiaddr'
+import { createLibp2p } from 'libp2p'
+
+const ECHO = '/echo/1.0.0'
+const ECHO_CHUNK = 256 * 1024
+const KEY_TYPES = { ed25519: 'Ed25519', secp256k1: 'secp256k1', rsa: 'RSA' }
+
+function say (...words) {
+  process.stdout.write(words.join(' ').replaceAll('\n', ' ') + '\n')
+}
+
+function sayError (what, err) {
+  say('error', `${what}:`, err?.stack ?? err)
+}
+
+async function start (options) {
+  const topics = options.topic ?? [TOPIC]
+
+  // Listens to the module itself: libp2p's own `peer:discovery` comes only once per peer, and
+  // never for one that is connected already.
+  const discovery = components => {
+    const module = pubsubPeerDiscovery({ interval: Number(options.interval), topics })(components)
+    module.addEventListener('peer', ({ detail }) => say('discovered', detail.id, detail.multiaddrs.join(',')))
+    return module
+  }
+
+  const node = await createLibp2p({
+    start: false,
+    privateKey: await generateKeyPair(KEY_TYPES[options['key-type']]),
+    addresses: { listen: options.listen ?? [] },
+    transports: [webSockets()],
+    connectionEncrypters: [noise()],
+    streamMuxers: [yamux()],
+    peerDiscovery: [discovery],
+    // All share one IP, from which js lets in five a second, and which it holds against more than ten.
+    connectionManager: { inboundConnectionThreshold: Infinity },
+    // On a busy machine a ping may be late, and this would close the connection for it.
+    connectionMonitor: { enabled: false },
+    services: {
+      identify: identify(),
+      ping: ping(),
+      pubsub: gossipsub({
+        scoreParams: { IPColocationFactorWeight: 0 },
+        // Time for a busy machine to send what was asked for. What never comes still counts.
+        gossipsubIWantFollowupMs: 10_000
+      })
+    }
+  })
+  node.addEventListener('connection:open', ({ detail }) => say('connected', detail.remotePeer))
+  node.addEventListener('connection:close', ({ detail }) => say('disconnected', detail.remotePeer))
+  node.services.pubsub.addEventListener('message', ({ detail }) => {
+    if (topics.includes(detail.topic)) {
+      say('message', detail.from, detail.topic, Buffer.from(detail.data).toString('hex'))
+    }
+  })
+
+  await node.start()
+  say('started', node.peerId)
+  node.getMultiaddrs().forEach(address => say('listening', address))
+  await Promise.all((options.dial ?? []).map(address => dial(node, address)))
+  return node
+}
+
+async function startAll (options) {
+  const nodes = []
+  for (let i = 0; i < Number(options.count); i++) {
+    nodes.push(await start(options))
+  }
+  return nodes
+}
+
+function peer (target) {
+  return target.startsWith('/') ? multiaddr(target) : peerIdFromString(target)
+}
+
+async function dial (node, address) {
+  try {
+    await node.dial(multiaddr(address))
+  } catch (err) {
+    sayError(`cannot dial ${address}`, err)
+  }
+}
+
+async function pingPeer (node, target) {
+  await node.services.ping.ping(peer(target))
+  say('pong', target)
+}
+
+async function echo (node, target, length) {
+  const sent = randomBytes(length)
+  const stream = await node.dialProtocol(peer(target), ECHO)
+
+  const send = async () => {
+    for (let at = 0; at < sent.length; at += ECHO_CHUNK) {
+      if (!stream.send(sent.subarray(at, at + ECHO_CHUNK))) {
+        await stream.onDrain()
+      }
+    }
+    await stream.close()
+  }
+  const compare = async () => {
+    let at = 0
+    for await (const chunk of stream) {
+      const back = chunk.subarray()
+      if (!sent.subarray(at, at + back.length).equals(back)) {
+        throw new Error(`other bytes came back between ${at} and ${at + back.length}`)
+      }
+      at += back.length
+    }
+    if (at !== sent.length) {
+      throw new Error(`only ${at} of ${sent.length} bytes came back`)
+    }
+  }
+
+  try {
+    await Promise.all([send(), compare()])
+    say('echo ok', length)
+  } catch (err) {
+    stream.abort(err)
+    throw err
+  }
+}
+
+function scores (node) {
+  const { pubsub } = node.services
+  pubsub.getPeers().forEach(peer => say('score', peer, pubsub.getScore(peer.toString())))
+  say('scored', node.peerId)
+}
+
+async function command (nodes, line) {
+  const [verb, ...rest] = line.trim().split(/\s+/)
+  switch (verb) {
+    case '':
+      return
+    case 'dial':
+      return Promise.all(nodes.map(node => dial(node, rest[0])))
+    case 'echo':
+      return Promise.all(nodes.map(node => echo(node, rest[0], Number(rest[1]))))
+    case 'ping':
+      return Promise.all(nodes.map(node => pingPeer(node, rest[0])))
+    case 'score':
+      return nodes.forEach(scores)
+    default:
+      throw new Error('the commands are dial, echo, ping and score')
+  }
+}
+
+process.on('unhandledRejection', err => sayError('unhandled rejection', err))
+
+const { values: options } = parseArgs({
+  options: {
+    listen: { type: 'string', multiple: true },
+    dial: { type: 'string', multiple: true },
+    topic: { type: 'string', multiple: true },
+    interval: { type: 'string', default: '10000' },
+    'key-type': { type: 'string', default: 'ed25519' },
+    count: { type: 'string', default: '1' }
+  }
+})
+if (!(options['key-type'] in KEY_TYPES)) {
+  throw new Error(`--key-type is one of ${Object.keys(KEY_TYPES)}`)
+}
+
+const starting = startAll(options)
+const input = createInterface({ input: process.stdin })
+input.on('line', line => {
+  starting.then(nodes => command(nodes, line)).catch(err => sayError(line, err))
+})
+input.on('close', () => process.exit(0))
+await starting
