@@ -39,7 +39,7 @@ struct Arguments {
     /// Announce on this topic instead of the one js-libp2p uses. May be repeated.
     #[arg(long, value_name = "NAME")]
     topic: Vec<String>,
-    /// Announce at this interval. [default: 10, and 1 for the demonstration]
+    /// Announce at this interval. [default: 10; for the demonstration 1, or a tenth of the number of peers]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     interval: Option<Duration>,
     /// Hear what others announce, and announce nothing.

@@ -29,6 +29,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let (reports, mut reported) = mpsc::channel(count);
     let (found, hub) = watch::channel(None);
     let mut found = Some(found);
+    // Each node hears of ten announcements a second, however many there are.
+    let interval = Duration::from_secs(1).max(Duration::from_millis(100) * arguments.peers);
     let leaves = NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
     let mut nodes = Vec::new();
     let mut rows = Vec::new();
@@ -41,7 +43,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             0 => discovery::gossipsub::hub_config(leaves),
             _ => discovery::gossipsub::config(),
         };
-        let config = arguments.discovery(Duration::from_secs(1));
+        let config = arguments.discovery(interval);
         let mut swarm = swarm(Keypair::generate_ed25519(), gossipsub.build()?, config)?;
         swarm.listen_on(ADDRESS.parse()?)?;
         rows.push(Row {

@@ -49,6 +49,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 
     let mut redial = time::interval(Duration::from_secs(5));
     let mut stdin_closed = stdin_closed(arguments.until_stdin_closes);
+    // Not made anew for each event, or it would miss what comes between two.
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         tokio::select! {
             event = swarm.select_next_some() => {
@@ -63,7 +65,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
                 }
             }
             _ = &mut stdin_closed => return Ok(()),
-            ended = tokio::signal::ctrl_c() => return Ok(ended?),
+            ended = &mut interrupted => return Ok(ended?),
         }
     }
 }

@@ -315,3 +315,56 @@ where
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use libp2p_gossipsub::TopicHash;
+
+    use super::*;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(byte).collect()
+    }
+
+    fn message(source: Option<PeerId>, sequence_number: Option<u64>, data: Vec<u8>) -> Message {
+        Message {
+            source,
+            sequence_number,
+            data,
+            topic: TopicHash::from_raw("any"),
+        }
+    }
+
+    #[test]
+    fn ids_are_those_of_js_whatever_the_key() {
+        let fixtures = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fixtures/message-ids.txt"
+        );
+        let fixtures = std::fs::read_to_string(fixtures).unwrap();
+        let mut authors = std::collections::BTreeSet::new();
+        for line in fixtures.lines() {
+            let [author, number, payload, id] = line.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("{line}");
+            };
+            let source = author.parse().unwrap();
+            let message = message(Some(source), number.parse().ok(), bytes(payload));
+            assert_eq!(message_id(&message).0, bytes(id), "{author} {number}");
+            authors.insert(author.to_owned());
+        }
+        assert_eq!(authors.len(), 4);
+    }
+
+    #[test]
+    fn without_its_key_the_author_is_still_told_apart() {
+        // The id of an RSA key is a hash, and this is no announcement that would hold the key.
+        let rsa: PeerId = "QmWLP7T9XJmmFPDTGA4osyDdYwmDtS54xgAXFmaFV2RBgH"
+            .parse()
+            .unwrap();
+        let id = |source, number| message_id(&message(source, Some(number), b"text".to_vec()));
+        assert_ne!(id(Some(rsa), 1), id(Some(rsa), 2));
+        assert_ne!(id(Some(rsa), 1), id(Some(PeerId::random()), 1));
+        assert_ne!(id(Some(rsa), 1), id(None, 1));
+    }
+}

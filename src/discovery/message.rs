@@ -287,6 +287,62 @@ mod tests {
 
     use super::*;
 
+    /// The messages of js-libp2p: file, key type, peer id and addresses of each.
+    fn fixtures() -> impl Iterator<Item = (Vec<u8>, String, PeerId, Vec<Multiaddr>)> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/");
+        let list = std::fs::read_to_string(format!("{folder}payloads.txt")).unwrap();
+        let rows = list.lines().map(|line| {
+            let [file, key, peer, addresses] = line.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("{line}");
+            };
+            let payload = std::fs::read(format!("{folder}{file}")).unwrap();
+            let addresses = addresses.split(',').filter(|address| *address != "-");
+            let addresses = addresses.map(|address| address.parse().unwrap()).collect();
+            (payload, key.to_owned(), peer.parse().unwrap(), addresses)
+        });
+        rows.collect::<Vec<_>>().into_iter()
+    }
+
+    #[test]
+    fn reads_what_js_writes_whatever_the_key() {
+        let mut keys = std::collections::BTreeSet::new();
+        for (payload, key, peer, addresses) in fixtures() {
+            let announcement = decode(&payload, &Limits::default()).unwrap();
+            let with_peer = |address: Multiaddr| address.with_p2p(peer).unwrap();
+            assert_eq!(announcement.peer, peer, "{key}");
+            assert_eq!(
+                announcement.addresses,
+                addresses.into_iter().map(with_peer).collect::<Vec<_>>()
+            );
+            assert_eq!(announcement.dropped, 0);
+            keys.insert(key);
+        }
+        assert_eq!(
+            keys.into_iter().collect::<Vec<_>>(),
+            ["ecdsa", "ed25519", "rsa", "secp256k1"]
+        );
+    }
+
+    #[test]
+    fn writes_what_js_writes_byte_for_byte() {
+        for (payload, key, peer, addresses) in fixtures() {
+            // js writes an address as it is given; ours always end in the peer id.
+            let ends_in_peer =
+                |address: &Multiaddr| address.iter().last() == Some(Protocol::P2p(peer));
+            if !addresses.iter().all(ends_in_peer) {
+                continue;
+            }
+            let mut public_key: &[u8] = &[];
+            for field in Fields(&payload) {
+                if let Field::PublicKey(bytes) = field.unwrap() {
+                    public_key = bytes;
+                }
+            }
+            let public_key = PublicKey::try_decode_protobuf(public_key).unwrap();
+            assert_eq!(encode(&public_key, addresses), payload, "{key}");
+        }
+    }
+
     const ROOMY: Limits = Limits {
         max_message_size: 1 << 20,
         max_addresses: usize::MAX,
