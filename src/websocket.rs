@@ -1,6 +1,6 @@
 //! WebSocket over TCP, ready to be made [`lazy`](crate::lazy).
 //!
-//! With tokio, [`tokio::transport`] is all that is needed: libp2p-websocket over DNS
+//! With tokio, `websocket::tokio::transport` is all that is needed: libp2p-websocket over DNS
 //! over TCP, with lazy listeners. [`Transport`] is the same for any other TCP.
 //!
 //! | | addresses |

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// What [`Behaviour`](super::Behaviour) must know of the pubsub that carries its announcements.
 ///
-/// It is implemented for gossipsub by [`Gossipsub`](super::gossipsub::Gossipsub). An implementation for another
+/// It is implemented for gossipsub by `Gossipsub`. An implementation for another
 /// pubsub wraps that one's `NetworkBehaviour` and passes everything through; [`Behaviour`](super::Behaviour) in
 /// turn wraps the implementation, polls it, and hands its events on.
 pub trait PubSub: NetworkBehaviour {
