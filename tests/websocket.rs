@@ -334,7 +334,13 @@ async fn a_dial_does_nothing_until_it_is_polled() {
 #[tokio::test]
 async fn another_tcp_can_be_put_below() {
     let tcp = libp2p_tcp::tokio::Transport::new(libp2p_tcp::Config::default());
-    let websocket = websocket::Transport::new(tcp, &websocket::Config::default());
+    let mut websocket = websocket::Transport::new(tcp, &websocket::Config::default());
+    // By itself too, it gives back what it refuses whole, and not what is left of it below.
+    let address: Multiaddr = "/dns4/localhost/tcp/0/ws".parse().unwrap();
+    match websocket.listen_on(ListenerId::next(), address.clone()) {
+        Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
+        other => panic!("{other:?}"),
+    }
     let mut transport = lazy::Transport::new(websocket, lazy::Config::default());
     let id = ListenerId::next();
     transport

@@ -1,26 +1,21 @@
 //! What every listener is doing, and what is to be done next.
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use libp2p_core::transport::{ListenerId, TransportError, TransportEvent};
 use multiaddr::{Multiaddr, Protocol};
 
-use crate::lazy::{Config, Error, Missing, Support};
+use crate::lazy::{Config, Error, Missing, Support, ids::IdMap};
 
+mod pace;
 mod queue;
 
+use pace::Pace;
 use queue::{Queue, Turn};
 
 /// How many connections one listener may be holding back because it has no address yet. Further ones are
 /// dropped, as a full backlog of the kernel would.
 const MAX_HELD_PER_LISTENER: usize = 16;
-
-/// How many events in a row an inner transport may have while somebody waits to be bound. Then one bind goes
-/// ahead of the next event, so that a flood of connections on one listener does not keep another from starting.
-const MAX_EVENTS_BEFORE_BIND: usize = 16;
 
 /// How many waiting listeners one `poll` asks about. Asking is cheap, and goes on in the next.
 const MAX_ASKS_PER_POLL: usize = 64;
@@ -46,9 +41,9 @@ const MAX_FRUITLESS_PER_POLL: usize = 64;
 pub(crate) struct Listeners<U, E> {
     max_binds_per_poll: usize,
     /// One for each `listen_on` of the application whose `ListenerClosed` has not been reported.
-    listeners: HashMap<ListenerId, Listener<U>>,
+    listeners: IdMap<Listener<U>>,
     /// From the ids of the inner transport to the application's; for those that bind, are bound or are closing.
-    by_inner: HashMap<ListenerId, ListenerId>,
+    by_inner: IdMap<ListenerId>,
     /// Those in [`State::Registered`].
     to_bind: Queue,
     /// Those in [`State::Waiting`].
@@ -58,10 +53,7 @@ pub(crate) struct Listeners<U, E> {
     /// Decided and not yet reported: per listener at most one address with the connections held back for it, or
     /// one error and the close.
     events: VecDeque<TransportEvent<U, Error<E>>>,
-    /// Whether the inner transport has had nothing more to say since it was last touched.
-    is_inner_pending: bool,
-    /// Events of the inner transport in a row while somebody waited to be bound.
-    events_before_bind: usize,
+    pace: Pace,
     budget: Budget,
 }
 
@@ -92,7 +84,7 @@ enum State<U> {
     Listening {
         inner: ListenerId,
         /// Those that were reported and have not expired: at most the addresses of this host's interfaces.
-        addresses: HashSet<Multiaddr>,
+        addresses: Vec<Multiaddr>,
         /// At most [`MAX_HELD_PER_LISTENER`], and none when there are addresses.
         held: VecDeque<TransportEvent<U, Never>>,
     },
@@ -148,14 +140,13 @@ impl<U, E> Listeners<U, E> {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             max_binds_per_poll: config.max_binds_per_poll().get(),
-            listeners: HashMap::new(),
-            by_inner: HashMap::new(),
+            listeners: IdMap::default(),
+            by_inner: IdMap::default(),
             to_bind: Queue::default(),
             waiting: Queue::default(),
             ask_before: 0,
             events: VecDeque::new(),
-            is_inner_pending: false,
-            events_before_bind: 0,
+            pace: Pace::new(),
             budget: Budget {
                 binds: 0,
                 asks: 0,
@@ -207,6 +198,7 @@ impl<U, E> Listeners<U, E> {
             }
             State::Binding { inner } | State::Listening { inner, .. } => {
                 tracing::debug!(listener = %id, "closing");
+                self.pace.on_touched();
                 listener.state = State::Closing { inner };
                 Removal::AskInner(inner)
             }
@@ -231,7 +223,7 @@ impl<U, E> Listeners<U, E> {
 
     /// A poll begins.
     pub(crate) fn on_poll(&mut self) {
-        self.is_inner_pending = false;
+        self.pace.on_poll();
         self.budget = Budget {
             binds: self.max_binds_per_poll,
             asks: MAX_ASKS_PER_POLL,
@@ -239,8 +231,7 @@ impl<U, E> Listeners<U, E> {
         };
     }
 
-    /// What to do now. What is decided comes before what is to be found out, and a bind waits until the inner
-    /// transport has nothing to say, so that the address of the last one is out and what closed is gone.
+    /// What to do now. What is decided comes before what is to be found out.
     pub(crate) fn poll_action(&mut self) -> Action<U, E> {
         while let Some(event) = self.events.pop_front() {
             if self.on_reporting(&event) {
@@ -253,11 +244,12 @@ impl<U, E> Listeners<U, E> {
         if let Some(ask) = self.next_ask() {
             return ask;
         }
-        if !self.is_inner_pending && self.budget.fruitless > 0 {
+        let is_settled = self.pace.is_inner_pending();
+        if !is_settled && self.budget.fruitless > 0 {
             return Action::PollInner;
         }
         Action::Rest {
-            again: !self.is_inner_pending
+            again: !is_settled
                 || !self.to_bind.is_empty()
                 || self.waiting.has_before(self.ask_before),
         }
@@ -274,7 +266,8 @@ impl<U, E> Listeners<U, E> {
         tracing::debug!(listener = %id, address = %listener.address, "bound");
         listener.state = State::Listening {
             inner,
-            addresses: HashSet::new(),
+            // Most have just one.
+            addresses: Vec::with_capacity(1),
             held: VecDeque::new(),
         };
     }
@@ -346,24 +339,23 @@ impl<U, E> Listeners<U, E> {
     pub(crate) fn on_changed(&mut self) {
         self.ask_before = self.waiting.next_turn();
         // It is polled again, also to hear of the next change.
-        self.is_inner_pending = false;
+        self.pace.on_touched();
         self.spend_fruitless();
     }
 
     /// The inner transport has nothing to say.
     pub(crate) fn on_inner_pending(&mut self) {
-        self.is_inner_pending = true;
-        self.events_before_bind = 0;
+        self.pace.on_inner_pending();
     }
 
     /// The inner transport says something.
     pub(crate) fn on_inner_event(&mut self, event: TransportEvent<U, E>) {
-        self.is_inner_pending = false;
-        if self.to_bind.is_empty() {
-            self.events_before_bind = 0;
-        } else {
-            self.events_before_bind += 1;
-        }
+        let announced = match &event {
+            TransportEvent::NewAddress { listener_id, .. } => Some(*listener_id),
+            _ => None,
+        };
+        self.pace
+            .on_inner_event(announced, !self.to_bind.is_empty());
         let before = self.events.len();
         self.apply(event);
         if self.events.len() == before {
@@ -396,10 +388,11 @@ impl<U, E> Listeners<U, E> {
         match event {
             TransportEvent::NewAddress { listen_addr, .. } => {
                 if is_undialable(&listener.address, &listen_addr)
-                    || !addresses.insert(listen_addr.clone())
+                    || addresses.contains(&listen_addr)
                 {
                     return;
                 }
+                addresses.push(listen_addr.clone());
                 tracing::debug!(listener = %id, address = %listen_addr, "listening");
                 self.events.push_back(TransportEvent::NewAddress {
                     listener_id: id,
@@ -409,7 +402,8 @@ impl<U, E> Listeners<U, E> {
                     .extend(held.drain(..).map(|event| event.map_err(|e| match e {})));
             }
             TransportEvent::AddressExpired { listen_addr, .. } => {
-                if addresses.remove(&listen_addr) {
+                if let Some(index) = addresses.iter().position(|a| *a == listen_addr) {
+                    addresses.swap_remove(index);
                     tracing::debug!(listener = %id, address = %listen_addr, "expired");
                     self.events.push_back(TransportEvent::AddressExpired {
                         listener_id: id,
@@ -465,9 +459,7 @@ impl<U, E> Listeners<U, E> {
     }
 
     fn next_bind(&mut self) -> Option<Action<U, E>> {
-        if self.budget.binds == 0
-            || !(self.is_inner_pending || self.events_before_bind >= MAX_EVENTS_BEFORE_BIND)
-        {
+        if self.budget.binds == 0 || !self.pace.may_bind() {
             return None;
         }
         let id = self.to_bind.pop()?;
@@ -477,8 +469,7 @@ impl<U, E> Listeners<U, E> {
         listener.state = State::Binding { inner };
         self.by_inner.insert(inner, id);
         self.budget.binds -= 1;
-        self.events_before_bind = 0;
-        self.is_inner_pending = false;
+        self.pace.on_bind(inner);
         Some(Action::Bind {
             listener: id,
             inner,
@@ -541,11 +532,10 @@ fn id_of<U, E>(event: &TransportEvent<U, E>) -> ListenerId {
 /// Whether nobody could dial `found`: it is a link-local IPv6 address, which means nothing without the zone that
 /// it lacks, and the application did not ask for it but for all addresses.
 fn is_undialable(registered: &Multiaddr, found: &Multiaddr) -> bool {
-    let is_wildcard =
-        matches!(registered.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unspecified());
     let is_link_local =
         matches!(found.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unicast_link_local());
-    is_wildcard && is_link_local
+    is_link_local
+        && matches!(registered.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unspecified())
 }
 
 #[cfg(test)]

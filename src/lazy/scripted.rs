@@ -34,7 +34,7 @@ pub(super) struct Script {
     /// With what `listen_on` fails, taken once.
     pub(super) failures: HashMap<Multiaddr, TransportError<io::Error>>,
     /// Whether `poll_changed` is ready next time.
-    pub(super) changed: bool,
+    changed: bool,
     /// Whether `remove_listener` says that it knows nobody.
     pub(super) forgetful: bool,
     /// The calls of `listen_on`.
@@ -44,12 +44,22 @@ pub(super) struct Script {
     pub(super) polls: usize,
     pub(super) asks: usize,
     waker: Option<Waker>,
+    /// Apart from `waker`, so that whoever polls only one of the two misses the other.
+    changed_waker: Option<Waker>,
 }
 
 impl Script {
     /// Lets the task hear of what the test has put in.
     pub(super) fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Lets `poll_changed` be ready.
+    pub(super) fn change(&mut self) {
+        self.changed = true;
+        if let Some(waker) = self.changed_waker.take() {
             waker.wake();
         }
     }
@@ -87,7 +97,7 @@ impl Inner for Scripted {
         if std::mem::take(&mut script.changed) {
             return Poll::Ready(());
         }
-        script.waker = Some(cx.waker().clone());
+        script.changed_waker = Some(cx.waker().clone());
         Poll::Pending
     }
 }
@@ -133,6 +143,7 @@ impl Transport for Scripted {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Event> {
         let mut script = self.script();
         script.polls += 1;
+        assert!(script.polls < 100_000, "polled without end");
         if let Some(event) = script.events.pop_front() {
             return Poll::Ready(event);
         }

@@ -2,13 +2,14 @@
 //! knows.
 
 use std::{
-    collections::HashSet,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use libp2p_core::transport::{DialOpts, ListenerId, Transport, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
+
+use crate::lazy::ids::IdSet;
 
 /// How many events one `poll` drops before it asks to be polled again.
 const MAX_DROPPED_PER_POLL: usize = 64;
@@ -22,14 +23,14 @@ const MAX_DROPPED_PER_POLL: usize = 64;
 pub(super) struct KnownListeners<T> {
     below: T,
     /// One for each listener of the transport above.
-    known: HashSet<ListenerId>,
+    known: IdSet,
 }
 
 impl<T> KnownListeners<T> {
     pub(super) fn new(below: T) -> Self {
         Self {
             below,
-            known: HashSet::new(),
+            known: IdSet::default(),
         }
     }
 }

@@ -100,12 +100,15 @@ where
         id: ListenerId,
         addr: Multiaddr,
     ) -> Result<(), TransportError<Self::Error>> {
-        if self.support(&addr) == Support::Never {
-            return Err(TransportError::MultiaddrNotSupported(addr));
-        }
         self.stock
-            .listen_on(id, addr)
-            .map_err(|error| error.map(Error::from))
+            .listen_on(id, addr.clone())
+            .map_err(|error| match error {
+                // What comes back may be only the TCP part.
+                TransportError::MultiaddrNotSupported(_) => {
+                    TransportError::MultiaddrNotSupported(addr)
+                }
+                TransportError::Other(error) => TransportError::Other(error.into()),
+            })
     }
 
     fn remove_listener(&mut self, id: ListenerId) -> bool {

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 use libp2p_core::transport::ListenerId;
 
@@ -8,7 +8,9 @@ use libp2p_core::transport::ListenerId;
 /// registered and removed between two polls.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    by_turn: BTreeMap<Turn, ListenerId>,
+    /// In the order of their turns, so that one is found by halving. Taking it out moves the entries on its
+    /// shorter side, which only a removal by the application does.
+    entries: VecDeque<(Turn, ListenerId)>,
     next: Turn,
 }
 
@@ -19,16 +21,18 @@ impl Queue {
     pub(super) fn push(&mut self, listener: ListenerId) -> Turn {
         let turn = self.next;
         self.next += 1;
-        self.by_turn.insert(turn, listener);
+        self.entries.push_back((turn, listener));
         turn
     }
 
     pub(super) fn remove(&mut self, turn: Turn) {
-        self.by_turn.remove(&turn);
+        if let Ok(index) = self.entries.binary_search_by_key(&turn, |entry| entry.0) {
+            self.entries.remove(index);
+        }
     }
 
     pub(super) fn pop(&mut self) -> Option<ListenerId> {
-        self.by_turn.pop_first().map(|(_, listener)| listener)
+        self.entries.pop_front().map(|(_, listener)| listener)
     }
 
     /// Takes the first one if it came before `turn`.
@@ -41,9 +45,7 @@ impl Queue {
     }
 
     pub(super) fn has_before(&self, turn: Turn) -> bool {
-        self.by_turn
-            .first_key_value()
-            .is_some_and(|(first, _)| *first < turn)
+        self.entries.front().is_some_and(|(first, _)| *first < turn)
     }
 
     /// The turn that the next one to come will get: everybody in the queue is before it.
@@ -52,6 +54,6 @@ impl Queue {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.by_turn.is_empty()
+        self.entries.is_empty()
     }
 }

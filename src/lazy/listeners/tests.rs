@@ -2,7 +2,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    pace::{MAX_EVENTS_BEFORE_BIND, MAX_RUN},
+    *,
+};
 
 type Core = Listeners<u32, &'static str>;
 type Inner = TransportEvent<u32, &'static str>;
@@ -46,6 +49,77 @@ fn a_bind_goes_ahead_after_so_many_events_in_a_row_and_no_earlier() {
     }
     core.on_poll();
     assert!(matches!(core.poll_action(), Action::Bind { .. }));
+}
+
+/// Registers this many and binds the first one, whose address is out.
+fn in_a_run(count: usize) -> (Core, Vec<ListenerId>) {
+    let mut core = core();
+    let ids: Vec<_> = (0..count).map(|_| ListenerId::next()).collect();
+    for (n, id) in ids.iter().enumerate() {
+        core.on_listen(*id, address(n), Support::Now).unwrap();
+    }
+    core.on_poll();
+    core.on_inner_pending();
+    bind_and_announce(&mut core);
+    (core, ids)
+}
+
+/// Carries out the bind that is next, and reports its address.
+fn bind_and_announce(core: &mut Core) {
+    let Action::Bind {
+        listener,
+        inner,
+        address,
+    } = core.poll_action()
+    else {
+        panic!("a bind");
+    };
+    core.on_bound(listener);
+    assert!(matches!(core.poll_action(), Action::PollInner));
+    core.on_inner_event(TransportEvent::NewAddress {
+        listener_id: inner,
+        listen_addr: address,
+    });
+    assert!(matches!(
+        core.poll_action(),
+        Action::Report(TransportEvent::NewAddress { .. })
+    ));
+    core.on_poll();
+}
+
+#[test]
+fn binds_follow_each_other_but_not_without_end() {
+    let (mut core, _) = in_a_run(2 * MAX_RUN);
+    for _ in 1..MAX_RUN {
+        bind_and_announce(&mut core);
+    }
+    assert!(matches!(core.poll_action(), Action::PollInner));
+    core.on_inner_pending();
+    bind_and_announce(&mut core);
+    bind_and_announce(&mut core);
+}
+
+#[test]
+fn a_run_ends_when_anything_else_happens() {
+    let elsewhere = TransportEvent::ListenerClosed {
+        listener_id: ListenerId::next(),
+        reason: Ok(()),
+    };
+    let (mut core, _) = in_a_run(3);
+    assert!(matches!(core.poll_action(), Action::Bind { .. }));
+    core.on_inner_event(elsewhere);
+    assert!(matches!(core.poll_action(), Action::PollInner));
+
+    // The port that is left here may be the one that the next listener wants.
+    let (mut core, ids) = in_a_run(3);
+    assert!(matches!(core.on_remove(ids[0]), Removal::AskInner(_)));
+    assert!(matches!(core.poll_action(), Action::PollInner));
+
+    // Nobody waits, so who comes later begins a new one.
+    let (mut core, _) = in_a_run(1);
+    core.on_listen(ListenerId::next(), address(1), Support::Now)
+        .unwrap();
+    assert!(matches!(core.poll_action(), Action::PollInner));
 }
 
 #[test]

@@ -467,8 +467,7 @@ fn a_listener_that_never_bound_is_removed_without_the_inner_transport() {
     }
     // Nor is it bound or asked about later.
     let asks = subject.inner.script().asks;
-    subject.inner.script().changed = true;
-    subject.inner.script().wake();
+    subject.inner.script().change();
     subject.idle();
     let script = subject.inner.script();
     assert!(script.bound.is_empty() && script.removed.is_empty());
@@ -588,17 +587,12 @@ fn a_waiting_listener_binds_once_what_it_waits_for_is_there() {
     subject.idle();
 
     // A change that is none for this one.
-    let change = |subject: &mut Subject| {
-        let mut script = subject.inner.script();
-        script.changed = true;
-        script.wake();
-    };
-    change(&mut subject);
+    subject.inner.script().change();
     assert!(subject.task.is_woken());
     subject.idle();
 
     subject.inner.script().support.clear();
-    change(&mut subject);
+    subject.inner.script().change();
     assert!(subject.task.is_woken());
     assert!(is_new_address(&subject.ready(), id, &address(1)));
     subject.idle();
@@ -614,8 +608,7 @@ fn a_waiting_listener_closes_when_its_address_can_never_be_served_after_all() {
     {
         let mut script = subject.inner.script();
         script.support.insert(address(1), Support::Never);
-        script.changed = true;
-        script.wake();
+        script.change();
     }
     assert!(matches!(
         subject.ready(),
@@ -665,11 +658,7 @@ fn a_change_asks_about_all_waiting_ones_once_and_in_portions() {
     }
     subject.idle();
     let (_, before, _) = subject.counts();
-    {
-        let mut script = subject.inner.script();
-        script.changed = true;
-        script.wake();
-    }
+    subject.inner.script().change();
     let mut asks = before;
     loop {
         assert!(subject.poll().is_pending());
