@@ -57,7 +57,6 @@
 
 mod config;
 mod error;
-pub(crate) mod ids;
 mod inner;
 mod listeners;
 #[cfg(test)]

@@ -12,7 +12,11 @@ use std::{
 };
 
 use bus::{Bus, Node};
-use futures::{StreamExt as _, task::noop_waker};
+use futures::{
+    StreamExt as _,
+    future::{self, Either},
+    task::noop_waker,
+};
 use libp2p::{
     Multiaddr, PeerId, Swarm, Transport as _,
     core::{
@@ -71,26 +75,38 @@ fn told(behaviour: &mut Behaviour<Node>) -> Vec<String> {
     let cx = &mut Context::from_waker(&waker);
     let mut told = Vec::new();
     while let Poll::Ready(output) = behaviour.poll(cx) {
-        told.push(match output {
-            ToSwarm::GenerateEvent(event) => match event {
-                Event::Discovered { addresses, .. } => format!("discovered {}", ports(&addresses)),
-                Event::Updated { addresses, .. } => format!("updated {}", ports(&addresses)),
-                Event::Expired { .. } => "expired".to_owned(),
-                Event::Announced { topics, addresses } => {
-                    format!("announced {} {}", topics.join("+"), ports(&addresses))
-                }
-                Event::Skipped { reason } => format!("skipped {reason:?}"),
-                Event::PublishFailed { topic, .. } => format!("failed {topic}"),
-                Event::PubSub(event) => format!("pubsub {event:?}"),
-                other => panic!("{other:?}"),
-            },
-            ToSwarm::NewExternalAddrOfPeer { address, .. } => {
-                format!("address {}", ports(&[address]))
-            }
-            _ => panic!("neither an event nor an address"),
-        });
+        told.push(describe(output));
     }
     told
+}
+
+/// The next thing that the behaviour tells, which something has to wake it for.
+fn wait(behaviour: &mut Behaviour<Node>) -> String {
+    let limit = futures_timer::Delay::new(Duration::from_secs(60));
+    let next = std::future::poll_fn(|cx| behaviour.poll(cx));
+    match futures::executor::block_on(future::select(next, limit)) {
+        Either::Left((output, _)) => describe(output),
+        Either::Right(_) => panic!("nothing has woken it within a minute"),
+    }
+}
+
+fn describe<T>(output: ToSwarm<Event<bus::Event>, T>) -> String {
+    match output {
+        ToSwarm::GenerateEvent(event) => match event {
+            Event::Discovered { addresses, .. } => format!("discovered {}", ports(&addresses)),
+            Event::Updated { addresses, .. } => format!("updated {}", ports(&addresses)),
+            Event::Expired { .. } => "expired".to_owned(),
+            Event::Announced { topics, addresses } => {
+                format!("announced {} {}", topics.join("+"), ports(&addresses))
+            }
+            Event::Skipped { reason } => format!("skipped {reason:?}"),
+            Event::PublishFailed { topic, .. } => format!("failed {topic}"),
+            Event::PubSub(event) => format!("pubsub {event:?}"),
+            other => panic!("{other:?}"),
+        },
+        ToSwarm::NewExternalAddrOfPeer { address, .. } => format!("address {}", ports(&[address])),
+        _ => panic!("neither an event nor an address"),
+    }
 }
 
 /// The ports of addresses: who they belong to is checked where it matters.
@@ -285,15 +301,10 @@ fn what_fails_on_all_topics_is_reported_and_tried_again() {
         [format!("failed {DEFAULT_TOPIC}")]
     );
     pair.bus.refuse(false);
-    let mut swarm = std::pin::pin!(futures::stream::poll_fn(|cx| pair
-        .behaviour
-        .poll(cx)
-        .map(Some)));
-    let next = futures::executor::block_on(swarm.next());
-    assert!(matches!(
-        next,
-        Some(ToSwarm::GenerateEvent(Event::Announced { .. }))
-    ));
+    assert_eq!(
+        wait(&mut pair.behaviour),
+        format!("announced {DEFAULT_TOPIC} 1")
+    );
 }
 
 #[test]
@@ -463,20 +474,11 @@ fn a_peer_that_falls_silent_expires() {
     let config = config().with_interval(short / 2).with_time_to_live(short);
     let mut pair = Pair::settled(config.with_listen_only(true));
     let payload = pair.announcement(&[1]);
-    pair.deliver(Some(id(&pair.peer_key)), &payload);
-    let expired = futures::executor::block_on(std::future::poll_fn(|cx| {
-        loop {
-            match pair.behaviour.poll(cx) {
-                Poll::Ready(ToSwarm::GenerateEvent(Event::Expired { peer_id })) => {
-                    return Poll::Ready(peer_id);
-                }
-                Poll::Ready(_) => {}
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    }));
-    assert_eq!(expired, id(&pair.peer_key));
-    assert!(pair.behaviour.known_peer(&expired).is_none());
+    let mut last = pair.deliver(Some(id(&pair.peer_key)), &payload).pop();
+    while last.as_deref() != Some("expired") {
+        last = Some(wait(&mut pair.behaviour));
+    }
+    assert!(pair.behaviour.known_peer(&id(&pair.peer_key)).is_none());
 }
 
 #[test]
@@ -504,17 +506,11 @@ fn what_happens_outside_poll_wakes_the_task() {
 fn a_change_of_addresses_wakes_the_task_when_its_moment_has_passed() {
     let moment = Duration::from_millis(20);
     let mut pair = Pair::settled(config().with_coalescing(moment));
-    let mut next = std::pin::pin!(futures::stream::poll_fn(|cx| {
-        if pair.behaviour.listeners().count() == 0 {
-            listen(&mut pair.behaviour, ListenerId::next(), &address(1));
-        }
-        pair.behaviour.poll(cx).map(Some)
-    }));
-    let announced = futures::executor::block_on(next.next());
-    assert!(matches!(
-        announced,
-        Some(ToSwarm::GenerateEvent(Event::Announced { .. }))
-    ));
+    listen(&mut pair.behaviour, ListenerId::next(), &address(1));
+    assert_eq!(
+        wait(&mut pair.behaviour),
+        format!("announced {DEFAULT_TOPIC} 1")
+    );
 }
 
 #[test]

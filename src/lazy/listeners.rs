@@ -2,10 +2,11 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use fnv::FnvHashMap;
 use libp2p_core::transport::{ListenerId, TransportError, TransportEvent};
 use multiaddr::{Multiaddr, Protocol};
 
-use crate::lazy::{Config, Error, Missing, Support, ids::IdMap};
+use crate::lazy::{Config, Error, Missing, Support};
 
 mod pace;
 mod queue;
@@ -41,9 +42,9 @@ const MAX_FRUITLESS_PER_POLL: usize = 64;
 pub(crate) struct Listeners<U, E> {
     max_binds_per_poll: usize,
     /// One for each `listen_on` of the application whose `ListenerClosed` has not been reported.
-    listeners: IdMap<Listener<U>>,
+    listeners: FnvHashMap<ListenerId, Listener<U>>,
     /// From the ids of the inner transport to the application's; for those that bind, are bound or are closing.
-    by_inner: IdMap<ListenerId>,
+    by_inner: FnvHashMap<ListenerId, ListenerId>,
     /// Those in [`State::Registered`].
     to_bind: Queue,
     /// Those in [`State::Waiting`].
@@ -140,8 +141,8 @@ impl<U, E> Listeners<U, E> {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             max_binds_per_poll: config.max_binds_per_poll().get(),
-            listeners: IdMap::default(),
-            by_inner: IdMap::default(),
+            listeners: FnvHashMap::default(),
+            by_inner: FnvHashMap::default(),
             to_bind: Queue::default(),
             waiting: Queue::default(),
             ask_before: 0,

@@ -6,10 +6,9 @@ use std::{
     task::{Context, Poll},
 };
 
+use fnv::FnvHashSet;
 use libp2p_core::transport::{DialOpts, ListenerId, Transport, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
-
-use crate::lazy::ids::IdSet;
 
 /// How many events one `poll` drops before it asks to be polled again.
 const MAX_DROPPED_PER_POLL: usize = 64;
@@ -23,14 +22,14 @@ const MAX_DROPPED_PER_POLL: usize = 64;
 pub(super) struct KnownListeners<T> {
     below: T,
     /// One for each listener of the transport above.
-    known: IdSet,
+    known: FnvHashSet<ListenerId>,
 }
 
 impl<T> KnownListeners<T> {
     pub(super) fn new(below: T) -> Self {
         Self {
             below,
-            known: IdSet::default(),
+            known: FnvHashSet::default(),
         }
     }
 }
