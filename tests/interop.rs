@@ -2,31 +2,24 @@
 
 #![cfg(feature = "interop")]
 
+#[path = "common/process.rs"]
+mod process;
+
 use std::{
     collections::BTreeSet,
     env, fs, io,
     path::{Path, PathBuf},
-    process::{Output, Stdio},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    thread,
+    sync::OnceLock,
     time::Duration,
 };
 
 use libp2p::identity::Keypair;
-use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader},
-    process::{Child, ChildStdin, Command},
-    sync::watch,
-    time::timeout,
-};
+use process::{Process, SCRATCH, Scene, build, succeed};
+use tokio::process::Command;
 
 const TOPIC: &str = "_peer-discovery._p2p._pubsub";
 const LISTEN: &str = "/ip4/127.0.0.1/tcp/0/ws";
-const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
 const OLDEST_NODE_JS: u32 = 22;
-
-/// How long to wait for a line; far more than it takes.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn nodes_that_know_only_the_hub_find_each_other() {
@@ -245,12 +238,6 @@ fn listen_and_dial(hub: &Node) -> String {
     format!("--listen {LISTEN} --dial {}", hub.address())
 }
 
-/// The processes of one test. When it fails, prints what they printed.
-#[derive(Default)]
-struct Scene {
-    log: Arc<Mutex<Vec<String>>>,
-}
-
 impl Scene {
     /// The Rust node.
     async fn rust(&self, args: &str) -> Node {
@@ -290,51 +277,6 @@ impl Scene {
         let mut command = Command::new(&tools().node_js);
         command.arg(directory().join(file)).args(args.split(' '));
         self.spawn(name, command)
-    }
-
-    fn spawn(&self, name: &'static str, mut command: Command) -> Process {
-        let mut child = command
-            .current_dir(SCRATCH)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap_or_else(|err| panic!("cannot start {command:?}: {err}"));
-        let (stdin, stdout, stderr) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take());
-
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let (changes, changed) = watch::channel(());
-        let log = Arc::clone(&self.log);
-        let stderr = stderr.expect("it is piped");
-        tokio::spawn(read(stderr, move |line| {
-            lock(&log).push(format!("{name} (stderr): {line}"))
-        }));
-        let log = Arc::clone(&self.log);
-        let printed = Arc::clone(&lines);
-        let stdout = stdout.expect("it is piped");
-        tokio::spawn(read(stdout, move |line| {
-            lock(&log).push(format!("{name}: {line}"));
-            lock(&printed).push(line);
-            changes.send_replace(());
-        }));
-        Process {
-            name,
-            child,
-            stdin,
-            lines,
-            changed,
-        }
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        let log = lock(&self.log);
-        if thread::panicking() && !log.is_empty() {
-            eprintln!("What the processes printed:\n{}", log.join("\n"));
-        }
     }
 }
 
@@ -394,96 +336,6 @@ impl Node {
     }
 }
 
-struct Process {
-    name: &'static str,
-    child: Child,
-    stdin: Option<ChildStdin>,
-    lines: Arc<Mutex<Vec<String>>>,
-    /// Closed when there will be no more lines.
-    changed: watch::Receiver<()>,
-}
-
-impl Process {
-    async fn wait<T>(&self, what: &str, pick: impl FnMut(&str) -> Option<T>) -> T {
-        self.wait_for(PATIENCE, what, pick).await
-    }
-
-    /// Goes through the lines, also those that are there already, until `pick` takes one.
-    async fn wait_for<T>(
-        &self,
-        limit: Duration,
-        what: &str,
-        mut pick: impl FnMut(&str) -> Option<T>,
-    ) -> T {
-        let mut changed = self.changed.clone();
-        let mut next = 0;
-        let search = async {
-            loop {
-                changed.mark_unchanged();
-                let fresh = lock(&self.lines)[next..].to_vec();
-                next += fresh.len();
-                if let Some(found) = fresh.iter().find_map(|line| pick(line)) {
-                    return Some(found);
-                }
-                changed.changed().await.ok()?;
-            }
-        };
-        match timeout(limit, search).await {
-            Ok(Some(found)) => found,
-            Ok(None) => panic!("{} ended, without: {what}", self.name),
-            Err(_) => panic!(
-                "{} printed nothing within {limit:?} that means: {what}",
-                self.name
-            ),
-        }
-    }
-
-    /// The addresses of the `listening` lines, as many as there are `--listen` in `args`.
-    async fn listening(&self, args: &str) -> BTreeSet<String> {
-        let count = args.matches("--listen ").count();
-        let mut addresses = BTreeSet::new();
-        if count > 0 {
-            self.wait(&format!("{count} addresses to listen on"), |line| {
-                addresses.extend(line.strip_prefix("listening ").map(ToOwned::to_owned));
-                (addresses.len() == count).then_some(())
-            })
-            .await;
-        }
-        addresses
-    }
-
-    fn printed(&self, start: &str) -> bool {
-        lock(&self.lines).iter().any(|line| line.starts_with(start))
-    }
-
-    async fn say(&mut self, line: &str) {
-        let stdin = self.stdin.as_mut().expect("open until `finish`");
-        stdin
-            .write_all(format!("{line}\n").as_bytes())
-            .await
-            .unwrap_or_else(|err| panic!("cannot write to {}: {err}", self.name));
-    }
-
-    async fn finish(mut self) {
-        drop(self.stdin.take());
-        match timeout(PATIENCE, self.child.wait()).await {
-            Ok(Ok(status)) if status.success() => {}
-            Ok(ended) => panic!("{} ended badly when stdin closed: {ended:?}", self.name),
-            Err(_) => panic!(
-                "{} did not end within {PATIENCE:?} of stdin closing",
-                self.name
-            ),
-        }
-    }
-}
-
-async fn read(from: impl AsyncRead + Unpin, mut take: impl FnMut(String)) {
-    let mut lines = BufReader::new(from).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        take(line);
-    }
-}
-
 /// The payload if `line` is a message of `author` on the default topic.
 fn message(line: &str, author: &str) -> Option<String> {
     line.strip_prefix(&format!("message {author} {TOPIC} "))
@@ -499,10 +351,6 @@ fn addresses(list: &str) -> BTreeSet<String> {
 
 fn word(line: &str, index: usize) -> &str {
     line.split(' ').nth(index).unwrap_or_default()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Tools {
@@ -584,50 +432,4 @@ fn is_new_enough(node_js: &Path) -> bool {
                 .and_then(|version| version.split('.').next()?.parse::<u32>().ok())
                 .is_some_and(|major| major >= OLDEST_NODE_JS)
         })
-}
-
-/// Builds the Rust node as this test was built, next to it: `cargo test --test` leaves examples out.
-fn build() -> Result<PathBuf, String> {
-    let this = env::current_exe().map_err(|err| err.to_string())?;
-    let profile_dir = this
-        .parent()
-        .and_then(Path::parent)
-        .ok_or("the test is not in `deps`")?;
-    let target_dir = profile_dir
-        .parent()
-        .ok_or("the test is not in a target directory")?;
-    let profile = match profile_dir.file_name().and_then(|name| name.to_str()) {
-        Some("debug") | None => "dev",
-        Some(name) => name,
-    };
-
-    let mut command = std::process::Command::new(env!("CARGO"));
-    command
-        .args([
-            "build",
-            "--example",
-            "node",
-            "--features",
-            "interop",
-            "--profile",
-            profile,
-        ])
-        .arg("--target-dir")
-        .arg(target_dir)
-        .current_dir(env!("CARGO_MANIFEST_DIR"));
-    succeed("cargo build --example node", command.output())?;
-    Ok(profile_dir
-        .join("examples")
-        .join(format!("node{}", env::consts::EXE_SUFFIX)))
-}
-
-fn succeed(what: &str, output: io::Result<Output>) -> Result<(), String> {
-    let output = output.map_err(|err| format!("`{what}` cannot be run: {err}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!(
-        "`{what}` failed:\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    ))
 }
