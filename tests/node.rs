@@ -1,0 +1,155 @@
+//! The example `node` as its users run it.
+
+#![cfg(all(feature = "gossipsub", feature = "tokio"))]
+
+#[path = "common/process.rs"]
+mod process;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use process::{PATIENCE, Process, SCRATCH, Scene, build};
+use tokio::{process::Command, time::timeout};
+
+const LISTEN: &str = "--listen /ip4/127.0.0.1/tcp/0/ws";
+
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    PROGRAM
+        .get_or_init(build)
+        .as_ref()
+        .unwrap_or_else(|err| panic!("{err}"))
+}
+
+fn node(scene: &Scene, name: &'static str, args: &str) -> Process {
+    let mut command = Command::new(program());
+    command.args(args.split(' ')).arg("--until-stdin-closes");
+    scene.spawn(name, command)
+}
+
+/// The address of the only listener.
+async fn address(node: &Process) -> String {
+    let listening = |line: &str| line.strip_prefix("listening ").map(ToOwned::to_owned);
+    node.wait("an address to listen on", listening).await
+}
+
+fn peer(address: &str) -> &str {
+    address
+        .rsplit_once("/p2p/")
+        .map(|(_, peer)| peer)
+        .expect("`listening` tells the peer id")
+}
+
+async fn prints(node: &Process, line: &str) {
+    node.wait(line, |printed| (printed == line).then_some(()))
+        .await;
+}
+
+async fn run(args: &[&str]) -> (i32, String) {
+    let output = Command::new(program()).args(args).output();
+    let output = timeout(PATIENCE, output)
+        .await
+        .expect("it ends by itself")
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    let status = output.status.code().expect("no signal has ended it");
+    (status, String::from_utf8_lossy(&text).into_owned())
+}
+
+#[tokio::test]
+async fn without_arguments_everybody_finds_everybody() {
+    let (status, text) = run(&["--peers", "2"]).await;
+    assert_eq!(status, 0, "{text}");
+    for row in ["hub ", "peer 1 ", "peer 2 "] {
+        let row = text
+            .lines()
+            .rfind(|line| line.starts_with(row))
+            .unwrap_or_default();
+        assert!(!row.is_empty() && !row.contains('-'), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn two_nodes_discover_each_other_and_end_with_their_input() {
+    let scene = Scene::default();
+    let hub = node(
+        &scene,
+        "hub",
+        &format!("{LISTEN} --topic room --interval 1"),
+    );
+    let at = address(&hub).await;
+    let peer_args = format!("{LISTEN} --dial {at} --topic room --topic other --interval 1");
+    let other = node(&scene, "other", &peer_args);
+    let from = address(&other).await;
+    prints(&hub, &format!("discovered {} {from}", peer(&from))).await;
+    prints(&other, &format!("discovered {} {at}", peer(&at))).await;
+    prints(&hub, &format!("announced room {at}")).await;
+    prints(&other, &format!("announced room {from}")).await;
+    assert!(hub.printed("skipped no listener has an address"));
+    other.finish().await;
+    hub.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_is_made_once_and_kept() {
+    let scene = Scene::default();
+    let file = Path::new(SCRATCH).join("made-once.key");
+    let _ = fs::remove_file(&file);
+    let args = format!("{LISTEN} --key {}", file.display());
+    let mut peers = Vec::new();
+    for name in ["first", "second"] {
+        let node = node(&scene, name, &args);
+        peers.push(peer(&address(&node).await).to_owned());
+        node.finish().await;
+    }
+    assert_eq!(peers[0], peers[1]);
+}
+
+#[tokio::test]
+async fn one_bad_address_does_not_keep_it_from_the_others() {
+    let scene = Scene::default();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().port();
+    let bad = format!(
+        "--listen /ip4/127.0.0.1/tcp/{taken}/ws --listen /ip4/127.0.0.1/udp/1/quic-v1 \
+         --listen /ip4/192.0.2.1/tcp/0/ws --dial /ip4/127.0.0.1/tcp/1/ws {LISTEN}"
+    );
+    let node = node(
+        &scene,
+        "node",
+        &bad.split_whitespace().collect::<Vec<_>>().join(" "),
+    );
+    address(&node).await;
+    for what in ["quic-v1", "192.0.2.1", "/tcp/1/ws"] {
+        let error = |line: &str| (line.starts_with("error ") && line.contains(what)).then_some(());
+        node.wait(&format!("an error about {what}"), error).await;
+    }
+    node.finish().await;
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_in_words() {
+    let scratch = Path::new(SCRATCH).join("no.key");
+    fs::write(&scratch, b"this is no key").unwrap();
+    let listen = LISTEN.split(' ').collect::<Vec<_>>();
+    for (args, word) in [
+        (vec!["--peers", "51"], "51"),
+        (vec!["--listen", "somewhere"], "somewhere"),
+        ([&listen[..], &["--interval", "0"]].concat(), "interval"),
+        ([&listen[..], &["--interval", "-1"]].concat(), "-1"),
+        (
+            [&listen[..], &["--key", scratch.to_str().unwrap()]].concat(),
+            "no.key",
+        ),
+    ] {
+        let (status, text) = run(&args).await;
+        assert_ne!(status, 0, "{args:?}: {text}");
+        assert!(
+            text.contains(word) && !text.contains("panicked"),
+            "{args:?}: {text}"
+        );
+    }
+}
