@@ -27,6 +27,10 @@ const IDENTITY: u64 = 0;
 ///
 /// It differs from [`ConfigBuilder::default`] in the ids of messages, see [`message_id`]. The validation mode
 /// stays `Strict`, as [`Gossipsub::new`] demands.
+///
+/// Should you replace the ids: they have to tell two announcements of the same addresses apart. Made from the
+/// content alone, they let gossipsub drop the second one as a duplicate for as long as it remembers the first, and
+/// a peer that announces nothing new expires.
 pub fn config() -> ConfigBuilder {
     let mut builder = ConfigBuilder::default();
     builder
