@@ -142,33 +142,22 @@ impl<P: PubSub> Behaviour<P> {
 
     /// The announcement that the application asks for; see [`announce`].
     fn announce(&mut self, listeners: &[Multiaddr]) -> Announced {
-        if self.config.is_listen_only() {
-            return Announced::Skipped(SkipReason::ListenOnly);
-        }
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
         let now = deadline::now();
-        if let Err(until) = self.schedule.on_request(now) {
-            return Announced::Delayed { until };
+        if let Err(not_now) = self.schedule.on_request(now) {
+            return not_now;
         }
         let outcome = self.publish(listeners);
-        self.schedule.on_outcome(now, outcome);
-        match outcome {
-            Outcome::Published => Announced::Published,
-            Outcome::Skipped(reason) => Announced::Skipped(reason),
-            Outcome::Failed => Announced::Delayed {
-                until: self.schedule.next_timeout().unwrap_or(now),
-            },
-        }
+        self.schedule.on_outcome(now, outcome)
     }
 
     fn on_round_due(&mut self, now: Instant) {
         let listeners = self.listening.iter().cloned().collect::<Vec<_>>();
         let outcome = self.publish(&listeners);
-        self.schedule.on_outcome(now, outcome);
-        if let Outcome::Skipped(reason) = outcome {
-            tracing::debug!(%reason, "Skipped an announcement");
+        if let Announced::Skipped(reason) = self.schedule.on_outcome(now, outcome) {
+            tracing::debug!(%reason, "skipped an announcement");
             self.tell(Event::Skipped { reason });
         }
     }
@@ -204,7 +193,7 @@ impl<P: PubSub> Behaviour<P> {
         }
         let outcome = Outcome::of_topics(topics.len(), failed);
         if outcome == Outcome::Published {
-            tracing::debug!(?topics, ?addresses, "Announced");
+            tracing::debug!(?topics, ?addresses, "announced");
             self.tell(Event::Announced { topics, addresses });
         }
         outcome

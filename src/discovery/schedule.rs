@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 
-use super::SkipReason;
+use super::{Announced, SkipReason};
 use crate::deadline::{Instant, after};
 
 /// After how long a publication that failed on all topics is tried again, unless the minimum gap is longer.
@@ -85,26 +85,35 @@ impl Schedule {
         self.want(after(now, self.timing.coalescing));
     }
 
-    /// The application asks for an announcement. `Ok`: it may go out now. `Err`: the minimum gap forbids it until
-    /// then, when it will be due.
-    pub(crate) fn on_request(&mut self, now: Instant) -> Result<(), Instant> {
+    /// The application asks for an announcement. `Ok`: it may go out now. `Err`: it will be due later, or never.
+    pub(crate) fn on_request(&mut self, now: Instant) -> Result<(), Announced> {
+        if self.silent {
+            return Err(Announced::Skipped(SkipReason::ListenOnly));
+        }
         match self.gap_ends {
-            Some(end) if end > now => {
-                self.want(end);
-                Err(end)
+            Some(until) if until > now => {
+                self.want(until);
+                Err(Announced::Delayed { until })
             }
             _ => Ok(()),
         }
     }
 
-    /// A round that was due, or that the application asked for, has been carried out.
-    pub(crate) fn on_outcome(&mut self, now: Instant, outcome: Outcome) {
+    /// A round that was due, or that the application asked for, has been carried out. Returns what it has led to.
+    pub(crate) fn on_outcome(&mut self, now: Instant, outcome: Outcome) -> Announced {
         self.wanted = None;
         self.round = after(now, self.jittered(self.timing.interval));
         match outcome {
-            Outcome::Published => self.gap_ends = Some(after(now, self.timing.minimum_gap)),
-            Outcome::Skipped(_) => {}
-            Outcome::Failed => self.want(after(now, RETRY.max(self.timing.minimum_gap))),
+            Outcome::Published => {
+                self.gap_ends = Some(after(now, self.timing.minimum_gap));
+                Announced::Published
+            }
+            Outcome::Skipped(reason) => Announced::Skipped(reason),
+            Outcome::Failed => {
+                let until = after(now, RETRY.max(self.timing.minimum_gap));
+                self.want(until);
+                Announced::Delayed { until }
+            }
         }
     }
 
@@ -202,17 +211,22 @@ mod tests {
         let mut schedule = schedule(now);
         assert_eq!(schedule.on_request(now), Ok(()));
         schedule.on_outcome(now, Outcome::Published);
-        assert_eq!(schedule.on_request(now), Err(now + GAP));
-        assert_eq!(schedule.next_timeout(), Some(now + GAP));
-        assert_eq!(schedule.on_request(now + GAP), Ok(()));
+        let until = now + GAP;
+        assert_eq!(schedule.on_request(now), Err(Announced::Delayed { until }));
+        assert_eq!(schedule.next_timeout(), Some(until));
+        assert_eq!(schedule.on_request(until), Ok(()));
     }
 
     #[test]
     fn a_failure_is_tried_again_soon() {
         let now = Instant::now();
         let mut schedule = schedule(now);
-        schedule.on_outcome(now, Outcome::Failed);
-        assert_eq!(schedule.next_timeout(), Some(now + RETRY));
+        let until = now + RETRY;
+        assert_eq!(
+            schedule.on_outcome(now, Outcome::Failed),
+            Announced::Delayed { until }
+        );
+        assert_eq!(schedule.next_timeout(), Some(until));
     }
 
     #[test]
@@ -237,6 +251,10 @@ mod tests {
         schedule.on_addresses_changed(now);
         schedule.on_subscriber(now);
         assert_eq!(schedule.next_timeout(), None);
+        assert_eq!(
+            schedule.on_request(now),
+            Err(Announced::Skipped(SkipReason::ListenOnly))
+        );
         assert!(!schedule.is_due(now + INTERVAL * 2));
     }
 
@@ -310,7 +328,7 @@ mod tests {
                     }
                     Operation::Request => {
                         let answer = schedule.on_request(now);
-                        if let Err(until) = answer {
+                        if let Err(Announced::Delayed { until }) = answer {
                             prop_assert!(until > now);
                             prop_assert!(schedule.next_timeout() <= Some(until));
                         }
