@@ -18,7 +18,6 @@ use libp2p_swarm::{
 
 use super::{
     Announced, Config, ConfigError, Counters, Event, KnownPeer, Observed, PubSub, PublishError,
-    SkipReason,
     addresses::{Addresses, announceable},
     intake::{Change, Incoming, Intake},
     message,
