@@ -21,20 +21,26 @@ use std::{
 
 use clap::Parser;
 use libp2p::{
-    Multiaddr, PeerId, Swarm, SwarmBuilder, Transport as _, core::upgrade::Version, identify,
-    identity::Keypair, noise, ping, swarm::NetworkBehaviour, yamux,
+    Multiaddr, PeerId, Swarm, SwarmBuilder, Transport as _,
+    connection_limits::{Behaviour as Limits, ConnectionLimits},
+    core::upgrade::Version,
+    identify,
+    identity::Keypair,
+    noise, ping,
+    swarm::NetworkBehaviour,
+    yamux,
 };
-use libp2p_connection_limits::{Behaviour as Limits, ConnectionLimits};
 use libp2p_lazy_websocket::{discovery, websocket};
 
 /// A libp2p node on WebSocket. Without --listen and --dial: a hub and peers that find each other, and a table.
 #[derive(Debug, Parser)]
+#[command(group = clap::ArgGroup::new("own").multiple(true))]
 struct Arguments {
     /// Listen on this address, such as /ip4/0.0.0.0/tcp/9000/ws. May be repeated.
-    #[arg(long, value_name = "MULTIADDR")]
+    #[arg(long, value_name = "MULTIADDR", group = "own")]
     listen: Vec<Multiaddr>,
     /// Dial this address, and again while it is not connected. May be repeated.
-    #[arg(long, value_name = "MULTIADDR")]
+    #[arg(long, value_name = "MULTIADDR", group = "own")]
     dial: Vec<Multiaddr>,
     /// Announce on this topic instead of the one js-libp2p uses. May be repeated.
     #[arg(long, value_name = "NAME")]
@@ -43,16 +49,16 @@ struct Arguments {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     interval: Option<Duration>,
     /// Hear what others announce, and announce nothing.
-    #[arg(long)]
+    #[arg(long, requires = "own")]
     listen_only: bool,
     /// The private key of this node, as libp2p encodes it (protobuf). Made if it is missing.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "own")]
     key: Option<PathBuf>,
     /// End when standard input ends, as well as on Ctrl-C.
-    #[arg(long)]
+    #[arg(long, requires = "own")]
     until_stdin_closes: bool,
     /// How many peers the demonstration has beside the hub.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
+    #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "own", value_parser = clap::value_parser!(u32).range(1..=50))]
     peers: u32,
 }
 

@@ -127,6 +127,12 @@ async fn one_bad_address_does_not_keep_it_from_the_others() {
         let error = |line: &str| (line.starts_with("error ") && line.contains(what)).then_some(());
         node.wait(&format!("an error about {what}"), error).await;
     }
+    let about = |what: &str| node.count(|line| line.starts_with("error ") && line.contains(what));
+    assert_eq!(
+        about("192.0.2.1"),
+        1,
+        "once, though the listener is reported and closed"
+    );
     node.finish().await;
 }
 
@@ -138,6 +144,8 @@ async fn what_makes_no_sense_is_refused_in_words() {
     for (args, word) in [
         (vec!["--peers", "51"], "51"),
         (vec!["--listen", "somewhere"], "somewhere"),
+        (vec!["--listen-only"], "--listen"),
+        ([&listen[..], &["--peers", "3"]].concat(), "--peers"),
         ([&listen[..], &["--interval", "0"]].concat(), "interval"),
         ([&listen[..], &["--interval", "-1"]].concat(), "-1"),
         (

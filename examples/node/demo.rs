@@ -28,7 +28,6 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let count = arguments.peers as usize + 1;
     let (reports, mut reported) = mpsc::channel(count);
     let (found, hub) = watch::channel(None);
-    let mut found = Some(found);
     // Each node hears of ten announcements a second, however many there are.
     let interval = Duration::from_secs(1).max(Duration::from_millis(100) * arguments.peers);
     let leaves = NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
@@ -79,7 +78,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             Report::Bound(address) => {
                 row.bound.get_or_insert(now);
                 let text = format!("listening on {address}");
-                if let (0, Some(found)) = (index, found.take()) {
+                if index == 0 {
                     found.send_replace(Some(address));
                 }
                 text
@@ -182,6 +181,7 @@ async fn node(
         match hub {
             Some(mut hub) => match hub.wait_for(Option::is_some).await {
                 Ok(address) => address.clone(),
+                // The demonstration has ended.
                 Err(_) => None,
             },
             None => None,

@@ -11,9 +11,10 @@ use std::{
 use futures::StreamExt as _;
 use libp2p::{
     Multiaddr, PeerId, Swarm,
+    core::transport::ListenerId,
     identity::Keypair,
     multiaddr::Protocol,
-    swarm::{ConnectionId, SwarmEvent, dial_opts::DialOpts},
+    swarm::{ConnectionId, DialError, SwarmEvent, dial_opts::DialOpts},
 };
 use libp2p_lazy_websocket::discovery;
 use tokio::{sync::oneshot, time};
@@ -47,6 +48,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         }
     }
 
+    let mut failed = None;
     let mut redial = time::interval(Duration::from_secs(5));
     let mut stdin_closed = stdin_closed(arguments.until_stdin_closes);
     // Not made anew for each event, or it would miss what comes between two.
@@ -57,7 +59,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
                 for target in &mut targets {
                     target.on_event(&event);
                 }
-                tell(event, *swarm.local_peer_id());
+                tell(event, *swarm.local_peer_id(), &mut failed);
             }
             _ = redial.tick() => {
                 for target in &mut targets {
@@ -70,17 +72,36 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Prints the line of an event, if it has one.
-fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId) {
+/// Prints the line of an event, if it has one. `failed` is the listener whose failure was printed last.
+fn tell(
+    event: SwarmEvent<BehaviourEvent>,
+    local: PeerId,
+    failed: &mut Option<(ListenerId, String)>,
+) {
     match event {
         SwarmEvent::NewListenAddr { address, .. } => {
             say(format_args!("listening {}", with_peer(&address, local)));
         }
-        SwarmEvent::ListenerError { error, .. }
+        SwarmEvent::ListenerError { listener_id, error }
         | SwarmEvent::ListenerClosed {
-            reason: Err(error), ..
+            listener_id,
+            reason: Err(error),
+            ..
         } => {
-            say(format_args!("error {}", chain(&error)));
+            // A bind that fails comes twice: reported, and as the reason of the close.
+            let failure = (listener_id, chain(&error));
+            if failed.as_ref() != Some(&failure) {
+                say(format_args!("error {}", failure.1));
+                *failed = Some(failure);
+            }
+        }
+        SwarmEvent::OutgoingConnectionError {
+            error: DialError::Transport(attempts),
+            ..
+        } => {
+            for (address, error) in attempts {
+                say(format_args!("error {address}: {}", root(&error)));
+            }
         }
         SwarmEvent::OutgoingConnectionError { error, .. } => {
             say(format_args!("error {}", chain(&error)));
@@ -112,6 +133,14 @@ fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId) {
             _ => {}
         },
         _ => {}
+    }
+}
+
+/// What is at the bottom of an error: what is above only says that a dial has failed.
+fn root(error: &(dyn Error + 'static)) -> String {
+    match error.source() {
+        Some(cause) => root(cause),
+        None => chain(error),
     }
 }
 

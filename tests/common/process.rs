@@ -135,6 +135,10 @@ impl Process {
         addresses
     }
 
+    pub(crate) fn count(&self, mut which: impl FnMut(&str) -> bool) -> usize {
+        lock(&self.lines).iter().filter(|line| which(line)).count()
+    }
+
     pub(crate) fn printed(&self, start: &str) -> bool {
         lock(&self.lines).iter().any(|line| line.starts_with(start))
     }
