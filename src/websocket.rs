@@ -8,6 +8,10 @@
 //! | listens on | `/ip4/…/tcp/…/ws`, `/ip6/…/tcp/…/ws`; with a certificate also `…/tls/ws` and `…/wss` |
 //! | dials | the same, with names (`/dns`, `/dns4`, `/dns6`) in place of IPs, and `…/tls/sni/<host>/ws` |
 //!
+//! Two listeners may have the same port, also those of two processes of one user: libp2p-tcp sets `SO_REUSEPORT`, so
+//! that a dial can leave from a port that is listened on, and the kernel then splits the connections between them.
+//! A port that somebody without that option has is in use.
+//!
 //! An address that is not in the first row is given back by `listen_on` as `MultiaddrNotSupported`, unchanged.
 //! That includes those with a `/p2p/<peer id>` at the end, and TLS addresses while there is no certificate.
 //!

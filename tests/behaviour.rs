@@ -498,6 +498,12 @@ fn what_happens_outside_poll_wakes_the_task() {
 
     let mut woken = task::spawn(());
     woken.enter(|cx, _| assert!(pair.behaviour.poll(cx).is_pending()));
+    listen(&mut pair.behaviour, ListenerId::next(), &address(1));
+    assert!(woken.is_woken(), "there is an address to announce");
+    settle(&mut pair);
+
+    let mut woken = task::spawn(());
+    woken.enter(|cx, _| assert!(pair.behaviour.poll(cx).is_pending()));
     pair.bus.deliver(pair.local, bus::Event::Noise);
     assert!(woken.is_woken(), "the pubsub has something");
 }
@@ -524,7 +530,7 @@ fn misconfiguration_is_a_typed_error() {
     ));
     assert!(matches!(
         refused(config().with_interval(Duration::ZERO)),
-        ConfigError::ZeroInterval
+        ConfigError::IntervalTooShort { .. }
     ));
     assert!(matches!(
         refused(config().with_topics(["refused"])),

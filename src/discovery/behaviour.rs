@@ -112,9 +112,7 @@ impl<P: PubSub> Behaviour<P> {
 
     /// The pubsub below, to subscribe and publish. Wakes the swarm.
     pub fn pubsub_mut(&mut self) -> &mut P {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+        self.wake();
         &mut self.pubsub
     }
 
@@ -141,9 +139,7 @@ impl<P: PubSub> Behaviour<P> {
 
     /// The announcement that the application asks for; see [`announce`].
     fn announce(&mut self, listeners: &[Multiaddr]) -> Announced {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+        self.wake();
         let now = deadline::now();
         if let Err(not_now) = self.schedule.on_request(now) {
             return not_now;
@@ -248,6 +244,13 @@ impl<P: PubSub> Behaviour<P> {
         });
     }
 
+    /// Something has changed outside `poll`.
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
     fn tell(&mut self, event: Event<<P as NetworkBehaviour>::ToSwarm>) {
         self.outputs.push_back(ToSwarm::GenerateEvent(event));
     }
@@ -265,7 +268,7 @@ impl<P: PubSub> Behaviour<P> {
 /// # fn example(swarm: &mut libp2p::Swarm<Behaviour>) {
 /// match discovery::announce(swarm, |behaviour| &mut behaviour.discovery) {
 ///     discovery::Announced::Published => println!("announced"),
-///     discovery::Announced::Delayed { until } => println!("announced at {until:?}"),
+///     discovery::Announced::Delayed { until } => println!("in {:?}", until - std::time::Instant::now()),
 ///     discovery::Announced::Skipped(reason) => println!("not announced: {reason}"),
 ///     _ => {}
 /// }
@@ -359,6 +362,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
         };
         if changed {
             self.schedule.on_addresses_changed(deadline::now());
+            self.wake();
         }
         self.pubsub.on_swarm_event(event);
     }

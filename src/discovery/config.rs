@@ -16,6 +16,9 @@ pub const DEFAULT_TOPIC: &str = "_peer-discovery._p2p._pubsub";
 /// How many topics one [`Behaviour`](super::Behaviour) may announce on: each costs a publication a round.
 const MAX_TOPICS: usize = 64;
 
+/// A behaviour that always has something to do keeps the swarm from its connections and listeners.
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
+
 /// Options of a [`Behaviour`](super::Behaviour), and their defaults.
 ///
 /// Combinations that make no sense are refused by [`Behaviour::new`](super::Behaviour::new) with a
@@ -31,7 +34,7 @@ pub struct Config {
     max_peers: NonZeroUsize,
     max_addresses: NonZeroUsize,
     max_message_size: NonZeroUsize,
-    author_rate: Rate,
+    author_rate: Option<Rate>,
     neighbour_rate: Rate,
     newcomer_rate: Rate,
     filter: Arc<dyn Fn(&Multiaddr) -> bool + Send + Sync>,
@@ -49,7 +52,7 @@ impl Default for Config {
             max_peers: const { NonZeroUsize::new(16_384).expect("not zero") },
             max_addresses: const { NonZeroUsize::new(16).expect("not zero") },
             max_message_size: const { NonZeroUsize::new(16 * 1024).expect("not zero") },
-            author_rate: const { Rate::new(burst(10), Duration::from_secs(1)) },
+            author_rate: None,
             neighbour_rate: const { Rate::new(burst(2_000), Duration::from_millis(1)) },
             newcomer_rate: const { Rate::new(burst(500), Duration::from_millis(20)) },
             filter: Arc::new(addresses::is_specified),
@@ -65,13 +68,13 @@ impl Config {
     /// The topics to announce and to listen on. Each announcement goes to all of them.
     ///
     /// Defaults to [`DEFAULT_TOPIC`] alone, as in js-libp2p. Peers meet only on a topic that they share, so an
-    /// application that wants to find its own kind alone names one of its own.
+    /// application that wants to find its own kind alone names one of its own. At most 64, each with a name.
     pub fn with_topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.topics = topics.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The time between two announcements that nothing else has caused.
+    /// The time between two announcements that nothing else has caused; at least 10 milliseconds.
     ///
     /// Up to a tenth is added at random each time, so that nodes started together do not go on announcing
     /// together. Defaults to 10 seconds, as in js-libp2p.
@@ -90,7 +93,7 @@ impl Config {
     }
 
     /// How long to wait after a change of the own addresses, or a new subscriber, for the next one, so that one
-    /// announcement tells of all. Counted from the first; more changes do not prolong it.
+    /// announcement tells of all. Counted from the first; more changes do not prolong it. At most the interval.
     ///
     /// Defaults to 50 milliseconds: a listener on a wildcard reports its addresses within less.
     pub fn with_coalescing(mut self, coalescing: Duration) -> Self {
@@ -109,8 +112,7 @@ impl Config {
     /// How long a peer stays known after its last announcement.
     ///
     /// Defaults to a minute, or to three intervals where that is longer. js-libp2p and this crate announce every
-    /// ten seconds, so four announcements in a row may get lost: if a hub delivers 60 % of them, a fifth is lost of one
-    /// author in a hundred.
+    /// ten seconds, so it takes five lost announcements in a row to forget a peer that is still there.
     pub fn with_time_to_live(mut self, time_to_live: Duration) -> Self {
         self.time_to_live = Some(time_to_live);
         self
@@ -119,7 +121,8 @@ impl Config {
     /// How many peers are known at most. When the table is full, newcomers are ignored until somebody expires:
     /// were they to replace somebody, inventing identities would be enough to make everybody forgotten.
     ///
-    /// Defaults to 16,384.
+    /// Defaults to 16,384. What a peer takes is its addresses and about 300 bytes beside them, so a full table of
+    /// peers with two addresses each is some 8 MB, and one of peers with 16 addresses of 512 bytes 140 MB.
     pub fn with_max_peers(mut self, max_peers: NonZeroUsize) -> Self {
         self.max_peers = max_peers;
         self
@@ -134,7 +137,7 @@ impl Config {
         self
     }
 
-    /// The size in bytes above which an announcement is rejected unread.
+    /// The size in bytes above which an announcement is ignored unread.
     ///
     /// Defaults to 16 KiB, which holds 16 addresses of the greatest length that is read (512 bytes) and a key of
     /// any type twice over. Gossipsub has a limit of its own (64 KiB by default).
@@ -145,9 +148,9 @@ impl Config {
 
     /// How often one known peer may announce itself; what exceeds it is ignored.
     ///
-    /// Defaults to 10 at once and one a second, which is ten times what js-libp2p sends, and room for ten topics.
+    /// Defaults to 10 at once and one a second for each topic, which is ten times what js-libp2p sends.
     pub fn with_author_rate(mut self, rate: Rate) -> Self {
-        self.author_rate = rate;
+        self.author_rate = Some(rate);
         self
     }
 
@@ -233,7 +236,14 @@ impl Config {
 
     /// See [`Config::with_author_rate`].
     pub fn author_rate(&self) -> Rate {
-        self.author_rate
+        self.author_rate.unwrap_or_else(|| {
+            // An announcement comes once on each topic that is shared with its author.
+            let topics = u32::try_from(self.topics.len()).map_or(u32::MAX, |topics| topics.max(1));
+            Rate::new(
+                burst(10).saturating_mul(burst(topics)),
+                Duration::from_secs(1) / topics,
+            )
+        })
     }
 
     /// See [`Config::with_neighbour_rate`].
@@ -255,7 +265,7 @@ impl Config {
             },
             capacity: self.max_peers,
             ttl: self.time_to_live(),
-            author_rate: self.author_rate,
+            author_rate: self.author_rate(),
             neighbour_rate: self.neighbour_rate,
             newcomer_rate: self.newcomer_rate,
         }
@@ -290,8 +300,20 @@ impl Config {
                 max: MAX_TOPICS,
             });
         }
-        if interval.is_zero() {
-            return Err(ConfigError::ZeroInterval);
+        if self.has_topic("") {
+            return Err(ConfigError::EmptyTopic);
+        }
+        if interval < MIN_INTERVAL {
+            return Err(ConfigError::IntervalTooShort {
+                interval,
+                min: MIN_INTERVAL,
+            });
+        }
+        if self.coalescing > interval {
+            return Err(ConfigError::CoalescingAboveInterval {
+                coalescing: self.coalescing,
+                interval,
+            });
         }
         if minimum_gap > interval {
             return Err(ConfigError::GapAboveInterval {
@@ -321,7 +343,7 @@ impl fmt::Debug for Config {
             .field("max_peers", &self.max_peers)
             .field("max_addresses", &self.max_addresses)
             .field("max_message_size", &self.max_message_size)
-            .field("author_rate", &self.author_rate)
+            .field("author_rate", &self.author_rate())
             .field("neighbour_rate", &self.neighbour_rate)
             .field("newcomer_rate", &self.newcomer_rate)
             .finish_non_exhaustive()
@@ -357,6 +379,29 @@ mod tests {
     }
 
     #[test]
+    fn an_author_may_announce_on_every_topic() {
+        let one = Config::default().author_rate();
+        assert_eq!(
+            (one.burst().get(), one.interval()),
+            (10, Duration::from_secs(1))
+        );
+        let twenty = Config::default()
+            .with_topics((0..20).map(|i| i.to_string()))
+            .author_rate();
+        assert_eq!(
+            (twenty.burst().get(), twenty.interval()),
+            (200, Duration::from_millis(50))
+        );
+        assert_eq!(
+            Config::default()
+                .with_topics(["a", "b"])
+                .with_author_rate(one)
+                .author_rate(),
+            one
+        );
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         let second = Duration::from_secs(1);
         let refused = |config: Config| config.validate().unwrap_err();
@@ -374,7 +419,7 @@ mod tests {
         ));
         assert!(matches!(
             refused(Config::default().with_interval(Duration::ZERO)),
-            ConfigError::ZeroInterval
+            ConfigError::IntervalTooShort { .. }
         ));
         assert!(matches!(
             refused(
@@ -383,6 +428,18 @@ mod tests {
                     .with_minimum_gap(second * 2)
             ),
             ConfigError::GapAboveInterval { .. }
+        ));
+        assert!(matches!(
+            refused(Config::default().with_topics([""])),
+            ConfigError::EmptyTopic
+        ));
+        assert!(matches!(
+            refused(Config::default().with_interval(Duration::from_nanos(1))),
+            ConfigError::IntervalTooShort { .. }
+        ));
+        assert!(matches!(
+            refused(Config::default().with_coalescing(second * 11)),
+            ConfigError::CoalescingAboveInterval { .. }
         ));
         assert!(matches!(
             refused(

@@ -19,9 +19,25 @@ pub enum ConfigError {
         /// How many there may be.
         max: usize,
     },
-    /// The interval is zero, which would announce without a pause.
-    #[error("the interval between announcements is zero")]
-    ZeroInterval,
+    /// A topic without a name.
+    #[error("a topic has no name")]
+    EmptyTopic,
+    /// The interval is zero, or so short that a swarm would do nothing but announce.
+    #[error("the interval of {interval:?} between announcements is below {min:?}")]
+    IntervalTooShort {
+        /// The configured interval.
+        interval: Duration,
+        /// The shortest one.
+        min: Duration,
+    },
+    /// The time in which changes are collected is longer than the interval.
+    #[error("the coalescing of {coalescing:?} is longer than the interval of {interval:?}")]
+    CoalescingAboveInterval {
+        /// The configured coalescing.
+        coalescing: Duration,
+        /// The configured interval.
+        interval: Duration,
+    },
     /// The minimum gap forbids what the interval demands.
     #[error("the minimum gap of {minimum_gap:?} is longer than the interval of {interval:?}")]
     GapAboveInterval {

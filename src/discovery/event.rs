@@ -24,14 +24,16 @@ pub enum Event<E> {
         /// All its addresses, as in [`Event::Discovered`].
         addresses: Vec<Multiaddr>,
     },
-    /// A known peer has not announced itself for its time to live, and is known no longer.
+    /// A known peer has not announced itself for its time to live, and is known no longer. What other behaviours have
+    /// learnt of its addresses meanwhile they may keep.
     Expired {
         /// Who.
         peer_id: PeerId,
     },
     /// The own addresses have been announced.
     Announced {
-        /// The topics that took the announcement. Nobody has subscribed to the others.
+        /// The topics that took the announcement. Nobody is subscribed to the others, unless an
+        /// [`Event::PublishFailed`] says otherwise; those are tried again with the next announcement.
         topics: Vec<String>,
         /// What was announced, each address ending in `/p2p/<own id>`.
         addresses: Vec<Multiaddr>,
@@ -60,7 +62,8 @@ pub enum Event<E> {
 pub enum SkipReason {
     /// No listener has an address, and no external address is confirmed. The first address ends it.
     NoListeners,
-    /// There are addresses, and the filter has refused all of them.
+    /// There are addresses, and all of them are refused by the filter or end in the id of another peer. The next
+    /// change of addresses ends it, or else the interval, should the filter have changed its mind.
     NothingLeft,
     /// No connected peer is subscribed to any of the topics. The first subscriber ends it.
     NoSubscribers,
@@ -72,7 +75,7 @@ impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoListeners => "no listener has an address",
-            Self::NothingLeft => "the filter leaves no address",
+            Self::NothingLeft => "no address passes the filter",
             Self::NoSubscribers => "nobody is subscribed",
             Self::ListenOnly => "listen-only",
         })

@@ -81,8 +81,12 @@ pub fn message_id(message: &Message) -> MessageId {
 ///
 /// A finished [`libp2p_gossipsub::Behaviour`] does not tell its validation mode, and in a permissive mode an
 /// unsigned message with a forged author looks like a signed one; hence the constructors. Everything else of it
-/// stays in the hands of the application: [`Gossipsub::map`] to set up scoring or metrics,
-/// [`Gossipsub::behaviour_mut`] for topics and messages of its own.
+/// stays in the hands of the application: [`Gossipsub::behaviour_mut`] for scoring, topics and messages of its own,
+/// and [`Gossipsub::map`] for metrics.
+///
+/// The default filter of subscriptions is that of gossipsub, which ignores the subscriptions of a peer to more than
+/// 100 topics. An application that has more brings a filter of its own,
+/// [`Gossipsub::with_transform_and_filter`], on all its nodes.
 pub struct Gossipsub<
     D = IdentityTransform,
     F = MaxCountSubscriptionFilter<AllowAllSubscriptionFilter>,
@@ -141,8 +145,8 @@ where
         })
     }
 
-    /// Passes the [`Behaviour`] through `set_up`, for what it offers by value or needs before the first
-    /// connection: `with_peer_score`, `with_metrics`. It has to be the same one that is returned.
+    /// Passes the [`Behaviour`] through `set_up`, for what can only be done to it by value, such as `with_metrics`. It has
+    /// to be the same one that is returned: another may not insist on signatures, and discovery would not know.
     pub fn map(self, set_up: impl FnOnce(Behaviour<D, F>) -> Behaviour<D, F>) -> Self {
         Self {
             inner: set_up(self.inner),

@@ -91,7 +91,7 @@ pub struct Counters {
     pub ignored_newcomer_rate: u64,
     /// Ignored since too many neighbours deliver at once.
     pub ignored_neighbours_full: u64,
-    /// Ignored since they are longer, or list more addresses, than we read.
+    /// Ignored since they are longer than `Config::max_message_size`, or list more than 256 addresses.
     pub ignored_oversized: u64,
     /// Ignored since the author is unknown and there is no room for another peer.
     pub ignored_table_full: u64,

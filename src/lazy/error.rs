@@ -43,7 +43,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Self::Inner(error) => error.fmt(f),
             Self::Bind { address, .. } => write!(f, "cannot listen on {address}"),
             Self::Unsupported { address } => {
-                write!(f, "the transport no longer supports listening on {address}")
+                write!(f, "the transport does not support listening on {address}")
             }
             Self::IdInUse { id } => write!(f, "listener id {id} is already in use"),
         }

@@ -47,12 +47,15 @@ pub enum Support {
 pub enum Missing {
     /// A TLS certificate.
     Certificate,
+    /// Something else, in a word or two.
+    Other(&'static str),
 }
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Certificate => f.write_str("certificate"),
+            Self::Other(what) => f.write_str(what),
         }
     }
 }

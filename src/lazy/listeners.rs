@@ -164,7 +164,10 @@ impl<U, E> Listeners<U, E> {
         support: Support,
     ) -> Result<(), TransportError<Error<E>>> {
         let missing = match support {
-            Support::Never => return Err(TransportError::MultiaddrNotSupported(address)),
+            Support::Never => {
+                tracing::debug!(listener = %id, %address, "refused");
+                return Err(TransportError::MultiaddrNotSupported(address));
+            }
             Support::Now => None,
             Support::Waiting(missing) => Some(missing),
         };

@@ -77,7 +77,11 @@ where
         match parse_listen(address) {
             Some(Security::Plain) => Support::Now,
             Some(Security::Tls) if self.has_certificate => Support::Now,
-            Some(Security::Tls) | None => Support::Never,
+            Some(Security::Tls) => {
+                tracing::debug!(%address, "no certificate to listen with");
+                Support::Never
+            }
+            None => Support::Never,
         }
     }
 }
