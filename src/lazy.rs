@@ -57,6 +57,7 @@
 
 mod config;
 mod error;
+pub(crate) mod ids;
 mod inner;
 mod listeners;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use fnv::FnvHashMap;
+use crate::lazy::ids::IdMap;
 use libp2p_core::transport::{ListenerId, TransportError, TransportEvent};
 use multiaddr::{Multiaddr, Protocol};
 
@@ -42,9 +42,9 @@ const MAX_FRUITLESS_PER_POLL: usize = 64;
 pub(crate) struct Listeners<U, E> {
     max_binds_per_poll: usize,
     /// One for each `listen_on` of the application whose `ListenerClosed` has not been reported.
-    listeners: FnvHashMap<ListenerId, Listener<U>>,
+    listeners: IdMap<Listener<U>>,
     /// From the ids of the inner transport to the application's; for those that bind, are bound or are closing.
-    by_inner: FnvHashMap<ListenerId, ListenerId>,
+    by_inner: IdMap<ListenerId>,
     /// Those in [`State::Registered`].
     to_bind: Queue,
     /// Those in [`State::Waiting`].
@@ -141,8 +141,8 @@ impl<U, E> Listeners<U, E> {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             max_binds_per_poll: config.max_binds_per_poll().get(),
-            listeners: FnvHashMap::default(),
-            by_inner: FnvHashMap::default(),
+            listeners: IdMap::default(),
+            by_inner: IdMap::default(),
             to_bind: Queue::default(),
             waiting: Queue::default(),
             ask_before: 0,

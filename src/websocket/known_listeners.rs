@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use fnv::FnvHashSet;
+use crate::lazy::ids::IdSet;
 use libp2p_core::transport::{DialOpts, ListenerId, Transport, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
 
@@ -22,14 +22,14 @@ const MAX_DROPPED_PER_POLL: usize = 64;
 pub(super) struct KnownListeners<T> {
     below: T,
     /// One for each listener of the transport above.
-    known: FnvHashSet<ListenerId>,
+    known: IdSet,
 }
 
 impl<T> KnownListeners<T> {
     pub(super) fn new(below: T) -> Self {
         Self {
             below,
-            known: FnvHashSet::default(),
+            known: IdSet::default(),
         }
     }
 }
