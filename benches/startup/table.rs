@@ -129,7 +129,7 @@ impl fmt::Display for Row {
         };
         writeln!(
             f,
-            "| {} | {subject:.1?} | {beside:.1?} | {ratio:.2} | {target} | {verdict} | {rounds} |",
+            "| {} | {subject:.1?} | {beside:.1?} | {ratio:.3} | {target} | {verdict} | {rounds} |",
             self.what
         )
     }
