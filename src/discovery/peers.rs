@@ -14,7 +14,7 @@ use super::{
     limits::{Bucket, Rate},
     message::Announcement,
 };
-use crate::deadline::Instant;
+use crate::deadline::{Instant, after};
 
 /// Known peers, at most `capacity` of them, each until it has been silent for its time to live.
 ///
@@ -83,7 +83,7 @@ impl Peers {
         let Announcement {
             peer, addresses, ..
         } = announcement;
-        let expires_at = saturating_add(now, ttl);
+        let expires_at = after(now, ttl);
         let is_full = self.rows.len() >= self.capacity.get();
         match self.rows.entry(peer) {
             Entry::Occupied(entry) => {
@@ -200,14 +200,6 @@ impl fmt::Debug for KnownPeer<'_> {
 /// Of two lists without duplicates.
 fn is_same_set(a: &[Multiaddr], b: &[Multiaddr]) -> bool {
     a == b || (a.len() == b.len() && a.iter().all(|address| b.contains(address)))
-}
-
-/// `now + duration`, or a time that no process lives to see. An `Instant` has a platform-dependent end.
-fn saturating_add(now: Instant, duration: Duration) -> Instant {
-    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-    now.checked_add(duration)
-        .or_else(|| now.checked_add(CENTURY))
-        .unwrap_or(now)
 }
 
 #[cfg(test)]
@@ -446,11 +438,7 @@ mod tests {
                 addresses.sort();
                 addresses
             };
-            let row = (
-                announcement.addresses.clone(),
-                now,
-                saturating_add(now, ttl),
-            );
+            let row = (announcement.addresses.clone(), now, after(now, ttl));
             self.0.insert(announcement.peer, row);
             match before {
                 None => Heard::Discovered,
