@@ -1,0 +1,101 @@
+//! Listeners that wait for what the inner transport does not have yet.
+
+use super::*;
+
+#[test]
+fn a_waiting_listener_binds_once_what_it_waits_for_is_there() {
+    let mut subject = Subject::new();
+    let waiting = Support::Waiting(Missing::Certificate);
+    subject.inner.script().support.insert(address(1), waiting);
+    let id = subject.listen(&address(1));
+    let other = subject.listen(&address(2));
+    assert!(is_new_address(&subject.ready(), other, &address(2)));
+    subject.idle();
+
+    // A change that is none for this one.
+    subject.inner.script().change();
+    assert!(subject.task.is_woken());
+    subject.idle();
+
+    subject.inner.script().support.clear();
+    subject.inner.script().change();
+    assert!(subject.task.is_woken());
+    assert!(is_new_address(&subject.ready(), id, &address(1)));
+    subject.idle();
+}
+
+#[test]
+fn a_waiting_listener_closes_when_its_address_can_never_be_served_after_all() {
+    let mut subject = Subject::new();
+    let waiting = Support::Waiting(Missing::Certificate);
+    subject.inner.script().support.insert(address(1), waiting);
+    let id = subject.listen(&address(1));
+    subject.idle();
+    {
+        let mut script = subject.inner.script();
+        script.support.insert(address(1), Support::Never);
+        script.change();
+    }
+    assert!(matches!(
+        subject.ready(),
+        TransportEvent::ListenerClosed { listener_id, reason: Err(Error::Unsupported { address: a }) }
+            if listener_id == id && a == address(1)
+    ));
+    subject.idle();
+}
+
+#[test]
+fn a_poll_costs_the_same_with_one_and_with_ten_thousand_waiting() {
+    let mut costs = Vec::new();
+    for count in [1, 10_000] {
+        let mut subject = Subject::new();
+        for port in 0..count {
+            let waiting = Support::Waiting(Missing::Certificate);
+            let address: Multiaddr = format!("/memory/{}", port + 1).parse().unwrap();
+            subject
+                .inner
+                .script()
+                .support
+                .insert(address.clone(), waiting);
+            subject.listen(&address);
+        }
+        let before = subject.counts();
+        subject.idle();
+        let after = subject.counts();
+        costs.push((after.0 - before.0, after.1 - before.1, after.2 - before.2));
+    }
+    assert_eq!(costs, [(1, 0, 0); 2]);
+}
+
+#[test]
+fn a_change_asks_about_all_waiting_ones_once_and_in_portions() {
+    let mut subject = Subject::over_wildcards(Config::default());
+    let addresses: Vec<Multiaddr> = (0..10_000)
+        .map(|n| format!("/memory/{}", n + 1).parse().unwrap())
+        .collect();
+    for address in &addresses {
+        let waiting = Support::Waiting(Missing::Certificate);
+        subject
+            .inner
+            .script()
+            .support
+            .insert(address.clone(), waiting);
+        subject.listen(address);
+    }
+    subject.idle();
+    let (_, before, _) = subject.counts();
+    subject.inner.script().change();
+    let mut asks = before;
+    loop {
+        assert!(subject.poll().is_pending());
+        let (_, now, _) = subject.counts();
+        assert!(now - asks <= 64, "{}", now - asks);
+        asks = now;
+        if !subject.task.is_woken() {
+            break;
+        }
+    }
+    assert_eq!(asks - before, addresses.len());
+    subject.idle();
+    assert_eq!(subject.counts().1, asks);
+}
