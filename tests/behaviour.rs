@@ -280,15 +280,15 @@ fn a_subscriber_causes_an_announcement_on_all_topics_that_somebody_hears() {
     let peer_config = config().with_topics(["b", "c", "d"]);
     let _peer = Behaviour::new(bus.node(&peer), peer_config).unwrap();
     bus.connect(id(&key), id(&peer));
-    let told = told(&mut behaviour);
-    assert_eq!(
-        told.iter()
-            .filter(|told| *told == "announced b+c 1")
-            .count(),
-        told.len() - 3,
-        "{told:?}"
+    let announced = told(&mut behaviour)
+        .into_iter()
+        .filter(|told| told.starts_with("announced"));
+    let announced = announced.collect::<Vec<_>>();
+    assert!(!announced.is_empty());
+    assert!(
+        announced.iter().all(|told| told == "announced b+c 1"),
+        "{announced:?}"
     );
-    assert!(told.contains(&"announced b+c 1".to_owned()), "{told:?}");
 }
 
 #[test]
