@@ -67,5 +67,5 @@ mod transport;
 // The public interface is:
 pub use config::Config;
 pub use error::Error;
-pub use inner::{Accepting, Inner, Missing, Support};
+pub use inner::{Accepting, Changed, Inner, Missing, Support};
 pub use transport::Transport;

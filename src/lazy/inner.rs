@@ -18,12 +18,13 @@ pub trait Inner: Transport {
     /// no promise: the bind may still fail.
     fn support(&self, address: &Multiaddr) -> Support;
 
-    /// Ready when an answer of [`Inner::support`] may have changed, so that the waiting addresses are asked
-    /// about again.
+    /// Where the transport takes up what comes to it from outside its listeners and connections, such as a new
+    /// certificate, and says what that may change for listeners that wait.
     ///
-    /// Called in every `poll`, so it must be cheap, and return `Pending` once it has said so. A transport whose
-    /// answers never change has nothing to do here.
-    fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Called in every `poll`, before `Transport::poll`: what is accepted there already has the new certificate.
+    /// So it must be cheap, and return `Pending` once it has said so. A transport that nothing comes to has
+    /// nothing to do here.
+    fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Changed> {
         let _ = cx;
         Poll::Pending
     }
@@ -39,6 +40,18 @@ pub enum Support {
     Now,
     /// It could, once something is there. The listener waits.
     Waiting(Missing),
+}
+
+/// What [`Inner::poll_changed`] tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Changed {
+    /// An answer of [`Inner::support`] may be another now. Listeners that were told to wait are asked about
+    /// again.
+    Support,
+    /// A bind that failed may succeed now, for instance since an address is back on its interface. Listeners
+    /// that wait for their next attempt make it now.
+    Network,
 }
 
 /// What a listener waits for.

@@ -6,7 +6,7 @@ use crate::lazy::ids::IdMap;
 use libp2p_core::transport::{ListenerId, TransportError, TransportEvent};
 use multiaddr::{Multiaddr, Protocol};
 
-use crate::lazy::{Config, Error, Missing, Support};
+use crate::lazy::{Changed, Config, Error, Missing, Support};
 
 mod pace;
 mod queue;
@@ -119,8 +119,8 @@ pub(crate) enum Action<U, E> {
         listener: ListenerId,
         address: Multiaddr,
     },
-    /// Poll the inner transport, for [`Listeners::on_inner_event`] or [`Listeners::on_inner_pending`], and
-    /// whether its answers have changed, for [`Listeners::on_changed`].
+    /// Hear from the inner transport whether something has changed, for [`Listeners::on_changed`], and if not,
+    /// poll it, for [`Listeners::on_inner_event`] or [`Listeners::on_inner_pending`].
     PollInner,
     /// Return `Pending`; `again` says that there is more to do, so that the task must wake itself.
     Rest { again: bool },
@@ -339,10 +339,12 @@ impl<U, E> Listeners<U, E> {
         }
     }
 
-    /// The inner transport may answer differently now.
-    pub(crate) fn on_changed(&mut self) {
-        self.ask_before = self.waiting.next_turn();
-        // It is polled again, also to hear of the next change.
+    /// The inner transport says that something has changed.
+    pub(crate) fn on_changed(&mut self, changed: Changed) {
+        match changed {
+            Changed::Support => self.ask_before = self.waiting.next_turn(),
+            Changed::Network => {}
+        }
         self.pace.on_touched();
         self.spend_fruitless();
     }

@@ -12,7 +12,7 @@ use std::{
 use libp2p_core::transport::{DialOpts, ListenerId, Transport, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
 
-use crate::lazy::{Inner, Support};
+use crate::lazy::{Changed, Inner, Support};
 
 pub(super) type Upgrade = Ready<io::Result<u32>>;
 pub(super) type Event = TransportEvent<Upgrade, io::Error>;
@@ -33,8 +33,8 @@ pub(super) struct Script {
     pub(super) support: HashMap<Multiaddr, Support>,
     /// With what `listen_on` fails, taken once.
     pub(super) failures: HashMap<Multiaddr, TransportError<io::Error>>,
-    /// Whether `poll_changed` is ready next time.
-    changed: bool,
+    /// What `poll_changed` says next.
+    changed: Option<Changed>,
     /// Whether `remove_listener` says that it knows nobody.
     pub(super) forgetful: bool,
     /// The calls of `listen_on`.
@@ -42,6 +42,8 @@ pub(super) struct Script {
     /// The calls of `remove_listener`.
     pub(super) removed: Vec<ListenerId>,
     pub(super) polls: usize,
+    /// How many there had been when `poll_changed` was ready.
+    pub(super) polls_at_change: Option<usize>,
     pub(super) asks: usize,
     waker: Option<Waker>,
     /// Apart from `waker`, so that whoever polls only one of the two misses the other.
@@ -57,8 +59,8 @@ impl Script {
     }
 
     /// Lets `poll_changed` be ready.
-    pub(super) fn change(&mut self) {
-        self.changed = true;
+    pub(super) fn change(&mut self, changed: Changed) {
+        self.changed = Some(changed);
         if let Some(waker) = self.changed_waker.take() {
             waker.wake();
         }
@@ -92,10 +94,11 @@ impl Inner for Scripted {
         *script.support.get(address).unwrap_or(&Support::Now)
     }
 
-    fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Changed> {
         let mut script = self.script();
-        if std::mem::take(&mut script.changed) {
-            return Poll::Ready(());
+        if let Some(changed) = script.changed.take() {
+            script.polls_at_change = Some(script.polls);
+            return Poll::Ready(changed);
         }
         script.changed_waker = Some(cx.waker().clone());
         Poll::Pending

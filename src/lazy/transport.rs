@@ -120,12 +120,13 @@ where
                     this.listeners.on_answer(listener, support);
                 }
                 Action::PollInner => {
+                    if let Poll::Ready(changed) = this.inner.poll_changed(cx) {
+                        this.listeners.on_changed(changed);
+                        continue;
+                    }
                     match Pin::new(&mut this.inner).poll(cx) {
                         Poll::Ready(event) => this.listeners.on_inner_event(event),
                         Poll::Pending => this.listeners.on_inner_pending(),
-                    }
-                    if this.inner.poll_changed(cx).is_ready() {
-                        this.listeners.on_changed();
                     }
                 }
                 Action::Rest { again } => {

@@ -14,7 +14,7 @@ use libp2p_core::{
 use multiaddr::Multiaddr;
 
 use crate::{
-    lazy::{self, Inner, Support},
+    lazy::{self, Changed, Inner, Support},
     websocket::{self, Config, Connection, Error},
 };
 
@@ -71,7 +71,7 @@ impl Inner for Transport {
         self.0.support(address)
     }
 
-    fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Changed> {
         self.0.poll_changed(cx)
     }
 }

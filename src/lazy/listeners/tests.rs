@@ -415,14 +415,15 @@ impl Outside {
                     self.core.on_answer(listener, support);
                 }
                 Action::PollInner => {
-                    match self.says.pop_front() {
-                        Some(event) => self.core.on_inner_event(event),
-                        None => self.core.on_inner_pending(),
-                    }
                     if let Some(change) = self.change.take() {
                         self.has_certificate = matches!(change, Change::Arrives);
                         self.is_hopeless = matches!(change, Change::Never);
-                        self.core.on_changed();
+                        self.core.on_changed(Changed::Support);
+                        continue;
+                    }
+                    match self.says.pop_front() {
+                        Some(event) => self.core.on_inner_event(event),
+                        None => self.core.on_inner_pending(),
                     }
                 }
                 Action::Rest { again } => {

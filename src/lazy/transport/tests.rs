@@ -12,7 +12,7 @@ use tokio_test::task::{self, Spawn};
 
 use super::*;
 use crate::lazy::{
-    Accepting, Missing, Support,
+    Accepting, Changed, Missing, Support,
     scripted::{Event, Scripted, incoming},
 };
 

@@ -25,7 +25,7 @@ fn a_listener_that_never_bound_is_removed_without_the_inner_transport() {
     }
     // Nor is it bound or asked about later.
     let asks = subject.inner.script().asks;
-    subject.inner.script().change();
+    subject.inner.script().change(Changed::Support);
     subject.idle();
     let script = subject.inner.script();
     assert!(script.bound.is_empty() && script.removed.is_empty());

@@ -13,12 +13,12 @@ fn a_waiting_listener_binds_once_what_it_waits_for_is_there() {
     subject.idle();
 
     // A change that is none for this one.
-    subject.inner.script().change();
+    subject.inner.script().change(Changed::Support);
     assert!(subject.task.is_woken());
     subject.idle();
 
     subject.inner.script().support.clear();
-    subject.inner.script().change();
+    subject.inner.script().change(Changed::Support);
     assert!(subject.task.is_woken());
     assert!(is_new_address(&subject.ready(), id, &address(1)));
     subject.idle();
@@ -34,7 +34,7 @@ fn a_waiting_listener_closes_when_its_address_can_never_be_served_after_all() {
     {
         let mut script = subject.inner.script();
         script.support.insert(address(1), Support::Never);
-        script.change();
+        script.change(Changed::Support);
     }
     assert!(matches!(
         subject.ready(),
@@ -84,7 +84,7 @@ fn a_change_asks_about_all_waiting_ones_once_and_in_portions() {
     }
     subject.idle();
     let (_, before, _) = subject.counts();
-    subject.inner.script().change();
+    subject.inner.script().change(Changed::Support);
     let mut asks = before;
     loop {
         assert!(subject.poll().is_pending());
@@ -98,4 +98,15 @@ fn a_change_asks_about_all_waiting_ones_once_and_in_portions() {
     assert_eq!(asks - before, addresses.len());
     subject.idle();
     assert_eq!(subject.counts().1, asks);
+}
+
+#[test]
+fn what_comes_from_outside_is_taken_up_before_the_inner_transport_is_polled() {
+    let mut subject = Subject::new();
+    let (_, inner) = subject.listening(&address(1));
+    subject.say(incoming(inner, 1));
+    subject.inner.script().change(Changed::Support);
+    let polls = subject.inner.script().polls;
+    subject.ready();
+    assert_eq!(subject.inner.script().polls_at_change, Some(polls));
 }
