@@ -17,8 +17,12 @@
 //! - Before the poll that binds there is no socket. [`TransportEvent::NewAddress`] follows the bind at once; a
 //!   connection that is accepted before it is held back until then.
 //! - Every accepted `listen_on` ends in exactly one [`TransportEvent::ListenerClosed`], and nothing for that id
-//!   follows. A bind that fails is a [`TransportEvent::ListenerError`] and then the close, both with the same
-//!   [`Error::Bind`].
+//!   follows.
+//! - What can heal is tried again: a bind that failed, and a listener that the inner transport has closed or that
+//!   reports the same error for 30 s without accepting anything. Its addresses expire first, and it comes back on
+//!   the port it had, also if the system has chosen that one. Each failure is a
+//!   [`TransportEvent::ListenerError`] with a [`ListenError`], which says how many there were and when the next
+//!   attempt comes. The last one, if it gives up, is also the reason of the close. [`Retry`] has the rules.
 //! - One `poll` binds at most [`Config::max_binds_per_poll`] listeners, and costs the same however many wait.
 //! - Link-local IPv6 addresses of a listener on `/ip6/::` are left out: nobody can dial them without a zone.
 //! - Dialling, and the bytes of a connection, are those of the inner transport.
@@ -60,12 +64,19 @@ mod error;
 pub(crate) mod ids;
 mod inner;
 mod listeners;
+mod readiness;
+mod retry;
 #[cfg(test)]
 mod scripted;
 mod transport;
 
 // The public interface is:
 pub use config::Config;
-pub use error::Error;
+pub use error::{Error, Failure, ListenError};
 pub use inner::{Accepting, Changed, Inner, Missing, Support};
+pub use readiness::{Change, NotReady, Readiness, State, Status};
+pub use retry::Retry;
 pub use transport::Transport;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use listeners::outside::run as fuzz_listeners;

@@ -6,5 +6,8 @@
 mod deadline;
 
 pub mod discovery;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod lazy;
 pub mod websocket;

@@ -1,17 +1,21 @@
 use std::num::NonZeroUsize;
 
+use crate::lazy::Retry;
+
 const MAX_BINDS_PER_POLL: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not zero");
 
 /// Options of a [`lazy::Transport`](crate::lazy::Transport).
 #[derive(Debug, Clone)]
 pub struct Config {
     max_binds_per_poll: NonZeroUsize,
+    retry: Retry,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             max_binds_per_poll: MAX_BINDS_PER_POLL,
+            retry: Retry::default(),
         }
     }
 }
@@ -31,5 +35,18 @@ impl Config {
     /// See [`Config::with_max_binds_per_poll`].
     pub fn max_binds_per_poll(&self) -> NonZeroUsize {
         self.max_binds_per_poll
+    }
+
+    /// How a listener goes on after it has failed.
+    ///
+    /// Defaults to [`Retry::default`]: what can heal is tried again for ever, what cannot closes the listener.
+    pub fn with_retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// See [`Config::with_retry`].
+    pub fn retry(&self) -> &Retry {
+        &self.retry
     }
 }

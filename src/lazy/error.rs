@@ -1,34 +1,22 @@
-use std::{fmt, sync::Arc};
+use std::{convert::Infallible, error, fmt, io, num::NonZeroU32, sync::Arc, time::Duration};
 
 use libp2p_core::transport::ListenerId;
 use multiaddr::Multiaddr;
 
+use crate::lazy::retry::io_error;
+
 /// What goes wrong in a [`lazy::Transport`](crate::lazy::Transport) over a transport whose errors are `E`.
 ///
-/// A message never repeats that of its [`source`](std::error::Error::source).
-// Written out instead of derived: `thiserror` would return the `Arc` of `Bind` as the source, and nobody could
-// find an `io::Error` in the chain by its type.
+/// A message never repeats that of its [`source`](error::Error::source).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error<E> {
-    /// The inner transport failed: in dialling, in an upgrade, or in a listener that was bound. Shows itself as
-    /// the inner error does.
+    /// The inner transport failed: in dialling, in an upgrade, or in a listener that goes on. Shows itself as the
+    /// inner error does.
     Inner(E),
-    /// The listener could not be bound. Comes twice: in the `ListenerError` that reports it and in the
-    /// `ListenerClosed` that follows.
-    #[non_exhaustive]
-    Bind {
-        /// The address as it was given to `listen_on`.
-        address: Multiaddr,
-        /// Why; shared by the two events.
-        source: Arc<E>,
-    },
-    /// The inner transport accepted the address when it was registered, and refused it later.
-    #[non_exhaustive]
-    Unsupported {
-        /// The address as it was given to `listen_on`.
-        address: Multiaddr,
-    },
+    /// A listener failed. The source, which says everything, can be found through a swarm by
+    /// [`Error::from_io`].
+    Listen(ListenError),
     /// `listen_on` with the id of a listener that has not closed. Take a fresh one with [`ListenerId::next`].
     #[non_exhaustive]
     IdInUse {
@@ -37,55 +25,270 @@ pub enum Error<E> {
     },
 }
 
+impl Error<Infallible> {
+    /// Finds the failure of a listener in an error that a swarm reports, in `SwarmEvent::ListenerError` or
+    /// `SwarmEvent::ListenerClosed`.
+    ///
+    /// A swarm makes an [`io::Error`] of whatever its transport reports, and what lies between wraps it further.
+    /// `None` if it is no failure of a lazy listener, such as a connection that could not be accepted.
+    pub fn from_io(error: &io::Error) -> Option<&ListenError> {
+        find(error.get_ref()?)
+    }
+}
+
+fn find<'a>(error: &'a (dyn error::Error + 'static)) -> Option<&'a ListenError> {
+    if let Some(found) = error.downcast_ref() {
+        return Some(found);
+    }
+    // An `io::Error` gives the source of what it wraps as its own, so that the wrapped one would be missed.
+    if let Some(wrapped) = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+    {
+        return find(wrapped);
+    }
+    find(error.source()?)
+}
+
 impl<E: fmt::Display> fmt::Display for Error<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inner(error) => error.fmt(f),
-            Self::Bind { address, .. } => write!(f, "cannot listen on {address}"),
-            Self::Unsupported { address } => {
-                write!(f, "the transport does not support listening on {address}")
-            }
+            Self::Listen(_) => f.write_str("a listener failed"),
             Self::IdInUse { id } => write!(f, "listener id {id} is already in use"),
         }
     }
 }
 
-impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl<E: error::Error + 'static> error::Error for Error<E> {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
             Self::Inner(error) => error.source(),
-            Self::Bind { source, .. } => Some(&**source),
-            Self::Unsupported { .. } | Self::IdInUse { .. } => None,
+            // A link of its own: what a swarm wraps around `Self` hides `Self` itself, and shows its source.
+            Self::Listen(error) => Some(error),
+            Self::IdInUse { .. } => None,
         }
+    }
+}
+
+/// The failure of a listener: an attempt to bind it, or the end of one that was bound.
+///
+/// Comes in a `ListenerError`; the last one comes once more, in the `ListenerClosed` that follows.
+#[derive(Debug, Clone)]
+pub struct ListenError {
+    // Behind one pointer, since every `Result` of the transport has room for it.
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    address: Multiaddr,
+    failure: Failure,
+    attempt: NonZeroU32,
+    retry_in: Option<Duration>,
+    source: Option<Box<dyn error::Error + Send + Sync>>,
+}
+
+/// What befell the listener of a [`ListenError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// It could not be bound.
+    Bind,
+    /// The inner transport closed it, for instance since its address has left its interface.
+    Closed,
+    /// It reported the same error for half a minute and accepted nothing meanwhile.
+    Stuck,
+    /// The inner transport took the address when it was registered, and refused it later.
+    Unsupported,
+}
+
+impl ListenError {
+    pub(super) fn new(
+        address: Multiaddr,
+        failure: Failure,
+        attempt: NonZeroU32,
+        retry_in: Option<Duration>,
+        source: Option<Box<dyn error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                address,
+                failure,
+                attempt,
+                retry_in,
+                source,
+            }),
+        }
+    }
+
+    /// The address as it was given to `listen_on`.
+    pub fn address(&self) -> &Multiaddr {
+        &self.inner.address
+    }
+
+    /// What befell it.
+    pub fn failure(&self) -> Failure {
+        self.inner.failure
+    }
+
+    /// How many times in a row it has failed, this one included.
+    pub fn attempt(&self) -> NonZeroU32 {
+        self.inner.attempt
+    }
+
+    /// In how long, from the report, the next attempt comes; sooner if the network changes. `None` if there will
+    /// be none: the listener closes.
+    pub fn retry_in(&self) -> Option<Duration> {
+        self.inner.retry_in
+    }
+
+    /// The cause in a few words, such as "address in use".
+    pub fn reason(&self) -> String {
+        use io::ErrorKind::{
+            AddrInUse, AddrNotAvailable, HostUnreachable, NetworkDown, NetworkUnreachable,
+            OutOfMemory, PermissionDenied,
+        };
+
+        let Some(source) = error::Error::source(self) else {
+            return self.inner.failure.to_string();
+        };
+        match io_error(source) {
+            Some(error) => match error.kind() {
+                kind @ (AddrInUse | AddrNotAvailable | HostUnreachable | NetworkDown
+                | NetworkUnreachable | OutOfMemory | PermissionDenied) => kind.to_string(),
+                _ => error.to_string(),
+            },
+            None => source.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner {
+            address,
+            failure,
+            attempt,
+            retry_in,
+            ..
+        } = &*self.inner;
+        match failure {
+            Failure::Bind => write!(f, "cannot listen on {address}")?,
+            Failure::Closed | Failure::Stuck => write!(f, "the listener on {address} {failure}")?,
+            Failure::Unsupported => {
+                write!(f, "the transport does not support listening on {address}")?
+            }
+        }
+        match retry_in {
+            Some(delay) => write!(f, " (attempt {attempt}, again in {})", Seconds(*delay)),
+            None => write!(f, " (attempt {attempt}, and the last)"),
+        }
+    }
+}
+
+impl error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.inner
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn error::Error + 'static))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bind => "could not be bound",
+            Self::Closed => "was closed by the transport below",
+            Self::Stuck => "keeps failing and accepts nothing",
+            Self::Unsupported => "is not supported",
+        })
+    }
+}
+
+/// A delay as somebody reads it in a log: "3.2 s".
+pub(super) struct Seconds(pub(super) Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} s", self.0.as_secs_f64())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{error::Error as _, io};
+    use std::error::Error as _;
 
     use super::*;
 
+    fn failed(source: impl error::Error + Send + Sync + 'static) -> ListenError {
+        let address = "/ip4/127.0.0.1/tcp/1/ws".parse().unwrap();
+        let delay = Some(Duration::from_millis(3210));
+        let attempt = NonZeroU32::new(3).unwrap();
+        ListenError::new(
+            address,
+            Failure::Bind,
+            attempt,
+            delay,
+            Some(Box::new(source)),
+        )
+    }
+
+    fn in_use() -> io::Error {
+        io::Error::from(io::ErrorKind::AddrInUse)
+    }
+
     #[test]
-    fn the_cause_is_found_by_its_type_and_said_once() {
-        let error = Error::Bind {
-            address: "/ip4/127.0.0.1/tcp/1/ws".parse().unwrap(),
-            source: Arc::new(io::Error::from(io::ErrorKind::AddrInUse)),
-        };
-        let cause: &io::Error = error.source().unwrap().downcast_ref().unwrap();
+    fn every_link_of_the_chain_says_something_of_its_own() {
+        let error = Error::<io::Error>::Listen(failed(in_use()));
+        let link = error.source().unwrap();
+        assert_eq!(
+            link.to_string(),
+            "cannot listen on /ip4/127.0.0.1/tcp/1/ws (attempt 3, again in 3.2 s)"
+        );
+        let cause: &io::Error = link.source().unwrap().downcast_ref().unwrap();
         assert_eq!(cause.kind(), io::ErrorKind::AddrInUse);
-        assert!(!error.to_string().contains(&cause.to_string()), "{error}");
+        assert!(!link.to_string().contains(&cause.to_string()));
+    }
+
+    #[test]
+    fn the_failure_is_found_through_whatever_wraps_it() {
+        let error = || Error::<io::Error>::Listen(failed(in_use()));
+        for wrapped in [
+            io::Error::other(error()),
+            io::Error::other(io::Error::other(error())),
+            io::Error::other(Error::Inner(error())),
+        ] {
+            let found = Error::from_io(&wrapped).unwrap();
+            assert_eq!(found.attempt().get(), 3);
+            assert_eq!(found.reason(), "address in use");
+        }
+        assert!(Error::from_io(&in_use()).is_none());
+        assert!(Error::from_io(&io::Error::other("else")).is_none());
+    }
+
+    #[test]
+    fn a_reason_is_short_where_it_can_be_and_never_empty() {
+        assert_eq!(failed(in_use()).reason(), "address in use");
+        assert_eq!(
+            failed(io::Error::other(in_use())).reason(),
+            "address in use"
+        );
+        assert_eq!(failed(io::Error::other("gone")).reason(), "gone");
+        assert_eq!(failed(fmt::Error).reason(), fmt::Error.to_string());
+        let address = Multiaddr::empty();
+        let closed = ListenError::new(address, Failure::Closed, NonZeroU32::MIN, None, None);
+        assert_eq!(closed.reason(), "was closed by the transport below");
+        assert!(closed.to_string().ends_with("and the last)"));
     }
 
     #[test]
     fn an_inner_error_adds_no_link_to_the_chain() {
-        let inner = Error::Bind {
-            address: "/ip4/127.0.0.1/tcp/1/ws".parse().unwrap(),
-            source: Arc::new(io::Error::other("below")),
-        };
+        let inner = Error::<io::Error>::Listen(failed(in_use()));
         let said = inner.to_string();
         let outer = Error::Inner(inner);
         assert_eq!(outer.to_string(), said);
-        assert_eq!(outer.source().unwrap().to_string(), "below");
+        assert!(outer.source().unwrap().is::<ListenError>());
     }
 }

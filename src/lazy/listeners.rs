@@ -1,16 +1,31 @@
 //! What every listener is doing, and what is to be done next.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, error, time::Duration};
 
-use crate::lazy::ids::IdMap;
 use libp2p_core::transport::{ListenerId, TransportError, TransportEvent};
-use multiaddr::{Multiaddr, Protocol};
+use multiaddr::Multiaddr;
+use rand::{SeedableRng as _, rngs::SmallRng};
 
-use crate::lazy::{Changed, Config, Error, Missing, Support};
+use crate::{
+    deadline::Instant,
+    lazy::{Changed, Config, Error, Failure, Missing, Retry, Support, ids::IdMap, retry::io_error},
+};
 
+mod action;
+mod changes;
+mod due;
+mod failing;
+mod listener;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod outside;
 mod pace;
 mod queue;
 
+pub(crate) use action::{Action, Removal};
+use changes::Changes;
+pub(crate) use changes::Note;
+use due::Due;
+use listener::{Listener, Never, State, Trouble, is_undialable};
 use pace::Pace;
 use queue::{Queue, Turn};
 
@@ -24,36 +39,52 @@ const MAX_ASKS_PER_POLL: usize = 64;
 /// How often one `poll` goes on to the next event of the inner transport after one that led to nothing.
 const MAX_FRUITLESS_PER_POLL: usize = 64;
 
-/// The state of every listener, and the decisions about them: to bind, to report, to close.
+/// For how long a listener may report the same error without accepting anything, until it is bound anew. Errors
+/// of accepting pass by themselves, mostly within seconds; what does not may be the socket's own.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// The state of every listener, and the decisions about them: to bind, to report, to try again, to close.
 ///
 /// It does no work of its own. `U` and `E` are the upgrades and errors of the inner transport; it keeps them and
 /// never looks into them. Its methods are of three kinds:
 ///
 /// - *commands* of the application: [`on_listen`](Self::on_listen) and [`on_remove`](Self::on_remove);
 /// - *inputs*, all called `on_*`: what happened to the inner transport, or what it answered;
-/// - one *output*, [`poll_action`](Self::poll_action): what to do now.
+/// - *outputs*: [`poll_action`](Self::poll_action), what to do now; [`next_timeout`](Self::next_timeout), when to
+///   poll again; and [`poll_change`](Self::poll_change), what somebody who watches is to be told.
 ///
 /// A poll of the shell begins with [`on_poll`](Self::on_poll) and carries out one action after the other, with
-/// the input that each asks for, until one of them ends it: [`Action::Report`] or [`Action::Rest`].
+/// the input that each asks for, until one of them ends it: [`Action::Report`] or [`Action::Rest`]. The time is
+/// the one that this poll began at, or that [`on_time`](Self::on_time) has brought since.
 ///
 /// Inside, every listener that binds gets a fresh id of the inner transport, since that may still know the one
 /// it had before. What the inner transport says about an id that nobody has any more is dropped.
 #[derive(Debug)]
 pub(crate) struct Listeners<U, E> {
     max_binds_per_poll: usize,
+    retry: Retry,
+    rng: SmallRng,
+    now: Instant,
     /// One for each `listen_on` of the application whose `ListenerClosed` has not been reported.
     listeners: IdMap<Listener<U>>,
     /// From the ids of the inner transport to the application's; for those that bind, are bound or are closing.
     by_inner: IdMap<ListenerId>,
     /// Those in [`State::Registered`].
     to_bind: Queue,
+    /// Those in [`State::Retrying`] that have nothing bound in the inner transport.
+    retries: Due,
+    /// The others of them: what they had bound may still be there until the inner transport has nothing to say.
+    rebinds: Due,
     /// Those in [`State::Waiting`].
     waiting: Queue,
     /// Who is waiting since before this turn is to be asked about again.
     ask_before: Turn,
+    /// Those that came into [`State::Leaving`] and that the inner transport has not been told to close.
+    leaving: VecDeque<ListenerId>,
     /// Decided and not yet reported: per listener at most one address with the connections held back for it, or
-    /// one error and the close.
+    /// its addresses expiring, one error and the close.
     events: VecDeque<TransportEvent<U, Error<E>>>,
+    changes: Changes,
     pace: Pace,
     budget: Budget,
 }
@@ -66,87 +97,27 @@ struct Budget {
     fruitless: usize,
 }
 
-#[derive(Debug)]
-struct Listener<U> {
-    /// As the application gave it.
-    address: Multiaddr,
-    state: State<U>,
-}
-
-#[derive(Debug)]
-enum State<U> {
-    /// Waits for a poll that binds it.
-    Registered { turn: Turn },
-    /// Waits for something that the inner transport does not have yet.
-    Waiting { turn: Turn, missing: Missing },
-    /// The inner transport is being told to listen.
-    Binding { inner: ListenerId },
-    /// Bound. It is ready when it has addresses.
-    Listening {
-        inner: ListenerId,
-        /// Those that were reported and have not expired: at most the addresses of this host's interfaces.
-        addresses: Vec<Multiaddr>,
-        /// At most [`MAX_HELD_PER_LISTENER`], and none when there are addresses.
-        held: VecDeque<TransportEvent<U, Never>>,
-    },
-    /// The application has removed it; the inner transport has not closed it yet.
-    Closing { inner: ListenerId },
-    /// Its `ListenerClosed` is among the events.
-    Closed {
-        /// By the application, who then hears nothing but the close.
-        removed: bool,
-    },
-}
-
-/// The error of events that carry none.
-#[derive(Debug)]
-enum Never {}
-
-/// What the shell is to do now.
-#[derive(Debug)]
-pub(crate) enum Action<U, E> {
-    /// Return this from `poll`.
-    Report(TransportEvent<U, Error<E>>),
-    /// Let the inner transport listen, and say how that went: [`Listeners::on_bound`] or
-    /// [`Listeners::on_bind_failed`].
-    Bind {
-        listener: ListenerId,
-        inner: ListenerId,
-        address: Multiaddr,
-    },
-    /// Ask the inner transport what it says now, for [`Listeners::on_answer`].
-    Ask {
-        listener: ListenerId,
-        address: Multiaddr,
-    },
-    /// Hear from the inner transport whether something has changed, for [`Listeners::on_changed`], and if not,
-    /// poll it, for [`Listeners::on_inner_event`] or [`Listeners::on_inner_pending`].
-    PollInner,
-    /// Return `Pending`; `again` says that there is more to do, so that the task must wake itself.
-    Rest { again: bool },
-}
-
-/// What became of a removal.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Removal {
-    /// There is no such listener, or no longer.
-    Unknown,
-    /// It never reached the inner transport and is closed.
-    Done,
-    /// The inner transport is to remove this one, and its answer goes to [`Listeners::on_removal_answered`].
-    AskInner(ListenerId),
-}
-
-impl<U, E> Listeners<U, E> {
-    pub(crate) fn new(config: &Config) -> Self {
+impl<U, E> Listeners<U, E>
+where
+    E: error::Error + Send + Sync + 'static,
+{
+    /// `seed` is for what is left to chance in delays.
+    pub(crate) fn new(config: &Config, seed: u64, now: Instant) -> Self {
         Self {
             max_binds_per_poll: config.max_binds_per_poll().get(),
+            retry: config.retry().clone(),
+            rng: SmallRng::seed_from_u64(seed),
+            now,
             listeners: IdMap::default(),
             by_inner: IdMap::default(),
             to_bind: Queue::default(),
+            retries: Due::default(),
+            rebinds: Due::default(),
             waiting: Queue::default(),
             ask_before: 0,
+            leaving: VecDeque::new(),
             events: VecDeque::new(),
+            changes: Changes::default(),
             pace: Pace::new(),
             budget: Budget {
                 binds: 0,
@@ -154,6 +125,19 @@ impl<U, E> Listeners<U, E> {
                 fruitless: 0,
             },
         }
+    }
+
+    /// From now on, changes are told by [`poll_change`](Self::poll_change); first, how things are.
+    pub(crate) fn watch(&mut self) {
+        self.changes.watch();
+        for (id, listener) in &self.listeners {
+            self.changes.note(*id, listener);
+        }
+    }
+
+    /// What somebody who watches is to be told next. To be drained before anything else happens.
+    pub(crate) fn poll_change(&mut self) -> Option<Note> {
+        self.changes.pop()
     }
 
     /// The application wants to listen, and the inner transport has answered `support` for that address.
@@ -174,12 +158,10 @@ impl<U, E> Listeners<U, E> {
         if self.listeners.contains_key(&id) {
             return Err(TransportError::Other(Error::IdInUse { id }));
         }
-        match missing {
-            None => tracing::debug!(listener = %id, %address, "registered"),
-            Some(missing) => tracing::debug!(listener = %id, %address, %missing, "waiting"),
-        }
-        let state = self.enqueue(id, missing);
-        self.listeners.insert(id, Listener { address, state });
+        let span = tracing::debug_span!("listener", %id, %address);
+        let listener = Listener::new(address, self.enqueue(id, missing), span);
+        self.changes.note(id, &listener);
+        self.listeners.insert(id, listener);
         Ok(())
     }
 
@@ -200,10 +182,22 @@ impl<U, E> Listeners<U, E> {
                 self.close(id, true, Ok(()));
                 Removal::Done
             }
-            State::Binding { inner } | State::Listening { inner, .. } => {
-                tracing::debug!(listener = %id, "closing");
+            State::Retrying {
+                place, is_rebind, ..
+            } => {
+                match is_rebind {
+                    true => self.rebinds.remove(place),
+                    false => self.retries.remove(place),
+                }
+                self.close(id, true, Ok(()));
+                Removal::Done
+            }
+            State::Binding { inner }
+            | State::Listening { inner, .. }
+            | State::Leaving { inner, .. } => {
                 self.pace.on_touched();
                 listener.state = State::Closing { inner };
+                self.changes.note(id, listener);
                 Removal::AskInner(inner)
             }
         }
@@ -226,7 +220,8 @@ impl<U, E> Listeners<U, E> {
     }
 
     /// A poll begins.
-    pub(crate) fn on_poll(&mut self) {
+    pub(crate) fn on_poll(&mut self, now: Instant) {
+        self.now = now;
         self.pace.on_poll();
         self.budget = Budget {
             binds: self.max_binds_per_poll,
@@ -235,12 +230,26 @@ impl<U, E> Listeners<U, E> {
         };
     }
 
+    /// It is later now, still in the same poll.
+    pub(crate) fn on_time(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// When to poll again, if nothing happens before.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let times = [self.retries.next_time(), self.rebinds.next_time()];
+        times.into_iter().flatten().min()
+    }
+
     /// What to do now. What is decided comes before what is to be found out.
     pub(crate) fn poll_action(&mut self) -> Action<U, E> {
         while let Some(event) = self.events.pop_front() {
             if self.on_reporting(&event) {
                 return Action::Report(event);
             }
+        }
+        if let Some(leave) = self.next_leave() {
+            return leave;
         }
         if let Some(bind) = self.next_bind() {
             return bind;
@@ -253,9 +262,7 @@ impl<U, E> Listeners<U, E> {
             return Action::PollInner;
         }
         Action::Rest {
-            again: !is_settled
-                || !self.to_bind.is_empty()
-                || self.waiting.has_before(self.ask_before),
+            again: !is_settled || self.is_bind_due() || self.waiting.has_before(self.ask_before),
         }
     }
 
@@ -267,12 +274,15 @@ impl<U, E> Listeners<U, E> {
         let State::Binding { inner } = listener.state else {
             return;
         };
-        tracing::debug!(listener = %id, address = %listener.address, "bound");
+        tracing::debug!(parent: &listener.span, "bound");
         listener.state = State::Listening {
             inner,
+            since: self.now,
             // Most have just one.
             addresses: Vec::with_capacity(1),
+            is_announced: false,
             held: VecDeque::new(),
+            trouble: None,
         };
     }
 
@@ -284,32 +294,26 @@ impl<U, E> Listeners<U, E> {
         let State::Binding { inner } = listener.state else {
             return;
         };
-        let address = listener.address.clone();
-        let (reported, reason) = match error {
-            // The address in here is often what was left of ours on the way down.
-            TransportError::MultiaddrNotSupported(_) => (
-                Error::Unsupported {
-                    address: address.clone(),
-                },
-                Error::Unsupported { address },
-            ),
-            TransportError::Other(error) => {
-                let source = Arc::new(error);
-                (
-                    Error::Bind {
-                        address: address.clone(),
-                        source: Arc::clone(&source),
-                    },
-                    Error::Bind { address, source },
-                )
-            }
-        };
         self.by_inner.remove(&inner);
-        self.events.push_back(TransportEvent::ListenerError {
-            listener_id: id,
-            error: reported,
-        });
-        self.close(id, false, Err(reason));
+        match error {
+            // The address in here is often what was left of ours on the way down.
+            TransportError::MultiaddrNotSupported(_) => self.fail(id, Failure::Unsupported, None),
+            TransportError::Other(error) => self.fail(id, Failure::Bind, Some(Box::new(error))),
+        }
+    }
+
+    /// Whether the inner transport knew the listener that it was to close. If it did, its close is still to come.
+    pub(crate) fn on_left_answered(&mut self, id: ListenerId, known: bool) {
+        if let Some(Listener {
+            state: State::Leaving { inner, .. },
+            ..
+        }) = self.listeners.get(&id)
+            && !known
+        {
+            let inner = *inner;
+            self.by_inner.remove(&inner);
+            self.on_gone(id, None);
+        }
     }
 
     /// What the inner transport says now about the address of a waiting listener.
@@ -322,20 +326,16 @@ impl<U, E> Listeners<U, E> {
         };
         self.waiting.remove(turn);
         let still_missing = match support {
-            Support::Never => {
-                let address = listener.address.clone();
-                self.close(id, false, Err(Error::Unsupported { address }));
-                return;
-            }
+            Support::Never => return self.fail(id, Failure::Unsupported, None),
             Support::Now => None,
             Support::Waiting(missing) => Some(missing),
         };
-        if still_missing != Some(missing) {
-            tracing::debug!(listener = %id, was = %missing, now = ?still_missing, "what it waits for changed");
-        }
         let state = self.enqueue(id, still_missing);
         if let Some(listener) = self.listeners.get_mut(&id) {
             listener.state = state;
+            if still_missing != Some(missing) {
+                self.changes.note(id, listener);
+            }
         }
     }
 
@@ -343,7 +343,10 @@ impl<U, E> Listeners<U, E> {
     pub(crate) fn on_changed(&mut self, changed: Changed) {
         match changed {
             Changed::Support => self.ask_before = self.waiting.next_turn(),
-            Changed::Network => {}
+            Changed::Network => {
+                self.retries.hurry();
+                self.rebinds.hurry();
+            }
         }
         self.pace.on_touched();
         self.spend_fruitless();
@@ -360,8 +363,7 @@ impl<U, E> Listeners<U, E> {
             TransportEvent::NewAddress { listener_id, .. } => Some(*listener_id),
             _ => None,
         };
-        self.pace
-            .on_inner_event(announced, !self.to_bind.is_empty());
+        self.pace.on_inner_event(announced, self.is_bind_due());
         let before = self.events.len();
         self.apply(event);
         if self.events.len() == before {
@@ -381,12 +383,20 @@ impl<U, E> Listeners<U, E> {
         };
         if let TransportEvent::ListenerClosed { reason, .. } = event {
             self.by_inner.remove(&inner);
-            let removed = matches!(listener.state, State::Closing { .. });
-            self.close(id, removed, reason.map_err(Error::Inner));
+            match listener.state {
+                State::Closing { .. } => self.close(id, true, reason.map_err(Error::Inner)),
+                _ => self.on_gone(id, reason.err()),
+            }
             return;
         }
+        let span = &listener.span;
         let State::Listening {
-            addresses, held, ..
+            addresses,
+            is_announced,
+            held,
+            trouble,
+            since,
+            ..
         } = &mut listener.state
         else {
             return;
@@ -399,22 +409,26 @@ impl<U, E> Listeners<U, E> {
                     return;
                 }
                 addresses.push(listen_addr.clone());
-                tracing::debug!(listener = %id, address = %listen_addr, "listening");
+                *is_announced = true;
                 self.events.push_back(TransportEvent::NewAddress {
                     listener_id: id,
                     listen_addr,
                 });
-                self.events
-                    .extend(held.drain(..).map(|event| event.map_err(|e| match e {})));
+                if !held.is_empty() {
+                    self.events
+                        .extend(held.drain(..).map(|event| event.map_err(|e| match e {})));
+                }
+                self.changes.note(id, listener);
             }
             TransportEvent::AddressExpired { listen_addr, .. } => {
                 if let Some(index) = addresses.iter().position(|a| *a == listen_addr) {
-                    addresses.swap_remove(index);
-                    tracing::debug!(listener = %id, address = %listen_addr, "expired");
+                    addresses.remove(index);
+                    listener.remember_port(&listen_addr);
                     self.events.push_back(TransportEvent::AddressExpired {
                         listener_id: id,
                         listen_addr,
                     });
+                    self.changes.note(id, listener);
                 }
             }
             TransportEvent::Incoming {
@@ -423,6 +437,7 @@ impl<U, E> Listeners<U, E> {
                 send_back_addr,
                 ..
             } => {
+                *trouble = None;
                 let event = TransportEvent::Incoming {
                     listener_id: id,
                     upgrade,
@@ -436,12 +451,32 @@ impl<U, E> Listeners<U, E> {
                     held.push_back(event);
                 } else {
                     tracing::debug!(
-                        listener = %id, from = %send_back_addr,
+                        parent: span, from = %send_back_addr,
                         "dropped a connection to a listener without an address"
                     );
                 }
             }
             TransportEvent::ListenerError { error, .. } => {
+                let what = io_error(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                let now = self.now;
+                let seen = trouble.take().filter(|trouble| trouble.what == what);
+                let trouble = trouble.insert(seen.unwrap_or(Trouble { what, since: now }));
+                if now.saturating_duration_since(trouble.since) >= STUCK_AFTER {
+                    let error = Box::new(error);
+                    let since = *since;
+                    self.expire_addresses(id);
+                    if let Some(listener) = self.listeners.get_mut(&id) {
+                        listener.state = State::Leaving {
+                            inner,
+                            since,
+                            error,
+                        };
+                        self.changes.note(id, listener);
+                    }
+                    self.leaving.push_back(id);
+                    return;
+                }
+                tracing::warn!(parent: span, error = %trouble.what, "goes on after an error");
                 self.events.push_back(TransportEvent::ListenerError {
                     listener_id: id,
                     error: Error::Inner(error),
@@ -464,23 +499,59 @@ impl<U, E> Listeners<U, E> {
         }
     }
 
+    fn next_leave(&mut self) -> Option<Action<U, E>> {
+        while let Some(id) = self.leaving.pop_front() {
+            if let Some(Listener {
+                state: State::Leaving { inner, .. },
+                ..
+            }) = self.listeners.get(&id)
+            {
+                self.pace.on_touched();
+                return Some(Action::Leave {
+                    listener: id,
+                    inner: *inner,
+                });
+            }
+        }
+        None
+    }
+
+    /// Whether somebody is to be bound now.
+    fn is_bind_due(&self) -> bool {
+        !self.to_bind.is_empty() || self.retries.has(self.now) || self.rebinds.has(self.now)
+    }
+
     fn next_bind(&mut self) -> Option<Action<U, E>> {
-        if self.budget.binds == 0 || !self.pace.may_bind() {
+        if self.budget.binds == 0 {
             return None;
         }
-        let id = self.to_bind.pop()?;
+        let id = self.next_to_bind()?;
         let listener = self.listeners.get_mut(&id)?;
         let inner = ListenerId::next();
-        tracing::debug!(listener = %id, address = %listener.address, "binding");
         listener.state = State::Binding { inner };
+        let address = listener.bind_address();
+        self.changes.note(id, listener);
         self.by_inner.insert(inner, id);
         self.budget.binds -= 1;
         self.pace.on_bind(inner);
         Some(Action::Bind {
             listener: id,
             inner,
-            address: listener.address.clone(),
+            address,
         })
+    }
+
+    fn next_to_bind(&mut self) -> Option<ListenerId> {
+        if self.pace.may_bind() {
+            let next = self.to_bind.pop().or_else(|| self.retries.pop(self.now));
+            if next.is_some() {
+                return next;
+            }
+        }
+        if self.pace.may_rebind() {
+            return self.rebinds.pop(self.now);
+        }
+        None
     }
 
     fn next_ask(&mut self) -> Option<Action<U, E>> {
@@ -496,9 +567,13 @@ impl<U, E> Listeners<U, E> {
     }
 
     fn close(&mut self, id: ListenerId, removed: bool, reason: Result<(), Error<E>>) {
-        tracing::debug!(listener = %id, removed, failed = reason.is_err(), "closed");
+        let error = match &reason {
+            Err(Error::Listen(error)) => Some(error.clone()),
+            _ => None,
+        };
         if let Some(listener) = self.listeners.get_mut(&id) {
-            listener.state = State::Closed { removed };
+            listener.state = State::Closed { removed, error };
+            self.changes.note(id, listener);
         }
         self.events.push_back(TransportEvent::ListenerClosed {
             listener_id: id,
@@ -516,7 +591,7 @@ impl<U, E> Listeners<U, E> {
         }
         !matches!(
             self.listeners.get(&id).map(|listener| &listener.state),
-            None | Some(State::Closing { .. } | State::Closed { removed: true })
+            None | Some(State::Closing { .. } | State::Closed { removed: true, .. })
         )
     }
 
@@ -533,15 +608,6 @@ fn id_of<U, E>(event: &TransportEvent<U, E>) -> ListenerId {
         | TransportEvent::ListenerClosed { listener_id, .. }
         | TransportEvent::ListenerError { listener_id, .. } => *listener_id,
     }
-}
-
-/// Whether nobody could dial `found`: it is a link-local IPv6 address, which means nothing without the zone that
-/// it lacks, and the application did not ask for it but for all addresses.
-fn is_undialable(registered: &Multiaddr, found: &Multiaddr) -> bool {
-    let is_link_local =
-        matches!(found.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unicast_link_local());
-    is_link_local
-        && matches!(registered.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unspecified())
 }
 
 #[cfg(test)]

@@ -8,26 +8,63 @@ use futures::{TryFutureExt as _, future::MapErr};
 use libp2p_core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
 
-use crate::lazy::{
-    Config, Error, Inner,
-    listeners::{Action, Listeners, Removal},
+use crate::{
+    deadline::{self, Deadline},
+    lazy::{
+        Config, Error, Inner, Readiness,
+        listeners::{Action, Listeners, Removal},
+        readiness::Publisher,
+    },
 };
 
 /// A transport whose listeners bind when it is polled. See the [module](crate::lazy) for what it promises.
 pub struct Transport<T: Inner> {
     inner: T,
     listeners: Listeners<T::ListenerUpgrade, T::Error>,
+    /// There once somebody wants to know.
+    publisher: Option<Publisher>,
+    deadline: Deadline,
     /// Of the last `poll` that had nothing to report; woken by what changes outside `poll`.
     waker: Option<Waker>,
 }
 
-impl<T: Inner> Transport<T> {
+impl<T> Transport<T>
+where
+    T: Inner,
+    T::Error: Send + Sync + 'static,
+{
     /// Makes the listeners of `inner` lazy.
     pub fn new(inner: T, config: Config) -> Self {
         Self {
             inner,
-            listeners: Listeners::new(&config),
+            listeners: Listeners::new(&config, rand::random(), deadline::now()),
+            publisher: None,
+            deadline: Deadline::default(),
             waker: None,
+        }
+    }
+
+    /// A handle that tells how the listeners are doing, also when the transport has been moved into a swarm.
+    ///
+    /// Every call returns the same one. Costs nothing for who never calls it, and little for who does.
+    pub fn readiness(&mut self) -> Readiness {
+        if let Some(publisher) = &self.publisher {
+            return publisher.handle();
+        }
+        let handle = self.publisher.insert(Publisher::new()).handle();
+        self.listeners.watch();
+        self.publish();
+        handle
+    }
+
+    /// Tells those who watch what has changed.
+    fn publish(&mut self) {
+        let Some(publisher) = &self.publisher else {
+            return;
+        };
+        let mut now = None;
+        while let Some(note) = self.listeners.poll_change() {
+            publisher.publish(note, *now.get_or_insert_with(deadline::now));
         }
     }
 
@@ -52,7 +89,7 @@ impl<T: Inner + Unpin> Unpin for Transport<T> {}
 impl<T> libp2p_core::Transport for Transport<T>
 where
     T: Inner + Unpin,
-    T::Error: 'static,
+    T::Error: Send + Sync + 'static,
 {
     type Output = T::Output;
     type Error = Error<T::Error>;
@@ -66,6 +103,7 @@ where
     ) -> Result<(), TransportError<Self::Error>> {
         let support = self.inner.support(&addr);
         self.listeners.on_listen(id, addr, support)?;
+        self.publish();
         self.wake();
         Ok(())
     }
@@ -79,6 +117,7 @@ where
                 self.listeners.on_removal_answered(id, known);
             }
         }
+        self.publish();
         self.wake();
         true
     }
@@ -98,44 +137,66 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
-        let this = &mut *self;
-        this.listeners.on_poll();
+        let polled = self.drive(cx);
+        self.publish();
+        polled.map(|event| event.map_upgrade(|upgrade| upgrade.map_err(Error::Inner as fn(_) -> _)))
+    }
+}
+
+impl<T> Transport<T>
+where
+    T: Inner + Unpin,
+    T::Error: Send + Sync + 'static,
+{
+    /// Carries out what the core decides, until there is something to report or nothing to do.
+    fn drive(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<TransportEvent<T::ListenerUpgrade, Error<T::Error>>> {
+        let now = deadline::now();
+        self.listeners.on_poll(now);
         loop {
-            match this.listeners.poll_action() {
-                Action::Report(event) => {
-                    return Poll::Ready(
-                        event.map_upgrade(|upgrade| upgrade.map_err(Error::Inner as fn(_) -> _)),
-                    );
-                }
+            match self.listeners.poll_action() {
+                Action::Report(event) => return Poll::Ready(event),
                 Action::Bind {
                     listener,
                     inner,
                     address,
-                } => match this.inner.listen_on(inner, address) {
-                    Ok(()) => this.listeners.on_bound(listener),
-                    Err(error) => this.listeners.on_bind_failed(listener, error),
+                } => match self.inner.listen_on(inner, address) {
+                    Ok(()) => self.listeners.on_bound(listener),
+                    Err(error) => self.listeners.on_bind_failed(listener, error),
                 },
+                Action::Leave { listener, inner } => {
+                    let known = self.inner.remove_listener(inner);
+                    self.listeners.on_left_answered(listener, known);
+                }
                 Action::Ask { listener, address } => {
-                    let support = this.inner.support(&address);
-                    this.listeners.on_answer(listener, support);
+                    let support = self.inner.support(&address);
+                    self.listeners.on_answer(listener, support);
                 }
                 Action::PollInner => {
-                    if let Poll::Ready(changed) = this.inner.poll_changed(cx) {
-                        this.listeners.on_changed(changed);
+                    if let Poll::Ready(changed) = self.inner.poll_changed(cx) {
+                        self.listeners.on_changed(changed);
                         continue;
                     }
-                    match Pin::new(&mut this.inner).poll(cx) {
-                        Poll::Ready(event) => this.listeners.on_inner_event(event),
-                        Poll::Pending => this.listeners.on_inner_pending(),
+                    match Pin::new(&mut self.inner).poll(cx) {
+                        Poll::Ready(event) => self.listeners.on_inner_event(event),
+                        Poll::Pending => self.listeners.on_inner_pending(),
                     }
                 }
                 Action::Rest { again } => {
                     if again {
                         cx.waker().wake_by_ref();
+                    } else {
+                        let next = self.listeners.next_timeout();
+                        if self.deadline.poll(now, next, cx).is_ready() {
+                            self.listeners.on_time(deadline::now());
+                            continue;
+                        }
                     }
-                    match &mut this.waker {
+                    match &mut self.waker {
                         Some(waker) => waker.clone_from(cx.waker()),
-                        None => this.waker = Some(cx.waker().clone()),
+                        None => self.waker = Some(cx.waker().clone()),
                     }
                     return Poll::Pending;
                 }

@@ -4,6 +4,10 @@ use libp2p_core::transport::ListenerId;
 /// ahead of the next event, so that a flood of connections on one listener does not keep another from starting.
 pub(super) const MAX_EVENTS_BEFORE_BIND: usize = 16;
 
+/// The same for somebody whose last socket may not be gone. The inner transport drops it in one of its next turns,
+/// and a socket that is bound meanwhile would lose with it what is kept by port, such as the port to dial from.
+pub(super) const MAX_EVENTS_BEFORE_REBIND: usize = 4096;
+
 /// How many binds follow each other, each once the address of the last one is out, before the inner transport is
 /// asked for everything else it has to say. Polling it to the end after each bind, which touches every new socket,
 /// costs 3 % of a start with a hundred listeners; a run this long holds up a connection for a few milliseconds.
@@ -12,13 +16,15 @@ pub(super) const MAX_RUN: usize = 256;
 /// Decides whether the next bind goes ahead of what the inner transport may still have to say.
 ///
 /// Usually not: a bind waits until the inner transport has nothing to say, so that a socket that was closed is
-/// gone. The exceptions are the two constants.
+/// gone. The exceptions are the three constants.
 #[derive(Debug)]
 pub(super) struct Pace {
     inner: Inner,
     /// How many more binds this run may have.
     run: usize,
     events_before_bind: usize,
+    /// How many events there were since the inner transport had last nothing to say.
+    events: usize,
 }
 
 /// What is known of the inner transport.
@@ -40,12 +46,19 @@ impl Pace {
             inner: Inner::Unknown,
             run: 0,
             events_before_bind: 0,
+            events: 0,
         }
     }
 
     pub(super) fn may_bind(&self) -> bool {
         matches!(self.inner, Inner::Announced | Inner::Pending)
             || self.events_before_bind >= MAX_EVENTS_BEFORE_BIND
+    }
+
+    /// The same for somebody who had a socket that was closed.
+    pub(super) fn may_rebind(&self) -> bool {
+        matches!(self.inner, Inner::Announced | Inner::Pending)
+            || self.events >= MAX_EVENTS_BEFORE_REBIND
     }
 
     /// Whether there is nothing to be heard from the inner transport before something wakes the task.
@@ -75,11 +88,13 @@ impl Pace {
         self.inner = Inner::Pending;
         self.run = MAX_RUN;
         self.events_before_bind = 0;
+        self.events = 0;
     }
 
     /// The inner transport says something; `announced` is the listener if that is a new address, and `is_waited`
     /// says that somebody is to be bound.
     pub(super) fn on_inner_event(&mut self, announced: Option<ListenerId>, is_waited: bool) {
+        self.events = self.events.saturating_add(1);
         let goes_on = match (self.inner, announced) {
             (Inner::Told(told), Some(announced)) => told == announced,
             _ => false,

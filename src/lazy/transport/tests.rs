@@ -1,7 +1,8 @@
 mod closing;
+mod failing;
 mod waiting;
 
-use std::{error::Error as _, io, num::NonZeroUsize, sync::Arc};
+use std::{io, num::NonZeroUsize};
 
 use futures::FutureExt as _;
 use libp2p_core::{
@@ -275,6 +276,7 @@ fn what_the_inner_transport_has_to_say_comes_before_the_next_bind() {
     let mut subject = Subject::new();
     let (first, inner) = subject.listening(&address(1));
     subject.listen(&address(2));
+    subject.task.remove_listener(first);
     subject.say(closed(inner, Ok(())));
     assert!(is_clean_close(&subject.ready(), first));
     assert_eq!(subject.inner.script().bound.len(), 1);
@@ -381,70 +383,6 @@ fn link_local_addresses_are_left_out_unless_asked_for() {
     let inner = subject.inner.script().inner_id(1);
     subject.say(new_address(inner, &local));
     assert!(is_new_address(&subject.ready(), id, &local));
-}
-
-#[test]
-fn a_failed_bind_is_reported_and_closes_the_listener_with_the_same_error() {
-    let mut subject = Subject::new();
-    subject.inner.script().failures.insert(
-        address(1),
-        TransportError::Other(io::ErrorKind::AddrInUse.into()),
-    );
-    let id = subject.listen(&address(1));
-    let TransportEvent::ListenerError {
-        listener_id,
-        error: reported,
-    } = subject.ready()
-    else {
-        panic!("an error first");
-    };
-    // Too late to remove it: the close is on its way, and comes with its reason.
-    assert!(!subject.task.remove_listener(id));
-    let TransportEvent::ListenerClosed {
-        listener_id: closed_id,
-        reason: Err(reason),
-    } = subject.ready()
-    else {
-        panic!("then a close");
-    };
-    assert_eq!((listener_id, closed_id), (id, id));
-    assert_eq!(reported.to_string(), reason.to_string());
-    assert!(reported.to_string().contains(&address(1).to_string()));
-    let cause: &io::Error = reason.source().unwrap().downcast_ref().unwrap();
-    assert_eq!(cause.kind(), io::ErrorKind::AddrInUse);
-    let (Error::Bind { source: one, .. }, Error::Bind { source: two, .. }) = (&reported, &reason)
-    else {
-        panic!("two bind errors");
-    };
-    assert!(Arc::ptr_eq(one, two));
-    // What the inner transport has queued for the id that failed goes nowhere.
-    let inner = subject.inner.script().inner_id(0);
-    subject.say(new_address(inner, &address(1)));
-    subject.idle();
-    assert!(!subject.task.remove_listener(id));
-}
-
-#[test]
-fn an_address_refused_at_the_bind_closes_with_the_address_that_came_in() {
-    let mut subject = Subject::new();
-    let stripped = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
-    subject
-        .inner
-        .script()
-        .failures
-        .insert(address(1), TransportError::MultiaddrNotSupported(stripped));
-    let id = subject.listen(&address(1));
-    assert!(matches!(
-        subject.ready(),
-        TransportEvent::ListenerError { listener_id, error: Error::Unsupported { address: a } }
-            if listener_id == id && a == address(1)
-    ));
-    assert!(matches!(
-        subject.ready(),
-        TransportEvent::ListenerClosed { listener_id, reason: Err(Error::Unsupported { address: a }) }
-            if listener_id == id && a == address(1)
-    ));
-    subject.idle();
 }
 
 #[test]

@@ -91,26 +91,3 @@ fn a_listener_that_the_inner_transport_has_forgotten_is_closed_all_the_same() {
     subject.say(closed(inner, Ok(())));
     subject.idle();
 }
-
-#[test]
-fn a_listener_that_the_inner_transport_closes_is_closed_with_its_error() {
-    let mut subject = Subject::new();
-    let (id, inner) = subject.listening(&address(1));
-    subject.say(TransportEvent::ListenerError {
-        listener_id: inner,
-        error: io::Error::other("accept"),
-    });
-    subject.say(closed(inner, Err(io::Error::other("interface gone"))));
-    assert!(matches!(
-        subject.ready(),
-        TransportEvent::ListenerError { listener_id, error: Error::Inner(e) }
-            if listener_id == id && e.to_string() == "accept"
-    ));
-    assert!(matches!(
-        subject.ready(),
-        TransportEvent::ListenerClosed { listener_id, reason: Err(Error::Inner(e)) }
-            if listener_id == id && e.to_string() == "interface gone"
-    ));
-    assert!(!subject.task.remove_listener(id));
-    subject.idle();
-}

@@ -1,6 +1,7 @@
 //! Listeners that wait for what the inner transport does not have yet.
 
 use super::*;
+use crate::lazy::Failure;
 
 #[test]
 fn a_waiting_listener_binds_once_what_it_waits_for_is_there() {
@@ -36,11 +37,12 @@ fn a_waiting_listener_closes_when_its_address_can_never_be_served_after_all() {
         script.support.insert(address(1), Support::Never);
         script.change(Changed::Support);
     }
-    assert!(matches!(
-        subject.ready(),
-        TransportEvent::ListenerClosed { listener_id, reason: Err(Error::Unsupported { address: a }) }
-            if listener_id == id && a == address(1)
-    ));
+    let error = failing::failure(subject.ready(), id);
+    assert_eq!(
+        (error.failure(), error.address()),
+        (Failure::Unsupported, &address(1))
+    );
+    assert!(failing::closes_with(subject.ready(), id, &error));
     subject.idle();
 }
 
@@ -109,4 +111,29 @@ fn what_comes_from_outside_is_taken_up_before_the_inner_transport_is_polled() {
     let polls = subject.inner.script().polls;
     subject.ready();
     assert_eq!(subject.inner.script().polls_at_change, Some(polls));
+}
+
+#[test]
+fn a_handle_tells_of_every_listener_whenever_it_was_made() {
+    let mut subject = Subject::new();
+    let waiting = Support::Waiting(Missing::Certificate);
+    subject.inner.script().support.insert(address(1), waiting);
+    let early = subject.listen(&address(1));
+    let readiness = subject.task.readiness();
+    let state = |id| readiness.status(id).map(|status| status.state.to_string());
+    assert_eq!(state(early).as_deref(), Some("waiting for certificate"));
+
+    let late = subject.listen(&address(2));
+    assert_eq!(state(late).as_deref(), Some("registered"));
+    let mut ready = task::spawn(subject.task.readiness().ready(late));
+    assert!(ready.poll().is_pending());
+    assert!(is_new_address(&subject.ready(), late, &address(2)));
+    // It is there as soon as the application can know of it.
+    assert!(ready.is_woken() && ready.poll().is_ready());
+    assert_eq!(readiness.addresses(late), Some(vec![address(2)]));
+
+    subject.task.remove_listener(early);
+    assert_eq!(state(early), None);
+    drop(subject);
+    assert_eq!(state(late), None);
 }

@@ -1,0 +1,46 @@
+use std::collections::VecDeque;
+
+use libp2p_core::transport::ListenerId;
+use multiaddr::Multiaddr;
+
+use super::listener::Listener;
+use crate::lazy::readiness;
+
+/// What is to be told to those who watch; nothing if nobody does.
+#[derive(Debug, Default)]
+pub(super) struct Changes(Option<VecDeque<Note>>);
+
+/// A listener is in a new state, or has other addresses.
+#[derive(Debug)]
+pub(crate) struct Note {
+    pub(crate) listener: ListenerId,
+    /// As the application gave it.
+    pub(crate) address: Multiaddr,
+    pub(crate) state: readiness::State,
+    pub(crate) addresses: Vec<Multiaddr>,
+}
+
+impl Changes {
+    /// Somebody watches from now on. They are to be told first how things are.
+    pub(super) fn watch(&mut self) {
+        self.0.get_or_insert_default();
+    }
+
+    /// A listener is in a new state, or has other addresses.
+    pub(super) fn note<U>(&mut self, id: ListenerId, listener: &Listener<U>) {
+        let addresses = listener.addresses();
+        tracing::debug!(parent: &listener.span, ?addresses, "{}", listener.readiness());
+        if let Some(changes) = &mut self.0 {
+            changes.push_back(Note {
+                listener: id,
+                address: listener.address.clone(),
+                state: listener.readiness(),
+                addresses: addresses.to_vec(),
+            });
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Note> {
+        self.0.as_mut()?.pop_front()
+    }
+}

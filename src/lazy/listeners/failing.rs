@@ -1,0 +1,101 @@
+//! What becomes of a listener that fails.
+
+use std::{error, mem};
+
+use libp2p_core::transport::{ListenerId, TransportEvent};
+
+use super::{Listeners, State};
+use crate::{
+    deadline,
+    lazy::{Error, Failure, ListenError, retry::Failures},
+};
+
+impl<U, E> Listeners<U, E>
+where
+    E: error::Error + Send + Sync + 'static,
+{
+    /// What was bound is gone, by itself or since it was stuck.
+    pub(super) fn on_gone(&mut self, id: ListenerId, reason: Option<E>) {
+        self.expire_addresses(id);
+        let Some(listener) = self.listeners.get_mut(&id) else {
+            return;
+        };
+        let closed = State::Closed {
+            removed: false,
+            error: None,
+        };
+        let reason = reason.map(|reason| Box::new(reason) as _);
+        let (since, failure, reason) = match mem::replace(&mut listener.state, closed) {
+            State::Listening { since, .. } => (since, Failure::Closed, reason),
+            State::Leaving { since, error, .. } => (since, Failure::Stuck, Some(error)),
+            _ => (self.now, Failure::Closed, reason),
+        };
+        if self.now.saturating_duration_since(since) >= self.retry.forgets_after() {
+            listener.failures = None;
+        }
+        self.fail(id, failure, reason);
+    }
+
+    /// Reports a failure, and decides how it goes on.
+    pub(super) fn fail(
+        &mut self,
+        id: ListenerId,
+        failure: Failure,
+        source: Option<Box<dyn error::Error + Send + Sync>>,
+    ) {
+        let Some(listener) = self.listeners.get_mut(&id) else {
+            return;
+        };
+        let failures = Failures::after(listener.failures, self.now);
+        listener.failures = Some(failures);
+        let delay = match failure {
+            Failure::Unsupported => None,
+            _ => {
+                let source = source
+                    .as_deref()
+                    .map(|source| source as &(dyn error::Error + 'static));
+                self.retry.delay(&failures, source, self.now, &mut self.rng)
+            }
+        };
+        let address = listener.address.clone();
+        let error = ListenError::new(address, failure, failures.count, delay, source);
+        tracing::warn!(parent: &listener.span, reason = %error.reason(), "{error}");
+        self.events.push_back(TransportEvent::ListenerError {
+            listener_id: id,
+            error: Error::Listen(error.clone()),
+        });
+        let Some(delay) = delay else {
+            return self.close(id, false, Err(Error::Listen(error)));
+        };
+        let is_rebind = matches!(failure, Failure::Closed | Failure::Stuck);
+        let queue = match is_rebind {
+            true => &mut self.rebinds,
+            false => &mut self.retries,
+        };
+        listener.state = State::Retrying {
+            place: queue.push(deadline::after(self.now, delay), id),
+            is_rebind,
+            error,
+        };
+        self.changes.note(id, listener);
+    }
+
+    /// The addresses of a listener are no longer good.
+    pub(super) fn expire_addresses(&mut self, id: ListenerId) {
+        let Some(listener) = self.listeners.get_mut(&id) else {
+            return;
+        };
+        let State::Listening { addresses, .. } = &mut listener.state else {
+            return;
+        };
+        let addresses = mem::take(addresses);
+        if let Some(address) = addresses.first() {
+            listener.remember_port(address);
+        }
+        let expired = |listen_addr| TransportEvent::AddressExpired {
+            listener_id: id,
+            listen_addr,
+        };
+        self.events.extend(addresses.into_iter().map(expired));
+    }
+}

@@ -1,0 +1,155 @@
+use std::collections::VecDeque;
+
+use libp2p_core::transport::{ListenerId, TransportEvent};
+use multiaddr::{Multiaddr, Protocol};
+
+use super::{due::Place, queue::Turn};
+use crate::{
+    deadline::Instant,
+    lazy::{ListenError, Missing, readiness, retry::Failures},
+};
+
+/// One listener of the application.
+#[derive(Debug)]
+pub(super) struct Listener<U> {
+    /// As the application gave it.
+    pub(super) address: Multiaddr,
+    /// The port that the system has chosen for an address without one; kept when it is bound again.
+    port: Option<u16>,
+    pub(super) state: State<U>,
+    /// Those since it has last worked for long.
+    pub(super) failures: Option<Failures>,
+    pub(super) span: tracing::Span,
+}
+
+#[derive(Debug)]
+pub(super) enum State<U> {
+    /// Waits for a poll that binds it.
+    Registered { turn: Turn },
+    /// Waits for something that the inner transport does not have yet.
+    Waiting { turn: Turn, missing: Missing },
+    /// Has failed, and waits for its next attempt.
+    Retrying {
+        place: Place,
+        /// Whether what it had bound before may still be there, so that it is in the queue of those that must
+        /// not hurry.
+        is_rebind: bool,
+        error: ListenError,
+    },
+    /// The inner transport is being told to listen.
+    Binding { inner: ListenerId },
+    /// Bound. It is ready when it has addresses.
+    Listening {
+        inner: ListenerId,
+        since: Instant,
+        /// Those that were reported and have not expired: at most the addresses of this host's interfaces.
+        addresses: Vec<Multiaddr>,
+        /// Whether there has ever been one.
+        is_announced: bool,
+        /// At most [`MAX_HELD_PER_LISTENER`](super::MAX_HELD_PER_LISTENER), and none when there are addresses.
+        held: VecDeque<TransportEvent<U, Never>>,
+        trouble: Option<Trouble>,
+    },
+    /// It was stuck; the inner transport is to close it, so that it can be bound again.
+    Leaving {
+        inner: ListenerId,
+        /// Since when it was bound.
+        since: Instant,
+        /// What it reported again and again.
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The application has removed it; the inner transport has not closed it yet.
+    Closing { inner: ListenerId },
+    /// Its `ListenerClosed` is among the events.
+    Closed {
+        /// By the application, who then hears nothing but the close.
+        removed: bool,
+        error: Option<ListenError>,
+    },
+}
+
+/// The error of events that carry none.
+#[derive(Debug)]
+pub(super) enum Never {}
+
+/// An error that a listener reports again and again, with no connection accepted in between.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    /// What it says.
+    pub(super) what: String,
+    pub(super) since: Instant,
+}
+
+impl<U> Listener<U> {
+    pub(super) fn new(address: Multiaddr, state: State<U>, span: tracing::Span) -> Self {
+        Self {
+            address,
+            port: None,
+            state,
+            failures: None,
+            span,
+        }
+    }
+
+    /// What the inner transport is to listen on.
+    pub(super) fn bind_address(&self) -> Multiaddr {
+        let (Some(port), Some(index)) = (self.port, port_zero(&self.address)) else {
+            return self.address.clone();
+        };
+        let with_port = |(n, protocol)| match protocol {
+            Protocol::Tcp(_) if n == index => Protocol::Tcp(port),
+            Protocol::Udp(_) if n == index => Protocol::Udp(port),
+            other => other,
+        };
+        self.address.iter().enumerate().map(with_port).collect()
+    }
+
+    /// Keeps the port that the system has chosen, as the address `announced` shows it.
+    pub(super) fn remember_port(&mut self, announced: &Multiaddr) {
+        let Some(index) = port_zero(&self.address) else {
+            return;
+        };
+        if let Some(Protocol::Tcp(port) | Protocol::Udp(port)) = announced.iter().nth(index) {
+            self.port = Some(port);
+        }
+    }
+
+    /// What the application is told of its state.
+    pub(super) fn readiness(&self) -> readiness::State {
+        match &self.state {
+            State::Registered { .. } => readiness::State::Registered,
+            State::Waiting { missing, .. } => readiness::State::Waiting(*missing),
+            State::Retrying { error, .. } => readiness::State::Retrying(error.clone()),
+            State::Listening {
+                is_announced: true, ..
+            } => readiness::State::Listening,
+            State::Binding { .. } | State::Listening { .. } => readiness::State::Binding,
+            State::Leaving { .. } | State::Closing { .. } => readiness::State::Closing,
+            State::Closed { error, .. } => readiness::State::Closed(error.clone()),
+        }
+    }
+
+    /// The addresses that were reported and have not expired.
+    pub(super) fn addresses(&self) -> &[Multiaddr] {
+        match &self.state {
+            State::Listening { addresses, .. } => addresses,
+            _ => &[],
+        }
+    }
+}
+
+/// Where in the address the system is left to choose a port.
+fn port_zero(address: &Multiaddr) -> Option<usize> {
+    address
+        .iter()
+        .position(|protocol| matches!(protocol, Protocol::Tcp(0) | Protocol::Udp(0)))
+}
+
+/// Whether nobody could dial `found`: it is a link-local IPv6 address, which means nothing without the zone that
+/// it lacks, and the application did not ask for it but for all addresses.
+pub(super) fn is_undialable(registered: &Multiaddr, found: &Multiaddr) -> bool {
+    let is_link_local =
+        matches!(found.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unicast_link_local());
+    is_link_local
+        && matches!(registered.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unspecified())
+}

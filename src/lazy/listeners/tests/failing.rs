@@ -1,0 +1,366 @@
+//! Failures over time.
+
+use std::num::NonZeroU32;
+
+use super::*;
+use crate::lazy::{ListenError, State as Shown};
+
+/// A core with one listener, and its time.
+struct Subject {
+    core: Core,
+    now: Instant,
+    id: ListenerId,
+    address: Multiaddr,
+}
+
+impl Subject {
+    fn new(address: &str, retry: Retry) -> Self {
+        let now = deadline::now();
+        let mut core = Core::new(&Config::default().with_retry(retry), 0, now);
+        let id = ListenerId::next();
+        let address: Multiaddr = address.parse().unwrap();
+        core.on_listen(id, address.clone(), Support::Now).unwrap();
+        Self {
+            core,
+            now,
+            id,
+            address,
+        }
+    }
+
+    /// The next action of a poll in which the inner transport has nothing to say.
+    fn action(&mut self) -> Action<u32, io::Error> {
+        loop {
+            match self.core.poll_action() {
+                Action::PollInner => self.core.on_inner_pending(),
+                action => return action,
+            }
+        }
+    }
+
+    fn poll(&mut self) -> Action<u32, io::Error> {
+        self.core.on_poll(self.now);
+        self.action()
+    }
+
+    /// Is to be bound now, and is, at this address below.
+    #[track_caller]
+    fn bind(&mut self) -> (ListenerId, Multiaddr) {
+        let Action::Bind { inner, address, .. } = self.poll() else {
+            panic!("a bind");
+        };
+        self.core.on_bound(self.id);
+        (inner, address)
+    }
+
+    #[track_caller]
+    fn fail(&mut self) -> ListenError {
+        let Action::Bind { .. } = self.poll() else {
+            panic!("a bind");
+        };
+        self.core
+            .on_bind_failed(self.id, TransportError::Other(in_use()));
+        self.failure()
+    }
+
+    #[track_caller]
+    fn failure(&mut self) -> ListenError {
+        match self.action() {
+            Action::Report(TransportEvent::ListenerError {
+                error: Error::Listen(error),
+                ..
+            }) => error,
+            other => panic!("a failure, not {other:?}"),
+        }
+    }
+
+    fn say(&mut self, event: TransportEvent<u32, io::Error>) {
+        self.core.on_poll(self.now);
+        self.core.on_inner_event(event);
+    }
+
+    fn die(&mut self, inner: ListenerId) -> ListenError {
+        self.say(TransportEvent::ListenerClosed {
+            listener_id: inner,
+            reason: Ok(()),
+        });
+        while let Action::Report(event) = self.action() {
+            if let TransportEvent::ListenerError {
+                error: Error::Listen(error),
+                ..
+            } = event
+            {
+                return error;
+            }
+        }
+        panic!("a failure");
+    }
+
+    /// Until its next attempt.
+    #[track_caller]
+    fn wait(&mut self) {
+        assert!(matches!(self.poll(), Action::Rest { again: false }));
+        self.now = self.core.next_timeout().expect("it tries again");
+    }
+
+    fn announce(&mut self, inner: ListenerId, address: &str) {
+        self.say(TransportEvent::NewAddress {
+            listener_id: inner,
+            listen_addr: address.parse().unwrap(),
+        });
+        let Action::Report(TransportEvent::NewAddress { .. }) = self.action() else {
+            panic!("an address");
+        };
+    }
+}
+
+const ADDRESS: &str = "/ip4/127.0.0.1/tcp/1/ws";
+
+#[test]
+fn attempts_are_counted_and_come_when_they_were_told_to() {
+    let mut subject = Subject::new(ADDRESS, Retry::default());
+    for attempt in 1..20 {
+        let error = subject.fail();
+        assert_eq!(error.attempt().get(), attempt);
+        let due = subject.now + error.retry_in().unwrap();
+        subject.wait();
+        assert_eq!(subject.now, due);
+    }
+    subject.bind();
+    assert_eq!(subject.core.next_timeout(), None);
+}
+
+#[test]
+fn nothing_is_tried_before_its_time() {
+    let mut subject = Subject::new(ADDRESS, Retry::default());
+    let error = subject.fail();
+    subject.now += error.retry_in().unwrap() - Duration::from_nanos(1);
+    assert!(matches!(subject.poll(), Action::Rest { again: false }));
+    subject.core.on_time(subject.now + Duration::from_nanos(1));
+    assert!(matches!(subject.core.poll_action(), Action::Bind { .. }));
+}
+
+#[test]
+fn a_limit_of_attempts_ends_in_one_close() {
+    let retry = Retry::default().with_max_attempts(NonZeroU32::new(2));
+    let mut subject = Subject::new(ADDRESS, retry);
+    subject.fail();
+    subject.wait();
+    let last = subject.fail();
+    assert_eq!(last.retry_in(), None);
+    assert!(matches!(
+        subject.action(),
+        Action::Report(TransportEvent::ListenerClosed { reason: Err(Error::Listen(error)), .. })
+            if error.attempt().get() == 2
+    ));
+    assert!(matches!(subject.poll(), Action::Rest { again: false }));
+}
+
+#[test]
+fn failures_are_forgotten_once_it_has_worked_for_long() {
+    let long = Retry::default().forgets_after();
+    for (worked, attempt) in [(long - Duration::from_nanos(1), 3), (long, 1)] {
+        let mut subject = Subject::new(ADDRESS, Retry::default());
+        subject.fail();
+        subject.wait();
+        subject.fail();
+        subject.wait();
+        let (inner, _) = subject.bind();
+        subject.now += worked;
+        assert_eq!(subject.die(inner).attempt().get(), attempt);
+    }
+}
+
+#[test]
+fn the_port_that_the_system_has_chosen_is_kept() {
+    let mut subject = Subject::new("/ip4/0.0.0.0/tcp/0/ws", Retry::default());
+    let (inner, address) = subject.bind();
+    assert_eq!(address, subject.address);
+    subject.announce(inner, "/ip4/192.0.2.7/tcp/4001/ws");
+    subject.die(inner);
+    subject.wait();
+    let kept: Multiaddr = "/ip4/0.0.0.0/tcp/4001/ws".parse().unwrap();
+    let (inner, address) = subject.bind();
+    assert_eq!(address, kept);
+    // Also when it dies before it has another address, or after it has lost them all.
+    subject.die(inner);
+    subject.wait();
+    let (inner, address) = subject.bind();
+    assert_eq!(address, kept);
+    subject.announce(inner, "/ip4/192.0.2.8/tcp/4001/ws");
+    subject.say(TransportEvent::AddressExpired {
+        listener_id: inner,
+        listen_addr: "/ip4/192.0.2.8/tcp/4001/ws".parse().unwrap(),
+    });
+    subject.die(inner);
+    subject.wait();
+    assert_eq!(subject.bind().1, kept);
+}
+
+#[test]
+fn a_rebind_waits_until_the_inner_transport_has_nothing_to_say() {
+    let mut subject = Subject::new(ADDRESS, Retry::default());
+    let (inner, _) = subject.bind();
+    let error = subject.die(inner);
+    // Others keep the inner transport busy, and it has not been heard out since the close.
+    subject.now += error.retry_in().unwrap();
+    for _ in 1..pace::MAX_EVENTS_BEFORE_REBIND {
+        subject.core.on_poll(subject.now);
+        match subject.core.poll_action() {
+            Action::PollInner => {}
+            Action::Rest { .. } => continue,
+            other => panic!("{other:?}"),
+        }
+        subject.core.on_inner_event(TransportEvent::ListenerError {
+            listener_id: ListenerId::next(),
+            error: in_use(),
+        });
+    }
+    // But not for ever.
+    subject.core.on_poll(subject.now);
+    assert!(matches!(subject.core.poll_action(), Action::Bind { .. }));
+}
+
+fn accept_fails(inner: ListenerId, error: io::ErrorKind) -> TransportEvent<u32, io::Error> {
+    TransportEvent::ListenerError {
+        listener_id: inner,
+        error: error.into(),
+    }
+}
+
+fn is_passed_on(action: &Action<u32, io::Error>) -> bool {
+    matches!(
+        action,
+        Action::Report(TransportEvent::ListenerError {
+            error: Error::Inner(_),
+            ..
+        })
+    )
+}
+
+#[test]
+fn a_listener_that_only_fails_for_half_a_minute_is_bound_anew() {
+    let other = io::ErrorKind::Other;
+    let mut subject = Subject::new(ADDRESS, Retry::default());
+    let (inner, _) = subject.bind();
+    subject.announce(inner, ADDRESS);
+    subject.say(accept_fails(inner, other));
+    assert!(is_passed_on(&subject.action()));
+    subject.now += STUCK_AFTER - Duration::from_nanos(1);
+    subject.say(accept_fails(inner, other));
+    assert!(is_passed_on(&subject.action()));
+    subject.now += Duration::from_nanos(1);
+    subject.say(accept_fails(inner, other));
+    let Action::Report(TransportEvent::AddressExpired { .. }) = subject.action() else {
+        panic!("the address expires");
+    };
+    let Action::Leave { inner: left, .. } = subject.action() else {
+        panic!("it is closed");
+    };
+    assert_eq!(left, inner);
+    subject.core.on_left_answered(subject.id, true);
+    assert!(matches!(subject.action(), Action::Rest { again: false }));
+    let error = subject.die(inner);
+    assert_eq!(
+        (error.failure(), error.reason()),
+        (Failure::Stuck, io::Error::from(other).to_string())
+    );
+    subject.wait();
+    subject.bind();
+}
+
+#[test]
+fn a_stuck_listener_that_the_inner_transport_does_not_know_is_bound_anew_too() {
+    let mut subject = Subject::new(ADDRESS, Retry::default());
+    let (inner, _) = subject.bind();
+    subject.say(accept_fails(inner, io::ErrorKind::Other));
+    assert!(is_passed_on(&subject.action()));
+    subject.now += STUCK_AFTER;
+    subject.say(accept_fails(inner, io::ErrorKind::Other));
+    let Action::Leave { .. } = subject.action() else {
+        panic!("it is closed");
+    };
+    subject.core.on_left_answered(subject.id, false);
+    assert_eq!(subject.failure().failure(), Failure::Stuck);
+    subject.wait();
+    subject.bind();
+}
+
+#[test]
+fn a_connection_or_another_error_in_between_is_a_new_beginning() {
+    for in_between in [None, Some(io::ErrorKind::TimedOut)] {
+        let mut subject = Subject::new(ADDRESS, Retry::default());
+        let (inner, _) = subject.bind();
+        subject.announce(inner, ADDRESS);
+        subject.say(accept_fails(inner, io::ErrorKind::Other));
+        assert!(is_passed_on(&subject.action()));
+        subject.now += STUCK_AFTER / 2;
+        match in_between {
+            None => subject.say(TransportEvent::Incoming {
+                listener_id: inner,
+                upgrade: 1,
+                local_addr: address(1),
+                send_back_addr: address(2),
+            }),
+            Some(kind) => subject.say(accept_fails(inner, kind)),
+        }
+        assert!(matches!(subject.action(), Action::Report(_)));
+        subject.now += STUCK_AFTER / 2;
+        subject.say(accept_fails(inner, io::ErrorKind::Other));
+        assert!(is_passed_on(&subject.action()));
+    }
+}
+
+#[test]
+fn a_stuck_listener_can_be_removed_while_it_is_being_closed() {
+    let mut subject = Subject::new(ADDRESS, Retry::default());
+    let (inner, _) = subject.bind();
+    for _ in 0..2 {
+        subject.say(accept_fails(inner, io::ErrorKind::Other));
+        subject.now += STUCK_AFTER;
+    }
+    while let Action::Report(_) = subject.core.poll_action() {}
+    assert_eq!(subject.core.on_remove(subject.id), Removal::AskInner(inner));
+    subject.core.on_removal_answered(subject.id, true);
+    subject.say(TransportEvent::ListenerClosed {
+        listener_id: inner,
+        reason: Ok(()),
+    });
+    assert!(matches!(
+        subject.action(),
+        Action::Report(TransportEvent::ListenerClosed { reason: Ok(()), .. })
+    ));
+    assert!(subject.core.listeners.is_empty() && subject.core.by_inner.is_empty());
+}
+
+#[test]
+fn who_watches_is_told_every_state_in_order() {
+    let mut subject = Subject::new(ADDRESS, Retry::default());
+    subject.core.watch();
+    subject.fail();
+    subject.wait();
+    let (inner, _) = subject.bind();
+    subject.announce(inner, ADDRESS);
+    let error = subject.die(inner);
+    subject.core.on_remove(subject.id);
+    let mut told = Vec::new();
+    while let Some(note) = subject.core.poll_change() {
+        assert_eq!(note.listener, subject.id);
+        let ready = matches!(note.state, Shown::Listening);
+        assert_eq!(note.addresses.len(), usize::from(ready));
+        told.push(note.state.to_string());
+    }
+    assert_eq!(error.attempt().get(), 2);
+    assert_eq!(
+        told,
+        [
+            "registered",
+            "binding",
+            "retrying in 0.1 s: address in use",
+            "binding",
+            "listening",
+            "retrying in 0.2 s: was closed by the transport below",
+            "closed"
+        ]
+    );
+}

@@ -1,0 +1,160 @@
+use proptest::prelude::*;
+use rand::SeedableRng as _;
+
+use super::*;
+use crate::deadline;
+
+fn kind(kind: io::ErrorKind) -> io::Error {
+    kind.into()
+}
+
+/// The delays of one failure after the other, an attempt taking no time itself, until it gives up.
+fn delays(retry: &Retry, seed: u64, most: usize) -> Vec<Duration> {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let mut now = deadline::now();
+    let mut failures = None;
+    let mut delays = Vec::new();
+    while delays.len() < most {
+        let latest = Failures::after(failures, now);
+        failures = Some(latest);
+        let error = kind(io::ErrorKind::AddrInUse);
+        let Some(delay) = retry.delay(&latest, Some(&error), now, &mut rng) else {
+            break;
+        };
+        delays.push(delay);
+        now += delay;
+    }
+    delays
+}
+
+#[test]
+fn the_table_says_what_can_heal() {
+    use io::ErrorKind as Kind;
+    for heals in [
+        Kind::AddrInUse,
+        Kind::AddrNotAvailable,
+        Kind::NetworkDown,
+        Kind::NetworkUnreachable,
+        Kind::HostUnreachable,
+        Kind::OutOfMemory,
+        Kind::Interrupted,
+        Kind::WouldBlock,
+        Kind::TimedOut,
+        Kind::Other,
+    ] {
+        assert!(Retry::can_heal(&kind(heals)), "{heals}");
+    }
+    for cannot in [
+        Kind::PermissionDenied,
+        Kind::Unsupported,
+        Kind::InvalidInput,
+    ] {
+        assert!(!Retry::can_heal(&kind(cannot)), "{cannot}");
+    }
+    assert!(Retry::can_heal(&fmt::Error));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_table_holds_for_the_codes_of_linux() {
+    for heals in [98, 99, 100, 101, 113, 24, 23, 105, 12, 19, 4, 11, 110] {
+        let error = io::Error::from_raw_os_error(heals);
+        assert!(Retry::can_heal(&error), "{error}");
+    }
+    for cannot in [13, 1, 95, 38, 97, 93, 22] {
+        let error = io::Error::from_raw_os_error(cannot);
+        assert!(!Retry::can_heal(&error), "{error}");
+    }
+}
+
+#[test]
+fn the_io_error_is_found_wherever_it_is() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] io::Error);
+
+    let denied = || kind(io::ErrorKind::PermissionDenied);
+    let outer = Outer(denied());
+    assert!(!Retry::can_heal(&outer));
+    assert!(!Retry::can_heal(&io::Error::other(outer)));
+    assert!(!Retry::can_heal(&io::Error::other(io::Error::other(
+        denied()
+    ))));
+    assert!(Retry::can_heal(&io::Error::other("only said")));
+}
+
+#[test]
+fn delays_double_from_the_first_to_the_longest() {
+    for seed in 0..100 {
+        let delays = delays(&Retry::default(), seed, 40);
+        assert_eq!(delays.len(), 40);
+        assert_eq!(delays[0], FIRST_DELAY);
+        for (n, delay) in delays.iter().enumerate() {
+            let longest = (FIRST_DELAY * 2_u32.pow(n.min(20) as u32)).min(MAX_DELAY);
+            assert!(
+                *delay <= longest && *delay >= longest.mul_f64(1.0 - JITTER),
+                "{n}: {delay:?}"
+            );
+        }
+    }
+    assert_ne!(
+        delays(&Retry::default(), 1, 40),
+        delays(&Retry::default(), 2, 40)
+    );
+}
+
+#[test]
+fn attempts_and_time_can_be_limited() {
+    let three = Retry::default().with_max_attempts(NonZeroU32::new(3));
+    assert_eq!(delays(&three, 0, 40).len(), 2);
+    assert!(delays(&Retry::never(), 0, 40).is_empty());
+
+    let limit = Duration::from_secs(10);
+    let ten_seconds = Retry::default().with_max_time(Some(limit));
+    for seed in 0..100 {
+        let delays = delays(&ten_seconds, seed, 40);
+        let total = delays.iter().sum::<Duration>();
+        assert!(total <= limit);
+        // It does not end much earlier either.
+        assert!(total + *delays.last().unwrap() * 3 > limit, "{delays:?}");
+    }
+}
+
+#[test]
+fn what_cannot_heal_is_not_tried_again_unless_the_policy_says_so() {
+    let now = deadline::now();
+    let mut rng = SmallRng::seed_from_u64(0);
+    let failures = Failures::after(None, now);
+    let error = kind(io::ErrorKind::PermissionDenied);
+    let retry = Retry::default();
+    assert_eq!(retry.delay(&failures, Some(&error), now, &mut rng), None);
+    // A listener that was closed without a word may be bound again.
+    assert!(retry.delay(&failures, None, now, &mut rng).is_some());
+    let retry = retry.with_can_heal(|_| true);
+    assert_eq!(
+        retry.delay(&failures, Some(&error), now, &mut rng),
+        Some(FIRST_DELAY)
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_options_give_a_delay_between_the_first_and_the_longest(
+        first: Duration, max: Duration, count: NonZeroU32, elapsed: u32, max_time: Option<Duration>, seed: u64
+    ) {
+        let retry = Retry::default()
+            .with_first_delay(first)
+            .with_max_delay(max)
+            .with_max_time(max_time);
+        let start = deadline::now();
+        let mut failures = Failures::after(None, start);
+        failures.count = count;
+        let now = start + Duration::from_secs(elapsed.into());
+        let error = kind(io::ErrorKind::AddrInUse);
+        let mut rng = SmallRng::seed_from_u64(seed);
+        match retry.delay(&failures, Some(&error), now, &mut rng) {
+            Some(delay) => prop_assert!(delay >= first && delay <= max.max(first)),
+            None => prop_assert!(max_time.is_some()),
+        }
+    }
+}
