@@ -1,4 +1,4 @@
-//! The one door to the clock: [`now`], and one timer armed for the next deadline.
+//! The one door to the clocks: [`now`], [`wall_clock`], and one timer armed for the next deadline.
 //!
 //! The cores take time as an argument. Only the shells come here, so a test of a core never waits and a
 //! search for `deadline::` shows every place that reads the clock.
@@ -10,7 +10,7 @@ use std::{
 
 use futures::FutureExt as _;
 use futures_timer::Delay;
-pub(crate) use web_time::Instant;
+pub(crate) use web_time::{Instant, SystemTime};
 
 /// The current time.
 #[expect(
@@ -19,6 +19,15 @@ pub(crate) use web_time::Instant;
 )]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// The date and time of day, only for what others have dated: it may jump.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the door that the others go through"
+)]
+pub(crate) fn wall_clock() -> SystemTime {
+    SystemTime::now()
 }
 
 /// `now + duration`, or a day some thirty years ahead where that cannot be represented: options may be

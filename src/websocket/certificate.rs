@@ -1,36 +1,51 @@
 //! Certificates and trust anchors, checked before libp2p-websocket sees them: it panics on a key that it cannot
 //! read.
 
-use std::fmt;
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use libp2p_websocket::tls;
 use rustls::{
     InconsistentKeys, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject as _},
+    },
     server::ParsedCertificate,
 };
+use x509_parser::{
+    certificate::X509CertificateParser, error::X509Error, nom::Parser as _, time::ASN1Time,
+};
+
+use crate::deadline::SystemTime;
 
 /// A certificate chain and its private key, with which a listener proves its name.
+///
+/// A clone is the same one, and costs nothing.
 #[derive(Clone)]
-pub struct Certificate {
+pub struct Certificate(Arc<Parts>);
+
+struct Parts {
     chain: Vec<tls::Certificate>,
     key: tls::PrivateKey,
+    not_before: SystemTime,
+    not_after: SystemTime,
 }
 
 impl Certificate {
     /// Takes a chain of X.509 certificates, the listener's own first, and the private key of that one in PKCS#8,
     /// PKCS#1 or SEC1; all in DER.
     ///
-    /// Who is named in the certificate, who has signed it and when it expires is the business of those who dial;
-    /// it is not looked at here.
+    /// Who is named in the certificate and who has signed it is the business of those who dial; it is not looked
+    /// at here. Its dates are read, and compared with the clock when it is put to use:
+    /// [`Certificates::set`](crate::websocket::Certificates::set).
     ///
     /// # Errors
     ///
     /// If there is no certificate, if one of them or the key cannot be read, or if they do not belong together.
     pub fn from_der(chain: Vec<Vec<u8>>, key: Vec<u8>) -> Result<Self, CertificateError> {
-        if chain.is_empty() {
+        let Some(own) = chain.first() else {
             return Err(CertificateError::Missing);
-        }
+        };
         for (index, der) in chain.iter().enumerate() {
             ParsedCertificate::try_from(&CertificateDer::from(der.as_slice())).map_err(|e| {
                 CertificateError::Unreadable {
@@ -39,18 +54,75 @@ impl Certificate {
                 }
             })?;
         }
+        let (not_before, not_after) = validity(own).map_err(|e| CertificateError::Unreadable {
+            index: 0,
+            source: Box::new(e),
+        })?;
         PrivateKeyDer::try_from(key.as_slice()).map_err(|_| CertificateError::UnreadableKey)?;
-        let certificate = Self {
-            chain: chain.into_iter().map(tls::Certificate::new).collect(),
-            key: tls::PrivateKey::new(key),
-        };
-        tls::Config::new(certificate.key.clone(), certificate.chain.clone()).map_err(refusal)?;
-        Ok(certificate)
+        let key = tls::PrivateKey::new(key);
+        let chain: Vec<_> = chain.into_iter().map(tls::Certificate::new).collect();
+        tls::Config::new(key.clone(), chain.clone()).map_err(refusal)?;
+        Ok(Self(Arc::new(Parts {
+            chain,
+            key,
+            not_before,
+            not_after,
+        })))
+    }
+
+    /// The same in PEM: all certificates of `chain` in their order, and the first private key of `key`.
+    ///
+    /// Whatever else is in there is passed over, so the two may be one and the same bundle.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Certificate::from_der`], or if the PEM is malformed or holds no certificate or no private key.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
+        let chain = CertificateDer::pem_slice_iter(chain)
+            .map(|certificate| certificate.map(|der| der.to_vec()))
+            .collect::<Result<_, _>>()
+            .map_err(|e| CertificateError::UnreadablePem(Box::new(e)))?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| match e {
+            pem::Error::NoItemsFound => CertificateError::MissingKey,
+            other => CertificateError::UnreadableKeyPem(Box::new(other)),
+        })?;
+        Self::from_der(chain, key.secret_der().to_vec())
+    }
+
+    /// From when on the first certificate of the chain is valid.
+    pub fn not_before(&self) -> SystemTime {
+        self.0.not_before
+    }
+
+    /// When the first certificate of the chain expires.
+    pub fn not_after(&self) -> SystemTime {
+        self.0.not_after
+    }
+
+    /// Whether it is valid at this time.
+    pub(super) fn check_dates(&self, now: SystemTime) -> Result<(), CertificateError> {
+        let Parts {
+            not_before,
+            not_after,
+            ..
+        } = *self.0;
+        if now > not_after {
+            Err(CertificateError::Expired { not_after })
+        } else if now < not_before {
+            Err(CertificateError::NotYetValid { not_before })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// How long it is valid after this time.
+    pub(super) fn time_left(&self, now: SystemTime) -> Duration {
+        self.0.not_after.duration_since(now).unwrap_or_default()
     }
 
     pub(super) fn add_to(&self, builder: &mut tls::Builder) {
         builder
-            .server(self.key.clone(), self.chain.clone())
+            .server(self.0.key.clone(), self.0.chain.clone())
             .expect("the same call succeeded in `from_der`");
     }
 }
@@ -92,10 +164,10 @@ impl TrustAnchor {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateError {
-    /// The chain is empty.
+    /// There is no certificate in the chain.
     #[error("there is no certificate in the chain")]
     Missing,
-    /// One is not an X.509 certificate in DER. PEM must be decoded first.
+    /// One is not an X.509 certificate in DER.
     #[error("certificate {index} of the chain cannot be read as DER")]
     #[non_exhaustive]
     Unreadable {
@@ -104,15 +176,47 @@ pub enum CertificateError {
         /// What is wrong with it.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The key is not in PKCS#8, PKCS#1 or SEC1 DER. PEM must be decoded first.
+    /// The key is not in PKCS#8, PKCS#1 or SEC1 DER.
     #[error("the private key cannot be read as DER")]
     UnreadableKey,
+    /// The PEM of the chain is malformed, for instance cut off.
+    #[error("the chain of certificates cannot be read as PEM")]
+    UnreadablePem(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The PEM of the key is malformed, for instance cut off.
+    #[error("the private key cannot be read as PEM")]
+    UnreadableKeyPem(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The PEM of the key holds no private key. An encrypted one does not count.
+    #[error("there is no unencrypted private key in the PEM")]
+    MissingKey,
     /// The key is not that of the first certificate.
     #[error("the private key does not belong to the first certificate of the chain")]
     KeyMismatch,
     /// It can be read but not used, for instance since the kind of key is not supported.
     #[error("the certificate cannot be used")]
     Unusable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It is not valid any more, by the clock of this host.
+    #[error("the certificate expired on {}", date(*not_after))]
+    #[non_exhaustive]
+    Expired {
+        /// When that was.
+        not_after: SystemTime,
+    },
+    /// It is not valid yet, by the clock of this host.
+    #[error("the certificate is not valid before {}", date(*not_before))]
+    #[non_exhaustive]
+    NotYetValid {
+        /// From when on it is.
+        not_before: SystemTime,
+    },
+    /// A file that is watched cannot be read.
+    #[error("cannot read {}", path.display())]
+    #[non_exhaustive]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why not; [`io::ErrorKind::NotFound`] for one that is not there yet.
+        source: io::Error,
+    },
 }
 
 fn refusal(error: tls::Error) -> CertificateError {
@@ -124,6 +228,45 @@ fn refusal(error: tls::Error) -> CertificateError {
             _ => CertificateError::Unusable(cause),
         },
         other => CertificateError::Unusable(Box::new(other)),
+    }
+}
+
+/// The two dates of a certificate.
+fn validity(der: &[u8]) -> Result<(SystemTime, SystemTime), X509Error> {
+    // What its extensions mean is for those who dial.
+    let (_, certificate) = X509CertificateParser::new()
+        .with_deep_parse_extensions(false)
+        .parse(der)
+        .map_err(|e| match e {
+            x509_parser::nom::Err::Error(e) | x509_parser::nom::Err::Failure(e) => e,
+            x509_parser::nom::Err::Incomplete(_) => X509Error::InvalidCertificate,
+        })?;
+    let dates = certificate.validity();
+    let time = |date| system_time(date).ok_or(X509Error::InvalidDate);
+    Ok((time(dates.not_before)?, time(dates.not_after)?))
+}
+
+fn system_time(date: ASN1Time) -> Option<SystemTime> {
+    let seconds = date.timestamp();
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    if seconds < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(distance)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(distance)
+    }
+}
+
+/// As openssl prints it.
+fn date(time: SystemTime) -> String {
+    let seconds = match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_secs()).ok(),
+        Err(before) => i64::try_from(before.duration().as_secs())
+            .ok()
+            .map(|seconds| -seconds),
+    };
+    match seconds.map(ASN1Time::from_timestamp) {
+        Some(Ok(date)) => date.to_string(),
+        _ => "a day far away".to_owned(),
     }
 }
 
@@ -205,6 +348,167 @@ mod tests {
             matches!(
                 refused,
                 CertificateError::Unusable(_) | CertificateError::KeyMismatch
+            ),
+            "{refused:?}"
+        );
+    }
+
+    /// What openssl writes: the key in SEC1, with the curve in a block of its own before it.
+    const BY_OPENSSL: &str = "\
+-----BEGIN EC PARAMETERS-----
+BggqhkjOPQMBBw==
+-----END EC PARAMETERS-----
+-----BEGIN EC PRIVATE KEY-----
+MHcCAQEEINy7jGFTf8J6eyy8S3AnUNm1ImIvdUwBe1eAXZp2MgHtoAoGCCqGSM49
+AwEHoUQDQgAEvYw21wSR1u0v4kJe/S0bdrtSYiOKNFfzLcX5Dh1/fuAb8hAdMqhy
+vgNSXPxNUe2DuS/rc5GqgkxzeQl5A/Oe4g==
+-----END EC PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBfjCCASWgAwIBAgIUaQN7M5+Ne9UEsEaUGzbT8k5m/bEwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMzA5NDcwMVoYDzIwNzYwMzA1
+MDk0NzAxWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAS9jDbXBJHW7S/iQl79LRt2u1JiI4o0V/MtxfkOHX9+4BvyEB0yqHK+
+A1Jc/E1R7YO5L+tzkaqCTHN5CXkD857io1MwUTAdBgNVHQ4EFgQUvcw4yZKVkIZA
+jlwUhYskoyMu2z8wHwYDVR0jBBgwFoAUvcw4yZKVkIZAjlwUhYskoyMu2z8wDwYD
+VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNHADBEAiAwGl25kH0pmBM9Ix2pE5jn
+a0iKYLsxGRjvJ8+Ld2xFEQIgFFp2X8bWX5aKmJmzR04ghG/wQceqP7CPWp9hTns4
+qjM=
+-----END CERTIFICATE-----
+";
+
+    /// In seconds since 1970; the first is written as UTCTime, the second as GeneralizedTime.
+    const DATES_BY_OPENSSL: [u64; 2] = [1_795_427_221, 3_350_627_221];
+
+    #[test]
+    fn the_dates_are_those_of_the_first_certificate() {
+        let (other, _) = pem();
+        let chain = format!("{BY_OPENSSL}{other}");
+        let both = Certificate::from_pem(chain.as_bytes(), BY_OPENSSL.as_bytes()).unwrap();
+        let [not_before, not_after] =
+            DATES_BY_OPENSSL.map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(s));
+        assert_eq!(
+            (both.not_before(), both.not_after()),
+            (not_before, not_after)
+        );
+
+        let second = Duration::from_secs(1);
+        for good in [not_before, not_before + second, not_after] {
+            both.check_dates(good).unwrap();
+        }
+        let refused = both.check_dates(not_before - second).unwrap_err();
+        assert!(
+            matches!(refused, CertificateError::NotYetValid { not_before: n } if n == not_before)
+        );
+        assert_eq!(
+            refused.to_string(),
+            "the certificate is not valid before Nov 23 09:47:01 2026 +00:00"
+        );
+        let refused = both.check_dates(not_after + second).unwrap_err();
+        assert!(matches!(refused, CertificateError::Expired { not_after: n } if n == not_after));
+        assert_eq!(
+            refused.to_string(),
+            "the certificate expired on Mar  5 09:47:01 2076 +00:00"
+        );
+        assert_eq!(both.time_left(not_after - second), second);
+        assert_eq!(both.time_left(not_after + second), Duration::ZERO);
+    }
+
+    #[test]
+    fn dates_that_no_clock_shows_can_be_written_down() {
+        for time in [
+            SystemTime::UNIX_EPOCH - Duration::from_secs(1 << 40),
+            SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 60),
+        ] {
+            assert_eq!(date(time), "a day far away");
+        }
+        let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(date(before), "Dec 31 23:59:59 1969 +00:00");
+        assert_eq!(
+            system_time(ASN1Time::from_timestamp(-1).unwrap()),
+            Some(before)
+        );
+    }
+
+    fn pem() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        (made.cert.pem(), made.key_pair.serialize_pem())
+    }
+
+    #[test]
+    fn pem_is_read_from_two_texts_and_from_one() {
+        let (own, key) = pem();
+        let (other, other_key) = pem();
+        let chain = format!("{own}{other}");
+        let crlf = chain.replace('\n', "\r\n");
+        let explained = format!("Subject: CN=localhost\n{chain}some more text\n");
+        // Of several keys, the first counts.
+        let bundle = format!("{key}{chain}{other_key}");
+        let reversed = format!("{chain}{key}");
+        for (chain, key) in [
+            (&chain, &key),
+            (&crlf, &key),
+            (&explained, &key),
+            (&bundle, &bundle),
+            (&reversed, &reversed),
+        ] {
+            let read = Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
+            assert_eq!(read.0.chain.len(), 2);
+        }
+    }
+
+    #[test]
+    fn pem_without_what_is_needed_is_told_apart() {
+        let (chain, key) = pem();
+        let read = |chain: &str, key: &str| {
+            Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap_err()
+        };
+        for nothing in ["", "no PEM", &key] {
+            let refused = read(nothing, &key);
+            assert!(matches!(refused, CertificateError::Missing), "{refused:?}");
+        }
+        let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+        for nothing in ["", "no PEM", &chain, &encrypted] {
+            let refused = read(&chain, nothing);
+            assert!(
+                matches!(refused, CertificateError::MissingKey),
+                "{refused:?}"
+            );
+        }
+        let (_, other) = pem();
+        let refused = read(&chain, &other);
+        assert!(
+            matches!(refused, CertificateError::KeyMismatch),
+            "{refused:?}"
+        );
+        // Cut off, and with something in it that is not Base64.
+        for (bad_chain, bad_key) in [
+            (&chain[..chain.len() / 2], &key[..key.len() / 2]),
+            (&*chain.replace("MII", "M?I"), &*key.replace("MIG", "M?G")),
+        ] {
+            let refused = read(bad_chain, &key);
+            assert!(
+                matches!(refused, CertificateError::UnreadablePem(_)),
+                "{refused:?}"
+            );
+            let refused = read(&chain, bad_key);
+            assert!(
+                matches!(refused, CertificateError::UnreadableKeyPem(_)),
+                "{refused:?}"
+            );
+        }
+        // Good PEM of bad DER.
+        let bad = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+        let refused = read(&format!("{chain}{bad}"), &key);
+        assert!(
+            matches!(refused, CertificateError::Unreadable { index: 1, .. }),
+            "{refused:?}"
+        );
+        let bad = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
+        let refused = read(&chain, bad);
+        assert!(
+            matches!(
+                refused,
+                CertificateError::Unusable(_) | CertificateError::UnreadableKey
             ),
             "{refused:?}"
         );
