@@ -2,7 +2,11 @@
 #![cfg(feature = "tokio")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "common/authority.rs"]
+mod authority;
 mod common;
+#[path = "common/echo.rs"]
+mod echo;
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -11,132 +15,18 @@ use std::{
     thread,
 };
 
+use authority::{Authority, Leaf};
 use common::{cause, transport, within};
-use futures::{AsyncReadExt as _, AsyncWriteExt as _, future::poll_fn};
+use echo::{Error, assert_echoes, dial, echo, port};
+use futures::future::poll_fn;
 use libp2p::{
     Multiaddr, Transport as _,
     core::{
         Endpoint,
         transport::{DialOpts, ListenerId, PortUse, TransportError, TransportEvent},
     },
-    multiaddr::Protocol,
 };
-use libp2p_lazy_websocket::{
-    lazy,
-    websocket::{self, Certificate, Connection, TrustAnchor},
-};
-
-type Error = lazy::Error<websocket::Error>;
-
-/// An authority, and a certificate for `localhost` and 127.0.0.1 that it has signed.
-fn certificates() -> (TrustAnchor, Certificate) {
-    let authority_key = rcgen::KeyPair::generate().unwrap();
-    let mut authority = rcgen::CertificateParams::default();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority = authority.self_signed(&authority_key).unwrap();
-    let key = rcgen::KeyPair::generate().unwrap();
-    let leaf = rcgen::CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])
-        .unwrap()
-        .signed_by(&key, &authority, &authority_key)
-        .unwrap();
-    let chain = vec![leaf.der().to_vec(), authority.der().to_vec()];
-    (
-        TrustAnchor::from_der(authority.der().to_vec()).unwrap(),
-        Certificate::from_der(chain, key.serialize_der()).unwrap(),
-    )
-}
-
-/// Listens and sends everything back, in a task of its own. Returns the addresses that were reported.
-async fn echo(config: websocket::Config, listen: &[&str]) -> Vec<Multiaddr> {
-    let mut transport = transport(config);
-    for address in listen {
-        transport
-            .listen_on(ListenerId::next(), address.parse().unwrap())
-            .unwrap();
-    }
-    let mut addresses = Vec::new();
-    for _ in listen {
-        match within(poll_fn(|cx| Pin::new(&mut transport).poll(cx))).await {
-            TransportEvent::NewAddress { listen_addr, .. } => addresses.push(listen_addr),
-            other => panic!("a new address, not {other:?}"),
-        }
-    }
-    tokio::spawn(async move {
-        loop {
-            let event = poll_fn(|cx| Pin::new(&mut transport).poll(cx)).await;
-            let TransportEvent::Incoming { upgrade, .. } = event else {
-                panic!("only connections, not {event:?}");
-            };
-            tokio::spawn(async move {
-                // Some of those who connect are not meant to get through.
-                if let Ok(connection) = upgrade.await {
-                    let _ = send_back(connection).await;
-                }
-            });
-        }
-    });
-    addresses
-}
-
-async fn send_back(connection: Connection) -> io::Result<()> {
-    let (mut read, mut write) = connection.split();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match read.read(&mut buffer).await? {
-            0 => return write.close().await,
-            count => {
-                write.write_all(&buffer[..count]).await?;
-                // A WebSocket frame stays in the buffer of its writer until then.
-                write.flush().await?;
-            }
-        }
-    }
-}
-
-async fn dial(config: websocket::Config, address: &Multiaddr) -> Result<Connection, Error> {
-    let opts = DialOpts {
-        role: Endpoint::Dialer,
-        port_use: PortUse::New,
-    };
-    // What dials is polled too, as in a swarm.
-    let mut transport = transport(config);
-    let mut dial = transport.dial(address.clone(), opts).unwrap();
-    within(poll_fn(move |cx| {
-        assert!(Pin::new(&mut transport).poll(cx).is_pending());
-        Pin::new(&mut dial).poll(cx)
-    }))
-    .await
-}
-
-/// Sends a mebibyte and wants it back.
-async fn assert_echoes(connection: Connection) {
-    let sent: Vec<u8> = (0..1 << 20).map(|n: u32| (n % 251) as u8).collect();
-    let mut received = vec![0; sent.len()];
-    let (mut read, mut write) = connection.split();
-    within(async {
-        let (wrote, got) = futures::join!(
-            async {
-                write.write_all(&sent).await?;
-                write.flush().await
-            },
-            read.read_exact(&mut received)
-        );
-        wrote.unwrap();
-        got.unwrap();
-    })
-    .await;
-    assert!(sent == received, "the bytes are the same");
-}
-
-fn port(address: &Multiaddr) -> u16 {
-    address
-        .iter()
-        .find_map(|protocol| match protocol {
-            Protocol::Tcp(port) => Some(port),
-            _ => None,
-        })
-        .unwrap()
-}
+use libp2p_lazy_websocket::{lazy, websocket};
 
 #[tokio::test]
 async fn plain_addresses_are_listened_on_as_given_and_dialled_by_ip_and_name() {
@@ -160,9 +50,10 @@ async fn plain_addresses_are_listened_on_as_given_and_dialled_by_ip_and_name() {
 
 #[tokio::test]
 async fn tls_addresses_are_listened_on_as_given_and_dialled_in_every_form() {
-    let (anchor, certificate) = certificates();
-    let listener = websocket::Config::default().with_certificate(certificate);
-    let dialer = websocket::Config::default().with_trust_anchor(anchor);
+    let authority = Authority::new();
+    let certificates = authority.sign(&Leaf::default()).in_use();
+    let listener = websocket::Config::default().with_certificates(certificates);
+    let dialer = websocket::Config::default().with_trust_anchor(authority.anchor());
     let listen = ["/ip4/127.0.0.1/tcp/0/tls/ws", "/ip4/127.0.0.1/tcp/0/wss"];
     let addresses = echo(listener, &listen).await;
     for (address, suffix) in addresses.iter().zip(["/tls/ws", "/wss"]) {
@@ -184,10 +75,11 @@ async fn tls_addresses_are_listened_on_as_given_and_dialled_in_every_form() {
 
 #[tokio::test]
 async fn a_certificate_that_does_not_fit_is_a_typed_error_and_ends_nothing() {
-    let (anchor, certificate) = certificates();
-    let listener = websocket::Config::default().with_certificate(certificate);
+    let authority = Authority::new();
+    let certificates = authority.sign(&Leaf::default()).in_use();
+    let listener = websocket::Config::default().with_certificates(certificates);
     let addresses = echo(listener, &["/ip4/127.0.0.1/tcp/0/tls/ws"]).await;
-    let trusting = websocket::Config::default().with_trust_anchor(anchor);
+    let trusting = websocket::Config::default().with_trust_anchor(authority.anchor());
     let port = port(&addresses[0]);
     let wrong_name: Multiaddr = format!("/ip4/127.0.0.1/tcp/{port}/tls/sni/example.com/ws")
         .parse()
@@ -207,8 +99,8 @@ async fn a_certificate_that_does_not_fit_is_a_typed_error_and_ends_nothing() {
 
 #[tokio::test]
 async fn without_a_certificate_and_by_name_tls_is_refused_unchanged() {
-    let (_, certificate) = certificates();
-    let with = websocket::Config::default().with_certificate(certificate);
+    let certificates = Authority::new().sign(&Leaf::default()).in_use();
+    let with = websocket::Config::default().with_certificates(certificates);
     for (config, address) in [
         (websocket::Config::default(), "/ip4/127.0.0.1/tcp/0/tls/ws"),
         (websocket::Config::default(), "/ip4/127.0.0.1/tcp/0/wss"),

@@ -1,11 +1,9 @@
-use libp2p_websocket::tls;
-
-use crate::websocket::{Certificate, TrustAnchor};
+use crate::websocket::{Certificates, TrustAnchor};
 
 /// Options of a [`websocket::Transport`](crate::websocket::Transport).
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    certificate: Option<Certificate>,
+    certificates: Option<Certificates>,
     trust_anchors: Vec<TrustAnchor>,
     max_redirects: u8,
     #[cfg(feature = "tokio")]
@@ -13,11 +11,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// The certificate of TLS listeners.
+    /// Where the certificate of TLS listeners comes from. There need not be one yet: they wait for it.
     ///
-    /// Defaults to none, and then TLS addresses cannot be listened on: nobody could connect.
-    pub fn with_certificate(mut self, certificate: Certificate) -> Self {
-        self.certificate = Some(certificate);
+    /// Defaults to nowhere, and then TLS addresses cannot be listened on: nobody could ever connect.
+    pub fn with_certificates(mut self, certificates: Certificates) -> Self {
+        self.certificates = Some(certificates);
         self
     }
 
@@ -66,23 +64,16 @@ impl Config {
         self
     }
 
-    pub(super) fn has_certificate(&self) -> bool {
-        self.certificate.is_some()
+    pub(super) fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_ref()
+    }
+
+    pub(super) fn trust_anchors(&self) -> &[TrustAnchor] {
+        &self.trust_anchors
     }
 
     pub(super) fn max_redirects(&self) -> u8 {
         self.max_redirects
-    }
-
-    pub(super) fn tls(&self) -> tls::Config {
-        let mut builder = tls::Config::builder();
-        if let Some(certificate) = &self.certificate {
-            certificate.add_to(&mut builder);
-        }
-        for anchor in &self.trust_anchors {
-            anchor.add_to(&mut builder);
-        }
-        builder.finish()
     }
 
     #[cfg(feature = "tokio")]

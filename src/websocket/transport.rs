@@ -9,11 +9,12 @@ use libp2p_core::transport::{DialOpts, ListenerId, TransportError, TransportEven
 use multiaddr::Multiaddr;
 
 use crate::{
-    lazy::{Inner, Support},
+    lazy::{Changed, Inner, Support},
     websocket::{
         Config, Connection, Error,
         address::{Security, parse_listen},
         known_listeners::KnownListeners,
+        tls::Tls,
     },
 };
 
@@ -22,6 +23,8 @@ use crate::{
 /// `T` should resolve names when it dials, if names are to be dialled. Hand it to
 /// [`lazy::Transport`](crate::lazy::Transport): by itself it binds in `listen_on`.
 ///
+/// A certificate that comes later is taken up in `Inner::poll_changed`, which `lazy::Transport` calls in each poll.
+///
 /// The TCP options of [`Config`] are for whoever makes `T`; they do nothing here.
 pub struct Transport<T>
 where
@@ -29,7 +32,7 @@ where
     T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     stock: libp2p_websocket::Config<KnownListeners<T>>,
-    has_certificate: bool,
+    tls: Tls,
 }
 
 impl<T> Transport<T>
@@ -42,14 +45,12 @@ where
 {
     /// WebSocket over `tcp`.
     pub fn new(tcp: T, config: &Config) -> Self {
+        let tls = Tls::new(config);
         let mut stock = libp2p_websocket::Config::new(KnownListeners::new(tcp));
         stock
-            .set_tls_config(config.tls())
+            .set_tls_config(tls.config())
             .set_max_redirects(config.max_redirects());
-        Self {
-            stock,
-            has_certificate: config.has_certificate(),
-        }
+        Self { stock, tls }
     }
 }
 
@@ -60,7 +61,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport")
-            .field("has_certificate", &self.has_certificate)
+            .field("tls_listeners", &self.tls.support())
             .finish_non_exhaustive()
     }
 }
@@ -76,13 +77,17 @@ where
     fn support(&self, address: &Multiaddr) -> Support {
         match parse_listen(address) {
             Some(Security::Plain) => Support::Now,
-            Some(Security::Tls) if self.has_certificate => Support::Now,
-            Some(Security::Tls) => {
-                tracing::debug!(%address, "no certificate to listen with");
-                Support::Never
-            }
+            Some(Security::Tls) => self.tls.support(),
             None => Support::Never,
         }
+    }
+
+    fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Changed> {
+        self.tls.poll_changed(cx).map(|config| {
+            // Replaces both sides of TLS, and nothing else.
+            self.stock.set_tls_config(config);
+            Changed::Support
+        })
     }
 }
 

@@ -1,0 +1,232 @@
+//! How certificates reach the transports that serve them, late or as replacements.
+
+use std::{
+    fmt, io,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    thread::Thread,
+    time::Duration,
+};
+
+use futures::task::AtomicWaker;
+
+use crate::{
+    deadline::{self, SystemTime},
+    websocket::{Certificate, CertificateError},
+};
+
+mod watch;
+mod watched;
+
+use watch::Files;
+
+/// The certificate of TLS listeners, which may come late and be replaced while they listen.
+///
+/// A clone is the same handle. It goes to [`Config::with_certificates`](crate::websocket::Config::with_certificates),
+/// also to several of them, and another is kept to [`set`](Self::set) the certificate when it is there; or it
+/// [watches](Self::watch) the files that somebody else writes.
+///
+/// Until the first certificate, TLS listeners wait, and hold up nobody. Then they bind. After a replacement new
+/// connections are served the new certificate from the next poll of the swarm on; one whose handshake had begun
+/// may still see the old. No socket is closed, no address expires, and connections that exist live on. A TLS
+/// session of an earlier dial is not resumed over a replacement.
+///
+/// What is in use stays in use until the next is accepted, even when it expires:
+/// [`time_left`](Self::time_left) tells how long that is.
+#[derive(Clone, Default)]
+pub struct Certificates(Arc<Shared>);
+
+impl Certificates {
+    /// A handle without a certificate.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the certificate from two PEM files, and follows them: they may be missing at first, and be replaced
+    /// at any time by `certbot` or whoever renews certificates. Both may be the same file.
+    ///
+    /// A thread of its own reads them every second and compares the bytes, so this works on every file system and
+    /// through renames and symbolic links, such as those of certbot's `live` directory and of Kubernetes. It
+    /// ends soon after the last clone of this handle and the last transport that uses it are gone.
+    ///
+    /// What is read is used once it has been the same a tenth of a second later, since it could be half-written.
+    /// If it is to be refused, that is logged as a warning, once, and told by [`refused`](Self::refused), unless
+    /// it changes within a second: a key that does not belong to the certificate is what an exchange of the two
+    /// files looks like in between. One that is refused for its dates is tried again, since it may become valid
+    /// and the clock may be set.
+    ///
+    /// # Errors
+    ///
+    /// If the thread cannot be started. Whatever is wrong with the files is told by [`refused`](Self::refused).
+    pub fn watch(chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> io::Result<Self> {
+        Self::watch_every(chain, key, Duration::from_secs(1))
+    }
+
+    /// The same at another interval; one below ten milliseconds is taken for ten.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Certificates::watch`].
+    pub fn watch_every(
+        chain: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+        interval: Duration,
+    ) -> io::Result<Self> {
+        let files = Files::new(chain.into(), key.into());
+        let certificates = Self::new();
+        watch::start(&certificates.0, files, interval)?;
+        Ok(certificates)
+    }
+
+    /// Puts a certificate to use, in place of the one that is.
+    ///
+    /// # Errors
+    ///
+    /// If it has expired or is not valid yet, by the clock of this host. Then the one in use stays.
+    pub fn set(&self, certificate: Certificate) -> Result<(), CertificateError> {
+        self.set_at(certificate, deadline::wall_clock())
+    }
+
+    fn set_at(&self, certificate: Certificate, now: SystemTime) -> Result<(), CertificateError> {
+        if let Err(error) = certificate.check_dates(now) {
+            // The error of dates is the certificate's alone, so the second is the same.
+            self.0.refuse(error);
+            return certificate.check_dates(now);
+        }
+        self.0.accept(certificate);
+        Ok(())
+    }
+
+    /// The certificate in use.
+    pub fn current(&self) -> Option<Certificate> {
+        self.0.state().current.clone()
+    }
+
+    /// How long the certificate in use is still valid, by the clock of this host; zero when it has expired.
+    pub fn time_left(&self) -> Option<Duration> {
+        let now = deadline::wall_clock();
+        Some(self.current()?.time_left(now))
+    }
+
+    /// Why the certificate that was offered last, by [`set`](Self::set) or in the watched files, was refused.
+    /// `None` once one is accepted.
+    pub fn refused(&self) -> Option<Arc<CertificateError>> {
+        self.0.state().refused.clone()
+    }
+
+    /// Another transport that wants to hear of every certificate, also of the one that is in use.
+    pub(super) fn subscribe(&self) -> Subscription {
+        let waker = Arc::new(AtomicWaker::new());
+        self.0.state().subscribers.push(Arc::clone(&waker));
+        Subscription {
+            shared: Arc::clone(&self.0),
+            waker,
+            seen: 0,
+        }
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates")
+            .field("current", &self.current())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    /// How many certificates there have been. Changes only under the lock; beside it, so that a transport that is
+    /// polled a thousand times a second does not take the lock.
+    generation: AtomicUsize,
+    state: Mutex<State>,
+    /// Who reads the files, and has to hear of the end.
+    watcher: OnceLock<Thread>,
+}
+
+#[derive(Default)]
+struct State {
+    current: Option<Certificate>,
+    refused: Option<Arc<CertificateError>>,
+    /// One for each transport that has not been dropped.
+    subscribers: Vec<Arc<AtomicWaker>>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn accept(&self, certificate: Certificate) {
+        let subscribers = {
+            let mut state = self.state();
+            state.current = Some(certificate);
+            state.refused = None;
+            self.generation.fetch_add(1, Ordering::Release);
+            state.subscribers.clone()
+        };
+        // Without the lock, since a waker may run what drops a transport.
+        for waker in subscribers {
+            waker.wake();
+        }
+    }
+
+    fn refuse(&self, error: CertificateError) {
+        self.state().refused = Some(Arc::new(error));
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher.unpark();
+        }
+    }
+}
+
+/// What one transport has of [`Certificates`]. It keeps the files watched, and is forgotten when dropped.
+pub(super) struct Subscription {
+    shared: Arc<Shared>,
+    waker: Arc<AtomicWaker>,
+    /// The generation of the certificate that was handed out last; 0 before the first.
+    seen: usize,
+}
+
+impl Subscription {
+    /// A certificate that was not handed out before.
+    pub(super) fn take(&mut self) -> Option<Certificate> {
+        if self.shared.generation.load(Ordering::Acquire) == self.seen {
+            return None;
+        }
+        let state = self.shared.state();
+        self.seen = self.shared.generation.load(Ordering::Acquire);
+        state.current.clone()
+    }
+
+    /// Ready with a certificate that was not handed out before.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Certificate> {
+        // First, so that one that comes in between is seen or wakes.
+        self.waker.register(cx.waker());
+        match self.take() {
+            Some(certificate) => Poll::Ready(certificate),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.shared
+            .state()
+            .subscribers
+            .retain(|waker| !Arc::ptr_eq(waker, &self.waker));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+use std::{sync::atomic::AtomicU32, time::SystemTime as StdTime};
+
+use tokio_test::{assert_pending, assert_ready, task};
+
+use super::*;
+
+/// In PEM, valid for a day from about now, or from so many days later. No two have the same dates, so that these
+/// tell them apart.
+pub(super) fn pem(days_later: i64) -> (String, String) {
+    static COUNT: AtomicU32 = AtomicU32::new(1);
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    let now = StdTime::now();
+    let later = DAY * u32::try_from(days_later.abs()).unwrap();
+    let begin = if days_later < 0 {
+        now - later
+    } else {
+        now + later
+    };
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let begin = begin - COUNT.fetch_add(1, Ordering::Relaxed) * Duration::from_secs(10);
+    parameters.not_before = begin.into();
+    parameters.not_after = (begin + DAY).into();
+    let certificate = parameters.self_signed(&key).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
+fn certificate(days_later: i64) -> Certificate {
+    let (chain, key) = pem(days_later);
+    Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap()
+}
+
+fn is(subject: Option<&Certificate>, expected: &Certificate) -> bool {
+    subject.is_some_and(|certificate| certificate.not_after() == expected.not_after())
+}
+
+fn subscribers(certificates: &Certificates) -> usize {
+    certificates.0.state().subscribers.len()
+}
+
+#[test]
+fn only_what_is_valid_now_replaces_what_is_in_use() {
+    let certificates = Certificates::new();
+    assert!(certificates.current().is_none() && certificates.time_left().is_none());
+
+    let first = certificate(0);
+    certificates.set(first.clone()).unwrap();
+    assert!(is(certificates.current().as_ref(), &first));
+    assert!(certificates.time_left().unwrap() > Duration::ZERO);
+
+    let refused = certificates.set(certificate(2)).unwrap_err();
+    assert!(matches!(refused, CertificateError::NotYetValid { .. }));
+    assert!(matches!(
+        *certificates.refused().unwrap(),
+        CertificateError::NotYetValid { .. }
+    ));
+    let refused = certificates.set(certificate(-2)).unwrap_err();
+    assert!(matches!(refused, CertificateError::Expired { .. }));
+    assert!(matches!(
+        *certificates.refused().unwrap(),
+        CertificateError::Expired { .. }
+    ));
+    assert!(is(certificates.current().as_ref(), &first));
+
+    let second = certificate(0);
+    certificates.set(second.clone()).unwrap();
+    assert!(is(certificates.current().as_ref(), &second));
+    assert!(certificates.refused().is_none());
+}
+
+#[test]
+fn what_was_good_once_expires_and_stays() {
+    let certificates = Certificates::new();
+    let expired = certificate(-2);
+    certificates
+        .set_at(expired.clone(), expired.not_before())
+        .unwrap();
+    assert_eq!(certificates.time_left(), Some(Duration::ZERO));
+    assert!(is(certificates.current().as_ref(), &expired));
+}
+
+#[test]
+fn every_subscriber_hears_of_each_certificate_once() {
+    let certificates = Certificates::new();
+    let mut early = certificates.subscribe();
+    let mut other = certificates.subscribe();
+    let mut early_task = task::spawn(());
+    let mut other_task = task::spawn(());
+    assert_pending!(early_task.enter(|cx, _| early.poll(cx)));
+    assert_pending!(other_task.enter(|cx, _| other.poll(cx)));
+
+    let first = certificate(0);
+    certificates.clone().set(first.clone()).unwrap();
+    for (task, subscription) in [(&mut early_task, &mut early), (&mut other_task, &mut other)] {
+        assert!(task.is_woken());
+        let taken = assert_ready!(task.enter(|cx, _| subscription.poll(cx)));
+        assert!(is(Some(&taken), &first));
+        assert_pending!(task.enter(|cx, _| subscription.poll(cx)));
+        assert!(!task.is_woken());
+    }
+
+    // What is refused wakes nobody.
+    certificates.set(certificate(-2)).unwrap_err();
+    assert!(!early_task.is_woken());
+
+    // Of two between two polls, the last.
+    let last = certificate(0);
+    certificates.set(certificate(0)).unwrap();
+    certificates.set(last.clone()).unwrap();
+    assert!(early_task.is_woken());
+    let taken = assert_ready!(early_task.enter(|cx, _| early.poll(cx)));
+    assert!(is(Some(&taken), &last));
+    assert_pending!(early_task.enter(|cx, _| early.poll(cx)));
+
+    // Whoever comes late hears of the one that is there.
+    let mut late = certificates.subscribe();
+    assert!(is(late.take().as_ref(), &last));
+    assert!(late.take().is_none());
+}
+
+#[test]
+fn a_subscriber_that_is_gone_is_neither_woken_nor_kept() {
+    let certificates = Certificates::new();
+    let mut gone = certificates.subscribe();
+    let stays = certificates.subscribe();
+    let mut task = task::spawn(());
+    assert_pending!(task.enter(|cx, _| gone.poll(cx)));
+    assert_eq!(subscribers(&certificates), 2);
+    drop(gone);
+    assert_eq!(subscribers(&certificates), 1);
+    certificates.set(certificate(0)).unwrap();
+    assert!(!task.is_woken());
+    drop(stays);
+    assert_eq!(subscribers(&certificates), 0);
+    assert_eq!(Arc::strong_count(&certificates.0), 1);
+}
+
+/// Wakes by dropping a transport, as an executor may that runs a task in `wake`.
+struct Drops(Mutex<Option<Subscription>>);
+
+impl futures::task::ArcWake for Drops {
+    fn wake_by_ref(this: &Arc<Self>) {
+        let subscription = this.0.lock().unwrap().take();
+        drop(subscription);
+    }
+}
+
+#[test]
+fn a_waker_may_drop_what_it_wakes() {
+    let certificates = Certificates::new();
+    let mut subscription = certificates.subscribe();
+    let drops = Arc::new(Drops(Mutex::new(None)));
+    let waker = futures::task::waker(Arc::clone(&drops));
+    assert_pending!(subscription.poll(&mut Context::from_waker(&waker)));
+    *drops.0.lock().unwrap() = Some(subscription);
+    certificates.set(certificate(0)).unwrap();
+    assert_eq!(subscribers(&certificates), 0);
+}
+
+#[test]
+fn no_certificate_is_lost_between_threads() {
+    let certificates = Certificates::new();
+    let mut subscription = certificates.subscribe();
+    let last = certificate(0);
+    let writer = {
+        let (certificates, last) = (certificates.clone(), last.clone());
+        let earlier = certificate(-1);
+        std::thread::spawn(move || {
+            for _ in 0..1_000 {
+                certificates
+                    .set_at(earlier.clone(), earlier.not_before())
+                    .unwrap();
+            }
+            certificates.set(last).unwrap();
+        })
+    };
+    futures::executor::block_on(async {
+        loop {
+            let taken = std::future::poll_fn(|cx| subscription.poll(cx)).await;
+            if is(Some(&taken), &last) {
+                break;
+            }
+        }
+    });
+    writer.join().unwrap();
+}

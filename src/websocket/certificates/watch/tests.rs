@@ -1,0 +1,92 @@
+use std::time::Instant;
+
+use super::*;
+use crate::websocket::certificates::{Certificates, tests::pem};
+
+/// A directory of this test alone, gone with the value.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let name = format!("libp2p-lazy-websocket-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn what_is_no_file_or_too_large_is_not_read() {
+    let directory = Directory::new("read");
+    let path = directory.file("chain.pem");
+    let kind = |path: &Path| read(path).unwrap_err().kind();
+    assert_eq!(kind(&path), io::ErrorKind::NotFound);
+    assert_eq!(kind(&directory.0), io::ErrorKind::InvalidInput);
+    let size = usize::try_from(MAX_FILE_SIZE).unwrap();
+    fs::write(&path, vec![b'\n'; size]).unwrap();
+    assert_eq!(read(&path).unwrap().len(), size);
+    fs::write(&path, vec![b'\n'; size + 1]).unwrap();
+    assert_eq!(kind(&path), io::ErrorKind::FileTooLarge);
+}
+
+/// Waits until it is so.
+fn until(mut condition: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < limit, "it happens within 30 s");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn the_files_are_followed_as_long_as_a_transport_uses_them() {
+    let directory = Directory::new("follow");
+    let (chain, key) = (directory.file("chain.pem"), directory.file("key.pem"));
+    let certificates = Certificates::new();
+    let files = Files::new(chain.clone(), key.clone());
+    let thread = start(&certificates.0, files, MIN_INTERVAL).unwrap();
+    until(|| certificates.refused().is_some());
+    assert!(matches!(
+        *certificates.refused().unwrap(),
+        CertificateError::File { ref path, .. } if *path == chain
+    ));
+
+    let mut subscription = certificates.subscribe();
+    drop(certificates);
+    let written = pem(0);
+    fs::write(chain, written.0).unwrap();
+    fs::write(key, written.1).unwrap();
+    until(|| subscription.take().is_some());
+    assert!(subscription.shared.state().refused.is_none());
+    drop(subscription);
+    until(|| thread.is_finished());
+    thread.join().unwrap();
+}
+
+#[test]
+fn the_thread_does_not_sleep_over_the_end() {
+    let directory = Directory::new("end");
+    let (chain, key) = (directory.file("chain.pem"), directory.file("key.pem"));
+    let written = pem(0);
+    fs::write(&chain, written.0).unwrap();
+    fs::write(&key, written.1).unwrap();
+    let certificates = Certificates::new();
+    let day = Duration::from_secs(24 * 60 * 60);
+    let thread = start(&certificates.0, Files::new(chain, key), day).unwrap();
+    until(|| certificates.current().is_some());
+    assert!(!thread.is_finished());
+    drop(certificates);
+    until(|| thread.is_finished());
+    thread.join().unwrap();
+}

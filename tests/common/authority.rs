@@ -1,0 +1,115 @@
+//! An authority that signs certificates, as one that is trusted when dialling.
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::{
+    ops::Range,
+    time::{Duration, SystemTime},
+};
+
+use libp2p_lazy_websocket::websocket::{Certificate, Certificates, TrustAnchor};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(crate) struct Authority {
+    certificate: rcgen::Certificate,
+    key: rcgen::KeyPair,
+}
+
+/// What a certificate is to say.
+pub(crate) struct Leaf<'a> {
+    pub(crate) names: &'a [&'a str],
+    pub(crate) serial: u64,
+    pub(crate) valid: Range<SystemTime>,
+}
+
+impl Default for Leaf<'_> {
+    /// For `localhost` and 127.0.0.1, number 1, since yesterday and until tomorrow.
+    fn default() -> Self {
+        let now = SystemTime::now();
+        Self {
+            names: &["localhost", "127.0.0.1"],
+            serial: 1,
+            valid: now - DAY..now + DAY,
+        }
+    }
+}
+
+/// A chain with the private key of its first certificate.
+pub(crate) struct Signed {
+    leaf: rcgen::Certificate,
+    authority: Vec<u8>,
+    authority_pem: String,
+    key: rcgen::KeyPair,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut parameters = rcgen::CertificateParams::default();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = parameters.self_signed(&key).expect("a signature");
+        Self { certificate, key }
+    }
+
+    pub(crate) fn der(&self) -> Vec<u8> {
+        self.certificate.der().to_vec()
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    pub(crate) fn anchor(&self) -> TrustAnchor {
+        TrustAnchor::from_der(self.der()).expect("a certificate")
+    }
+
+    pub(crate) fn sign(&self, leaf: &Leaf<'_>) -> Signed {
+        let names: Vec<_> = leaf.names.iter().map(|&name| name.to_owned()).collect();
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut parameters = rcgen::CertificateParams::new(names).expect("names");
+        parameters.serial_number = Some(leaf.serial.into());
+        parameters.not_before = leaf.valid.start.into();
+        parameters.not_after = leaf.valid.end.into();
+        let signed = parameters
+            .signed_by(&key, &self.certificate, &self.key)
+            .expect("a signature");
+        Signed {
+            leaf: signed,
+            authority: self.der(),
+            authority_pem: self.pem(),
+            key,
+        }
+    }
+
+    /// The default one, with this serial number.
+    pub(crate) fn sign_number(&self, serial: u64) -> Signed {
+        self.sign(&Leaf {
+            serial,
+            ..Leaf::default()
+        })
+    }
+}
+
+impl Signed {
+    pub(crate) fn chain_pem(&self) -> String {
+        format!("{}{}", self.leaf.pem(), self.authority_pem)
+    }
+
+    pub(crate) fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
+    pub(crate) fn certificate(&self) -> Certificate {
+        let chain = vec![self.leaf.der().to_vec(), self.authority.clone()];
+        Certificate::from_der(chain, self.key.serialize_der()).expect("it is accepted")
+    }
+
+    /// A handle with this certificate in use.
+    pub(crate) fn in_use(&self) -> Certificates {
+        let certificates = Certificates::new();
+        certificates
+            .set(self.certificate())
+            .expect("it is valid now");
+        certificates
+    }
+}

@@ -1,0 +1,117 @@
+//! Listens and sends back, dials and wants it back; without anything of libp2p above WebSocket.
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::{io, pin::Pin};
+
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, future::poll_fn};
+use libp2p::{
+    Multiaddr, Transport as _,
+    core::{
+        Endpoint,
+        transport::{DialOpts, ListenerId, PortUse, TransportEvent},
+    },
+    multiaddr::Protocol,
+};
+use libp2p_lazy_websocket::{
+    lazy,
+    websocket::{self, Connection},
+};
+
+use crate::common::{transport, within};
+
+pub(crate) type Error = lazy::Error<websocket::Error>;
+
+/// Listens and sends everything back, in a task of its own. Returns the addresses that were reported.
+pub(crate) async fn echo(config: websocket::Config, listen: &[&str]) -> Vec<Multiaddr> {
+    let mut transport = transport(config);
+    for address in listen {
+        transport
+            .listen_on(ListenerId::next(), address.parse().unwrap())
+            .unwrap();
+    }
+    let mut addresses = Vec::new();
+    for _ in listen {
+        match within(poll_fn(|cx| Pin::new(&mut transport).poll(cx))).await {
+            TransportEvent::NewAddress { listen_addr, .. } => addresses.push(listen_addr),
+            other => panic!("a new address, not {other:?}"),
+        }
+    }
+    tokio::spawn(async move {
+        loop {
+            let event = poll_fn(|cx| Pin::new(&mut transport).poll(cx)).await;
+            let TransportEvent::Incoming { upgrade, .. } = event else {
+                panic!("only connections, not {event:?}");
+            };
+            tokio::spawn(async move {
+                // Some of those who connect are not meant to get through.
+                if let Ok(connection) = upgrade.await {
+                    let _ = send_back(connection).await;
+                }
+            });
+        }
+    });
+    addresses
+}
+
+async fn send_back(connection: Connection) -> io::Result<()> {
+    let (mut read, mut write) = connection.split();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match read.read(&mut buffer).await? {
+            0 => return write.close().await,
+            count => {
+                write.write_all(&buffer[..count]).await?;
+                // A WebSocket frame stays in the buffer of its writer until then.
+                write.flush().await?;
+            }
+        }
+    }
+}
+
+pub(crate) async fn dial(
+    config: websocket::Config,
+    address: &Multiaddr,
+) -> Result<Connection, Error> {
+    let opts = DialOpts {
+        role: Endpoint::Dialer,
+        port_use: PortUse::New,
+    };
+    // What dials is polled too, as in a swarm.
+    let mut transport = transport(config);
+    let mut dial = transport.dial(address.clone(), opts).unwrap();
+    within(poll_fn(move |cx| {
+        assert!(Pin::new(&mut transport).poll(cx).is_pending());
+        Pin::new(&mut dial).poll(cx)
+    }))
+    .await
+}
+
+/// Sends a mebibyte and wants it back.
+pub(crate) async fn assert_echoes(connection: Connection) {
+    let sent: Vec<u8> = (0..1 << 20).map(|n: u32| (n % 251) as u8).collect();
+    let mut received = vec![0; sent.len()];
+    let (mut read, mut write) = connection.split();
+    within(async {
+        let (wrote, got) = futures::join!(
+            async {
+                write.write_all(&sent).await?;
+                write.flush().await
+            },
+            read.read_exact(&mut received)
+        );
+        wrote.unwrap();
+        got.unwrap();
+    })
+    .await;
+    assert!(sent == received, "the bytes are the same");
+}
+
+pub(crate) fn port(address: &Multiaddr) -> u16 {
+    address
+        .iter()
+        .find_map(|protocol| match protocol {
+            Protocol::Tcp(port) => Some(port),
+            _ => None,
+        })
+        .unwrap()
+}
