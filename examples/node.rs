@@ -30,7 +30,7 @@ use libp2p::{
     swarm::NetworkBehaviour,
     yamux,
 };
-use libp2p_lazy_websocket::{discovery, websocket};
+use libp2p_lazy_websocket::{discovery, lazy::Readiness, websocket};
 
 /// A libp2p node on WebSocket. Without --listen and --dial: a hub and peers that find each other, and a table.
 #[derive(Debug, Parser)]
@@ -51,6 +51,13 @@ struct Arguments {
     /// Hear what others announce, and announce nothing.
     #[arg(long, requires = "own")]
     listen_only: bool,
+    /// The certificate chain of TLS listeners, such as /ip4/0.0.0.0/tcp/443/tls/ws, in PEM. They wait until the file
+    /// is there, and it may be replaced at any time.
+    #[arg(long, value_name = "FILE", requires_all = ["own", "tls_key"])]
+    tls_cert: Option<PathBuf>,
+    /// The private key of that certificate, in PEM.
+    #[arg(long, value_name = "FILE", requires_all = ["own", "tls_cert"])]
+    tls_key: Option<PathBuf>,
     /// The private key of this node, as libp2p encodes it (protobuf). Made if it is missing.
     #[arg(long, value_name = "FILE", requires = "own")]
     key: Option<PathBuf>,
@@ -94,12 +101,13 @@ struct Behaviour {
 /// After how long a connection must have finished everything that follows the WebSocket handshake.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Both halves of the crate in one swarm.
+/// Both halves of the crate in one swarm, and a handle that tells how its listeners are doing.
 fn swarm(
     keypair: Keypair,
+    websocket: websocket::Config,
     gossipsub: libp2p::gossipsub::Config,
     discovery: discovery::Config,
-) -> Result<Swarm<Behaviour>, Box<dyn Error>> {
+) -> Result<(Swarm<Behaviour>, Readiness), Box<dyn Error>> {
     let limits = ConnectionLimits::default()
         .with_max_pending_incoming(Some(256))
         .with_max_established_incoming(Some(4096))
@@ -113,6 +121,8 @@ fn swarm(
         ping: ping::Behaviour::default(),
         echo: echo::Behaviour,
     };
+    let mut transport = websocket::tokio::transport(websocket)?;
+    let readiness = transport.readiness();
     let swarm = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
         .with_other_transport(|keypair| -> Result<_, Box<dyn Error + Send + Sync>> {
@@ -120,7 +130,7 @@ fn swarm(
             // Keeps the window of a stream at 1 MiB. js-libp2p sends a whole window as one frame, and the yamux of
             // Rust ends a connection on which a frame is larger than that.
             yamux.set_max_num_streams(4093);
-            Ok(websocket::tokio::transport(websocket::Config::default())?
+            Ok(transport
                 .upgrade(Version::V1Lazy)
                 .authenticate(noise::Config::new(keypair)?)
                 .multiplex(yamux)
@@ -134,7 +144,7 @@ fn swarm(
                 .with_max_negotiating_inbound_streams(4093)
         })
         .build();
-    Ok(swarm)
+    Ok((swarm, readiness))
 }
 
 fn main() -> ExitCode {

@@ -2,6 +2,8 @@
 
 #![cfg(feature = "interop")]
 
+#[path = "common/authority.rs"]
+mod authority;
 #[path = "common/process.rs"]
 mod process;
 
@@ -13,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use authority::{Authority, Signed};
 use libp2p::identity::Keypair;
 use process::{Process, SCRATCH, Scene, build, succeed};
 use tokio::process::Command;
@@ -130,6 +133,63 @@ async fn small_and_large_streams_come_back_whole() {
     js.does(&format!("ping {}", hub.id), &format!("pong {}", hub.id))
         .await;
     assert!(!js.process.printed("disconnected "));
+}
+
+/// A name is listened on as well, and what is announced of it can be dialled.
+#[tokio::test]
+async fn a_connection_lives_on_while_the_certificate_changes() {
+    let authority = Authority::new();
+    let [ca, chain, key] =
+        ["tls.ca.pem", "tls.chain.pem", "tls.key.pem"].map(|name| Path::new(SCRATCH).join(name));
+    fs::write(&ca, authority.pem()).expect("Cargo made the directory");
+    let write = |signed: Signed| {
+        for (file, text) in [(&key, signed.key_pem()), (&chain, signed.chain_pem())] {
+            let fresh = file.with_extension("fresh");
+            fs::write(&fresh, text).expect("Cargo made the directory");
+            fs::rename(&fresh, file).expect("it was just written");
+        }
+    };
+    write(authority.sign_number(1001));
+
+    let scene = Scene::default();
+    let listen = "/dns4/localhost/tcp/0/tls/ws";
+    let hub = scene
+        .rust(&format!(
+            "--listen {listen} --interval 1 --tls-cert {} --tls-key {}",
+            chain.display(),
+            key.display()
+        ))
+        .await;
+    assert!(
+        hub.address().starts_with("/dns4/localhost/tcp/"),
+        "{}",
+        hub.address()
+    );
+    let port = hub.address().split('/').nth(4).expect("a port");
+
+    let trusting = |name| scene.trusting_js(name, &ca, format!("--dial {}", hub.address()));
+    let mut js = trusting("before").await;
+    js.process.say(&format!("traffic {}", hub.id)).await;
+    js.serves(port, 1001).await;
+
+    write(authority.sign_number(1002));
+    js.serves(port, 1002).await;
+    let mut other = trusting("after").await;
+    other
+        .does(&format!("ping {}", hub.id), &format!("pong {}", hub.id))
+        .await;
+
+    js.process.say("quiet").await;
+    let rounds = js
+        .process
+        .wait("the end of the traffic", |line| {
+            assert!(!line.starts_with("error traffic"), "{line}");
+            line.strip_prefix("traffic ok ").map(ToOwned::to_owned)
+        })
+        .await;
+    assert_ne!(rounds, "0");
+    assert!(!js.process.printed("disconnected "));
+    assert!(!hub.process.printed("no longer "));
 }
 
 #[tokio::test]
@@ -260,24 +320,25 @@ impl Scene {
     /// A js node that announces itself every second.
     async fn js(&self, name: &'static str, args: &str) -> Node {
         let process = self.script(name, "node.mjs", &format!("--interval 1000 {args}"));
-        let id = process
-            .wait("peer id", |line| {
-                line.strip_prefix("started ").map(ToOwned::to_owned)
-            })
-            .await;
-        let addresses = process.listening(args).await;
-        Node {
-            process,
-            id,
-            addresses,
-        }
+        Node::started(process, args).await
+    }
+
+    /// A js node that trusts an authority of ours as well.
+    async fn trusting_js(&self, name: &'static str, authority: &Path, args: String) -> Node {
+        let mut command = script("node.mjs", &args);
+        command.env("NODE_EXTRA_CA_CERTS", authority);
+        Node::started(self.spawn(name, command), &args).await
     }
 
     fn script(&self, name: &'static str, file: &str, args: &str) -> Process {
-        let mut command = Command::new(&tools().node_js);
-        command.arg(directory().join(file)).args(args.split(' '));
-        self.spawn(name, command)
+        self.spawn(name, script(file, args))
     }
+}
+
+fn script(file: &str, args: &str) -> Command {
+    let mut command = Command::new(&tools().node_js);
+    command.arg(directory().join(file)).args(args.split(' '));
+    command
 }
 
 struct Node {
@@ -287,6 +348,40 @@ struct Node {
 }
 
 impl Node {
+    /// A js node, once it has.
+    async fn started(process: Process, args: &str) -> Self {
+        let id = process
+            .wait("peer id", |line| {
+                line.strip_prefix("started ").map(ToOwned::to_owned)
+            })
+            .await;
+        let addresses = process.listening(args).await;
+        Self {
+            process,
+            id,
+            addresses,
+        }
+    }
+
+    /// Waits until the certificate with this serial number is served on a port, as this one sees it.
+    async fn serves(&mut self, port: &str, serial: u64) {
+        let wanted = format!("serial {port} {serial}");
+        let mut asked = 0;
+        loop {
+            self.process.say(&format!("serial {port}")).await;
+            asked += 1;
+            let mut answers = 0;
+            let answer = self.process.wait("serial number", |line| {
+                assert!(!line.starts_with("error serial"), "{line}");
+                answers += usize::from(line.starts_with("serial "));
+                (answers == asked).then(|| line.to_owned())
+            });
+            if answer.await == wanted {
+                return;
+            }
+        }
+    }
+
     fn address(&self) -> &str {
         self.addresses.first().expect("this one listens")
     }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use common::{cause, new_address, next, socket_address, swarm, transport, within};
+use common::{new_address, next, socket_address, swarm, transport, within};
 use futures::FutureExt as _;
 use libp2p::{
     Multiaddr, Swarm, SwarmBuilder, Transport as _,
@@ -85,65 +85,13 @@ async fn before_the_poll_there_is_no_socket_and_at_the_address_there_is() {
     );
 }
 
-/// The listener fails with an error of this kind: reported, then closed with it.
-async fn fails_with(address: Multiaddr, kind: ErrorKind) {
-    let mut swarm = lazy_swarm();
-    let id = swarm.listen_on(address.clone()).unwrap();
-    let check = |error: &io::Error| {
-        assert!(error.to_string().contains(&address.to_string()), "{error}");
-        assert_eq!(cause::<io::Error>(error).unwrap().kind(), kind);
-    };
-    match next(&mut swarm).await {
-        SwarmEvent::ListenerError { listener_id, error } => {
-            assert_eq!(listener_id, id);
-            check(&error);
-        }
-        other => panic!("an error, not {other:?}"),
-    }
-    match next(&mut swarm).await {
-        SwarmEvent::ListenerClosed {
-            listener_id,
-            addresses,
-            reason: Err(error),
-        } => {
-            assert_eq!(listener_id, id);
-            assert!(addresses.is_empty());
-            check(&error);
-        }
-        other => panic!("a close, not {other:?}"),
-    }
-    assert!(!swarm.remove_listener(id));
-
-    // The swarm goes on.
-    swarm.listen_on(loopback(0)).unwrap();
-    new_address(&mut swarm).await;
-}
-
-#[tokio::test]
-async fn a_port_that_is_taken_is_reported_and_the_swarm_goes_on() {
-    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = taken.local_addr().unwrap().port();
-    fails_with(loopback(port), ErrorKind::AddrInUse).await;
-}
-
-#[tokio::test]
-async fn an_address_of_no_interface_is_reported_and_the_swarm_goes_on() {
-    fails_with(
-        "/ip4/192.0.2.1/tcp/0/ws".parse().unwrap(),
-        ErrorKind::AddrNotAvailable,
-    )
-    .await;
-}
-
 #[tokio::test]
 async fn what_is_not_websocket_is_refused_unchanged() {
     let mut swarm = lazy_swarm();
     for address in [
         "/ip4/127.0.0.1/tcp/0",
         "/ip4/127.0.0.1/udp/0/quic-v1",
-        "/ip4/127.0.0.1/tcp/0/tls/ws",
-        "/ip4/127.0.0.1/tcp/0/tls/sni/localhost/ws",
-        "/dns4/localhost/tcp/0/ws",
+        "/dnsaddr/localhost/tcp/0/ws",
         "/memory/1",
     ] {
         let address: Multiaddr = address.parse().unwrap();

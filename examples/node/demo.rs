@@ -9,7 +9,7 @@ use std::{
 
 use futures::{StreamExt as _, future};
 use libp2p::{Multiaddr, PeerId, Swarm, identity::Keypair, swarm::SwarmEvent};
-use libp2p_lazy_websocket::discovery;
+use libp2p_lazy_websocket::{discovery, websocket};
 use tokio::{
     sync::{mpsc, watch},
     time,
@@ -43,7 +43,12 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             _ => discovery::gossipsub::config(),
         };
         let config = arguments.discovery(interval);
-        let mut swarm = swarm(Keypair::generate_ed25519(), gossipsub.build()?, config)?;
+        let (mut swarm, _) = swarm(
+            Keypair::generate_ed25519(),
+            websocket::Config::default(),
+            gossipsub.build()?,
+            config,
+        )?;
         swarm.listen_on(ADDRESS.parse()?)?;
         rows.push(Row {
             name,

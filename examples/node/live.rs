@@ -1,6 +1,7 @@
 //! A node of its own: what it is told by arguments, one line per event.
 
 use std::{
+    collections::HashMap,
     error::Error,
     fs,
     io::{self, Read as _},
@@ -16,7 +17,11 @@ use libp2p::{
     multiaddr::Protocol,
     swarm::{ConnectionId, DialError, SwarmEvent, dial_opts::DialOpts},
 };
-use libp2p_lazy_websocket::discovery;
+use libp2p_lazy_websocket::{
+    discovery,
+    lazy::{self, Change, State},
+    websocket,
+};
 use tokio::{sync::oneshot, time};
 
 use crate::{Arguments, Behaviour, BehaviourEvent, chain, list, say, swarm, with_peer};
@@ -30,8 +35,13 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         None => Keypair::generate_ed25519(),
     };
     let discovery = arguments.discovery(Duration::from_secs(10));
-    let mut swarm = swarm(
+    let mut websocket = websocket::Config::default();
+    if let (Some(chain), Some(key)) = (&arguments.tls_cert, &arguments.tls_key) {
+        websocket = websocket.with_certificates(websocket::Certificates::watch(chain, key)?);
+    }
+    let (mut swarm, readiness) = swarm(
         keypair,
+        websocket,
         discovery::gossipsub::hub_config(LEAVES).build()?,
         discovery,
     )?;
@@ -41,6 +51,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         .cloned()
         .map(Target::new)
         .collect::<Vec<_>>();
+    let mut states = readiness.changes();
+    let mut told = HashMap::new();
     for address in &arguments.listen {
         // The other addresses may be good.
         if let Err(error) = swarm.listen_on(address.clone()) {
@@ -48,7 +60,6 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         }
     }
 
-    let mut failed = None;
     let mut redial = time::interval(Duration::from_secs(5));
     let mut stdin_closed = stdin_closed(arguments.until_stdin_closes);
     // Not made anew for each event, or it would miss what comes between two.
@@ -59,8 +70,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
                 for target in &mut targets {
                     target.on_event(&event);
                 }
-                tell(event, *swarm.local_peer_id(), &mut failed);
+                tell(event, *swarm.local_peer_id());
             }
+            Some(change) = states.next() => tell_state(change, &mut told),
             _ = redial.tick() => {
                 for target in &mut targets {
                     target.dial(&mut swarm);
@@ -72,28 +84,37 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Prints the line of an event, if it has one. `failed` is the listener whose failure was printed last.
-fn tell(
-    event: SwarmEvent<BehaviourEvent>,
-    local: PeerId,
-    failed: &mut Option<(ListenerId, String)>,
-) {
+/// Prints what a listener is doing, if that is another thing than what was printed last.
+fn tell_state(change: Change, told: &mut HashMap<ListenerId, String>) {
+    let Change::Status {
+        listener, status, ..
+    } = change
+    else {
+        return;
+    };
+    let state = status.state.to_string();
+    if told.get(&listener) == Some(&state) {
+        return;
+    }
+    say(format_args!("listener {} {state}", status.address));
+    match status.state {
+        State::Closed(_) => told.remove(&listener),
+        _ => told.insert(listener, state),
+    };
+}
+
+/// Prints the line of an event, if it has one.
+fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId) {
     match event {
         SwarmEvent::NewListenAddr { address, .. } => {
             say(format_args!("listening {}", with_peer(&address, local)));
         }
-        SwarmEvent::ListenerError { listener_id, error }
-        | SwarmEvent::ListenerClosed {
-            listener_id,
-            reason: Err(error),
-            ..
-        } => {
-            // A bind that fails comes twice: reported, and as the reason of the close.
-            let failure = (listener_id, chain(&error));
-            if failed.as_ref() != Some(&failure) {
-                say(format_args!("error {}", failure.1));
-                *failed = Some(failure);
-            }
+        SwarmEvent::ExpiredListenAddr { address, .. } => {
+            say(format_args!("no longer {}", with_peer(&address, local)));
+        }
+        // A listener that fails has said so by its state.
+        SwarmEvent::ListenerError { error, .. } if lazy::Error::from_io(&error).is_none() => {
+            say(format_args!("error {}", chain(&error)));
         }
         SwarmEvent::OutgoingConnectionError {
             error: DialError::Transport(attempts),

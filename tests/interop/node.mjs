@@ -1,7 +1,9 @@
 // js-libp2p nodes driven by a line protocol on stdin and stdout; see README.md.
 
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { createInterface } from 'node:readline'
+import { connect } from 'node:tls'
 import { parseArgs } from 'node:util'
 import { noise } from '@chainsafe/libp2p-noise'
 import { yamux } from '@chainsafe/libp2p-yamux'
@@ -100,7 +102,7 @@ async function pingPeer (node, target) {
   say('pong', target)
 }
 
-async function echo (node, target, length) {
+async function echo (node, target, length, done = length => say('echo ok', length)) {
   const sent = randomBytes(length)
   const stream = await node.dialProtocol(peer(target), ECHO)
 
@@ -128,10 +130,31 @@ async function echo (node, target, length) {
 
   try {
     await Promise.all([send(), compare()])
-    say('echo ok', length)
+    done(length)
   } catch (err) {
     stream.abort(err)
     throw err
+  }
+}
+
+// Goes on until it is told to be quiet, and says how often it has heard itself.
+async function traffic (node, target) {
+  node.isQuiet = false
+  let count = 0
+  for (; !node.isQuiet; count++) {
+    await echo(node, target, ECHO_CHUNK, () => {})
+  }
+  say('traffic ok', count)
+}
+
+// The serial number of the certificate that is served on a port of this host.
+async function serial (port) {
+  const socket = connect({ host: '127.0.0.1', port: Number(port) })
+  try {
+    await once(socket, 'secureConnect')
+    say('serial', port, Number(`0x${socket.getPeerCertificate().serialNumber}`))
+  } finally {
+    socket.destroy()
   }
 }
 
@@ -152,10 +175,16 @@ async function command (nodes, line) {
       return Promise.all(nodes.map(node => echo(node, rest[0], Number(rest[1]))))
     case 'ping':
       return Promise.all(nodes.map(node => pingPeer(node, rest[0])))
+    case 'traffic':
+      return Promise.all(nodes.map(node => traffic(node, rest[0])))
+    case 'quiet':
+      return nodes.forEach(node => { node.isQuiet = true })
+    case 'serial':
+      return serial(rest[0])
     case 'score':
       return nodes.forEach(scores)
     default:
-      throw new Error('the commands are dial, echo, ping and score')
+      throw new Error('the commands are dial, echo, ping, traffic, quiet, serial and score')
   }
 }
 

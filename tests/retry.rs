@@ -1,0 +1,321 @@
+//! Listeners that cannot be bound, are tried again and heal, in real swarms on real sockets.
+//!
+//! Some need what only a process of their own can have: another user, few descriptors, a network namespace. They run
+//! themselves once more as that process.
+#![cfg(feature = "tokio")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "retry/child.rs"]
+mod child;
+mod common;
+#[path = "retry/mortal.rs"]
+mod mortal;
+
+use std::{
+    fs::File,
+    io::{self, ErrorKind},
+    net::{Ipv4Addr, TcpListener},
+    num::NonZeroU32,
+    pin::Pin,
+    task::Poll,
+    time::Duration,
+};
+
+use child::{Child, Outcome};
+use common::{new_address, next, socket_address, swarm, transport, within};
+use futures::future::poll_fn;
+use libp2p::{
+    Multiaddr, Swarm, SwarmBuilder, Transport as _,
+    core::{
+        Endpoint,
+        transport::{DialOpts, ListenerId, PortUse, TransportEvent},
+        upgrade::Version,
+    },
+    noise,
+    swarm::{SwarmEvent, dummy},
+    yamux,
+};
+use libp2p_lazy_websocket::{
+    lazy::{self, Failure, ListenError, Retry},
+    websocket,
+};
+use mortal::Mortal;
+
+fn websocket_address(ip: Ipv4Addr, port: u16) -> Multiaddr {
+    format!("/ip4/{ip}/tcp/{port}/ws").parse().unwrap()
+}
+
+fn lazy_swarm(retry: Retry) -> Swarm<dummy::Behaviour> {
+    let inner = websocket::tokio::Transport::new(&websocket::Config::default()).unwrap();
+    let config = lazy::Config::default().with_retry(retry);
+    swarm(lazy::Transport::new(inner, config))
+}
+
+/// The failure that the swarm reports next.
+async fn failure(swarm: &mut Swarm<dummy::Behaviour>) -> ListenError {
+    match next(swarm).await {
+        SwarmEvent::ListenerError { error, .. } => lazy::Error::from_io(&error)
+            .unwrap_or_else(|| panic!("ours, not {error:?}"))
+            .clone(),
+        other => panic!("a failure, not {other:?}"),
+    }
+}
+
+/// What is reported of an address that no retry can help with at the moment.
+async fn fails_with(address: &str, reason: &str) {
+    let mut swarm = lazy_swarm(Retry::default());
+    let address: Multiaddr = address.parse().unwrap();
+    let id = swarm.listen_on(address.clone()).unwrap();
+    for attempt in 1..=2 {
+        let error = failure(&mut swarm).await;
+        assert_eq!(
+            (error.address(), error.failure()),
+            (&address, Failure::Bind)
+        );
+        assert_eq!(error.attempt().get(), attempt);
+        assert_eq!(error.reason(), reason);
+        assert!(error.retry_in().is_some());
+    }
+    assert_eq!(swarm.listeners().count(), 0);
+
+    // The swarm goes on, and the listener can be given up.
+    swarm
+        .listen_on(websocket_address(Ipv4Addr::LOCALHOST, 0))
+        .unwrap();
+    loop {
+        match next(&mut swarm).await {
+            SwarmEvent::NewListenAddr { .. } => break,
+            SwarmEvent::ListenerError { .. } => {}
+            other => panic!("a new address, not {other:?}"),
+        }
+    }
+    assert!(swarm.remove_listener(id));
+}
+
+#[tokio::test]
+async fn an_address_of_no_interface_is_tried_again() {
+    fails_with("/ip4/192.0.2.1/tcp/0/ws", "address not available").await;
+    if std::net::UdpSocket::bind("[::1]:0").is_ok() {
+        fails_with("/ip6/2001:db8::1/tcp/0/ws", "address not available").await;
+    } else {
+        eprintln!("SKIPPED: the IPv6 documentation address needs a host with IPv6");
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_at_the_start_and_freed_later_is_listened_on() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = websocket_address(Ipv4Addr::LOCALHOST, taken.local_addr().unwrap().port());
+    // As its users build it, since what lies between wraps the errors.
+    let mut swarm = SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_other_transport(|key| {
+            Ok(transport(websocket::Config::default())
+                .upgrade(Version::V1Lazy)
+                .authenticate(noise::Config::new(key)?)
+                .multiplex(yamux::Config::default())
+                .timeout(Duration::from_secs(20)))
+        })
+        .unwrap()
+        .with_behaviour(|_| dummy::Behaviour)
+        .unwrap()
+        .build();
+    swarm.listen_on(address.clone()).unwrap();
+    for attempt in 1..=2 {
+        let error = failure(&mut swarm).await;
+        assert_eq!(error.attempt().get(), attempt);
+        assert_eq!(error.reason(), "address in use");
+    }
+    drop(taken);
+    loop {
+        match next(&mut swarm).await {
+            SwarmEvent::NewListenAddr { address: new, .. } => break assert_eq!(new, address),
+            SwarmEvent::ListenerError { .. } => {}
+            other => panic!("a new address, not {other:?}"),
+        }
+    }
+    std::net::TcpStream::connect(socket_address(&address)).unwrap();
+}
+
+#[tokio::test]
+async fn giving_up_is_one_close_with_the_last_failure_found_through_the_swarm_builder() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = websocket_address(Ipv4Addr::LOCALHOST, taken.local_addr().unwrap().port());
+    let retry = Retry::default().with_max_attempts(NonZeroU32::new(2));
+    let inner = websocket::tokio::Transport::new(&websocket::Config::default()).unwrap();
+    let lazy = lazy::Transport::new(inner, lazy::Config::default().with_retry(retry));
+    let mut swarm = SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_other_transport(|key| {
+            Ok(lazy
+                .upgrade(Version::V1Lazy)
+                .authenticate(noise::Config::new(key)?)
+                .multiplex(yamux::Config::default()))
+        })
+        .unwrap()
+        .with_behaviour(|_| dummy::Behaviour)
+        .unwrap()
+        .build();
+    let id = swarm.listen_on(address).unwrap();
+    assert!(failure(&mut swarm).await.retry_in().is_some());
+    let last = failure(&mut swarm).await;
+    assert_eq!(last.retry_in(), None);
+    match next(&mut swarm).await {
+        SwarmEvent::ListenerClosed {
+            listener_id,
+            addresses,
+            reason: Err(error),
+        } => {
+            assert_eq!(listener_id, id);
+            assert!(addresses.is_empty());
+            let reason = lazy::Error::from_io(&error).unwrap();
+            assert_eq!(reason.to_string(), last.to_string());
+            assert_eq!(reason.attempt().get(), 2);
+        }
+        other => panic!("a close, not {other:?}"),
+    }
+    assert!(!swarm.remove_listener(id));
+}
+
+#[tokio::test]
+async fn a_listener_that_dies_comes_back_on_its_port_and_dials_leave_from_it() {
+    let inner = websocket::tokio::Transport::new(&websocket::Config::default()).unwrap();
+    let (mortal, death) = Mortal::new(inner);
+    let mut transport = lazy::Transport::new(mortal, lazy::Config::default());
+    let id = ListenerId::next();
+    // The system chooses the port, which is kept.
+    transport
+        .listen_on(id, websocket_address(Ipv4Addr::LOCALHOST, 0))
+        .unwrap();
+    let address = new_address_of(&mut transport).await;
+    for round in 1..=3 {
+        death.strike();
+        match next_of(&mut transport).await {
+            TransportEvent::AddressExpired { listen_addr, .. } => assert_eq!(listen_addr, address),
+            other => panic!("an expired address, not {other:?}"),
+        }
+        let error = match next_of(&mut transport).await {
+            TransportEvent::ListenerError {
+                error: lazy::Error::Listen(error),
+                ..
+            } => error,
+            other => panic!("a failure, not {other:?}"),
+        };
+        assert_eq!(
+            (error.failure(), error.attempt().get()),
+            (Failure::Closed, round)
+        );
+        assert_eq!(new_address_of(&mut transport).await, address);
+    }
+
+    let mut remote = transport_of_a_remote();
+    let at = new_address_of(&mut remote).await;
+    let opts = DialOpts {
+        role: Endpoint::Dialer,
+        port_use: PortUse::Reuse,
+    };
+    let mut dial = transport.dial(at, opts).unwrap();
+    let from = within(poll_fn(|cx| {
+        let _ = Pin::new(&mut dial).poll(cx);
+        let _ = Pin::new(&mut transport).poll(cx);
+        match Pin::new(&mut remote).poll(cx) {
+            Poll::Ready(TransportEvent::Incoming { send_back_addr, .. }) => {
+                Poll::Ready(send_back_addr)
+            }
+            _ => Poll::Pending,
+        }
+    }))
+    .await;
+    assert_eq!(
+        socket_address(&from).port(),
+        socket_address(&address).port()
+    );
+}
+
+fn transport_of_a_remote() -> common::Transport {
+    let mut remote = transport(websocket::Config::default());
+    let address = websocket_address(Ipv4Addr::LOCALHOST, 0);
+    remote.listen_on(ListenerId::next(), address).unwrap();
+    remote
+}
+
+type Event<T> =
+    TransportEvent<<T as libp2p::Transport>::ListenerUpgrade, <T as libp2p::Transport>::Error>;
+
+async fn next_of<T: libp2p::Transport + Unpin>(transport: &mut T) -> Event<T> {
+    within(poll_fn(|cx| Pin::new(&mut *transport).poll(cx))).await
+}
+
+async fn new_address_of<T: libp2p::Transport + Unpin>(transport: &mut T) -> Multiaddr {
+    match next_of(transport).await {
+        TransportEvent::NewAddress { listen_addr, .. } => listen_addr,
+        _ => panic!("a new address, nothing else"),
+    }
+}
+
+#[test]
+fn a_port_that_the_user_may_not_have_closes_the_listener() {
+    Child::of_an_ordinary_user("child_a_low_port").run();
+}
+
+#[tokio::test]
+#[ignore = "run by the test above"]
+async fn child_a_low_port() {
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, 1)) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+        other => {
+            return Outcome::needs(&format!(
+                "low ports to be kept from ordinary users, not {other:?}"
+            ));
+        }
+    }
+    let mut swarm = lazy_swarm(Retry::default());
+    swarm
+        .listen_on(websocket_address(Ipv4Addr::LOCALHOST, 1))
+        .unwrap();
+    let error = failure(&mut swarm).await;
+    assert_eq!(
+        (error.reason().as_str(), error.retry_in()),
+        ("permission denied", None)
+    );
+    assert!(matches!(
+        next(&mut swarm).await,
+        SwarmEvent::ListenerClosed { reason: Err(_), .. }
+    ));
+    Outcome::passed();
+}
+
+#[test]
+fn a_listener_heals_when_there_are_descriptors_again() {
+    Child::new("child_out_of_descriptors").run();
+}
+
+#[tokio::test]
+#[ignore = "run by the test above"]
+async fn child_out_of_descriptors() {
+    if let Err(error) = rlimit::setrlimit(rlimit::Resource::NOFILE, 64, 64) {
+        return Outcome::needs(&format!(
+            "a limit of descriptors that can be lowered: {error}"
+        ));
+    }
+    let mut swarm = lazy_swarm(Retry::default());
+    let mut files = Vec::new();
+    let code = loop {
+        match File::open(std::env::current_exe().unwrap()) {
+            Ok(file) => files.push(file),
+            Err(error) => break error.raw_os_error().unwrap(),
+        }
+    };
+    swarm
+        .listen_on(websocket_address(Ipv4Addr::LOCALHOST, 0))
+        .unwrap();
+    let error = failure(&mut swarm).await;
+    assert_eq!(
+        error.reason(),
+        io::Error::from_raw_os_error(code).to_string()
+    );
+    assert!(error.retry_in().is_some());
+    drop(files);
+    new_address(&mut swarm).await;
+    Outcome::passed();
+}
