@@ -4,6 +4,8 @@
 //! of one machine. The ratio is the one to go by: what is compared runs in turn in one process, and the ratio is the
 //! median of those of all rounds. A target that is missed is said to be, and fails nothing.
 
+#[path = "startup/late.rs"]
+mod late;
 #[path = "startup/nodes.rs"]
 mod nodes;
 #[path = "startup/table.rs"]
@@ -51,6 +53,7 @@ fn main() {
         .configure_from_args();
     let mut start = Table::new(["", "lazy", "stock"]);
     registration(&mut criterion, &mut start);
+    late(&mut criterion, &mut start);
     announcement(&mut criterion, &mut start);
     mutual_discovery(&mut criterion, &mut start);
     let mut poll = Table::new(["", "many", "one"]);
@@ -97,6 +100,29 @@ async fn register<T: Transport + Unpin>(mut transport: T, count: u32) -> Duratio
         }
     }
     start.elapsed()
+}
+
+/// From the moment at which what a listener needs is there to its `NewAddress`. Beside it is who does the same by hand,
+/// with libp2p-websocket: tries again at the interval of the lazy listener's first delay, or listens once there is
+/// a certificate.
+fn late(criterion: &mut Criterion, table: &mut Table) {
+    let mut group = criterion.benchmark_group("late");
+    group.measurement_time(Duration::from_secs(10));
+    table.row(
+        &mut group,
+        "port freed to NewAddress",
+        None,
+        || run(late::lazy_port()),
+        || run(late::stock_port()),
+    );
+    let made = late::Made::new();
+    table.row(
+        &mut group,
+        "certificate set to NewAddress",
+        None,
+        || run(late::lazy_certificate(&made)),
+        || run(late::stock_certificate(&made)),
+    );
 }
 
 /// From nothing to the first announcement, with a subscriber there to be dialled; and only the last part of that,
