@@ -48,7 +48,15 @@ mod certificates;
 mod config;
 mod connection;
 mod error;
+#[cfg_attr(
+    not(feature = "tokio"),
+    allow(dead_code, reason = "only the tokio constructor brings a watcher")
+)]
+mod interfaces;
 mod known_listeners;
+mod names;
+#[cfg(feature = "tokio")]
+mod probe;
 mod tls;
 #[cfg(feature = "tokio")]
 pub mod tokio;

@@ -1,4 +1,6 @@
-//! The grammar of the addresses that can be listened on.
+//! The grammar of the addresses that can be listened on, and what of them is told to the transport below.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use multiaddr::{Multiaddr, Protocol};
 
@@ -7,47 +9,192 @@ use multiaddr::{Multiaddr, Protocol};
 pub(super) enum Security {
     /// `/ws`
     Plain,
-    /// `/wss` or `/tls/ws`
+    /// `/wss`, `/tls/ws` or `/tls/sni/<host>/ws`
     Tls,
 }
 
-/// Reads `/ip4|ip6/<ip>/tcp/<port>` followed by `/ws`, `/wss` or `/tls/ws`, each with or without a path, and
-/// nothing before or after it.
-///
-/// This is a little stricter than what is below, on purpose: libp2p-tcp ignores what comes before the IP address
-/// and a `/p2p` in the middle, and would then report an address that is not the one it was given.
-pub(super) fn parse_listen(address: &Multiaddr) -> Option<Security> {
-    let mut protocols = address.iter();
-    let Some(Protocol::Ip4(_) | Protocol::Ip6(_)) = protocols.next() else {
-        return None;
-    };
-    let Some(Protocol::Tcp(_)) = protocols.next() else {
-        return None;
-    };
-    let security = match (protocols.next(), protocols.next()) {
-        (Some(Protocol::Ws(_)), None) => Security::Plain,
-        (Some(Protocol::Wss(_)), None) => Security::Tls,
-        (Some(Protocol::Tls), Some(Protocol::Ws(_))) => Security::Tls,
+/// What an address to listen on says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Listen {
+    pub(super) security: Security,
+    host: Host,
+    has_sni: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Host {
+    /// `/ip4` or `/ip6`
+    Ip,
+    /// `/dns`
+    Dns,
+    /// `/dns4`
+    Dns4,
+    /// `/dns6`
+    Dns6,
+}
+
+/// How a listener is made of those that the transport below can have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Translation {
+    /// What is listened on below.
+    pub(super) first: Multiaddr,
+    /// What is listened on beside it, on the same port.
+    pub(super) second: Option<Multiaddr>,
+    pub(super) shown: Shown,
+}
+
+/// What is to be seen of the addresses that the transport below reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// This one for all of them, with the port that they have.
+    Name(Multiaddr),
+    /// Each of them, ending in this in place of what follows its port.
+    Suffix(Multiaddr),
+}
+
+impl Listen {
+    /// Reads `/ip4|ip6/<ip>/tcp/<port>` or `/dns|dns4|dns6/<host>/tcp/<port>`, followed by `/ws`, `/wss`, `/tls/ws`
+    /// or `/tls/sni/<host>/ws`, each with or without a path, and nothing before or after it.
+    ///
+    /// This is a little stricter than what is below, on purpose: libp2p-tcp ignores what comes before the IP address
+    /// and a `/p2p` in the middle, and would then report an address that is not the one it was given.
+    pub(super) fn parse(address: &Multiaddr) -> Option<Self> {
+        let mut protocols = address.iter();
+        let host = match protocols.next()? {
+            Protocol::Ip4(_) | Protocol::Ip6(_) => Host::Ip,
+            Protocol::Dns(name) if is_host(&name) => Host::Dns,
+            Protocol::Dns4(name) if is_host(&name) => Host::Dns4,
+            Protocol::Dns6(name) if is_host(&name) => Host::Dns6,
+            _ => return None,
+        };
+        let Protocol::Tcp(_) = protocols.next()? else {
+            return None;
+        };
+        let mut has_sni = false;
+        let security = match protocols.next()? {
+            Protocol::Ws(_) => Security::Plain,
+            Protocol::Wss(_) => Security::Tls,
+            Protocol::Tls => {
+                let mut last = protocols.next()?;
+                if let Protocol::Sni(name) = &last {
+                    if !is_host(name) {
+                        return None;
+                    }
+                    has_sni = true;
+                    last = protocols.next()?;
+                }
+                let Protocol::Ws(_) = last else { return None };
+                Security::Tls
+            }
+            _ => return None,
+        };
+        protocols.next().is_none().then_some(Self {
+            security,
+            host,
+            has_sni,
+        })
+    }
+
+    /// What is to be listened on for `address`, which this was parsed from; `None` if it is that address itself.
+    pub(super) fn translate(self, address: &Multiaddr) -> Option<Translation> {
+        let (first, second): (Protocol<'_>, _) = match self.host {
+            Host::Ip if !self.has_sni => return None,
+            Host::Ip => (address.iter().next()?, None),
+            Host::Dns => (ANY_IP4, Some(ANY_IP6)),
+            Host::Dns4 => (ANY_IP4, None),
+            Host::Dns6 => (ANY_IP6, None),
+        };
+        let below = |ip: Protocol<'_>| {
+            address
+                .iter()
+                .skip(1)
+                // libp2p-websocket knows it only in addresses that are dialled.
+                .filter(|protocol| !matches!(protocol, Protocol::Sni(_)))
+                .fold(Multiaddr::empty().with(ip.acquire()), Multiaddr::with)
+        };
+        Some(Translation {
+            first: below(first),
+            second: second.map(below),
+            shown: match self.host {
+                Host::Ip => Shown::Suffix(address.iter().skip(2).collect()),
+                Host::Dns | Host::Dns4 | Host::Dns6 => Shown::Name(address.clone()),
+            },
+        })
+    }
+}
+
+impl Shown {
+    /// What is to be seen of this address of the transport below.
+    pub(super) fn of(&self, found: &Multiaddr) -> Multiaddr {
+        match self {
+            Self::Name(name) => with_port(name, port(found).unwrap_or_default()),
+            Self::Suffix(suffix) => found.iter().take(2).chain(suffix.iter()).collect(),
+        }
+    }
+}
+
+const ANY_IP4: Protocol<'static> = Protocol::Ip4(Ipv4Addr::UNSPECIFIED);
+const ANY_IP6: Protocol<'static> = Protocol::Ip6(Ipv6Addr::UNSPECIFIED);
+
+/// The port of an address whose second protocol is TCP, as in all that can be listened on.
+pub(super) fn port(address: &Multiaddr) -> Option<u16> {
+    match address.iter().nth(1)? {
+        Protocol::Tcp(port) => Some(port),
+        _ => None,
+    }
+}
+
+/// The same with another port.
+pub(super) fn with_port(address: &Multiaddr, port: u16) -> Multiaddr {
+    address
+        .replace(1, |_| Some(Protocol::Tcp(port)))
+        .unwrap_or_else(|| address.clone())
+}
+
+/// The IP address that it begins with, if it is one that a host can lose: neither all of them nor its own.
+pub(super) fn specific_ip(address: &Multiaddr) -> Option<IpAddr> {
+    let ip = match address.iter().next()? {
+        Protocol::Ip4(ip) => IpAddr::V4(ip),
+        Protocol::Ip6(ip) => IpAddr::V6(ip),
         _ => return None,
     };
-    protocols.next().is_none().then_some(security)
+    (!ip.is_unspecified() && !ip.is_loopback()).then_some(ip)
+}
+
+/// Whether it stays what it is when it is written as text and read again.
+fn is_host(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/')
 }
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
 
-    fn parse(address: &str) -> Option<Security> {
-        parse_listen(&address.parse().unwrap())
+    fn address(address: &str) -> Multiaddr {
+        address.parse().unwrap()
+    }
+
+    fn parse(text: &str) -> Option<Security> {
+        Listen::parse(&address(text)).map(|listen| listen.security)
+    }
+
+    fn translate(text: &str) -> Option<Translation> {
+        let address = address(text);
+        Listen::parse(&address).unwrap().translate(&address)
     }
 
     #[test]
-    fn websocket_over_an_ip_can_be_listened_on() {
-        for ip in [
+    fn websocket_over_an_ip_or_a_name_can_be_listened_on() {
+        for host in [
             "/ip4/127.0.0.1",
             "/ip4/0.0.0.0",
             "/ip6/::",
             "/ip6/2001:db8::1",
+            "/dns/example.com",
+            "/dns4/localhost",
+            "/dns6/a",
         ] {
             for (suffix, security) in [
                 ("/tcp/0/ws", Security::Plain),
@@ -57,8 +204,13 @@ mod tests {
                 ("/tcp/1/x-parity-wss/%2Fpath", Security::Tls),
                 ("/tcp/1/tls/ws", Security::Tls),
                 ("/tcp/1/tls/x-parity-ws/%2Fpath", Security::Tls),
+                ("/tcp/1/tls/sni/example.com/ws", Security::Tls),
+                (
+                    "/tcp/1/tls/sni/example.com/x-parity-ws/%2Fpath",
+                    Security::Tls,
+                ),
             ] {
-                let address = format!("{ip}{suffix}");
+                let address = format!("{host}{suffix}");
                 assert_eq!(parse(&address), Some(security), "{address}");
             }
         }
@@ -78,23 +230,132 @@ mod tests {
             "/ip4/127.0.0.1/udp/1/ws".into(),
             "/ip4/127.0.0.1/udp/1/quic-v1".into(),
             "/ip4/127.0.0.1/tcp/1/ws/ws".into(),
+            "/ip4/127.0.0.1/tcp/1/sni/example.com/ws".into(),
             "/ip4/127.0.0.1/tcp/1/tls/wss".into(),
             "/ip4/127.0.0.1/tcp/1/tls/tls/ws".into(),
-            "/ip4/127.0.0.1/tcp/1/tls/sni/example.com/ws".into(),
+            "/ip4/127.0.0.1/tcp/1/tls/sni/example.com".into(),
+            "/ip4/127.0.0.1/tcp/1/tls/sni/example.com/wss".into(),
+            "/ip4/127.0.0.1/tcp/1/tls/sni/a/sni/b/ws".into(),
             "/ip4/127.0.0.1/tcp/1/tcp/1/ws".into(),
             "/ip4/127.0.0.1/ip4/127.0.0.1/tcp/1/ws".into(),
             "/ip6zone/eth0/ip6/fe80::1/tcp/1/ws".into(),
-            "/dns/localhost/tcp/1/ws".into(),
-            "/dns4/localhost/tcp/1/tls/ws".into(),
-            "/dns6/localhost/tcp/1/wss".into(),
+            "/dns/localhost".into(),
+            "/dns/localhost/ws".into(),
+            "/dns/localhost/tcp/1".into(),
+            "/dns/localhost/udp/1/ws".into(),
+            "/dns4/localhost/ip4/127.0.0.1/tcp/1/ws".into(),
             "/dnsaddr/localhost/tcp/1/ws".into(),
+            "/dnsaddr/localhost".into(),
             "/memory/1".into(),
             "/unix/a".into(),
             format!("/ip4/127.0.0.1/tcp/1/ws/p2p/{peer}"),
+            format!("/dns4/localhost/tcp/1/ws/p2p/{peer}"),
             format!("/ip4/127.0.0.1/tcp/1/p2p/{peer}/ws"),
             format!("/ip4/127.0.0.1/tcp/1/ws/p2p/{peer}/p2p-circuit"),
         ] {
             assert_eq!(parse(&address), None, "{address}");
         }
+    }
+
+    #[test]
+    fn a_host_that_is_another_in_text_is_none() {
+        for name in ["", "a/tcp/1/ws/dns4/b"] {
+            for host in [
+                Protocol::Dns(Cow::from(name)),
+                Protocol::Dns4(Cow::from(name)),
+                Protocol::Dns6(Cow::from(name)),
+            ] {
+                let address = Multiaddr::empty()
+                    .with(host)
+                    .with(Protocol::Tcp(1))
+                    .with(Protocol::Ws("/".into()));
+                assert_eq!(Listen::parse(&address), None, "{address:?}");
+            }
+            let address = address("/ip4/127.0.0.1/tcp/1/tls")
+                .with(Protocol::Sni(Cow::from(name)))
+                .with(Protocol::Ws("/".into()));
+            assert_eq!(Listen::parse(&address), None, "{address:?}");
+        }
+    }
+
+    #[test]
+    fn what_libp2p_websocket_understands_is_not_translated() {
+        for address in [
+            "/ip4/127.0.0.1/tcp/0/ws",
+            "/ip6/::/tcp/1/wss",
+            "/ip4/0.0.0.0/tcp/1/tls/x-parity-ws/%2Fpath",
+        ] {
+            assert_eq!(translate(address), None, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_bound_to_all_addresses_of_its_families_and_shown_with_its_port() {
+        for (host, first, second) in [
+            ("/dns4/a.example", "/ip4/0.0.0.0", None),
+            ("/dns6/a.example", "/ip6/::", None),
+            ("/dns/a.example", "/ip4/0.0.0.0", Some("/ip6/::")),
+        ] {
+            for (suffix, below) in [
+                ("/ws", "/ws"),
+                ("/wss", "/wss"),
+                ("/tls/ws", "/tls/ws"),
+                ("/tls/sni/b.example/ws", "/tls/ws"),
+                (
+                    "/tls/sni/b.example/x-parity-ws/%2Fpath",
+                    "/tls/x-parity-ws/%2Fpath",
+                ),
+            ] {
+                let translation = translate(&format!("{host}/tcp/0{suffix}")).unwrap();
+                let part = |ip: &str| address(&format!("{ip}/tcp/0{below}"));
+                assert_eq!(translation.first, part(first));
+                assert_eq!(translation.second, second.map(part));
+                let found = address(&format!("/ip4/192.0.2.1/tcp/4711{below}"));
+                assert_eq!(
+                    translation.shown.of(&found),
+                    address(&format!("{host}/tcp/4711{suffix}"))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_name_is_left_out_below_and_restored() {
+        let translation = translate("/ip6/::/tcp/0/tls/sni/a.example/x-parity-ws/%2Fpath").unwrap();
+        assert_eq!(
+            translation.first,
+            address("/ip6/::/tcp/0/tls/x-parity-ws/%2Fpath")
+        );
+        assert_eq!(translation.second, None);
+        assert_eq!(
+            translation
+                .shown
+                .of(&address("/ip6/::1/tcp/7/tls/x-parity-ws/%2Fpath")),
+            address("/ip6/::1/tcp/7/tls/sni/a.example/x-parity-ws/%2Fpath")
+        );
+    }
+
+    #[test]
+    fn only_an_ip_that_an_interface_has_and_may_lose_is_specific() {
+        for (text, specific) in [
+            ("/ip4/192.0.2.1/tcp/1/ws", true),
+            ("/ip6/2001:db8::1/tcp/1/ws", true),
+            ("/ip4/0.0.0.0/tcp/1/ws", false),
+            ("/ip6/::/tcp/1/ws", false),
+            ("/ip4/127.0.1.2/tcp/1/ws", false),
+            ("/ip6/::1/tcp/1/ws", false),
+            ("/dns4/localhost/tcp/1/ws", false),
+        ] {
+            assert_eq!(specific_ip(&address(text)).is_some(), specific, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_read_and_replaced_where_it_is() {
+        let from = address("/ip4/192.0.2.1/tcp/0/tls/ws");
+        assert_eq!(port(&from), Some(0));
+        let to = with_port(&from, 4711);
+        assert_eq!(to, address("/ip4/192.0.2.1/tcp/4711/tls/ws"));
+        assert_eq!(port(&to), Some(4711));
     }
 }

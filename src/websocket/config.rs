@@ -8,6 +8,8 @@ pub struct Config {
     max_redirects: u8,
     #[cfg(feature = "tokio")]
     tcp: libp2p_tcp::Config,
+    #[cfg(feature = "tokio")]
+    shares_ports: bool,
 }
 
 impl Config {
@@ -62,6 +64,31 @@ impl Config {
     pub fn with_listen_backlog(mut self, backlog: u32) -> Self {
         self.tcp = self.tcp.listen_backlog(backlog);
         self
+    }
+
+    /// Whether a port that a socket of this host already listens on counts as in use, on the same address or through
+    /// a wildcard, whoever's it is. Used by [`tokio`](crate::websocket::tokio).
+    ///
+    /// Defaults to true: libp2p-tcp sets `SO_REUSEPORT`, so that dials can leave from the port of a listener, and
+    /// with that a second listener on the port, of the same user, is bound as well. The kernel then splits the
+    /// connections between the two, and half of those who dial meet somebody else. Switch it off in processes that
+    /// share a port on purpose, to share its load for instance. All of them have to: this is about the one that comes
+    /// second.
+    ///
+    /// It is found out by a socket without that option, which is bound to the address and dropped right before the
+    /// bind. If it cannot be bound, the bind fails with that very error of the operating system. Connections that
+    /// share the port but listen nowhere do not count. On Linux it finds all that listens there. macOS and the BSDs
+    /// let a wildcard and a specific address have the same port side by side, and so may Windows: there it finds what
+    /// listens on the very same address. Two who bind in the same moment may miss each other.
+    #[cfg(feature = "tokio")]
+    pub fn with_port_probe(mut self, probe: bool) -> Self {
+        self.shares_ports = !probe;
+        self
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(super) fn probes_ports(&self) -> bool {
+        !self.shares_ports
     }
 
     pub(super) fn certificates(&self) -> Option<&Certificates> {

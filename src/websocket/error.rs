@@ -1,3 +1,5 @@
+use std::io;
+
 use libp2p_websocket::{error::Error as Stock, tls};
 use multiaddr::Multiaddr;
 
@@ -30,6 +32,20 @@ pub enum Error {
     /// The transport below cannot dial this address.
     #[error("unsupported address {0}")]
     UnsupportedAddress(Multiaddr),
+}
+
+impl Error {
+    /// The error of the operating system behind it, if there is one.
+    pub(super) fn io(&self) -> Option<&io::Error> {
+        let mut link = std::error::Error::source(self);
+        while let Some(error) = link {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            link = error.source();
+        }
+        None
+    }
 }
 
 impl<E> From<Stock<E>> for Error

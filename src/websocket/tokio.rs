@@ -6,7 +6,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::future::BoxFuture;
+use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture};
+use if_watch::{IfEvent, tokio::IfWatcher};
 use libp2p_core::{
     Transport as _,
     transport::{DialOpts, ListenerId, TransportError, TransportEvent, map_err::MapErr},
@@ -15,10 +16,14 @@ use multiaddr::Multiaddr;
 
 use crate::{
     lazy::{self, Changed, Inner, Support},
-    websocket::{self, Config, Connection, Error},
+    websocket::{
+        self, Config, Connection, Error,
+        interfaces::{Change, Changes},
+        probe::Probing,
+    },
 };
 
-type Dns = libp2p_dns::tokio::Transport<libp2p_tcp::tokio::Transport>;
+type Dns = libp2p_dns::tokio::Transport<Probing<libp2p_tcp::tokio::Transport>>;
 type Below = MapErr<Dns, fn(libp2p_dns::Error<io::Error>) -> io::Error>;
 
 /// libp2p-websocket over DNS over TCP, with listeners that bind when the transport is polled.
@@ -48,10 +53,21 @@ impl Transport {
     /// If the configuration of the system's DNS resolver cannot be read.
     pub fn new(config: &Config) -> io::Result<Self> {
         let tcp = libp2p_tcp::tokio::Transport::new(config.tcp());
-        let dns = Dns::system(tcp)?;
+        let dns = Dns::system(Probing::new(tcp, config.probes_ports()))?;
         let below = dns.map_err(into_io as fn(_) -> _);
-        Ok(Self(websocket::Transport::new(below, config)))
+        Ok(Self(
+            websocket::Transport::new(below, config).watching(watch),
+        ))
     }
+}
+
+/// The addresses of this host's interfaces, and what becomes of them.
+fn watch() -> io::Result<Changes> {
+    let changes = IfWatcher::new()?.map_ok(|event| match event {
+        IfEvent::Up(net) => Change::Up((net.addr(), net.prefix_len())),
+        IfEvent::Down(net) => Change::Down((net.addr(), net.prefix_len())),
+    });
+    Ok(changes.boxed())
 }
 
 /// Takes the layer of DNS off an error: it repeats the message of what it wraps, and hides the kind.

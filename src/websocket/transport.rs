@@ -5,18 +5,26 @@ use std::{
 };
 
 use futures::{AsyncRead, AsyncWrite, FutureExt as _, TryFutureExt as _, future::BoxFuture};
-use libp2p_core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
+use libp2p_core::{
+    Transport as _,
+    transport::{DialOpts, ListenerId, TransportError, TransportEvent},
+};
 use multiaddr::Multiaddr;
 
 use crate::{
     lazy::{Changed, Inner, Support},
     websocket::{
         Config, Connection, Error,
-        address::{Security, parse_listen},
+        address::{Listen, Security, specific_ip},
+        interfaces::Interfaces,
         known_listeners::KnownListeners,
+        names::{Action, Names},
         tls::Tls,
     },
 };
+
+/// How often one `poll` goes on to the next event from below after one that led to nothing.
+const MAX_FRUITLESS_PER_POLL: usize = 64;
 
 /// libp2p-websocket over `T`, a transport that listens on `/ip4|ip6/<ip>/tcp/<port>`.
 ///
@@ -33,6 +41,8 @@ where
 {
     stock: libp2p_websocket::Config<KnownListeners<T>>,
     tls: Tls,
+    names: Names,
+    interfaces: Interfaces,
 }
 
 impl<T> Transport<T>
@@ -50,7 +60,52 @@ where
         stock
             .set_tls_config(tls.config())
             .set_max_redirects(config.max_redirects());
-        Self { stock, tls }
+        Self {
+            stock,
+            tls,
+            names: Names::default(),
+            interfaces: Interfaces::new(None),
+        }
+    }
+
+    /// Watches the interfaces of the host for listeners on a specific address.
+    #[cfg(feature = "tokio")]
+    pub(super) fn watching(mut self, watch: crate::websocket::interfaces::Watch) -> Self {
+        self.interfaces = Interfaces::new(Some(watch));
+        self
+    }
+
+    /// Listens on an address that libp2p-websocket understands.
+    fn bind(&mut self, id: ListenerId, addr: Multiaddr) -> Result<(), TransportError<Error>> {
+        let ip = specific_ip(&addr);
+        if ip.is_some() {
+            self.interfaces.on_binding();
+        }
+        let bound = self
+            .stock
+            .listen_on(id, addr)
+            .map_err(|error| error.map(Error::from));
+        if let Some(ip) = ip {
+            self.interfaces.on_bound(id, ip, bound.is_ok());
+        }
+        bound
+    }
+
+    /// Does what `names` wants.
+    fn carry_out(&mut self) {
+        while let Some(action) = self.names.poll_action() {
+            match action {
+                Action::Bind { part, address } => {
+                    let bound = self.bind(part, address);
+                    self.names.on_bound(part, bound);
+                }
+                Action::Remove { part } => {
+                    self.interfaces.on_removed(part);
+                    let was_there = self.stock.remove_listener(part);
+                    self.names.on_removed(part, was_there);
+                }
+            }
+        }
     }
 }
 
@@ -75,7 +130,7 @@ where
     T::Dial: Send + 'static,
 {
     fn support(&self, address: &Multiaddr) -> Support {
-        match parse_listen(address) {
+        match Listen::parse(address).map(|listen| listen.security) {
             Some(Security::Plain) => Support::Now,
             Some(Security::Tls) => self.tls.support(),
             None => Support::Never,
@@ -83,11 +138,15 @@ where
     }
 
     fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Changed> {
-        self.tls.poll_changed(cx).map(|config| {
+        if let Poll::Ready(config) = self.tls.poll_changed(cx) {
             // Replaces both sides of TLS, and nothing else.
             self.stock.set_tls_config(config);
-            Changed::Support
-        })
+            return Poll::Ready(Changed::Support);
+        }
+        let stock = &mut self.stock;
+        self.interfaces
+            .poll(cx, |id| stock.remove_listener(id))
+            .map(|()| Changed::Network)
     }
 }
 
@@ -109,18 +168,30 @@ where
         id: ListenerId,
         addr: Multiaddr,
     ) -> Result<(), TransportError<Self::Error>> {
-        self.stock
-            .listen_on(id, addr.clone())
-            .map_err(|error| match error {
-                // What comes back may be only the TCP part.
-                TransportError::MultiaddrNotSupported(_) => {
-                    TransportError::MultiaddrNotSupported(addr)
-                }
-                TransportError::Other(error) => TransportError::Other(error.into()),
-            })
+        let Some(listen) = Listen::parse(&addr) else {
+            return Err(TransportError::MultiaddrNotSupported(addr));
+        };
+        let listening = match listen.translate(&addr) {
+            None => self.bind(id, addr.clone()),
+            Some(translation) => {
+                self.names.on_listen(id, translation);
+                self.carry_out();
+                self.names.on_listened(id)
+            }
+        };
+        listening.map_err(|error| match error {
+            // What comes back may be only the TCP part.
+            TransportError::MultiaddrNotSupported(_) => TransportError::MultiaddrNotSupported(addr),
+            other => other,
+        })
     }
 
     fn remove_listener(&mut self, id: ListenerId) -> bool {
+        if self.names.on_remove(id) {
+            self.carry_out();
+            return true;
+        }
+        self.interfaces.on_removed(id);
         self.stock.remove_listener(id)
     }
 
@@ -140,10 +211,23 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
-        Pin::new(&mut self.stock).poll(cx).map(|event| {
-            event
+        let this = &mut *self;
+        for _ in 0..MAX_FRUITLESS_PER_POLL {
+            this.carry_out();
+            if let Some(report) = this.names.poll_report() {
+                return Poll::Ready(report.map_upgrade(|never| match never {}));
+            }
+            let Poll::Ready(event) = Pin::new(&mut this.stock).poll(cx) else {
+                return Poll::Pending;
+            };
+            let event = event
                 .map_upgrade(|upgrade| upgrade.map_ok(Connection::new).map_err(Error::from).boxed())
-                .map_err(Error::from)
-        })
+                .map_err(Error::from);
+            if let Some(event) = this.names.on_event(this.interfaces.on_event(event)) {
+                return Poll::Ready(event);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }

@@ -1,0 +1,637 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::websocket::address::Listen;
+
+type Event = TransportEvent<u32, Error>;
+
+/// A transport below and a shell above.
+#[derive(Default)]
+struct Rig {
+    names: Names,
+    /// Where the parts listen that are not closed.
+    below: Vec<(ListenerId, Multiaddr)>,
+    /// Those that are removed, and whose close is still to be heard.
+    removed: Vec<ListenerId>,
+    /// With what the next binds fail, by what the address begins with.
+    failures: Vec<(&'static str, TransportError<Error>)>,
+    /// Whether it says of every removal that it knows nobody.
+    is_forgetful: bool,
+}
+
+impl Rig {
+    fn carry_out(&mut self) {
+        while let Some(action) = self.names.poll_action() {
+            match action {
+                Action::Bind { part, address } => {
+                    let text = address.to_string();
+                    let failure = self
+                        .failures
+                        .iter()
+                        .position(|(ip, _)| text.starts_with(ip));
+                    let result = match failure {
+                        Some(index) => Err(self.failures.remove(index).1),
+                        None => Ok(()),
+                    };
+                    if result.is_ok() {
+                        self.below.push((part, address));
+                    }
+                    self.names.on_bound(part, result);
+                }
+                Action::Remove { part } => {
+                    let is_there = self.below.iter().any(|(id, _)| *id == part);
+                    let was_there = is_there && !self.is_forgetful;
+                    if was_there {
+                        self.removed.push(part);
+                    } else {
+                        self.below.retain(|(id, _)| *id != part);
+                    }
+                    self.names.on_removed(part, was_there);
+                }
+            }
+        }
+    }
+
+    fn listen(&mut self, id: ListenerId, address: &str) -> Result<(), TransportError<Error>> {
+        let address = address.parse().unwrap();
+        let translation = Listen::parse(&address).unwrap().translate(&address);
+        self.names.on_listen(id, translation.unwrap());
+        self.carry_out();
+        self.names.on_listened(id)
+    }
+
+    fn listening(&mut self, address: &str) -> ListenerId {
+        let id = ListenerId::next();
+        self.listen(id, address).unwrap();
+        id
+    }
+
+    fn remove(&mut self, id: ListenerId) -> bool {
+        let removed = self.names.on_remove(id);
+        self.carry_out();
+        removed
+    }
+
+    /// What is reported of this event.
+    fn event(&mut self, event: Event) -> Vec<Event> {
+        if let TransportEvent::ListenerClosed { listener_id, .. } = &event {
+            self.below.retain(|(id, _)| id != listener_id);
+            self.removed.retain(|id| id != listener_id);
+        }
+        let mut reported: Vec<_> = self.names.on_event(event).into_iter().collect();
+        self.carry_out();
+        reported.extend(self.reports());
+        reported
+    }
+
+    fn reports(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.names.poll_report())
+            .map(|report| report.map_upgrade(|never| match never {}))
+            .collect()
+    }
+
+    /// The part that listens on an address which begins like this.
+    fn part(&self, ip: &str) -> ListenerId {
+        let found = self
+            .below
+            .iter()
+            .find(|(_, a)| a.to_string().starts_with(ip));
+        found.unwrap_or_else(|| panic!("a part on {ip}")).0
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        self.below.iter().map(|(_, a)| a.to_string()).collect()
+    }
+
+    fn assert_forgotten(&self) {
+        assert!(self.names.listeners.is_empty(), "{:?}", self.names);
+        assert!(self.names.parts.is_empty(), "{:?}", self.names);
+        assert!(self.names.actions.is_empty(), "{:?}", self.names);
+        assert!(self.names.reports.is_empty(), "{:?}", self.names);
+    }
+}
+
+fn found(listener_id: ListenerId, address: &str) -> Event {
+    TransportEvent::NewAddress {
+        listener_id,
+        listen_addr: address.parse().unwrap(),
+    }
+}
+
+fn gone(listener_id: ListenerId, address: &str) -> Event {
+    TransportEvent::AddressExpired {
+        listener_id,
+        listen_addr: address.parse().unwrap(),
+    }
+}
+
+fn incoming(listener_id: ListenerId, local_addr: &str) -> Event {
+    TransportEvent::Incoming {
+        listener_id,
+        upgrade: 7,
+        local_addr: local_addr.parse().unwrap(),
+        send_back_addr: "/ip4/192.0.2.9/tcp/9/tls/ws".parse().unwrap(),
+    }
+}
+
+fn closed(listener_id: ListenerId, reason: Result<(), Error>) -> Event {
+    TransportEvent::ListenerClosed {
+        listener_id,
+        reason,
+    }
+}
+
+fn failure(kind: io::ErrorKind) -> Error {
+    Error::Transport(Box::new(io::Error::from(kind)))
+}
+
+/// What an event says, and of whom.
+fn said(event: &Event) -> (ListenerId, String) {
+    match event {
+        TransportEvent::NewAddress {
+            listener_id,
+            listen_addr,
+        } => (*listener_id, format!("new {listen_addr}")),
+        TransportEvent::AddressExpired {
+            listener_id,
+            listen_addr,
+        } => (*listener_id, format!("expired {listen_addr}")),
+        TransportEvent::Incoming {
+            listener_id,
+            local_addr,
+            send_back_addr,
+            upgrade,
+        } => (
+            *listener_id,
+            format!("{upgrade} at {local_addr} from {send_back_addr}"),
+        ),
+        TransportEvent::ListenerClosed {
+            listener_id,
+            reason,
+        } => {
+            let reason = match reason {
+                Ok(()) => String::new(),
+                Err(error) => error.io().map_or_else(String::new, |e| e.to_string()),
+            };
+            (*listener_id, format!("closed {reason}"))
+        }
+        TransportEvent::ListenerError { listener_id, error } => {
+            let error = error.io().map_or_else(String::new, |e| e.to_string());
+            (*listener_id, format!("error {error}"))
+        }
+    }
+}
+
+#[track_caller]
+fn assert_said(events: &[Event], expected: &[(ListenerId, &str)]) {
+    let said: Vec<_> = events.iter().map(said).collect();
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|(id, text)| (*id, (*text).to_owned()))
+        .collect();
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn a_name_of_one_family_is_one_part_with_one_address() {
+    for (host, ip) in [("/dns4/a", "/ip4/0.0.0.0"), ("/dns6/a", "/ip6/::")] {
+        let mut rig = Rig::default();
+        let id = rig.listening(&format!("{host}/tcp/0/tls/sni/b/ws"));
+        assert_eq!(rig.addresses(), [format!("{ip}/tcp/0/tls/ws")]);
+        let part = rig.part(ip);
+        assert_ne!(part, id);
+
+        let first = rig.event(found(part, "/ip4/127.0.0.1/tcp/5/tls/ws"));
+        assert_said(&first, &[(id, &format!("new {host}/tcp/5/tls/sni/b/ws"))]);
+        let second = rig.event(found(part, "/ip4/192.0.2.1/tcp/5/tls/ws"));
+        assert_said(&second, &[]);
+        let met = rig.event(incoming(part, "/ip4/192.0.2.1/tcp/5/tls/ws"));
+        let at = format!("7 at {host}/tcp/5/tls/sni/b/ws from /ip4/192.0.2.9/tcp/9/tls/ws");
+        assert_said(&met, &[(id, &at)]);
+
+        assert_said(&rig.event(gone(part, "/ip4/127.0.0.1/tcp/5/tls/ws")), &[]);
+        let last = rig.event(gone(part, "/ip4/192.0.2.1/tcp/5/tls/ws"));
+        assert_said(
+            &last,
+            &[(id, &format!("expired {host}/tcp/5/tls/sni/b/ws"))],
+        );
+        let again = rig.event(found(part, "/ip4/192.0.2.1/tcp/5/tls/ws"));
+        assert_said(&again, &[(id, &format!("new {host}/tcp/5/tls/sni/b/ws"))]);
+        let broken = TransportEvent::ListenerError {
+            listener_id: part,
+            error: failure(io::ErrorKind::OutOfMemory),
+        };
+        assert_said(&rig.event(broken), &[(id, "error out of memory")]);
+
+        assert!(rig.remove(id));
+        assert_eq!(rig.removed, [part]);
+        // What comes in between is of nobody any more.
+        assert_said(&rig.event(incoming(part, "/ip4/192.0.2.1/tcp/5/ws")), &[]);
+        assert_said(&rig.event(closed(part, Ok(()))), &[(id, "closed ")]);
+        assert!(!rig.remove(id));
+        rig.assert_forgotten();
+    }
+}
+
+#[test]
+fn both_families_have_a_fixed_port_at_once_and_one_address() {
+    let mut rig = Rig::default();
+    let id = rig.listening("/dns/a/tcp/4/ws");
+    assert_eq!(rig.addresses().len(), 2);
+    let (ip4, ip6) = (rig.part("/ip4/0.0.0.0/tcp/4/"), rig.part("/ip6/::/tcp/4/"));
+    assert_said(
+        &rig.event(found(ip6, "/ip6/::1/tcp/4/ws")),
+        &[(id, "new /dns/a/tcp/4/ws")],
+    );
+    assert_said(&rig.event(found(ip4, "/ip4/127.0.0.1/tcp/4/ws")), &[]);
+    assert_said(&rig.event(gone(ip6, "/ip6/::1/tcp/4/ws")), &[]);
+    assert_said(
+        &rig.event(gone(ip4, "/ip4/127.0.0.1/tcp/4/ws")),
+        &[(id, "expired /dns/a/tcp/4/ws")],
+    );
+    assert!(rig.remove(id));
+    assert_said(&rig.event(closed(ip4, Ok(()))), &[]);
+    assert_said(&rig.event(closed(ip6, Ok(()))), &[(id, "closed ")]);
+    rig.assert_forgotten();
+}
+
+#[test]
+fn of_port_0_the_ipv4_part_chooses_and_the_other_follows_before_anything_is_said() {
+    let mut rig = Rig::default();
+    let id = rig.listening("/dns/a/tcp/0/ws");
+    assert_eq!(rig.addresses(), ["/ip4/0.0.0.0/tcp/0/ws"]);
+    let ip4 = rig.part("/ip4/");
+    // A connection may be faster; `lazy` keeps it until there is an address.
+    let met = rig.event(incoming(ip4, "/ip4/192.0.2.1/tcp/5/ws"));
+    assert_said(
+        &met,
+        &[(id, "7 at /dns/a/tcp/5/ws from /ip4/192.0.2.9/tcp/9/tls/ws")],
+    );
+    assert_said(
+        &rig.event(found(ip4, "/ip4/127.0.0.1/tcp/5/ws")),
+        &[(id, "new /dns/a/tcp/5/ws")],
+    );
+    let ip6 = rig.part("/ip6/::/tcp/5/ws");
+    assert_said(&rig.event(found(ip6, "/ip6/::1/tcp/5/ws")), &[]);
+    assert_said(&rig.event(found(ip4, "/ip4/192.0.2.1/tcp/5/ws")), &[]);
+    assert_eq!(rig.below.len(), 2);
+}
+
+#[test]
+fn a_host_without_ipv6_listens_on_ipv4_alone() {
+    #[cfg(unix)]
+    let no_family = io::Error::from_raw_os_error(libc::EAFNOSUPPORT);
+    #[cfg(not(unix))]
+    let no_family = io::Error::from_raw_os_error(10047);
+    let unknown = TransportError::MultiaddrNotSupported("/ip6/::/tcp/5/ws".parse().unwrap());
+    for error in [
+        TransportError::Other(Error::Transport(Box::new(no_family))),
+        TransportError::Other(failure(io::ErrorKind::Unsupported)),
+        unknown,
+    ] {
+        for port in [0, 5] {
+            let error = match &error {
+                TransportError::Other(e) => {
+                    let e = e.io().unwrap();
+                    let e = match e.raw_os_error() {
+                        Some(code) => io::Error::from_raw_os_error(code),
+                        None => e.kind().into(),
+                    };
+                    TransportError::Other(Error::Transport(Box::new(e)))
+                }
+                TransportError::MultiaddrNotSupported(a) => {
+                    TransportError::MultiaddrNotSupported(a.clone())
+                }
+            };
+            let mut rig = Rig {
+                failures: vec![("/ip6/", error)],
+                ..Rig::default()
+            };
+            let id = rig.listening(&format!("/dns/a/tcp/{port}/ws"));
+            let ip4 = rig.part("/ip4/");
+            assert_said(
+                &rig.event(found(ip4, "/ip4/127.0.0.1/tcp/5/ws")),
+                &[(id, "new /dns/a/tcp/5/ws")],
+            );
+            assert!(rig.failures.is_empty());
+            assert!(rig.remove(id));
+            assert_said(&rig.event(closed(ip4, Ok(()))), &[(id, "closed ")]);
+            rig.assert_forgotten();
+        }
+    }
+}
+
+#[test]
+fn without_ipv4_and_for_ipv6_alone_that_is_an_error() {
+    for (address, ip) in [
+        ("/dns6/a/tcp/0/ws", "/ip6/"),
+        ("/dns/a/tcp/0/ws", "/ip4/"),
+        ("/ip4/192.0.2.1/tcp/0/tls/sni/a/ws", "/ip4/"),
+    ] {
+        let error = TransportError::Other(failure(io::ErrorKind::Unsupported));
+        let mut rig = Rig {
+            failures: vec![(ip, error)],
+            ..Rig::default()
+        };
+        match rig.listen(ListenerId::next(), address) {
+            Err(TransportError::Other(e)) => {
+                assert_eq!(e.io().unwrap().kind(), io::ErrorKind::Unsupported);
+            }
+            other => panic!("{other:?}"),
+        }
+        rig.assert_forgotten();
+    }
+}
+
+#[test]
+fn a_second_part_that_cannot_be_bound_undoes_the_first() {
+    let in_use = || TransportError::Other(failure(io::ErrorKind::AddrInUse));
+    let mut rig = Rig {
+        failures: vec![("/ip6/", in_use())],
+        ..Rig::default()
+    };
+    let id = ListenerId::next();
+    match rig.listen(id, "/dns/a/tcp/4/ws") {
+        Err(TransportError::Other(e)) => {
+            assert_eq!(e.io().unwrap().kind(), io::ErrorKind::AddrInUse);
+        }
+        other => panic!("{other:?}"),
+    }
+    let ip4 = rig.part("/ip4/");
+    assert_eq!(rig.removed, [ip4]);
+    // The next try may have the same id; the first part of this one has nothing to do with it.
+    rig.listen(id, "/dns4/a/tcp/6/ws").unwrap();
+    assert_said(&rig.event(found(ip4, "/ip4/127.0.0.1/tcp/4/ws")), &[]);
+    assert_said(&rig.event(closed(ip4, Ok(()))), &[]);
+    let next = rig.part("/ip4/0.0.0.0/tcp/6/");
+    assert!(rig.remove(id));
+    assert_said(&rig.event(closed(next, Ok(()))), &[(id, "closed ")]);
+    rig.assert_forgotten();
+
+    // With port 0, `listen_on` has long returned.
+    rig.failures.push(("/ip6/", in_use()));
+    let id = rig.listening("/dns/a/tcp/0/ws");
+    let ip4 = rig.part("/ip4/");
+    assert_said(&rig.event(found(ip4, "/ip4/127.0.0.1/tcp/5/ws")), &[]);
+    assert_eq!(rig.removed, [ip4]);
+    assert_said(
+        &rig.event(closed(ip4, Ok(()))),
+        &[(id, "closed address in use")],
+    );
+    rig.assert_forgotten();
+}
+
+#[test]
+fn a_part_that_closes_takes_the_other_with_it() {
+    let mut rig = Rig::default();
+    let id = rig.listening("/dns/a/tcp/4/ws");
+    let (ip4, ip6) = (rig.part("/ip4/"), rig.part("/ip6/"));
+    let broken = failure(io::ErrorKind::BrokenPipe);
+    assert_said(&rig.event(closed(ip6, Err(broken))), &[]);
+    assert_eq!(rig.removed, [ip4]);
+    assert_said(&rig.event(found(ip4, "/ip4/127.0.0.1/tcp/4/ws")), &[]);
+    assert_said(
+        &rig.event(closed(ip4, Ok(()))),
+        &[(id, "closed broken pipe")],
+    );
+    rig.assert_forgotten();
+}
+
+#[test]
+fn parts_that_nobody_knows_when_they_are_removed_are_closed() {
+    let mut rig = Rig::default();
+    let id = rig.listening("/dns/a/tcp/4/ws");
+    rig.is_forgetful = true;
+    assert!(rig.remove(id));
+    assert_said(&rig.reports(), &[(id, "closed ")]);
+    rig.assert_forgotten();
+}
+
+#[test]
+fn a_server_name_is_restored_in_every_address() {
+    let mut rig = Rig::default();
+    let id = rig.listening("/ip4/0.0.0.0/tcp/0/tls/sni/a/ws");
+    assert_eq!(rig.addresses(), ["/ip4/0.0.0.0/tcp/0/tls/ws"]);
+    let part = rig.part("/ip4/");
+    for ip in ["127.0.0.1", "192.0.2.1"] {
+        let below = format!("/ip4/{ip}/tcp/5/tls/ws");
+        let shown = format!("/ip4/{ip}/tcp/5/tls/sni/a/ws");
+        assert_said(
+            &rig.event(found(part, &below)),
+            &[(id, &format!("new {shown}"))],
+        );
+        assert_said(
+            &rig.event(incoming(part, &below)),
+            &[(
+                id,
+                &format!("7 at {shown} from /ip4/192.0.2.9/tcp/9/tls/ws"),
+            )],
+        );
+        assert_said(
+            &rig.event(gone(part, &below)),
+            &[(id, &format!("expired {shown}"))],
+        );
+    }
+}
+
+#[test]
+fn other_listeners_pass_untouched() {
+    let mut rig = Rig::default();
+    let other = ListenerId::next();
+    let address = "/ip4/192.0.2.1/tcp/5/ws";
+    for _ in 0..2 {
+        assert_said(
+            &rig.event(found(other, address)),
+            &[(other, "new /ip4/192.0.2.1/tcp/5/ws")],
+        );
+        assert!(!rig.remove(other));
+        // The same beside one of those that are translated.
+        rig.listening("/dns4/a/tcp/0/ws");
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Op {
+    /// One of [`FORMS`].
+    Listen(usize),
+    /// The next part on such an address fails to bind.
+    Fail {
+        ip6: bool,
+        heals: bool,
+    },
+    Forgetful(bool),
+    /// The rest is about the listener or the part of this number.
+    Remove(usize),
+    Found(usize, u8),
+    Gone(usize, u8),
+    Incoming(usize),
+    Error(usize),
+    Close(usize, bool),
+}
+
+const FORMS: [&str; 6] = [
+    "/dns/a/tcp/0/ws",
+    "/dns/a/tcp/4/wss",
+    "/dns4/a/tcp/0/tls/ws",
+    "/dns6/a/tcp/4/tls/sni/b/ws",
+    "/ip4/0.0.0.0/tcp/0/tls/sni/b/ws",
+    "/ip6/::/tcp/4/tls/sni/b/ws",
+];
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        3 => (0..FORMS.len()).prop_map(Op::Listen),
+        1 => (any::<bool>(), any::<bool>()).prop_map(|(ip6, heals)| Op::Fail { ip6, heals }),
+        1 => any::<bool>().prop_map(Op::Forgetful),
+        1 => any::<usize>().prop_map(Op::Remove),
+        3 => (any::<usize>(), 1..4u8).prop_map(|(part, ip)| Op::Found(part, ip)),
+        3 => (any::<usize>(), 1..4u8).prop_map(|(part, ip)| Op::Gone(part, ip)),
+        1 => any::<usize>().prop_map(Op::Incoming),
+        1 => any::<usize>().prop_map(Op::Error),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(part, fails)| Op::Close(part, fails)),
+    ]
+}
+
+/// What is known of the listeners from what was reported.
+#[derive(Default)]
+struct Seen {
+    /// The form of each that was accepted and has not closed, and its addresses.
+    open: Vec<(ListenerId, usize, BTreeSet<Multiaddr>)>,
+}
+
+impl Seen {
+    fn check(&mut self, events: Vec<Event>) {
+        for event in events {
+            let (id, _) = said(&event);
+            let Some((_, form, addresses)) = self.open.iter_mut().find(|(open, ..)| *open == id)
+            else {
+                panic!("nothing of one that is not open: {event:?}");
+            };
+            let host: Multiaddr = FORMS[*form].parse().unwrap();
+            let is_name = *form < 4;
+            let fits = |address: &Multiaddr| {
+                assert_eq!(
+                    address.iter().skip(2).collect::<Multiaddr>(),
+                    host.iter().skip(2).collect::<Multiaddr>()
+                );
+                assert!(!is_name || address.iter().next() == host.iter().next());
+                assert_ne!(port(address), Some(0));
+            };
+            match event {
+                TransportEvent::NewAddress { listen_addr, .. } => {
+                    fits(&listen_addr);
+                    assert!(addresses.insert(listen_addr) && (!is_name || addresses.len() == 1));
+                }
+                TransportEvent::AddressExpired { listen_addr, .. } => {
+                    assert!(addresses.remove(&listen_addr));
+                }
+                TransportEvent::Incoming { local_addr, .. } => fits(&local_addr),
+                TransportEvent::ListenerError { .. } => {}
+                TransportEvent::ListenerClosed { .. } => {
+                    self.open.retain(|(open, ..)| *open != id);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_a_name_has_one_address_and_one_close(
+        ops in proptest::collection::vec(op(), 0..60)
+    ) {
+        let mut rig = Rig::default();
+        let mut seen = Seen::default();
+        // What each part has on the interfaces, as the one below tells it.
+        let mut interfaces: IdMap<BTreeSet<u8>> = IdMap::default();
+        let below = |part: ListenerId, ip: u8, rig: &Rig| {
+            let (_, bound) = rig.below.iter().find(|(id, _)| *id == part).unwrap();
+            let port = port(bound).filter(|p| *p != 0).unwrap_or(4711);
+            let suffix: Multiaddr = bound.iter().skip(2).collect();
+            format!("/ip4/192.0.2.{ip}/tcp/{port}{suffix}")
+        };
+        let pick = |n: usize, rig: &Rig| rig.below.get(n % rig.below.len().max(1)).map(|(id, _)| *id);
+        for op in ops {
+            match op {
+                Op::Listen(form) => {
+                    let id = ListenerId::next();
+                    if rig.listen(id, FORMS[form]).is_ok() {
+                        seen.open.push((id, form, BTreeSet::new()));
+                    }
+                }
+                Op::Fail { ip6, heals } => {
+                    let kind = if heals { io::ErrorKind::Unsupported } else { io::ErrorKind::AddrInUse };
+                    let ip = if ip6 { "/ip6/" } else { "/ip4/" };
+                    rig.failures.push((ip, TransportError::Other(failure(kind))));
+                }
+                Op::Forgetful(is) => rig.is_forgetful = is,
+                Op::Remove(n) => {
+                    if let Some((id, ..)) = seen.open.get(n % seen.open.len().max(1)) {
+                        prop_assert!(rig.remove(*id));
+                        let reports = rig.reports();
+                        seen.check(reports);
+                    }
+                }
+                Op::Found(n, ip) => {
+                    if let Some(part) = pick(n, &rig) && interfaces.entry(part).or_default().insert(ip) {
+                        let event = found(part, &below(part, ip, &rig));
+                        let reported = rig.event(event);
+                        seen.check(reported);
+                    }
+                }
+                Op::Gone(n, ip) => {
+                    if let Some(part) = pick(n, &rig) && interfaces.entry(part).or_default().remove(&ip) {
+                        let event = gone(part, &below(part, ip, &rig));
+                        let reported = rig.event(event);
+                        seen.check(reported);
+                    }
+                }
+                Op::Incoming(n) => {
+                    if let Some(part) = pick(n, &rig) {
+                        let event = incoming(part, &below(part, 1, &rig));
+                        let reported = rig.event(event);
+                        seen.check(reported);
+                    }
+                }
+                Op::Error(n) => {
+                    if let Some(part) = pick(n, &rig) {
+                        let error = failure(io::ErrorKind::OutOfMemory);
+                        let reported = rig.event(TransportEvent::ListenerError { listener_id: part, error });
+                        seen.check(reported);
+                    }
+                }
+                Op::Close(n, fails) => {
+                    if let Some(part) = pick(n, &rig) {
+                        let reason = if fails { Err(failure(io::ErrorKind::BrokenPipe)) } else { Ok(()) };
+                        let reported = rig.event(closed(part, reason));
+                        seen.check(reported);
+                    }
+                }
+            }
+            // What has an address below has one above.
+            for (id, form, addresses) in &seen.open {
+                let Some(listener) = rig.names.listeners.get(id) else {
+                    panic!("an open listener is there");
+                };
+                let count: usize = listener.parts.iter().filter_map(|p| interfaces.get(p)).map(BTreeSet::len).sum();
+                if *form < 4 && let State::Listening { .. } = listener.state {
+                    prop_assert_eq!(addresses.len(), count.min(1));
+                }
+            }
+        }
+        rig.is_forgetful = false;
+        for (id, ..) in &seen.open {
+            prop_assert!(rig.remove(*id));
+        }
+        // All that is left below was removed, and nothing that was removed is forgotten.
+        prop_assert_eq!(rig.below.len(), rig.removed.len());
+        for part in rig.removed.clone() {
+            let reported = rig.event(closed(part, Ok(())));
+            seen.check(reported);
+        }
+        prop_assert!(seen.open.is_empty(), "exactly one close each");
+        rig.assert_forgotten();
+    }
+}
