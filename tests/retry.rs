@@ -194,13 +194,7 @@ async fn a_listener_that_dies_comes_back_on_its_port_and_dials_leave_from_it() {
             TransportEvent::AddressExpired { listen_addr, .. } => assert_eq!(listen_addr, address),
             other => panic!("an expired address, not {other:?}"),
         }
-        let error = match next_of(&mut transport).await {
-            TransportEvent::ListenerError {
-                error: lazy::Error::Listen(error),
-                ..
-            } => error,
-            other => panic!("a failure, not {other:?}"),
-        };
+        let error = failure_of(&mut transport).await;
         assert_eq!(
             (error.failure(), error.attempt().get()),
             (Failure::Closed, round)
@@ -208,16 +202,31 @@ async fn a_listener_that_dies_comes_back_on_its_port_and_dials_leave_from_it() {
         assert_eq!(new_address_of(&mut transport).await, address);
     }
 
-    let mut remote = transport_of_a_remote();
+    let from = dials_from(&mut transport, Ipv4Addr::LOCALHOST).await;
+    assert_eq!(from, socket_address(&address).port());
+}
+
+/// The port from which a dial leaves that may have one that is listened on, to somebody on this address.
+async fn dials_from<T>(transport: &mut T, ip: Ipv4Addr) -> u16
+where
+    T: libp2p::Transport + Unpin,
+{
+    let mut remote = common::transport(websocket::Config::default());
+    remote
+        .listen_on(ListenerId::next(), websocket_address(ip, 0))
+        .unwrap();
     let at = new_address_of(&mut remote).await;
     let opts = DialOpts {
         role: Endpoint::Dialer,
         port_use: PortUse::Reuse,
     };
-    let mut dial = transport.dial(at, opts).unwrap();
+    let Ok(dial) = transport.dial(at, opts) else {
+        panic!("it can be dialled");
+    };
+    let mut dial = Box::pin(dial);
     let from = within(poll_fn(|cx| {
-        let _ = Pin::new(&mut dial).poll(cx);
-        let _ = Pin::new(&mut transport).poll(cx);
+        let _ = dial.as_mut().poll(cx);
+        let _ = Pin::new(&mut *transport).poll(cx);
         match Pin::new(&mut remote).poll(cx) {
             Poll::Ready(TransportEvent::Incoming { send_back_addr, .. }) => {
                 Poll::Ready(send_back_addr)
@@ -226,17 +235,20 @@ async fn a_listener_that_dies_comes_back_on_its_port_and_dials_leave_from_it() {
         }
     }))
     .await;
-    assert_eq!(
-        socket_address(&from).port(),
-        socket_address(&address).port()
-    );
+    socket_address(&from).port()
 }
 
-fn transport_of_a_remote() -> common::Transport {
-    let mut remote = transport(websocket::Config::default());
-    let address = websocket_address(Ipv4Addr::LOCALHOST, 0);
-    remote.listen_on(ListenerId::next(), address).unwrap();
-    remote
+async fn failure_of<T>(transport: &mut T) -> ListenError
+where
+    T: libp2p::Transport<Error = lazy::Error<websocket::Error>> + Unpin,
+{
+    match next_of(transport).await {
+        TransportEvent::ListenerError {
+            error: lazy::Error::Listen(error),
+            ..
+        } => error,
+        _ => panic!("a failure, nothing else"),
+    }
 }
 
 type Event<T> =
@@ -317,5 +329,85 @@ async fn child_out_of_descriptors() {
     assert!(error.retry_in().is_some());
     drop(files);
     new_address(&mut swarm).await;
+    Outcome::passed();
+}
+
+#[test]
+fn a_listener_follows_its_address_from_and_to_its_interface() {
+    Child::in_a_namespace("child_an_address_that_comes_and_goes").run();
+}
+
+/// Runs `ip`, and tells what it needs if that fails.
+fn ip(arguments: &str) -> Result<(), String> {
+    let output = std::process::Command::new("ip")
+        .args(arguments.split(' '))
+        .output();
+    match output {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(format!(
+            "`ip {arguments}`: {}",
+            String::from_utf8_lossy(&output.stderr)
+        )),
+        Err(error) => Err(format!("the command `ip`: {error}")),
+    }
+}
+
+#[tokio::test]
+#[ignore = "run by the test above"]
+async fn child_an_address_that_comes_and_goes() {
+    if let Err(needs) = ip("link set lo up") {
+        return Outcome::needs(&needs);
+    }
+    let kinds = ["dummy", "ifb", "bridge"];
+    let Some(kind) = kinds
+        .into_iter()
+        .find(|kind| ip(&format!("link add made0 type {kind}")).is_ok())
+    else {
+        return Outcome::needs(&format!("one kind of virtual interface of {kinds:?}"));
+    };
+    let appear = || {
+        let _ = ip(&format!("link add made0 type {kind}"));
+        ip("addr add 10.9.0.1/24 dev made0").unwrap();
+        ip("link set made0 up").unwrap();
+    };
+    // The address alone, and the whole interface.
+    let disappear = |attempt: u32| {
+        let whole = attempt.is_multiple_of(2);
+        ip(if whole {
+            "link del made0"
+        } else {
+            "addr del 10.9.0.1/24 dev made0"
+        })
+        .unwrap();
+    };
+    // An attempt is made because the address is there, and not because it is time.
+    let retry = Retry::default().with_first_delay(Duration::from_secs(3600));
+    let inner = websocket::tokio::Transport::new(&websocket::Config::default()).unwrap();
+    let mut transport = lazy::Transport::new(inner, lazy::Config::default().with_retry(retry));
+    let own = Ipv4Addr::new(10, 9, 0, 1);
+    transport
+        .listen_on(ListenerId::next(), websocket_address(own, 0))
+        .unwrap();
+    let error = failure_of(&mut transport).await;
+    assert_eq!(error.failure(), Failure::Bind);
+    assert_eq!(error.reason(), "address not available");
+
+    appear();
+    let address = new_address_of(&mut transport).await;
+    for attempt in 2..=4 {
+        disappear(attempt);
+        match next_of(&mut transport).await {
+            TransportEvent::AddressExpired { listen_addr, .. } => assert_eq!(listen_addr, address),
+            other => panic!("an expired address, not {other:?}"),
+        }
+        let error = failure_of(&mut transport).await;
+        assert_eq!(error.failure(), Failure::Closed);
+        assert_eq!(error.attempt().get(), attempt);
+        assert_eq!(error.reason(), "address not available");
+        appear();
+        assert_eq!(new_address_of(&mut transport).await, address);
+    }
+    let from = dials_from(&mut transport, own).await;
+    assert_eq!(from, socket_address(&address).port());
     Outcome::passed();
 }
