@@ -46,6 +46,7 @@ impl Authority {
     pub(crate) fn new() -> Self {
         let key = rcgen::KeyPair::generate().expect("a key");
         let mut parameters = rcgen::CertificateParams::default();
+        parameters.distinguished_name = named("an authority");
         parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let certificate = parameters.self_signed(&key).expect("a signature");
         Self { certificate, key }
@@ -68,6 +69,8 @@ impl Authority {
         let key = rcgen::KeyPair::generate().expect("a key");
         let mut parameters = rcgen::CertificateParams::new(names).expect("names");
         parameters.serial_number = Some(leaf.serial.into());
+        // Another one than the authority's, or it would look as if it had signed itself.
+        parameters.distinguished_name = named("a listener");
         parameters.not_before = leaf.valid.start.into();
         parameters.not_after = leaf.valid.end.into();
         let signed = parameters
@@ -112,4 +115,10 @@ impl Signed {
             .expect("it is valid now");
         certificates
     }
+}
+
+fn named(name: &str) -> rcgen::DistinguishedName {
+    let mut distinguished = rcgen::DistinguishedName::new();
+    distinguished.push(rcgen::DnType::CommonName, name);
+    distinguished
 }
