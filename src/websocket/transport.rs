@@ -231,3 +231,6 @@ where
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,263 @@
+//! Listeners on names, and with the name of a TLS server in their address, on real sockets.
+#![cfg(feature = "tokio")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "common/authority.rs"]
+mod authority;
+mod common;
+#[path = "common/echo.rs"]
+mod echo;
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    pin::Pin,
+};
+
+use authority::{Authority, Leaf};
+use common::{cause, new_address, next, swarm, transport, within};
+use echo::{assert_echoes, dial, echo, port};
+use futures::{FutureExt as _, future::poll_fn};
+use libp2p::{
+    Multiaddr, Transport as _,
+    core::transport::{ListenerId, TransportError, TransportEvent},
+    futures::StreamExt as _,
+    swarm::SwarmEvent,
+};
+use libp2p_lazy_websocket::websocket::{self, Certificates};
+
+/// Whether this machine has IPv6. Says so if not, since a part of the test is then left out.
+fn has_ipv6() -> bool {
+    match TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) {
+        Ok(_) => true,
+        Err(error) => {
+            eprintln!(
+                "SKIPPED what needs IPv6, which this machine has not on its loopback: {error}"
+            );
+            false
+        }
+    }
+}
+
+/// The address with the port that another one has.
+fn with_port_of(address: &str, other: &Multiaddr) -> Multiaddr {
+    let port = port(other);
+    assert_ne!(port, 0);
+    let address = address.replace("/tcp/0/", &format!("/tcp/{port}/"));
+    address.parse().unwrap()
+}
+
+fn connects(ip: impl Into<std::net::IpAddr>, address: &Multiaddr) -> bool {
+    TcpStream::connect(SocketAddr::new(ip.into(), port(address))).is_ok()
+}
+
+#[tokio::test]
+async fn a_name_is_announced_as_it_is_with_its_port_and_can_be_dialled_there() {
+    for (listen, ip4, ip6) in [
+        ("/dns4/localhost/tcp/0/ws", true, false),
+        ("/dns4/localhost/tcp/0/x-parity-ws/%2Fa", true, false),
+        ("/dns6/localhost/tcp/0/ws", false, true),
+        ("/dns/localhost/tcp/0/ws", true, true),
+    ] {
+        let has_ipv6 = has_ipv6();
+        if !has_ipv6 && !ip4 {
+            continue;
+        }
+        let announced = echo(websocket::Config::default(), &[listen])
+            .await
+            .remove(0);
+        assert_eq!(announced, with_port_of(listen, &announced));
+        assert_eq!(connects(Ipv4Addr::LOCALHOST, &announced), ip4, "{listen}");
+        assert_eq!(
+            connects(Ipv6Addr::LOCALHOST, &announced),
+            ip6 && has_ipv6,
+            "{listen}"
+        );
+        let connection = dial(websocket::Config::default(), &announced).await;
+        assert_echoes(connection.unwrap_or_else(|e| panic!("{listen}: {e:?}"))).await;
+    }
+}
+
+#[tokio::test]
+async fn every_form_with_tls_is_announced_as_it_is_and_can_be_dialled_there() {
+    let authority = Authority::new();
+    let certificates = authority.sign(&Leaf::default()).in_use();
+    let listener = websocket::Config::default().with_certificates(certificates);
+    let dialer = websocket::Config::default().with_trust_anchor(authority.anchor());
+    for listen in [
+        "/dns4/localhost/tcp/0/tls/ws",
+        "/dns4/localhost/tcp/0/wss",
+        "/dns4/localhost/tcp/0/tls/sni/localhost/ws",
+        "/dns/localhost/tcp/0/tls/ws",
+        "/dns/localhost/tcp/0/tls/sni/localhost/ws",
+        "/ip4/127.0.0.1/tcp/0/tls/sni/localhost/ws",
+        "/ip4/127.0.0.1/tcp/0/tls/sni/localhost/x-parity-ws/%2Fa",
+    ] {
+        let announced = echo(listener.clone(), &[listen]).await.remove(0);
+        assert_eq!(announced, with_port_of(listen, &announced));
+        let connection = dial(dialer.clone(), &announced).await;
+        assert_echoes(connection.unwrap_or_else(|e| panic!("{listen}: {e:?}"))).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_comes_in_at_the_announced_address() {
+    for listen in [
+        "/dns/localhost/tcp/0/ws",
+        "/dns4/localhost/tcp/0/tls/ws",
+        "/ip4/127.0.0.1/tcp/0/tls/sni/localhost/ws",
+    ] {
+        let certificates = Authority::new().sign(&Leaf::default()).in_use();
+        let mut transport = transport(websocket::Config::default().with_certificates(certificates));
+        let id = ListenerId::next();
+        transport.listen_on(id, listen.parse().unwrap()).unwrap();
+        let mut poll = async || within(poll_fn(|cx| Pin::new(&mut transport).poll(cx))).await;
+        let TransportEvent::NewAddress { listen_addr, .. } = poll().await else {
+            panic!("a new address");
+        };
+        let stranger = TcpStream::connect((Ipv4Addr::LOCALHOST, port(&listen_addr))).unwrap();
+        match poll().await {
+            TransportEvent::Incoming {
+                listener_id,
+                local_addr,
+                send_back_addr,
+                ..
+            } => {
+                assert_eq!(listener_id, id);
+                assert_eq!(local_addr, listen_addr);
+                let from = stranger.local_addr().unwrap();
+                let from = format!("/ip4/{}/tcp/{}/", from.ip(), from.port());
+                assert!(send_back_addr.to_string().starts_with(&from));
+            }
+            other => panic!("a connection, not {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_one_address_of_the_swarm_until_its_listener_is_removed() {
+    for listen in ["/dns/localhost/tcp/0/ws", "/dns4/localhost/tcp/0/ws"] {
+        let mut swarm = swarm(transport(websocket::Config::default()));
+        let id = swarm.listen_on(listen.parse().unwrap()).unwrap();
+        let announced = new_address(&mut swarm).await;
+        // All interfaces of all its parts have been seen.
+        assert!(swarm.next().now_or_never().is_none());
+        assert!(swarm.listeners().eq([&announced]));
+
+        assert!(swarm.remove_listener(id));
+        match next(&mut swarm).await {
+            SwarmEvent::ListenerClosed {
+                listener_id,
+                addresses,
+                reason: Ok(()),
+            } => {
+                assert_eq!(listener_id, id);
+                assert_eq!(addresses, [announced.clone()]);
+            }
+            other => panic!("a close, not {other:?}"),
+        }
+        assert_eq!(swarm.listeners().count(), 0);
+        assert!(swarm.next().now_or_never().is_none());
+        assert!(!connects(Ipv4Addr::LOCALHOST, &announced));
+        assert!(!connects(Ipv6Addr::LOCALHOST, &announced));
+
+        // The port serves the next one.
+        swarm.listen_on(announced.clone()).unwrap();
+        assert_eq!(new_address(&mut swarm).await, announced);
+    }
+}
+
+#[tokio::test]
+async fn if_the_second_family_cannot_be_bound_the_first_is_not_kept() {
+    if !has_ipv6() {
+        return;
+    }
+    let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).unwrap();
+    socket.set_only_v6(true).unwrap();
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    socket.bind(&any.into()).unwrap();
+    socket.listen(1).unwrap();
+    let taken = socket.local_addr().unwrap().as_socket().unwrap().port();
+
+    // By itself, so that nobody tries it again.
+    let config = websocket::Config::default();
+    let mut transport = websocket::tokio::Transport::new(&config).unwrap();
+    let address: Multiaddr = format!("/dns/localhost/tcp/{taken}/ws").parse().unwrap();
+    match transport.listen_on(ListenerId::next(), address.clone()) {
+        Err(TransportError::Other(error)) => assert_eq!(
+            cause::<io::Error>(&error).unwrap().kind(),
+            io::ErrorKind::AddrInUse
+        ),
+        other => panic!("{other:?}"),
+    }
+    poll_fn(|cx| {
+        assert!(Pin::new(&mut transport).poll(cx).is_pending());
+        std::task::Poll::Ready(())
+    })
+    .await;
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, taken)).unwrap();
+
+    drop(socket);
+    let id = ListenerId::next();
+    transport.listen_on(id, address.clone()).unwrap();
+    match within(poll_fn(|cx| Pin::new(&mut transport).poll(cx))).await {
+        TransportEvent::NewAddress {
+            listener_id,
+            listen_addr,
+        } => assert_eq!((listener_id, listen_addr), (id, address)),
+        other => panic!("a new address, not {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn tls_forms_need_a_certificate_as_those_of_an_ip_do() {
+    for listen in [
+        "/dns4/localhost/tcp/0/tls/ws",
+        "/dns/localhost/tcp/0/wss",
+        "/dns4/localhost/tcp/0/tls/sni/localhost/ws",
+        "/ip4/127.0.0.1/tcp/0/tls/sni/localhost/ws",
+    ] {
+        let address: Multiaddr = listen.parse().unwrap();
+        let never = websocket::Config::default();
+        match transport(never).listen_on(ListenerId::next(), address.clone()) {
+            Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
+            other => panic!("{listen}: {other:?}"),
+        }
+
+        let certificates = Certificates::new();
+        let later = websocket::Config::default().with_certificates(certificates.clone());
+        let mut transport = transport(later);
+        transport
+            .listen_on(ListenerId::next(), address.clone())
+            .unwrap();
+        let mut next = poll_fn(|cx| Pin::new(&mut transport).poll(cx));
+        assert!((&mut next).now_or_never().is_none(), "{listen}");
+        let signed = Authority::new().sign(&Leaf::default());
+        certificates.set(signed.certificate()).unwrap();
+        match within(next).await {
+            TransportEvent::NewAddress { listen_addr, .. } => {
+                assert_eq!(listen_addr, with_port_of(listen, &listen_addr));
+            }
+            other => panic!("a new address, not {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_name_of_a_host_is_refused_unchanged() {
+    for address in [
+        "/dnsaddr/localhost/tcp/0/ws",
+        "/dns/localhost/udp/0/quic-v1",
+        "/dns4/localhost/tcp/0",
+        "/dns4/localhost/ip4/127.0.0.1/tcp/0/ws",
+        "/ip4/127.0.0.1/tcp/0/sni/localhost/ws",
+        "/dns4/localhost/tcp/0/ws/p2p/12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5",
+    ] {
+        let address: Multiaddr = address.parse().unwrap();
+        let mut transport = transport(websocket::Config::default());
+        match transport.listen_on(ListenerId::next(), address.clone()) {
+            Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
+            other => panic!("{address}: {other:?}"),
+        }
+    }
+}
