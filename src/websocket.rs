@@ -5,15 +5,33 @@
 //!
 //! | | addresses |
 //! | --- | --- |
-//! | listens on | `/ip4/…/tcp/…/ws`, `/ip6/…/tcp/…/ws`; with [`Certificates`] also `…/tls/ws` and `…/wss` |
-//! | dials | the same, with names (`/dns`, `/dns4`, `/dns6`) in place of IPs, and `…/tls/sni/<host>/ws` |
+//! | listens on | `<host>/tcp/<port>/ws`, and with [`Certificates`] `…/tls/ws`, `…/wss` and `…/tls/sni/<name>/ws` |
+//! | where `<host>` is | `/ip4/<ip>`, `/ip6/<ip>`, `/dns/<name>`, `/dns4/<name>` or `/dns6/<name>` |
+//! | dials | the same |
 //!
-//! Two listeners may have the same port, also those of two processes of one user: libp2p-tcp sets `SO_REUSEPORT`, so
-//! that a dial can leave from a port that is listened on, and the kernel then splits the connections between them.
-//! A port that somebody without that option has is in use.
+//! An address of another form is given back by `listen_on` as `MultiaddrNotSupported`, unchanged. That includes
+//! `/dnsaddr`, those with a `/p2p/<peer id>` at the end, and TLS addresses without [`Config::with_certificates`].
 //!
-//! An address that is not in the first row is given back by `listen_on` as `MultiaddrNotSupported`, unchanged.
-//! That includes those with a `/p2p/<peer id>` at the end, and TLS addresses without [`Config::with_certificates`].
+//! A listener on a name is bound to all addresses of this host, and has one address: that name, with the port. Nobody
+//! asks whether the name leads here.
+//!
+//! | listens on | is bound to |
+//! | --- | --- |
+//! | `/dns4/<name>` | `0.0.0.0` |
+//! | `/dns6/<name>` | `[::]` |
+//! | `/dns/<name>` | both, on one port; on a host without IPv6 only `0.0.0.0` |
+//!
+//! If one of both cannot be bound, the other is not kept. The name in `/tls/sni/<name>` is announced and otherwise
+//! ignored: whatever name a client asks for, it is served the same certificate.
+//!
+//! What `websocket::tokio` adds below:
+//!
+//! - A port on which a socket of this host already listens is in use, on the same address or through a wildcard: two
+//!   listeners never share one, unless `Config::with_port_probe` is switched off.
+//! - A listener on a specific address, other than loopback, is closed when that address leaves its interface, with an
+//!   error of the kind `AddrNotAvailable`, and it is said when the address returns. `lazy` lets it wait until then.
+//!   libp2p-tcp does this for wildcards only. (An address that two interfaces have with the same length of prefix counts
+//!   as gone when one of them loses it, and the listener is bound again.)
 //!
 //! The certificate of TLS listeners may come after them and be replaced while they listen. Until it is there, they
 //! wait; the others do not. See [`Certificates`].

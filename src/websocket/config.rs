@@ -72,8 +72,7 @@ impl Config {
     /// Defaults to true: libp2p-tcp sets `SO_REUSEPORT`, so that dials can leave from the port of a listener, and
     /// with that a second listener on the port, of the same user, is bound as well. The kernel then splits the
     /// connections between the two, and half of those who dial meet somebody else. Switch it off in processes that
-    /// share a port on purpose, to share its load for instance. All of them have to: this is about the one that comes
-    /// second.
+    /// share a port on purpose, to share its load for instance: in all of them, since any may come second.
     ///
     /// It is found out by a socket without that option, which is bound to the address and dropped right before the
     /// bind. If it cannot be bound, the bind fails with that very error of the operating system. Connections that

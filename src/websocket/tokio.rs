@@ -28,6 +28,9 @@ type Below = MapErr<Dns, fn(libp2p_dns::Error<io::Error>) -> io::Error>;
 
 /// libp2p-websocket over DNS over TCP, with listeners that bind when the transport is polled.
 ///
+/// Below, it looks whether somebody else listens on a port ([`Config::with_port_probe`]), and watches the interfaces
+/// of the host from the first bind to a specific address on.
+///
 /// It is to be polled within a tokio runtime. Bounds on what comes after the WebSocket handshake, such as
 /// `Transport::timeout` around the upgrade, are the caller's.
 ///

@@ -33,7 +33,8 @@ const MAX_FRUITLESS_PER_POLL: usize = 64;
 ///
 /// A certificate that comes later is taken up in `Inner::poll_changed`, which `lazy::Transport` calls in each poll.
 ///
-/// The TCP options of [`Config`] are for whoever makes `T`; they do nothing here.
+/// The TCP options of [`Config`] and its port probe are for whoever makes `T`; they do nothing here. Nor are the
+/// interfaces of the host watched: that is in `websocket::tokio`.
 pub struct Transport<T>
 where
     T: libp2p_core::Transport + Unpin,
