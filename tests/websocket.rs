@@ -8,16 +8,11 @@ mod common;
 #[path = "common/echo.rs"]
 mod echo;
 
-use std::{
-    io::{self, Read as _, Write as _},
-    pin::Pin,
-    task::Poll,
-    thread,
-};
+use std::{io, pin::Pin, task::Poll};
 
 use authority::{Authority, Leaf};
 use common::{cause, transport, within};
-use echo::{Error, assert_echoes, dial, echo, port};
+use echo::{Error, answers, assert_echoes, dial, echo, port};
 use futures::future::poll_fn;
 use libp2p::{
     Multiaddr, Transport as _,
@@ -111,18 +106,6 @@ async fn without_a_certificate_tls_is_refused_unchanged() {
             other => panic!("{address}: {other:?}"),
         }
     }
-}
-
-/// Answers the first request that comes with this, whatever it was.
-fn answers(response: &'static str) -> Multiaddr {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let _ = stream.read(&mut [0; 4096]);
-        let _ = stream.write_all(response.as_bytes());
-    });
-    format!("/ip4/127.0.0.1/tcp/{port}/ws").parse().unwrap()
 }
 
 #[tokio::test]

@@ -1,7 +1,11 @@
 //! Listens and sends back, dials and wants it back; without anything of libp2p above WebSocket.
 #![allow(dead_code, reason = "each test uses its part")]
 
-use std::{io, pin::Pin};
+use std::{
+    io::{self, Read as _, Write as _},
+    pin::Pin,
+    thread,
+};
 
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, future::poll_fn};
 use libp2p::{
@@ -17,7 +21,7 @@ use libp2p_lazy_websocket::{
     websocket::{self, Connection},
 };
 
-use crate::common::{transport, within};
+use crate::common::{Transport, transport, within};
 
 pub(crate) type Error = lazy::Error<websocket::Error>;
 
@@ -53,7 +57,7 @@ pub(crate) async fn echo(config: websocket::Config, listen: &[&str]) -> Vec<Mult
     addresses
 }
 
-async fn send_back(connection: Connection) -> io::Result<()> {
+pub(crate) async fn send_back(connection: Connection) -> io::Result<()> {
     let (mut read, mut write) = connection.split();
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -72,15 +76,21 @@ pub(crate) async fn dial(
     config: websocket::Config,
     address: &Multiaddr,
 ) -> Result<Connection, Error> {
+    dial_with(&mut transport(config), address).await
+}
+
+pub(crate) async fn dial_with(
+    transport: &mut Transport,
+    address: &Multiaddr,
+) -> Result<Connection, Error> {
     let opts = DialOpts {
         role: Endpoint::Dialer,
         port_use: PortUse::New,
     };
-    // What dials is polled too, as in a swarm.
-    let mut transport = transport(config);
     let mut dial = transport.dial(address.clone(), opts).unwrap();
-    within(poll_fn(move |cx| {
-        assert!(Pin::new(&mut transport).poll(cx).is_pending());
+    within(poll_fn(|cx| {
+        // What dials is polled too, as in a swarm.
+        assert!(Pin::new(&mut *transport).poll(cx).is_pending());
         Pin::new(&mut dial).poll(cx)
     }))
     .await
@@ -114,4 +124,16 @@ pub(crate) fn port(address: &Multiaddr) -> u16 {
             _ => None,
         })
         .unwrap()
+}
+
+/// Answers the first request that comes with this, whatever it was.
+pub(crate) fn answers(response: &'static str) -> Multiaddr {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(response.as_bytes());
+    });
+    format!("/ip4/127.0.0.1/tcp/{port}/ws").parse().unwrap()
 }

@@ -1,0 +1,439 @@
+//! Certificates that come late and are replaced, with real TLS on real sockets.
+#![cfg(feature = "tokio")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "common/authority.rs"]
+mod authority;
+mod common;
+#[path = "common/echo.rs"]
+mod echo;
+
+use std::{
+    fs,
+    net::TcpStream,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use authority::{Authority, Signed};
+use common::{new_address, next, socket_address, swarm, transport, within};
+use echo::{answers, assert_echoes, dial, dial_with, echo, port, send_back};
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _, future::poll_fn};
+use libp2p::{
+    Multiaddr, Transport as _,
+    core::transport::{ListenerId, TransportEvent},
+    futures::StreamExt as _,
+    swarm::SwarmEvent,
+};
+use libp2p_lazy_websocket::websocket::{CertificateError, Certificates, Config, Connection};
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::{sync::mpsc, task::spawn_blocking};
+use x509_parser::parse_x509_certificate;
+
+const TLS: &str = "/ip4/127.0.0.1/tcp/0/tls/ws";
+const PLAIN: &str = "/ip4/127.0.0.1/tcp/0/ws";
+
+/// The serial number of the certificate that a new handshake is shown.
+async fn served(authority: &Authority, address: &Multiaddr) -> u64 {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from(authority.der())).unwrap();
+    let provider = rustls::crypto::ring::default_provider();
+    let config = rustls::ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let address = socket_address(address);
+    let handshake = spawn_blocking(move || {
+        let mut tcp = TcpStream::connect(address).unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut tls = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        while tls.is_handshaking() {
+            tls.complete_io(&mut tcp).unwrap();
+        }
+        let (_, leaf) = parse_x509_certificate(&tls.peer_certificates().unwrap()[0]).unwrap();
+        leaf.tbs_certificate.serial.clone().try_into().unwrap()
+    });
+    within(handshake).await.unwrap()
+}
+
+/// Waits until that is shown, without a failing handshake in between.
+async fn until_served(authority: &Authority, address: &Multiaddr, serial: u64) {
+    within(async { while served(authority, address).await != serial {} }).await;
+}
+
+/// Listens in a task of its own, sends everything back, and tells of everything else that happens.
+fn listen(config: Config, address: &str) -> mpsc::UnboundedReceiver<Result<Multiaddr, String>> {
+    let (sender, events) = mpsc::unbounded_channel();
+    let mut transport = transport(config);
+    let id = ListenerId::next();
+    transport.listen_on(id, address.parse().unwrap()).unwrap();
+    tokio::spawn(async move {
+        loop {
+            let event = poll_fn(|cx| Pin::new(&mut transport).poll(cx)).await;
+            let told = match event {
+                TransportEvent::Incoming { upgrade, .. } => {
+                    tokio::spawn(async move {
+                        if let Ok(connection) = upgrade.await {
+                            let _ = send_back(connection).await;
+                        }
+                    });
+                    continue;
+                }
+                TransportEvent::NewAddress { listen_addr, .. } => Ok(listen_addr),
+                other => Err(format!("{other:?}")),
+            };
+            if sender.send(told).is_err() {
+                return;
+            }
+        }
+    });
+    events
+}
+
+async fn assert_answers(connection: &mut Connection) {
+    let sent = [7; 100];
+    let mut received = [0; 100];
+    within(async {
+        connection.write_all(&sent).await?;
+        connection.flush().await?;
+        connection.read_exact(&mut received).await
+    })
+    .await
+    .unwrap();
+    assert_eq!(sent, received);
+}
+
+#[tokio::test]
+async fn a_listener_without_a_certificate_waits_and_holds_up_nobody() {
+    let authority = Authority::new();
+    let certificates = Certificates::new();
+    let config = Config::default().with_certificates(certificates.clone());
+    let mut node = swarm(transport(config));
+    let waits = node.listen_on(TLS.parse().unwrap()).unwrap();
+    for _ in 0..5 {
+        node.listen_on(PLAIN.parse().unwrap()).unwrap();
+    }
+    for _ in 0..5 {
+        let address = new_address(&mut node).await;
+        assert!(!address.to_string().contains("tls"), "{address}");
+    }
+    assert!(node.select_next_some().now_or_never().is_none());
+
+    certificates
+        .set(authority.sign_number(1).certificate())
+        .unwrap();
+    let address = match next(&mut node).await {
+        SwarmEvent::NewListenAddr {
+            listener_id,
+            address,
+        } if listener_id == waits => address,
+        other => panic!("an address of the listener that waited, not {other:?}"),
+    };
+    let config = Config::default().with_trust_anchor(authority.anchor());
+    let mut other = swarm(transport(config));
+    other.dial(address).unwrap();
+    within(async {
+        loop {
+            tokio::select! {
+                event = node.select_next_some() => assert!(
+                    !matches!(event, SwarmEvent::IncomingConnectionError { .. }),
+                    "{event:?}"
+                ),
+                event = other.select_next_some() => match event {
+                    SwarmEvent::ConnectionEstablished { .. } => break,
+                    SwarmEvent::OutgoingConnectionError { error, .. } => panic!("{error:?}"),
+                    _ => {}
+                },
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_and_its_listener_live_on_over_a_rotation() {
+    let authority = Authority::new();
+    let certificates = authority.sign_number(1).in_use();
+    let config = Config::default().with_certificates(certificates.clone());
+    let mut events = listen(config, TLS);
+    let address = within(events.recv()).await.unwrap().unwrap();
+    assert_eq!(served(&authority, &address).await, 1);
+
+    let config = Config::default().with_trust_anchor(authority.anchor());
+    let mut connection = dial(config, &address).await.unwrap();
+    assert_answers(&mut connection).await;
+    for serial in 2..5 {
+        // Half of it is on its way when the certificate changes.
+        connection.write_all(&[1; 50]).await.unwrap();
+        connection.flush().await.unwrap();
+        certificates
+            .set(authority.sign_number(serial).certificate())
+            .unwrap();
+        within(connection.read_exact(&mut [0; 50])).await.unwrap();
+        assert_answers(&mut connection).await;
+        assert_eq!(served(&authority, &address).await, serial);
+    }
+    // One that is refused changes nothing.
+    let expired = authority.sign(&authority::Leaf {
+        serial: 9,
+        valid: std::time::UNIX_EPOCH..std::time::UNIX_EPOCH + Duration::from_secs(1),
+        ..authority::Leaf::default()
+    });
+    let refused = certificates.set(expired.certificate()).unwrap_err();
+    assert!(matches!(refused, CertificateError::Expired { .. }));
+    assert_eq!(served(&authority, &address).await, 4);
+    assert_answers(&mut connection).await;
+    assert_eq!(events.try_recv(), Err(mpsc::error::TryRecvError::Empty));
+}
+
+#[tokio::test]
+async fn one_handle_serves_two_transports() {
+    let authority = Authority::new();
+    let certificates = Certificates::new();
+    let config = Config::default().with_certificates(certificates.clone());
+    let mut listeners = [listen(config.clone(), TLS), listen(config, TLS)];
+    certificates
+        .set(authority.sign_number(1).certificate())
+        .unwrap();
+    let mut addresses = Vec::new();
+    for events in &mut listeners {
+        let address = within(events.recv()).await.unwrap().unwrap();
+        assert_eq!(served(&authority, &address).await, 1);
+        addresses.push(address);
+    }
+    certificates
+        .set(authority.sign_number(2).certificate())
+        .unwrap();
+    for address in &addresses {
+        assert_eq!(served(&authority, address).await, 2);
+    }
+}
+
+#[tokio::test]
+async fn what_a_dial_trusts_and_follows_is_the_same_after_a_rotation() {
+    let authority = Authority::new();
+    let addresses = echo(
+        Config::default().with_certificates(authority.sign_number(1).in_use()),
+        &[TLS],
+    )
+    .await;
+    let certificates = Certificates::new();
+    let mut dialler = transport(
+        Config::default()
+            .with_certificates(certificates.clone())
+            .with_trust_anchor(authority.anchor())
+            .with_max_redirects(1),
+    );
+    // It has a listener of its own, whose address tells that the certificate was taken up.
+    dialler
+        .listen_on(ListenerId::next(), TLS.parse().unwrap())
+        .unwrap();
+    for serial in 1..4 {
+        certificates
+            .set(authority.sign_number(serial).certificate())
+            .unwrap();
+        let polled = poll_fn(|cx| Pin::new(&mut dialler).poll(cx));
+        match serial {
+            1 => assert!(within(polled).await.into_new_address().is_some()),
+            _ => assert!(polled.now_or_never().is_none()),
+        }
+        let direct = dial_with(&mut dialler, &addresses[0]).await;
+        assert_echoes(direct.unwrap()).await;
+        let redirect = format!(
+            "HTTP/1.1 302 Found\r\nLocation: wss://127.0.0.1:{}/\r\n\r\n",
+            port(&addresses[0])
+        );
+        let redirected = dial_with(&mut dialler, &answers(redirect.leak())).await;
+        assert_echoes(redirected.unwrap()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_dial_fails_while_a_hundred_certificates_follow_each_other() {
+    const ROTATIONS: u64 = 100;
+
+    let authority = Authority::new();
+    let certificates = authority.sign_number(1).in_use();
+    let config = Config::default().with_certificates(certificates.clone());
+    let mut events = listen(config, TLS);
+    let address = within(events.recv()).await.unwrap().unwrap();
+    let dialled = Arc::new(AtomicUsize::new(0));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (one_more, mut dials) = mpsc::channel(1);
+    let diallers: Vec<_> = (0..4)
+        .map(|_| {
+            let config = Config::default().with_trust_anchor(authority.anchor());
+            let (address, dialled) = (address.clone(), Arc::clone(&dialled));
+            let (is_over, one_more) = (Arc::clone(&is_over), one_more.clone());
+            tokio::spawn(async move {
+                let mut transport = transport(config);
+                while !is_over.load(Ordering::Relaxed) {
+                    let mut connection = dial_with(&mut transport, &address).await.unwrap();
+                    assert_answers(&mut connection).await;
+                    dialled.fetch_add(1, Ordering::Relaxed);
+                    let _ = one_more.try_send(());
+                }
+            })
+        })
+        .collect();
+    drop(one_more);
+    for serial in 2..ROTATIONS + 2 {
+        certificates
+            .set(authority.sign_number(serial).certificate())
+            .unwrap();
+        within(dials.recv()).await.unwrap();
+    }
+    is_over.store(true, Ordering::Relaxed);
+    for dialler in diallers {
+        within(dialler).await.unwrap();
+    }
+    assert!(dialled.load(Ordering::Relaxed) >= 100);
+    until_served(&authority, &address, ROTATIONS + 1).await;
+    assert_eq!(events.try_recv(), Err(mpsc::error::TryRecvError::Empty));
+}
+
+/// A directory of this test alone, gone with the value.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Puts a file in the place of another, as one step.
+    fn replace(&self, name: &str, contents: &str) {
+        let new = self.file("new");
+        fs::write(&new, contents).unwrap();
+        fs::rename(new, self.file(name)).unwrap();
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn watch(chain: PathBuf, key: PathBuf) -> Certificates {
+    Certificates::watch_every(chain, key, Duration::from_millis(20)).unwrap()
+}
+
+/// Waits until the last that was offered is refused for this.
+async fn refused(certificates: &Certificates, expected: fn(&CertificateError) -> bool) {
+    within(async {
+        while !certificates.refused().is_some_and(|error| expected(&error)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn files_are_followed_from_before_they_exist() {
+    let authority = Authority::new();
+    let directory = Directory::new("followed");
+    let certificates = watch(directory.file("chain.pem"), directory.file("key.pem"));
+    let config = Config::default().with_certificates(certificates.clone());
+    let mut events = listen(config, TLS);
+    let is_missing = |error: &CertificateError| matches!(error, CertificateError::File { .. });
+    refused(&certificates, is_missing).await;
+    assert_eq!(events.try_recv(), Err(mpsc::error::TryRecvError::Empty));
+
+    // The key first, in place.
+    let first = authority.sign_number(1);
+    fs::write(directory.file("key.pem"), first.key_pem()).unwrap();
+    fs::write(directory.file("chain.pem"), first.chain_pem()).unwrap();
+    let address = within(events.recv()).await.unwrap().unwrap();
+    until_served(&authority, &address, 1).await;
+    assert!(certificates.refused().is_none());
+
+    // The chain first, as certbot does it, and the key a good while later.
+    let second = authority.sign_number(2);
+    directory.replace("chain.pem", &second.chain_pem());
+    let is_mismatch = |error: &CertificateError| matches!(error, CertificateError::KeyMismatch);
+    refused(&certificates, is_mismatch).await;
+    assert_eq!(served(&authority, &address).await, 1);
+    directory.replace("key.pem", &second.key_pem());
+    until_served(&authority, &address, 2).await;
+
+    // What is wrong, or gone, leaves it as it is.
+    directory.replace("key.pem", &authority.sign_number(7).key_pem());
+    refused(&certificates, is_mismatch).await;
+    assert_eq!(served(&authority, &address).await, 2);
+    fs::remove_file(directory.file("key.pem")).unwrap();
+    refused(&certificates, is_missing).await;
+    assert_eq!(served(&authority, &address).await, 2);
+    let third = authority.sign_number(3);
+    directory.replace("key.pem", &third.key_pem());
+    directory.replace("chain.pem", &third.chain_pem());
+    until_served(&authority, &address, 3).await;
+    assert!(certificates.refused().is_none());
+    assert_eq!(events.try_recv(), Err(mpsc::error::TryRecvError::Empty));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn symbolic_links_are_followed_to_where_they_lead_now() {
+    let authority = Authority::new();
+    let directory = Directory::new("links");
+    let put = |serial: u64, signed: &Signed| {
+        let name = format!("..{serial}");
+        fs::create_dir(directory.file(&name)).unwrap();
+        for (file, text) in [
+            ("chain.pem", signed.chain_pem()),
+            ("key.pem", signed.key_pem()),
+        ] {
+            fs::write(directory.file(&name).join(file), text).unwrap();
+        }
+        // As Kubernetes does it: the files are links through `..data`, which is renamed over the old one.
+        std::os::unix::fs::symlink(name, directory.file("new")).unwrap();
+        fs::rename(directory.file("new"), directory.file("..data")).unwrap();
+    };
+    for file in ["chain.pem", "key.pem"] {
+        let target = Path::new("..data").join(file);
+        std::os::unix::fs::symlink(target, directory.file(file)).unwrap();
+    }
+    let certificates = watch(directory.file("chain.pem"), directory.file("key.pem"));
+    let config = Config::default().with_certificates(certificates);
+    let mut events = listen(config, TLS);
+    put(1, &authority.sign_number(1));
+    let address = within(events.recv()).await.unwrap().unwrap();
+    for serial in 2..5 {
+        put(serial, &authority.sign_number(serial));
+        until_served(&authority, &address, serial).await;
+    }
+    assert_eq!(events.try_recv(), Err(mpsc::error::TryRecvError::Empty));
+}
+
+#[tokio::test]
+async fn one_file_with_both_is_followed() {
+    let authority = Authority::new();
+    let directory = Directory::new("bundle");
+    let bundle = directory.file("bundle.pem");
+    let config = Config::default().with_certificates(watch(bundle.clone(), bundle));
+    let mut events = listen(config, TLS);
+    let mut address = None;
+    for serial in 1..4 {
+        let signed = authority.sign_number(serial);
+        let both = format!("{}{}", signed.key_pem(), signed.chain_pem());
+        directory.replace("bundle.pem", &both);
+        let address = match &mut address {
+            Some(address) => address,
+            none => none.insert(within(events.recv()).await.unwrap().unwrap()),
+        };
+        until_served(&authority, address, serial).await;
+    }
+}
