@@ -152,7 +152,7 @@ async fn a_name_is_one_address_of_the_swarm_until_its_listener_is_removed() {
                 reason: Ok(()),
             } => {
                 assert_eq!(listener_id, id);
-                assert_eq!(addresses, [announced.clone()]);
+                assert_eq!(addresses, std::slice::from_ref(&announced));
             }
             other => panic!("a close, not {other:?}"),
         }

@@ -1,6 +1,6 @@
 //! What every listener is doing, and what is to be done next.
 
-use std::{collections::VecDeque, error, time::Duration};
+use std::{collections::VecDeque, error};
 
 use libp2p_core::transport::{ListenerId, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
@@ -8,7 +8,7 @@ use rand::{SeedableRng as _, rngs::SmallRng};
 
 use crate::{
     deadline::Instant,
-    lazy::{Changed, Config, Error, Failure, Missing, Retry, Support, ids::IdMap, retry::io_error},
+    lazy::{Changed, Config, Error, Failure, Missing, Retry, Support, ids::IdMap},
 };
 
 mod action;
@@ -38,10 +38,6 @@ const MAX_ASKS_PER_POLL: usize = 64;
 
 /// How often one `poll` goes on to the next event of the inner transport after one that led to nothing.
 const MAX_FRUITLESS_PER_POLL: usize = 64;
-
-/// For how long a listener may report the same error without accepting anything, until it is bound anew. Errors
-/// of accepting pass by themselves, mostly within seconds; what does not may be the socket's own.
-const STUCK_AFTER: Duration = Duration::from_secs(30);
 
 /// The state of every listener, and the decisions about them: to bind, to report, to try again, to close.
 ///
@@ -395,7 +391,6 @@ where
             is_announced,
             held,
             trouble,
-            since,
             ..
         } = &mut listener.state
         else {
@@ -456,32 +451,7 @@ where
                     );
                 }
             }
-            TransportEvent::ListenerError { error, .. } => {
-                let what = io_error(&error).map_or_else(|| error.to_string(), ToString::to_string);
-                let now = self.now;
-                let seen = trouble.take().filter(|trouble| trouble.what == what);
-                let trouble = trouble.insert(seen.unwrap_or(Trouble { what, since: now }));
-                if now.saturating_duration_since(trouble.since) >= STUCK_AFTER {
-                    let error = Box::new(error);
-                    let since = *since;
-                    self.expire_addresses(id);
-                    if let Some(listener) = self.listeners.get_mut(&id) {
-                        listener.state = State::Leaving {
-                            inner,
-                            since,
-                            error,
-                        };
-                        self.changes.note(id, listener);
-                    }
-                    self.leaving.push_back(id);
-                    return;
-                }
-                tracing::warn!(parent: span, error = %trouble.what, "goes on after an error");
-                self.events.push_back(TransportEvent::ListenerError {
-                    listener_id: id,
-                    error: Error::Inner(error),
-                });
-            }
+            TransportEvent::ListenerError { error, .. } => self.on_inner_error(id, error),
             TransportEvent::ListenerClosed { .. } => {}
         }
     }

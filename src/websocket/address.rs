@@ -24,7 +24,7 @@ pub(super) struct Listen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Host {
     /// `/ip4` or `/ip6`
-    Ip,
+    Ip(IpAddr),
     /// `/dns`
     Dns,
     /// `/dns4`
@@ -61,7 +61,8 @@ impl Listen {
     pub(super) fn parse(address: &Multiaddr) -> Option<Self> {
         let mut protocols = address.iter();
         let host = match protocols.next()? {
-            Protocol::Ip4(_) | Protocol::Ip6(_) => Host::Ip,
+            Protocol::Ip4(ip) => Host::Ip(IpAddr::V4(ip)),
+            Protocol::Ip6(ip) => Host::Ip(IpAddr::V6(ip)),
             Protocol::Dns(name) if is_host(&name) => Host::Dns,
             Protocol::Dns4(name) if is_host(&name) => Host::Dns4,
             Protocol::Dns6(name) if is_host(&name) => Host::Dns6,
@@ -98,8 +99,8 @@ impl Listen {
     /// What is to be listened on for `address`, which this was parsed from; `None` if it is that address itself.
     pub(super) fn translate(self, address: &Multiaddr) -> Option<Translation> {
         let (first, second): (Protocol<'_>, _) = match self.host {
-            Host::Ip if !self.has_sni => return None,
-            Host::Ip => (address.iter().next()?, None),
+            Host::Ip(_) if !self.has_sni => return None,
+            Host::Ip(ip) => (ip.into(), None),
             Host::Dns => (ANY_IP4, Some(ANY_IP6)),
             Host::Dns4 => (ANY_IP4, None),
             Host::Dns6 => (ANY_IP6, None),
@@ -116,10 +117,20 @@ impl Listen {
             first: below(first),
             second: second.map(below),
             shown: match self.host {
-                Host::Ip => Shown::Suffix(address.iter().skip(2).collect()),
+                Host::Ip(_) => Shown::Suffix(address.iter().skip(2).collect()),
                 Host::Dns | Host::Dns4 | Host::Dns6 => Shown::Name(address.clone()),
             },
         })
+    }
+}
+
+impl Listen {
+    /// The IP address that is listened on, if it is one that a host can lose: neither all of them nor its own.
+    pub(super) fn specific_ip(self) -> Option<IpAddr> {
+        match self.host {
+            Host::Ip(ip) if !ip.is_unspecified() && !ip.is_loopback() => Some(ip),
+            _ => None,
+        }
     }
 }
 
@@ -149,16 +160,6 @@ pub(super) fn with_port(address: &Multiaddr, port: u16) -> Multiaddr {
     address
         .replace(1, |_| Some(Protocol::Tcp(port)))
         .unwrap_or_else(|| address.clone())
-}
-
-/// The IP address that it begins with, if it is one that a host can lose: neither all of them nor its own.
-pub(super) fn specific_ip(address: &Multiaddr) -> Option<IpAddr> {
-    let ip = match address.iter().next()? {
-        Protocol::Ip4(ip) => IpAddr::V4(ip),
-        Protocol::Ip6(ip) => IpAddr::V6(ip),
-        _ => return None,
-    };
-    (!ip.is_unspecified() && !ip.is_loopback()).then_some(ip)
 }
 
 /// Whether it stays what it is when it is written as text and read again.
@@ -346,7 +347,8 @@ mod tests {
             ("/ip6/::1/tcp/1/ws", false),
             ("/dns4/localhost/tcp/1/ws", false),
         ] {
-            assert_eq!(specific_ip(&address(text)).is_some(), specific, "{text}");
+            let listen = Listen::parse(&address(text)).unwrap();
+            assert_eq!(listen.specific_ip().is_some(), specific, "{text}");
         }
     }
 

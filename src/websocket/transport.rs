@@ -1,5 +1,6 @@
 use std::{
-    fmt,
+    fmt, io,
+    net::IpAddr,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -15,7 +16,7 @@ use crate::{
     lazy::{Changed, Inner, Support},
     websocket::{
         Config, Connection, Error,
-        address::{Listen, Security, specific_ip},
+        address::{Listen, Security},
         interfaces::Interfaces,
         known_listeners::KnownListeners,
         names::{Action, Names},
@@ -76,9 +77,13 @@ where
         self
     }
 
-    /// Listens on an address that libp2p-websocket understands.
-    fn bind(&mut self, id: ListenerId, addr: Multiaddr) -> Result<(), TransportError<Error>> {
-        let ip = specific_ip(&addr);
+    /// Listens on an address that libp2p-websocket understands, and that is `ip` if a host can lose that.
+    fn bind(
+        &mut self,
+        id: ListenerId,
+        addr: Multiaddr,
+        ip: Option<IpAddr>,
+    ) -> Result<(), TransportError<Error>> {
         if ip.is_some() {
             self.interfaces.on_binding();
         }
@@ -86,7 +91,9 @@ where
             .stock
             .listen_on(id, addr)
             .map_err(|error| error.map(Error::from));
-        if let Some(ip) = ip {
+        if let Some(ip) = ip
+            && bound.as_ref().err().is_none_or(is_not_there)
+        {
             self.interfaces.on_bound(id, ip, bound.is_ok());
         }
         bound
@@ -97,7 +104,8 @@ where
         while let Some(action) = self.names.poll_action() {
             match action {
                 Action::Bind { part, address } => {
-                    let bound = self.bind(part, address);
+                    let ip = Listen::parse(&address).and_then(Listen::specific_ip);
+                    let bound = self.bind(part, address, ip);
                     self.names.on_bound(part, bound);
                 }
                 Action::Remove { part } => {
@@ -173,7 +181,7 @@ where
             return Err(TransportError::MultiaddrNotSupported(addr));
         };
         let listening = match listen.translate(&addr) {
-            None => self.bind(id, addr.clone()),
+            None => self.bind(id, addr.clone(), listen.specific_ip()),
             Some(translation) => {
                 self.names.on_listen(id, translation);
                 self.carry_out();
@@ -235,3 +243,13 @@ where
 
 #[cfg(test)]
 mod tests;
+
+/// Whether no interface of this host has the address.
+fn is_not_there(error: &TransportError<Error>) -> bool {
+    match error {
+        TransportError::MultiaddrNotSupported(_) => false,
+        TransportError::Other(error) => error
+            .io()
+            .is_some_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable),
+    }
+}

@@ -1,19 +1,70 @@
 //! What becomes of a listener that fails.
 
-use std::{error, mem};
+use std::{error, mem, time::Duration};
 
 use libp2p_core::transport::{ListenerId, TransportEvent};
 
-use super::{Listeners, State};
+use super::{Listeners, State, Trouble};
 use crate::{
     deadline,
-    lazy::{Error, Failure, ListenError, retry::Failures},
+    lazy::{
+        Error, Failure, ListenError,
+        retry::{Failures, io_error},
+    },
 };
+
+/// For how long a listener may report the same error without accepting anything, until it is bound anew. Errors
+/// of accepting pass by themselves, mostly within seconds; what does not may be the socket's own.
+pub(super) const STUCK_AFTER: Duration = Duration::from_secs(30);
 
 impl<U, E> Listeners<U, E>
 where
     E: error::Error + Send + Sync + 'static,
 {
+    /// A bound listener reports an error, and goes on unless it has reported nothing else for long.
+    pub(super) fn on_inner_error(&mut self, id: ListenerId, error: E) {
+        let Some(listener) = self.listeners.get_mut(&id) else {
+            return;
+        };
+        let span = &listener.span;
+        let State::Listening {
+            inner,
+            since,
+            trouble,
+            ..
+        } = &mut listener.state
+        else {
+            return;
+        };
+        let (inner, since) = (*inner, *since);
+        let what = io_error(&error).map_or_else(|| error.to_string(), ToString::to_string);
+        let before = trouble.take().filter(|trouble| trouble.what == what);
+        let trouble = trouble.insert(before.unwrap_or_else(|| {
+            let since = self.now;
+            Box::new(Trouble { what, since })
+        }));
+        if self.now.saturating_duration_since(trouble.since) < STUCK_AFTER {
+            tracing::warn!(parent: span, error = %trouble.what, "goes on after an error");
+            let error = Error::Inner(error);
+            self.events.push_back(TransportEvent::ListenerError {
+                listener_id: id,
+                error,
+            });
+            return;
+        }
+        self.expire_addresses(id);
+        if let Some(listener) = self.listeners.get_mut(&id) {
+            let error = Box::new(error);
+            listener.state = State::Leaving {
+                inner,
+                since,
+                error,
+            };
+            self.changes.note(id, listener);
+            self.leaving.push_back(id);
+        }
+    }
+
     /// What was bound is gone, by itself or since it was stuck.
     pub(super) fn on_gone(&mut self, id: ListenerId, reason: Option<E>) {
         self.expire_addresses(id);
@@ -46,8 +97,8 @@ where
         let Some(listener) = self.listeners.get_mut(&id) else {
             return;
         };
-        let failures = Failures::after(listener.failures, self.now);
-        listener.failures = Some(failures);
+        let failures = Failures::after(listener.failures.as_deref().copied(), self.now);
+        listener.failures = Some(Box::new(failures));
         let delay = match failure {
             Failure::Unsupported => None,
             _ => {

@@ -17,8 +17,8 @@ pub(super) struct Listener<U> {
     /// The port that the system has chosen for an address without one; kept when it is bound again.
     port: Option<u16>,
     pub(super) state: State<U>,
-    /// Those since it has last worked for long.
-    pub(super) failures: Option<Failures>,
+    /// Those since it has last worked for long. Apart, as most have none, and what is rare takes no room in the map.
+    pub(super) failures: Option<Box<Failures>>,
     pub(super) span: tracing::Span,
 }
 
@@ -48,7 +48,8 @@ pub(super) enum State<U> {
         is_announced: bool,
         /// At most [`MAX_HELD_PER_LISTENER`](super::MAX_HELD_PER_LISTENER), and none when there are addresses.
         held: VecDeque<TransportEvent<U, Never>>,
-        trouble: Option<Trouble>,
+        /// Apart for the same reason.
+        trouble: Option<Box<Trouble>>,
     },
     /// It was stuck; the inner transport is to close it, so that it can be bound again.
     Leaving {

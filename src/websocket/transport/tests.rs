@@ -184,10 +184,7 @@ fn said<U>(event: TransportEvent<U, Error>) -> (ListenerId, String) {
     }
 }
 
-const HERE: Network = (
-    std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
-    24,
-);
+const HERE: Network = (IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 24);
 
 #[test]
 fn a_listener_closes_when_its_address_leaves_and_whoever_waits_hears_of_its_return() {

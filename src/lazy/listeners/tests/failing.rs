@@ -1,9 +1,9 @@
 //! Failures over time.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
 
 use super::*;
-use crate::lazy::{ListenError, State as Shown};
+use crate::lazy::{ListenError, State as Shown, listeners::failing::STUCK_AFTER};
 
 /// A core with one listener, and its time.
 struct Subject {
