@@ -86,14 +86,11 @@ impl Interfaces {
     }
 
     /// Something happened below; if a listener closed because of its address, that is the reason in it now.
-    pub(super) fn on_event<U>(
-        &mut self,
-        mut event: TransportEvent<U, Error>,
-    ) -> TransportEvent<U, Error> {
+    pub(super) fn on_event<U>(&mut self, event: &mut TransportEvent<U, Error>) {
         if let TransportEvent::ListenerClosed {
             listener_id,
             reason,
-        } = &mut event
+        } = event
             && self.presence.forget(*listener_id)
         {
             *reason = Err(Error::Transport(Box::new(io::Error::new(
@@ -101,7 +98,6 @@ impl Interfaces {
                 Left,
             ))));
         }
-        event
     }
 
     /// Takes up what changed. Ready when an address is there that somebody could not listen on.
@@ -332,11 +328,12 @@ mod tests {
 
         /// What is reported of a listener that closes below.
         fn close(&mut self, id: ListenerId) -> Result<(), Error> {
-            let event = TransportEvent::ListenerClosed {
+            let mut event = TransportEvent::ListenerClosed {
                 listener_id: id,
                 reason: Ok(()),
             };
-            match self.interfaces.on_event::<()>(event) {
+            self.interfaces.on_event::<()>(&mut event);
+            match event {
                 TransportEvent::ListenerClosed { reason, .. } => reason,
                 other => panic!("a close, not {other:?}"),
             }

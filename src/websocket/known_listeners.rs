@@ -13,7 +13,7 @@ use multiaddr::Multiaddr;
 /// How many events one `poll` drops before it asks to be polled again.
 const MAX_DROPPED_PER_POLL: usize = 64;
 
-/// Passes on the events of listeners whose `listen_on` succeeded, up to their `ListenerClosed`, and drops the
+/// Drops the events of listeners whose `listen_on` failed, and those that follow a `ListenerClosed`. Passes on all
 /// others.
 ///
 /// libp2p-websocket panics on an event of an id that it does not know, and libp2p-tcp has one: it queues
@@ -21,15 +21,16 @@ const MAX_DROPPED_PER_POLL: usize = 64;
 #[derive(Debug)]
 pub(super) struct KnownListeners<T> {
     below: T,
-    /// One for each listener of the transport above.
-    known: IdSet,
+    /// Those that failed or closed since the transport below had last nothing to say: at most as many as were
+    /// tried since then. Whatever it had queued for others has been dropped.
+    gone: IdSet,
 }
 
 impl<T> KnownListeners<T> {
     pub(super) fn new(below: T) -> Self {
         Self {
             below,
-            known: IdSet::default(),
+            gone: IdSet::default(),
         }
     }
 }
@@ -45,9 +46,11 @@ impl<T: Transport + Unpin> Transport for KnownListeners<T> {
         id: ListenerId,
         addr: Multiaddr,
     ) -> Result<(), TransportError<Self::Error>> {
-        self.below.listen_on(id, addr)?;
-        self.known.insert(id);
-        Ok(())
+        let listening = self.below.listen_on(id, addr);
+        if listening.is_err() {
+            self.gone.insert(id);
+        }
+        listening
     }
 
     fn remove_listener(&mut self, id: ListenerId) -> bool {
@@ -69,17 +72,18 @@ impl<T: Transport + Unpin> Transport for KnownListeners<T> {
         let this = &mut *self;
         for _ in 0..MAX_DROPPED_PER_POLL {
             let Poll::Ready(event) = Pin::new(&mut this.below).poll(cx) else {
+                this.gone.clear();
                 return Poll::Pending;
             };
             let is_known = match &event {
                 TransportEvent::ListenerClosed { listener_id, .. } => {
-                    this.known.remove(listener_id)
+                    this.gone.insert(*listener_id)
                 }
                 TransportEvent::NewAddress { listener_id, .. }
                 | TransportEvent::AddressExpired { listener_id, .. }
                 | TransportEvent::Incoming { listener_id, .. }
                 | TransportEvent::ListenerError { listener_id, .. } => {
-                    this.known.contains(listener_id)
+                    this.gone.is_empty() || !this.gone.contains(listener_id)
                 }
             };
             if is_known {
@@ -181,7 +185,7 @@ mod tests {
             Poll::Ready(TransportEvent::ListenerClosed { .. })
         ));
         assert!(poll().is_pending());
-        assert!(transport.known.is_empty());
+        assert!(transport.gone.is_empty());
     }
 
     #[test]

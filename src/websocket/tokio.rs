@@ -19,11 +19,10 @@ use crate::{
     websocket::{
         self, Config, Connection, Error,
         interfaces::{Change, Changes},
-        probe::Probing,
     },
 };
 
-type Dns = libp2p_dns::tokio::Transport<Probing<libp2p_tcp::tokio::Transport>>;
+type Dns = libp2p_dns::tokio::Transport<libp2p_tcp::tokio::Transport>;
 type Below = MapErr<Dns, fn(libp2p_dns::Error<io::Error>) -> io::Error>;
 
 /// libp2p-websocket over DNS over TCP, with listeners that bind when the transport is polled.
@@ -56,10 +55,10 @@ impl Transport {
     /// If the configuration of the system's DNS resolver cannot be read.
     pub fn new(config: &Config) -> io::Result<Self> {
         let tcp = libp2p_tcp::tokio::Transport::new(config.tcp());
-        let dns = Dns::system(Probing::new(tcp, config.probes_ports()))?;
+        let dns = Dns::system(tcp)?;
         let below = dns.map_err(into_io as fn(_) -> _);
         Ok(Self(
-            websocket::Transport::new(below, config).watching(watch),
+            websocket::Transport::new(below, config).on_this_host(watch, config),
         ))
     }
 }

@@ -1,6 +1,6 @@
 use std::{
     fmt, io,
-    net::IpAddr,
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -12,11 +12,13 @@ use libp2p_core::{
 };
 use multiaddr::Multiaddr;
 
+#[cfg(feature = "tokio")]
+use crate::websocket::{interfaces::Watch, probe::probe};
 use crate::{
     lazy::{Changed, Inner, Support},
     websocket::{
         Config, Connection, Error,
-        address::{Listen, Security},
+        address::{Listen, Security, is_specific},
         interfaces::Interfaces,
         known_listeners::KnownListeners,
         names::{Action, Names},
@@ -45,6 +47,8 @@ where
     tls: Tls,
     names: Names,
     interfaces: Interfaces,
+    /// Fails if somebody else listens there.
+    probe: Option<fn(SocketAddr) -> io::Result<()>>,
 }
 
 impl<T> Transport<T>
@@ -67,36 +71,48 @@ where
             tls,
             names: Names::default(),
             interfaces: Interfaces::new(None),
+            probe: None,
         }
     }
 
-    /// Watches the interfaces of the host for listeners on a specific address.
+    /// Over sockets of this host: watches its interfaces for listeners on a specific address, and finds out who else
+    /// listens, if `config` wants it.
     #[cfg(feature = "tokio")]
-    pub(super) fn watching(mut self, watch: crate::websocket::interfaces::Watch) -> Self {
+    pub(super) fn on_this_host(mut self, watch: Watch, config: &Config) -> Self {
         self.interfaces = Interfaces::new(Some(watch));
+        self.probe = config.probes_ports().then_some(probe);
         self
     }
 
-    /// Listens on an address that libp2p-websocket understands, and that is `ip` if a host can lose that.
+    /// Listens on an address that libp2p-websocket understands, and that is `at`.
     fn bind(
         &mut self,
         id: ListenerId,
         addr: Multiaddr,
-        ip: Option<IpAddr>,
+        at: Option<SocketAddr>,
     ) -> Result<(), TransportError<Error>> {
-        if ip.is_some() {
-            self.interfaces.on_binding();
+        if let (Some(probe), Some(at)) = (self.probe, at) {
+            probe(at).map_err(|error| TransportError::Other(Error::Transport(Box::new(error))))?;
         }
-        let bound = self
-            .stock
-            .listen_on(id, addr)
-            .map_err(|error| error.map(Error::from));
-        if let Some(ip) = ip
-            && bound.as_ref().err().is_none_or(is_not_there)
-        {
+        let Some(ip) = at.map(|at| at.ip()).filter(|ip| is_specific(*ip)) else {
+            return self.listen_below(id, addr);
+        };
+        self.interfaces.on_binding();
+        let bound = self.listen_below(id, addr);
+        if bound.as_ref().err().is_none_or(is_not_there) {
             self.interfaces.on_bound(id, ip, bound.is_ok());
         }
         bound
+    }
+
+    fn listen_below(
+        &mut self,
+        id: ListenerId,
+        addr: Multiaddr,
+    ) -> Result<(), TransportError<Error>> {
+        self.stock
+            .listen_on(id, addr)
+            .map_err(|error| error.map(Error::from))
     }
 
     /// Does what `names` wants.
@@ -104,8 +120,8 @@ where
         while let Some(action) = self.names.poll_action() {
             match action {
                 Action::Bind { part, address } => {
-                    let ip = Listen::parse(&address).and_then(Listen::specific_ip);
-                    let bound = self.bind(part, address, ip);
+                    let at = Listen::parse(&address).and_then(Listen::socket_address);
+                    let bound = self.bind(part, address, at);
                     self.names.on_bound(part, bound);
                 }
                 Action::Remove { part } => {
@@ -181,7 +197,7 @@ where
             return Err(TransportError::MultiaddrNotSupported(addr));
         };
         let listening = match listen.translate(&addr) {
-            None => self.bind(id, addr.clone(), listen.specific_ip()),
+            None => self.bind(id, addr.clone(), listen.socket_address()),
             Some(translation) => {
                 self.names.on_listen(id, translation);
                 self.carry_out();
@@ -229,10 +245,11 @@ where
             let Poll::Ready(event) = Pin::new(&mut this.stock).poll(cx) else {
                 return Poll::Pending;
             };
-            let event = event
+            let mut event = event
                 .map_upgrade(|upgrade| upgrade.map_ok(Connection::new).map_err(Error::from).boxed())
                 .map_err(Error::from);
-            if let Some(event) = this.names.on_event(this.interfaces.on_event(event)) {
+            this.interfaces.on_event(&mut event);
+            if let Some(event) = this.names.on_event(event) {
                 return Poll::Ready(event);
             }
         }

@@ -94,7 +94,10 @@ impl<U> Listener<U> {
 
     /// What the inner transport is to listen on.
     pub(super) fn bind_address(&self) -> Multiaddr {
-        let (Some(port), Some(index)) = (self.port, port_zero(&self.address)) else {
+        let Some(port) = self.port else {
+            return self.address.clone();
+        };
+        let Some(index) = port_zero(&self.address) else {
             return self.address.clone();
         };
         let with_port = |(n, protocol)| match protocol {

@@ -118,7 +118,7 @@ impl Rig {
         let tcp = Tcp::default();
         Self {
             tcp: tcp.clone(),
-            transport: Transport::new(tcp, &config).watching(watch),
+            transport: Transport::new(tcp, &config).on_this_host(watch, &config),
             task: task::spawn(()),
         }
     }
@@ -184,7 +184,10 @@ fn said<U>(event: TransportEvent<U, Error>) -> (ListenerId, String) {
     }
 }
 
-const HERE: Network = (IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 24);
+const HERE: Network = (
+    std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+    24,
+);
 
 #[test]
 fn a_listener_closes_when_its_address_leaves_and_whoever_waits_hears_of_its_return() {
