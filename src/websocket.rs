@@ -59,13 +59,33 @@ if let Some(error) = certificates.refused() {
 ```
 "#
 )]
+//!
+//! # What a stranger can cost
+//!
+//! Nobody who connects is known before Noise or TLS of libp2p has said who it is, so until then each may be one who
+//! wants to be a burden.
+//!
+//! | from | until | what bounds it |
+//! | --- | --- | --- |
+//! | TCP accept | the end of the WebSocket handshake, TLS included | in time [`Config::with_handshake_timeout`], 10 seconds; in number [`Config::with_max_half_open`], 256 for each listener; in memory what is below: a request is at most 8 KiB |
+//! | the WebSocket handshake | the end of libp2p's handshakes | in time `Transport::timeout` around the upgrade; in number `libp2p-connection-limits`; in memory [`Config::with_max_frame_size`] for each connection |
+//! | libp2p's handshakes | the end of the connection | in number `libp2p-connection-limits`; in memory the same, and what is above |
+//!
+//! The first row holds by itself, whatever is above. The second is for the application to set, as the README's
+//! constructions do. A stranger who is cut off, or dropped since there are too many, ends nothing but its own
+//! connection; [`Counters`] tell of them. A full listener drops a newcomer rather than one it has, so strangers who
+//! come quickly enough can keep others out, as they can by filling the kernel's queue.
+//!
+//! What this node dials is not bounded so: libp2p-websocket takes up to 256 MiB in a frame there.
 
 mod address;
 mod certificate;
 mod certificates;
 mod config;
 mod connection;
+mod counters;
 mod error;
+mod half_open;
 #[cfg_attr(
     not(feature = "tokio"),
     allow(dead_code, reason = "only the tokio constructor brings a watcher")
@@ -85,5 +105,6 @@ pub use certificate::{Certificate, CertificateError, TrustAnchor};
 pub use certificates::Certificates;
 pub use config::Config;
 pub use connection::Connection;
+pub use counters::Counters;
 pub use error::Error;
 pub use transport::Transport;

@@ -1,15 +1,39 @@
-use crate::websocket::{Certificates, TrustAnchor};
+use std::{num::NonZeroUsize, time::Duration};
+
+use crate::websocket::{Certificates, Counters, TrustAnchor};
 
 /// Options of a [`websocket::Transport`](crate::websocket::Transport).
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Config {
     certificates: Option<Certificates>,
     trust_anchors: Vec<TrustAnchor>,
     max_redirects: u8,
+    handshake_timeout: Duration,
+    max_half_open: NonZeroUsize,
+    max_frame_size: NonZeroUsize,
+    counters: Counters,
     #[cfg(feature = "tokio")]
     tcp: libp2p_tcp::Config,
     #[cfg(feature = "tokio")]
     shares_ports: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            certificates: None,
+            trust_anchors: Vec::new(),
+            max_redirects: 0,
+            handshake_timeout: Duration::from_secs(10),
+            max_half_open: const { NonZeroUsize::new(256).expect("not zero") },
+            max_frame_size: const { NonZeroUsize::new(256 * 1024).expect("not zero") },
+            counters: Counters::default(),
+            #[cfg(feature = "tokio")]
+            tcp: libp2p_tcp::Config::default(),
+            #[cfg(feature = "tokio")]
+            shares_ports: false,
+        }
+    }
 }
 
 impl Config {
@@ -35,6 +59,52 @@ impl Config {
     pub fn with_max_redirects(mut self, max: u8) -> Self {
         self.max_redirects = max;
         self
+    }
+
+    /// How long whoever connects may take until the WebSocket handshake is done: from the TCP accept to the response
+    /// that ends it, TLS included. After that the connection is closed, with an
+    /// [`Error::HandshakeTimedOut`](crate::websocket::Error::HandshakeTimedOut).
+    ///
+    /// Defaults to 10 seconds, the time that js-libp2p has for a whole inbound upgrade: three or four round trips,
+    /// also over a bad line. [`Duration::MAX`] is no deadline.
+    pub fn with_handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
+    /// How many connections of one listener may be half-open, which is accepted and not through the WebSocket
+    /// handshake. Beyond it a new connection is closed at once, and [counted](Counters::dropped).
+    ///
+    /// Defaults to 256, which is what a thousand new connections a second need, each a quarter of one on its way.
+    /// Strangers who hold all the places keep others out until the
+    /// [deadline](Self::with_handshake_timeout), so a node with memory to spare and many who connect may want more.
+    pub fn with_max_half_open(mut self, max: NonZeroUsize) -> Self {
+        self.max_half_open = max;
+        self
+    }
+
+    /// The largest WebSocket message that is taken from whoever connected, and the largest frame, in bytes. It is
+    /// also the largest that is sent, on accepted and on dialled connections.
+    ///
+    /// A stranger chooses the length of a frame, and memory is set aside for all of it when its first byte has come.
+    /// Messages are not handed on before they are whole, so fragments are counted together. A larger one ends the
+    /// connection with an [`Error::MessageTooLarge`](crate::websocket::Error::MessageTooLarge).
+    ///
+    /// It does not hold for what comes in on connections that this node has dialled: there libp2p-websocket takes
+    /// up to 256 MiB in a frame.
+    ///
+    /// Defaults to 256 KiB. How long a message is is up to who sends it: one of js-libp2p is shorter than 64 KiB,
+    /// where its Noise cuts, and one of rust-libp2p shorter than 192 KiB, since its Noise collects up to 128 KiB and
+    /// one of its own frames before it writes. Only where nothing of libp2p is above it, a bare connection of
+    /// libp2p-websocket makes one message of whatever it is given; those of this crate cut it.
+    pub fn with_max_frame_size(mut self, max: NonZeroUsize) -> Self {
+        self.max_frame_size = max;
+        self
+    }
+
+    /// What becomes of those who connect, to be read while the transport runs.
+    pub fn counters(&self) -> Counters {
+        self.counters.clone()
     }
 
     /// Whether small writes are sent at once (`TCP_NODELAY`). Used by [`tokio`](crate::websocket::tokio).
@@ -100,6 +170,18 @@ impl Config {
 
     pub(super) fn max_redirects(&self) -> u8 {
         self.max_redirects
+    }
+
+    pub(super) fn handshake_timeout(&self) -> Duration {
+        self.handshake_timeout
+    }
+
+    pub(super) fn max_half_open(&self) -> NonZeroUsize {
+        self.max_half_open
+    }
+
+    pub(super) fn max_frame_size(&self) -> NonZeroUsize {
+        self.max_frame_size
     }
 
     #[cfg(feature = "tokio")]

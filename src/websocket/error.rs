@@ -1,4 +1,4 @@
-use std::io;
+use std::{io, time::Duration};
 
 use libp2p_websocket::{error::Error as Stock, tls};
 use multiaddr::Multiaddr;
@@ -23,6 +23,23 @@ pub enum Error {
     /// The other side broke the WebSocket protocol.
     #[error("the WebSocket protocol failed")]
     Protocol(#[source] Cause),
+    /// Whoever connected had not finished its handshake, TLS included, by the
+    /// [deadline](crate::websocket::Config::with_handshake_timeout).
+    #[error("no WebSocket handshake within {after:?} of the TCP connection")]
+    #[non_exhaustive]
+    HandshakeTimedOut {
+        /// How long it had.
+        after: Duration,
+    },
+    /// The other side sent a WebSocket message larger than
+    /// [this node takes](crate::websocket::Config::with_max_frame_size), or began to. It is in the `io::Error` that
+    /// the [`Connection`](crate::websocket::Connection) is read with.
+    #[error("a WebSocket message of {size} bytes or more is larger than this node takes")]
+    #[non_exhaustive]
+    MessageTooLarge {
+        /// Its size as far as it is known, in bytes.
+        size: u64,
+    },
     /// More redirects than [`Config::with_max_redirects`](crate::websocket::Config::with_max_redirects) allows.
     #[error("too many redirects")]
     TooManyRedirects,

@@ -1,8 +1,10 @@
 use std::{
     fmt, io,
     net::SocketAddr,
+    num::NonZeroUsize,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures::{AsyncRead, AsyncWrite, FutureExt as _, TryFutureExt as _, future::BoxFuture};
@@ -10,15 +12,18 @@ use libp2p_core::{
     Transport as _,
     transport::{DialOpts, ListenerId, TransportError, TransportEvent},
 };
+use libp2p_websocket::error::Error as Stock;
 use multiaddr::Multiaddr;
 
 #[cfg(feature = "tokio")]
 use crate::websocket::{interfaces::Watch, probe::probe};
 use crate::{
+    deadline,
     lazy::{Changed, Inner, Support},
     websocket::{
         Config, Connection, Error,
         address::{Listen, Security, is_specific},
+        half_open::{HalfOpen, Handshake},
         interfaces::Interfaces,
         known_listeners::KnownListeners,
         names::{Action, Names},
@@ -27,7 +32,9 @@ use crate::{
 };
 
 /// How often one `poll` goes on to the next event from below after one that led to nothing.
-const MAX_FRUITLESS_PER_POLL: usize = 64;
+pub(super) const MAX_FRUITLESS_PER_POLL: usize = 64;
+
+type Upgrade = BoxFuture<'static, Result<Connection, Error>>;
 
 /// libp2p-websocket over `T`, a transport that listens on `/ip4|ip6/<ip>/tcp/<port>`.
 ///
@@ -49,6 +56,9 @@ where
     interfaces: Interfaces,
     /// Fails if somebody else listens there.
     probe: Option<fn(SocketAddr) -> io::Result<()>>,
+    half_open: HalfOpen,
+    handshake_timeout: Duration,
+    max_frame_size: NonZeroUsize,
 }
 
 impl<T> Transport<T>
@@ -65,13 +75,17 @@ where
         let mut stock = libp2p_websocket::Config::new(KnownListeners::new(tcp));
         stock
             .set_tls_config(tls.config())
-            .set_max_redirects(config.max_redirects());
+            .set_max_redirects(config.max_redirects())
+            .set_max_data_size(config.max_frame_size().get());
         Self {
             stock,
             tls,
             names: Names::default(),
             interfaces: Interfaces::new(None),
             probe: None,
+            half_open: HalfOpen::new(config.max_half_open(), config.counters()),
+            handshake_timeout: config.handshake_timeout(),
+            max_frame_size: config.max_frame_size(),
         }
     }
 
@@ -132,6 +146,35 @@ where
             }
         }
     }
+
+    /// The event as this transport reports it. `None` is a connection too many, which is dropped.
+    fn limit<F, C>(
+        &mut self,
+        event: TransportEvent<F, Error>,
+    ) -> Option<TransportEvent<Upgrade, Error>>
+    where
+        F: Future<Output = Result<C, Stock<T::Error>>> + Unpin + Send + 'static,
+        C: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let place = match &event {
+            TransportEvent::Incoming { listener_id, .. } => {
+                Some(self.half_open.admit(*listener_id)?)
+            }
+            TransportEvent::ListenerClosed { listener_id, .. } => {
+                self.half_open.on_closed(*listener_id);
+                None
+            }
+            _ => None,
+        };
+        let (timeout, max_frame_size) = (self.handshake_timeout, self.max_frame_size);
+        let upgrade = |upgrade: F| {
+            let upgrade = upgrade
+                .map_ok(move |connection| Connection::new(connection, max_frame_size))
+                .map_err(Error::from);
+            Handshake::new(upgrade, place, deadline::now(), timeout).boxed()
+        };
+        Some(event.map_upgrade(upgrade))
+    }
 }
 
 impl<T> fmt::Debug for Transport<T>
@@ -185,8 +228,8 @@ where
 {
     type Output = Connection;
     type Error = Error;
-    type ListenerUpgrade = BoxFuture<'static, Result<Connection, Error>>;
-    type Dial = BoxFuture<'static, Result<Connection, Error>>;
+    type ListenerUpgrade = Upgrade;
+    type Dial = Upgrade;
 
     fn listen_on(
         &mut self,
@@ -229,7 +272,11 @@ where
             .stock
             .dial(addr, opts)
             .map_err(|error| error.map(Error::from))?;
-        Ok(dial.map_ok(Connection::new).map_err(Error::from).boxed())
+        let max_frame_size = self.max_frame_size;
+        Ok(dial
+            .map_ok(move |connection| Connection::new(connection, max_frame_size))
+            .map_err(Error::from)
+            .boxed())
     }
 
     fn poll(
@@ -240,16 +287,15 @@ where
         for _ in 0..MAX_FRUITLESS_PER_POLL {
             this.carry_out();
             if let Some(report) = this.names.poll_report() {
+                if let TransportEvent::ListenerClosed { listener_id, .. } = &report {
+                    this.half_open.on_closed(*listener_id);
+                }
                 return Poll::Ready(report.map_upgrade(|never| match never {}));
             }
-            let Poll::Ready(event) = Pin::new(&mut this.stock).poll(cx) else {
-                return Poll::Pending;
-            };
-            let mut event = event
-                .map_upgrade(|upgrade| upgrade.map_ok(Connection::new).map_err(Error::from).boxed())
-                .map_err(Error::from);
+            let mut event = ready!(Pin::new(&mut this.stock).poll(cx)).map_err(Error::from);
             this.interfaces.on_event(&mut event);
-            if let Some(event) = this.names.on_event(event) {
+            let event = this.names.on_event(event);
+            if let Some(event) = event.and_then(|event| this.limit(event)) {
                 return Poll::Ready(event);
             }
         }

@@ -1,0 +1,467 @@
+//! What strangers cannot do to a listener, and what large writes can, on real sockets.
+#![cfg(feature = "tokio")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "common/authority.rs"]
+mod authority;
+mod common;
+
+use std::{
+    io,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    pin::{Pin, pin},
+    time::Duration,
+};
+
+use authority::{Authority, Leaf};
+use common::{socket_address, transport, within};
+use futures::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, future, future::poll_fn,
+};
+use libp2p::{
+    Multiaddr, Transport as _,
+    core::{
+        Endpoint,
+        muxing::StreamMuxerExt as _,
+        transport::{DialOpts, ListenerId, PortUse, TransportEvent},
+        upgrade::{InboundConnectionUpgrade as _, OutboundConnectionUpgrade as _},
+    },
+    identity::Keypair,
+    noise, yamux,
+};
+use libp2p_lazy_websocket::{
+    lazy,
+    websocket::{self, Connection},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::mpsc,
+    time,
+};
+
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<C: AsyncRead + AsyncWrite + Send + Unpin> Duplex for C {}
+
+/// Who dials: this crate, or libp2p-websocket alone.
+#[derive(Debug, Clone, Copy)]
+enum Dialer {
+    This,
+    Stock,
+}
+
+type Upgraded = Result<Connection, lazy::Error<websocket::Error>>;
+
+/// What a listener does, in the order in which it does it.
+#[derive(Debug)]
+enum Event {
+    Accepted,
+    Upgraded(Upgraded),
+}
+
+/// A listener that runs in a task of its own.
+struct Listener {
+    address: Multiaddr,
+    events: mpsc::Receiver<Event>,
+}
+
+impl Listener {
+    async fn start(config: websocket::Config, address: &str) -> Self {
+        let mut transport = transport(config);
+        transport
+            .listen_on(ListenerId::next(), address.parse().unwrap())
+            .unwrap();
+        let event = within(poll_fn(|cx| Pin::new(&mut transport).poll(cx))).await;
+        let TransportEvent::NewAddress { listen_addr, .. } = event else {
+            panic!("a new address, not {event:?}");
+        };
+        let (sender, events) = mpsc::channel(64);
+        tokio::spawn(async move {
+            loop {
+                let event = poll_fn(|cx| Pin::new(&mut transport).poll(cx)).await;
+                let TransportEvent::Incoming { upgrade, .. } = event else {
+                    panic!("only connections, not {event:?}");
+                };
+                let sender = sender.clone();
+                tokio::spawn(async move {
+                    // A test that has seen enough hears no more.
+                    let _ = sender.send(Event::Accepted).await;
+                    let _ = sender.send(Event::Upgraded(upgrade.await)).await;
+                });
+            }
+        });
+        Self {
+            address: listen_addr,
+            events,
+        }
+    }
+
+    async fn plain(config: websocket::Config) -> Self {
+        Self::start(config, "/ip4/127.0.0.1/tcp/0/ws").await
+    }
+
+    /// One who has connected, and nothing more.
+    async fn stranger(&mut self) -> TcpStream {
+        let stranger = self.unnoticed_stranger().await;
+        let event = within(self.events.recv()).await;
+        assert!(matches!(event, Some(Event::Accepted)), "{event:?}");
+        stranger
+    }
+
+    async fn unnoticed_stranger(&self) -> TcpStream {
+        let address: SocketAddr = socket_address(&self.address);
+        within(TcpStream::connect(address)).await.unwrap()
+    }
+
+    async fn upgraded(&mut self) -> Upgraded {
+        loop {
+            match within(self.events.recv()).await {
+                Some(Event::Upgraded(result)) => return result,
+                Some(Event::Accepted) => {}
+                None => panic!("the listener has ended"),
+            }
+        }
+    }
+
+    async fn is_cut_off(&mut self, mut stranger: TcpStream, after: Duration) {
+        match self.upgraded().await.unwrap_err() {
+            lazy::Error::Inner(websocket::Error::HandshakeTimedOut { after: told, .. }) => {
+                assert_eq!(told, after);
+            }
+            other => panic!("{other:?}"),
+        }
+        sees_the_end(&mut stranger).await;
+    }
+
+    /// Both ends of a connection, the dialled one first.
+    async fn connection(&mut self, dialer: Dialer) -> (Box<dyn Duplex>, Connection) {
+        let address = self.address.clone();
+        let opts = DialOpts {
+            role: Endpoint::Dialer,
+            port_use: PortUse::New,
+        };
+        let dial = async move {
+            match dialer {
+                Dialer::This => {
+                    let mut transport = transport(websocket::Config::default());
+                    Box::new(transport.dial(address, opts).unwrap().await.unwrap()) as Box<_>
+                }
+                Dialer::Stock => {
+                    let tcp = libp2p_tcp::tokio::Transport::new(libp2p_tcp::Config::default());
+                    let mut transport = libp2p_websocket::Config::new(tcp);
+                    Box::new(transport.dial(address, opts).unwrap().await.unwrap()) as Box<_>
+                }
+            }
+        };
+        let (dialled, accepted) = within(future::join(dial, self.upgraded())).await;
+        (dialled, accepted.unwrap())
+    }
+
+    /// A client that writes its frames itself, and what the listener has of it.
+    async fn frames(&mut self) -> (TcpStream, Connection) {
+        let mut client = self.stranger().await;
+        client.write_all(REQUEST).await.unwrap();
+        let accepted = self.upgraded().await.unwrap();
+        let mut response = Vec::new();
+        while !response.ends_with(b"\r\n\r\n") {
+            response.push(within(client.read_u8()).await.unwrap());
+        }
+        assert!(response.starts_with(b"HTTP/1.1 101 "));
+        (client, accepted)
+    }
+}
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+    Connection: upgrade\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// What comes before the bytes of a frame, which a mask of zeros leaves as they are.
+fn header(first_byte: u8, length: u64) -> Vec<u8> {
+    let mut header = vec![first_byte, 0x80 | 127];
+    header.extend(length.to_be_bytes());
+    header.extend([0; 4]);
+    header
+}
+
+/// A final binary frame; a binary frame with more to follow; the final one of several.
+const BINARY: u8 = 0x82;
+const FIRST: u8 = 0x02;
+const LAST: u8 = 0x80;
+
+/// The other side has closed the connection, in one way or the other.
+async fn sees_the_end(stranger: &mut TcpStream) {
+    // What the stranger has sent, and nobody read, makes a reset of it.
+    match within(stranger.read(&mut [0; 64])).await {
+        Ok(count) => assert_eq!(count, 0),
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}"),
+    }
+}
+
+const SOON: Duration = Duration::from_millis(100);
+
+#[tokio::test]
+async fn who_connects_and_is_silent_is_cut_off() {
+    let config = websocket::Config::default().with_handshake_timeout(SOON);
+    let counters = config.counters();
+    let mut listener = Listener::plain(config).await;
+    let stranger = listener.stranger().await;
+    listener.is_cut_off(stranger, SOON).await;
+    assert_eq!((counters.timed_out(), counters.upgraded()), (1, 0));
+    assert_eq!(counters.half_open(), 0);
+}
+
+#[tokio::test]
+async fn who_sends_a_request_that_does_not_end_is_cut_off() {
+    let config = websocket::Config::default().with_handshake_timeout(SOON);
+    let mut listener = Listener::plain(config).await;
+    let (read, mut write) = listener.stranger().await.into_split();
+    let trickle = tokio::spawn(async move {
+        write.write_all(b"GET / HTTP/1.1\r\nHost: ").await.unwrap();
+        // So slowly that the limit of a request's size is half a minute away.
+        let mut pace = time::interval(Duration::from_millis(5));
+        while write.write_all(b"a").await.is_ok() {
+            pace.tick().await;
+        }
+        write
+    });
+    let result = listener.upgraded().await;
+    assert!(
+        matches!(
+            result,
+            Err(lazy::Error::Inner(
+                websocket::Error::HandshakeTimedOut { .. }
+            ))
+        ),
+        "{result:?}"
+    );
+    let write = within(trickle).await.unwrap();
+    sees_the_end(&mut read.reunite(write).unwrap()).await;
+}
+
+#[tokio::test]
+async fn who_stops_within_tls_is_cut_off() {
+    let config = websocket::Config::default()
+        .with_certificates(Authority::new().sign(&Leaf::default()).in_use())
+        .with_handshake_timeout(SOON);
+    let counters = config.counters();
+    let mut listener = Listener::start(config, "/ip4/127.0.0.1/tcp/0/tls/ws").await;
+    // The header of a record with a hello of 512 bytes, and the beginning of that.
+    for sent in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"] {
+        let mut stranger = listener.stranger().await;
+        stranger.write_all(sent).await.unwrap();
+        listener.is_cut_off(stranger, SOON).await;
+    }
+    assert_eq!((counters.timed_out(), counters.half_open()), (2, 0));
+}
+
+#[tokio::test]
+async fn a_connection_too_many_is_closed_and_a_freed_place_is_given_again() {
+    let config = websocket::Config::default()
+        .with_handshake_timeout(Duration::MAX)
+        .with_max_half_open(NonZeroUsize::new(2).unwrap());
+    let counters = config.counters();
+    let mut listener = Listener::plain(config).await;
+    let first = listener.stranger().await;
+    let _second = listener.stranger().await;
+    assert_eq!((counters.half_open(), counters.dropped()), (2, 0));
+
+    for dropped in 1..=3 {
+        sees_the_end(&mut listener.unnoticed_stranger().await).await;
+        assert_eq!((counters.half_open(), counters.dropped()), (2, dropped));
+    }
+
+    drop(first);
+    listener.upgraded().await.unwrap_err();
+    assert_eq!(counters.half_open(), 1);
+    // One that is through the handshake takes no place, so that more than two get in, one by one.
+    let mut connections = Vec::new();
+    for upgraded in 1..=3 {
+        connections.push(listener.connection(Dialer::This).await);
+        assert_eq!((counters.upgraded(), counters.half_open()), (upgraded, 1));
+    }
+    assert_eq!((counters.dropped(), counters.timed_out()), (3, 0));
+}
+
+/// Reads until that fails, and wants it to be for a message that is too large.
+async fn is_too_large_for(accepted: &mut Connection, size: u64) {
+    let error = within(accepted.read(&mut [0; 64])).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    let error = error.get_ref().unwrap().downcast_ref().unwrap();
+    assert!(
+        matches!(error, websocket::Error::MessageTooLarge { size: told, .. } if *told == size),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_frame_of_a_tebibyte_ends_its_connection_and_no_other() {
+    let mut listener = Listener::plain(websocket::Config::default()).await;
+    let (mut other, mut others) = listener.frames().await;
+    let (mut client, mut accepted) = listener.frames().await;
+    // If this were set aside, the process would end here.
+    client.write_all(&header(BINARY, 1 << 40)).await.unwrap();
+    is_too_large_for(&mut accepted, 1 << 40).await;
+    sees_the_end(&mut client).await;
+    let error = accepted.read(&mut [0]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+    let error = accepted.write(b"more").await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    accepted.close().await.unwrap();
+
+    other.write_all(&header(BINARY, 3)).await.unwrap();
+    other.write_all(b"yes").await.unwrap();
+    let mut read = [0; 3];
+    within(others.read_exact(&mut read)).await.unwrap();
+    assert_eq!(&read, b"yes");
+}
+
+#[tokio::test]
+async fn the_limit_is_that_of_a_message_in_one_frame_or_in_several() {
+    const MAX: u64 = 1000;
+    let config = || {
+        let max = usize::try_from(MAX).unwrap();
+        websocket::Config::default().with_max_frame_size(NonZeroUsize::new(max).unwrap())
+    };
+    let mut listener = Listener::plain(config()).await;
+    let bytes = [7; MAX as usize];
+
+    let (mut client, mut accepted) = listener.frames().await;
+    client.write_all(&header(BINARY, MAX)).await.unwrap();
+    client.write_all(&bytes).await.unwrap();
+    let mut read = [0; MAX as usize];
+    within(accepted.read_exact(&mut read)).await.unwrap();
+    client.write_all(&header(BINARY, MAX + 1)).await.unwrap();
+    is_too_large_for(&mut accepted, MAX + 1).await;
+
+    let (mut client, mut accepted) = listener.frames().await;
+    client.write_all(&header(FIRST, MAX)).await.unwrap();
+    client.write_all(&bytes).await.unwrap();
+    client.write_all(&header(LAST, 1)).await.unwrap();
+    // soketto reads on for a while before it says so.
+    client.shutdown().await.unwrap();
+    is_too_large_for(&mut accepted, MAX + 1).await;
+}
+
+fn bytes(count: usize) -> Vec<u8> {
+    (0..=250).cycle().take(count).collect()
+}
+
+/// Writes many bytes in one call, reads them at the other end, and compares.
+async fn passes(
+    mut write: impl AsyncWrite + Unpin,
+    mut read: impl AsyncRead + Unpin,
+    count: usize,
+) {
+    let sent = bytes(count);
+    let mut received = vec![0; count];
+    let (written, read) = within(future::join(
+        async {
+            write.write_all(&sent).await?;
+            write.flush().await
+        },
+        read.read_exact(&mut received),
+    ))
+    .await;
+    written.unwrap();
+    read.unwrap();
+    assert!(sent == received, "the bytes are the same");
+}
+
+#[tokio::test]
+async fn a_large_write_to_a_bare_connection_passes_if_this_crate_made_it() {
+    let mut listener = Listener::plain(websocket::Config::default()).await;
+    let (dialled, accepted) = listener.connection(Dialer::This).await;
+    passes(dialled, accepted, 1 << 20).await;
+
+    let (mut dialled, mut accepted) = listener.connection(Dialer::Stock).await;
+    let large = bytes(1 << 20);
+    let written = async {
+        // How far it comes is a matter of buffers.
+        let _ = dialled.write_all(&large).await;
+        let _ = dialled.flush().await;
+    };
+    within(future::join(
+        written,
+        is_too_large_for(&mut accepted, 1 << 20),
+    ))
+    .await;
+}
+
+type Secured<C> = noise::Output<C>;
+
+async fn secured(
+    (dialled, accepted): (Box<dyn Duplex>, Connection),
+) -> (Secured<Box<dyn Duplex>>, Secured<Connection>) {
+    let config = || noise::Config::new(&Keypair::generate_ed25519()).unwrap();
+    let (dialled, accepted) = within(future::join(
+        config().upgrade_outbound(dialled, "/noise"),
+        config().upgrade_inbound(accepted, "/noise"),
+    ))
+    .await;
+    (dialled.unwrap().1, accepted.unwrap().1)
+}
+
+#[tokio::test]
+async fn large_writes_through_noise_pass() {
+    let mut listener = Listener::plain(websocket::Config::default()).await;
+    for dialer in [Dialer::This, Dialer::Stock] {
+        let (dialled, accepted) = secured(listener.connection(dialer).await).await;
+        passes(dialled, accepted, 2 << 20).await;
+    }
+}
+
+#[tokio::test]
+async fn large_writes_to_many_streams_pass() {
+    const STREAMS: usize = 4;
+    const SIZE: usize = 1 << 20;
+
+    let mut listener = Listener::plain(websocket::Config::default()).await;
+    for dialer in [Dialer::This, Dialer::Stock] {
+        let (dialled, accepted) = secured(listener.connection(dialer).await).await;
+        let config = yamux::Config::default;
+        let protocol = "/yamux/1.0.0";
+        let mut dialled = config().upgrade_outbound(dialled, protocol).await.unwrap();
+        let mut accepted = config().upgrade_inbound(accepted, protocol).await.unwrap();
+
+        let mut streams = Vec::new();
+        for _ in 0..STREAMS {
+            let stream = poll_fn(|cx| dialled.poll_outbound_unpin(cx));
+            streams.push(within(stream).await.unwrap());
+        }
+        let written = future::join_all(streams.into_iter().map(async |mut stream| {
+            stream.write_all(&bytes(SIZE)).await?;
+            stream.close().await
+        }));
+        // It is driven as long as the streams are read, whatever it has to say.
+        let driven = poll_fn(|cx| dialled.poll_unpin(cx).map(drop));
+        let (sender, mut inbound) = mpsc::channel(STREAMS);
+        let accepting = tokio::spawn(async move {
+            while let Ok(stream) = poll_fn(|cx| {
+                let _ = accepted.poll_unpin(cx);
+                accepted.poll_inbound_unpin(cx)
+            })
+            .await
+            {
+                sender.send(stream).await.unwrap();
+            }
+        });
+        let read = async {
+            for _ in 0..STREAMS {
+                let mut stream = inbound.recv().await.unwrap();
+                let mut received = Vec::new();
+                stream.read_to_end(&mut received).await.unwrap();
+                assert!(received == bytes(SIZE), "the bytes are the same");
+            }
+        };
+        let done = future::join(written, read);
+        match within(future::select(pin!(done), pin!(driven))).await {
+            future::Either::Left(((written, ()), _)) => {
+                written.into_iter().for_each(|result| result.unwrap());
+            }
+            future::Either::Right(_) => panic!("the connection ended"),
+        }
+        accepting.abort();
+    }
+}
