@@ -32,6 +32,8 @@ struct Tcp(Arc<Mutex<Script>>);
 struct Script {
     events: VecDeque<TransportEvent<Upgrade, io::Error>>,
     bound: Vec<(ListenerId, String)>,
+    /// The calls of `remove_listener`.
+    removals: usize,
     /// With what listening fails on addresses that begin like this, once.
     failure: Option<(&'static str, io::ErrorKind)>,
 }
@@ -64,6 +66,7 @@ impl libp2p_core::Transport for Tcp {
 
     fn remove_listener(&mut self, listener_id: ListenerId) -> bool {
         let mut script = self.script();
+        script.removals += 1;
         script.events.push_back(TransportEvent::ListenerClosed {
             listener_id,
             reason: Ok(()),
@@ -225,6 +228,7 @@ fn a_listener_that_is_removed_closes_without_a_reason() {
         change(Change::Down(HERE));
         assert!(rig.transport.remove_listener(id));
         assert_eq!(rig.poll(), (None, Some((id, "closed".to_owned()))));
+        assert_eq!(rig.tcp.script().removals, 1);
     }
 }
 
