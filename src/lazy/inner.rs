@@ -76,7 +76,7 @@ impl fmt::Display for Missing {
 /// Any transport, with a closure that says on which addresses it could listen.
 ///
 /// A closure that says yes too often costs the listener: what the transport then refuses is reported and closed
-/// with [`Error::Unsupported`](crate::lazy::Error::Unsupported) instead of going on to the next transport.
+/// with [`Failure::Unsupported`](crate::lazy::Failure::Unsupported) instead of going on to the next transport.
 #[derive(Clone)]
 pub struct Accepting<T, F> {
     transport: T,

@@ -49,6 +49,9 @@ impl<T: Transport + Unpin> Transport for KnownListeners<T> {
         let listening = self.below.listen_on(id, addr);
         if listening.is_err() {
             self.gone.insert(id);
+        } else if !self.gone.is_empty() {
+            // One that has closed may be given its id again.
+            self.gone.remove(&id);
         }
         listening
     }
@@ -186,6 +189,25 @@ mod tests {
         ));
         assert!(poll().is_pending());
         assert!(transport.gone.is_empty());
+    }
+
+    #[test]
+    fn an_id_may_be_given_again_once_it_has_closed() {
+        let mut transport = KnownListeners::new(Tcp::default());
+        let id = ListenerId::next();
+        transport.listen_on(id, address(2)).unwrap();
+        let close = TransportEvent::ListenerClosed {
+            listener_id: id,
+            reason: Ok(()),
+        };
+        transport.below.events.push_back(close);
+        let mut task = task::spawn(());
+        let mut poll = |transport: &mut KnownListeners<Tcp>| {
+            task.enter(|cx, _| Pin::new(transport).poll(cx)).is_ready()
+        };
+        assert!(poll(&mut transport) && poll(&mut transport));
+        transport.listen_on(id, address(2)).unwrap();
+        assert!(poll(&mut transport));
     }
 
     #[test]

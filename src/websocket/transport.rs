@@ -304,9 +304,6 @@ where
     }
 }
 
-#[cfg(test)]
-mod tests;
-
 /// Whether no interface of this host has the address.
 fn is_not_there(error: &TransportError<Error>) -> bool {
     match error {
@@ -316,3 +313,6 @@ fn is_not_there(error: &TransportError<Error>) -> bool {
             .is_some_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable),
     }
 }
+
+#[cfg(test)]
+mod tests;

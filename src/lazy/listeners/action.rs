@@ -1,6 +1,8 @@
 use libp2p_core::transport::{ListenerId, TransportEvent};
 use multiaddr::Multiaddr;
 
+#[expect(unused_imports, reason = "the docs link to it")]
+use super::Listeners;
 use crate::lazy::Error;
 
 /// What the shell is to do now.
