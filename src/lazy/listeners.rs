@@ -270,14 +270,14 @@ where
         let State::Binding { inner } = listener.state else {
             return;
         };
-        tracing::debug!(parent: &listener.span, "bound");
+        tracing::debug!(parent: listener.span(), "bound");
+        listener.on_bound(self.now);
         listener.state = State::Listening {
             inner,
-            since: self.now,
             // Most have just one.
             addresses: Vec::with_capacity(1),
             is_announced: false,
-            held: VecDeque::new(),
+            held: Vec::new(),
             trouble: None,
         };
     }
@@ -385,7 +385,7 @@ where
             }
             return;
         }
-        let span = &listener.span;
+        let span = listener.span();
         let State::Listening {
             addresses,
             is_announced,
@@ -443,7 +443,7 @@ where
                     self.events
                         .push_back(event.map_err(|error: Never| match error {}));
                 } else if held.len() < MAX_HELD_PER_LISTENER {
-                    held.push_back(event);
+                    held.push(event);
                 } else {
                     tracing::debug!(
                         parent: span, from = %send_back_addr,

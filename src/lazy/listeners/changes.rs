@@ -29,7 +29,7 @@ impl Changes {
     /// A listener is in a new state, or has other addresses.
     pub(super) fn note<U>(&mut self, id: ListenerId, listener: &Listener<U>) {
         let addresses = listener.addresses();
-        tracing::debug!(parent: &listener.span, ?addresses, "{}", listener.readiness());
+        tracing::debug!(parent: listener.span(), ?addresses, "{}", listener.readiness());
         if let Some(changes) = &mut self.0 {
             changes.push_back(Note {
                 listener: id,

@@ -7,10 +7,7 @@ use libp2p_core::transport::{ListenerId, TransportEvent};
 use super::{Listeners, State, Trouble};
 use crate::{
     deadline,
-    lazy::{
-        Error, Failure, ListenError,
-        retry::{Failures, io_error},
-    },
+    lazy::{Error, Failure, ListenError, retry::io_error},
 };
 
 /// For how long a listener may report the same error without accepting anything, until it is bound anew. Errors
@@ -26,17 +23,11 @@ where
         let Some(listener) = self.listeners.get_mut(&id) else {
             return;
         };
-        let span = &listener.span;
-        let State::Listening {
-            inner,
-            since,
-            trouble,
-            ..
-        } = &mut listener.state
-        else {
+        let span = listener.span();
+        let State::Listening { inner, trouble, .. } = &mut listener.state else {
             return;
         };
-        let (inner, since) = (*inner, *since);
+        let inner = *inner;
         let what = io_error(&error).map_or_else(|| error.to_string(), ToString::to_string);
         let before = trouble.take().filter(|trouble| trouble.what == what);
         let trouble = trouble.insert(before.unwrap_or_else(|| {
@@ -55,11 +46,7 @@ where
         self.expire_addresses(id);
         if let Some(listener) = self.listeners.get_mut(&id) {
             let error = Box::new(error);
-            listener.state = State::Leaving {
-                inner,
-                since,
-                error,
-            };
+            listener.state = State::Leaving { inner, error };
             self.changes.note(id, listener);
             self.leaving.push_back(id);
         }
@@ -76,14 +63,10 @@ where
             error: None,
         };
         let reason = reason.map(|reason| Box::new(reason) as _);
-        let (since, failure, reason) = match mem::replace(&mut listener.state, closed) {
-            State::Listening { since, .. } => (since, Failure::Closed, reason),
-            State::Leaving { since, error, .. } => (since, Failure::Stuck, Some(error)),
-            _ => (self.now, Failure::Closed, reason),
+        let (failure, reason) = match mem::replace(&mut listener.state, closed) {
+            State::Leaving { error, .. } => (Failure::Stuck, Some(error)),
+            _ => (Failure::Closed, reason),
         };
-        if self.now.saturating_duration_since(since) >= self.retry.forgets_after() {
-            listener.failures = None;
-        }
         self.fail(id, failure, reason);
     }
 
@@ -97,8 +80,7 @@ where
         let Some(listener) = self.listeners.get_mut(&id) else {
             return;
         };
-        let failures = Failures::after(listener.failures.as_deref().copied(), self.now);
-        listener.failures = Some(Box::new(failures));
+        let failures = listener.on_failed(self.now, self.retry.forgets_after());
         let delay = match failure {
             Failure::Unsupported => None,
             _ => {
@@ -110,7 +92,7 @@ where
         };
         let address = listener.address.clone();
         let error = ListenError::new(address, failure, failures.count, delay, source);
-        tracing::warn!(parent: &listener.span, reason = %error.reason(), "{error}");
+        tracing::warn!(parent: listener.span(), reason = %error.reason(), "{error}");
         self.events.push_back(TransportEvent::ListenerError {
             listener_id: id,
             error: Error::Listen(error.clone()),

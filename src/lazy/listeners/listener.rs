@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::time::Duration;
 
 use libp2p_core::transport::{ListenerId, TransportEvent};
 use multiaddr::{Multiaddr, Protocol};
@@ -14,12 +14,22 @@ use crate::{
 pub(super) struct Listener<U> {
     /// As the application gave it.
     pub(super) address: Multiaddr,
+    pub(super) state: State<U>,
+    /// Apart, as most have none: what is rare takes no room in the map, which is what a bind costs most by.
+    past: Option<Box<Past>>,
+    /// Apart for the same reason: it is there if anybody looks at spans.
+    span: Option<Box<tracing::Span>>,
+}
+
+/// What is remembered of a listener that has lost an address or failed.
+#[derive(Debug, Default)]
+struct Past {
     /// The port that the system has chosen for an address without one; kept when it is bound again.
     port: Option<u16>,
-    pub(super) state: State<U>,
-    /// Those since it has last worked for long. Apart, as most have none, and what is rare takes no room in the map.
-    pub(super) failures: Option<Box<Failures>>,
-    pub(super) span: tracing::Span,
+    /// Those since it has last worked for long.
+    failures: Option<Failures>,
+    /// When it was last bound, if that was after a failure.
+    bound: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -41,21 +51,17 @@ pub(super) enum State<U> {
     /// Bound. It is ready when it has addresses.
     Listening {
         inner: ListenerId,
-        since: Instant,
         /// Those that were reported and have not expired: at most the addresses of this host's interfaces.
         addresses: Vec<Multiaddr>,
         /// Whether there has ever been one.
         is_announced: bool,
         /// At most [`MAX_HELD_PER_LISTENER`](super::MAX_HELD_PER_LISTENER), and none when there are addresses.
-        held: VecDeque<TransportEvent<U, Never>>,
-        /// Apart for the same reason.
+        held: Vec<TransportEvent<U, Never>>,
         trouble: Option<Box<Trouble>>,
     },
     /// It was stuck; the inner transport is to close it, so that it can be bound again.
     Leaving {
         inner: ListenerId,
-        /// Since when it was bound.
-        since: Instant,
         /// What it reported again and again.
         error: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -85,16 +91,37 @@ impl<U> Listener<U> {
     pub(super) fn new(address: Multiaddr, state: State<U>, span: tracing::Span) -> Self {
         Self {
             address,
-            port: None,
             state,
-            failures: None,
-            span,
+            past: None,
+            span: (!span.is_disabled()).then(|| Box::new(span)),
         }
+    }
+
+    /// The span that what is logged of it belongs to.
+    pub(super) fn span(&self) -> Option<tracing::Id> {
+        self.span.as_ref()?.id()
+    }
+
+    /// It is bound.
+    pub(super) fn on_bound(&mut self, now: Instant) {
+        if let Some(past) = &mut self.past {
+            past.bound = Some(now);
+        }
+    }
+
+    /// It has failed once more. Those before are forgotten if it had been bound for `long`.
+    pub(super) fn on_failed(&mut self, now: Instant, long: Duration) -> Failures {
+        let past = self.past.get_or_insert_default();
+        let bound = past.bound.take();
+        if bound.is_some_and(|bound| now.saturating_duration_since(bound) >= long) {
+            past.failures = None;
+        }
+        *past.failures.insert(Failures::after(past.failures, now))
     }
 
     /// What the inner transport is to listen on.
     pub(super) fn bind_address(&self) -> Multiaddr {
-        let Some(port) = self.port else {
+        let Some(port) = self.past.as_ref().and_then(|past| past.port) else {
             return self.address.clone();
         };
         let Some(index) = port_zero(&self.address) else {
@@ -114,7 +141,7 @@ impl<U> Listener<U> {
             return;
         };
         if let Some(Protocol::Tcp(port) | Protocol::Udp(port)) = announced.iter().nth(index) {
-            self.port = Some(port);
+            self.past.get_or_insert_default().port = Some(port);
         }
     }
 
