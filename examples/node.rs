@@ -31,6 +31,7 @@ use libp2p::{
     yamux,
 };
 use libp2p_lazy_websocket::{discovery, lazy::Readiness, websocket};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// A libp2p node on WebSocket. Without --listen and --dial: a hub and peers that find each other, and a table.
 #[derive(Debug, Parser)]
@@ -150,7 +151,11 @@ fn swarm(
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_env_filter(
+            EnvFilter::builder()
+                .with_default_directive(LevelFilter::WARN.into())
+                .from_env_lossy(),
+        )
         .with_writer(io::stderr)
         .init();
     let runtime = match tokio::runtime::Runtime::new() {

@@ -50,7 +50,9 @@ let certificates =
 let config = websocket::Config::default().with_certificates(certificates.clone());
 let transport = websocket::tokio::transport(config)?;
 // Both can be asked at any time.
-println!("valid for another {:?}", certificates.time_left());
+if let Some(left) = certificates.time_left() {
+    println!("valid for another {} days", left.as_secs() / 86_400);
+}
 if let Some(error) = certificates.refused() {
     println!("what is in the files now is not used: {error}");
 }

@@ -54,7 +54,14 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inner(error) => error.fmt(f),
-            Self::Listen(_) => f.write_str("a listener failed"),
+            Self::Listen(error) => {
+                write!(
+                    f,
+                    "the listener on {} failed: {}",
+                    error.address(),
+                    error.reason()
+                )
+            }
             Self::IdInUse { id } => write!(f, "listener id {id} is already in use"),
         }
     }

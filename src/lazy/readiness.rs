@@ -35,7 +35,7 @@ const MAX_CHANGES: usize = 1024;
 /// # #[cfg(feature = "tokio")] {
 /// let mut transport = websocket::tokio::transport(websocket::Config::default())?;
 /// let readiness = transport.readiness();
-/// // … the transport goes into a swarm, which listens and is polled by a task of its own …
+/// // … the transport goes into a swarm, `listen_on` is called, and a task of its own polls the swarm …
 /// readiness.all_ready().await;
 /// for (id, status) in readiness.statuses() {
 ///     println!("{id} {}: {} at {:?}", status.address, status.state, status.addresses);
@@ -68,19 +68,21 @@ pub struct Status {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum State {
-    /// It waits for the swarm to be polled.
+    /// It waits for the swarm to be polled, which binds it; also after what it waited for has come.
     Registered,
-    /// It waits for something that the transport needs for it and does not have.
+    /// It waits for something that the transport needs for it and does not have. Whether there was a certificate
+    /// that could not be used, [`Certificates::refused`](crate::websocket::Certificates::refused) tells.
     Waiting(Missing),
     /// It is being bound, or is bound and has no address yet.
     Binding,
-    /// It has failed, and is tried again after [`ListenError::retry_in`].
+    /// It has failed, and is tried again [`ListenError::retry_in`] after [`Status::since`]. Shows the whole of that
+    /// delay, not what is left of it.
     Retrying(ListenError),
     /// It is bound and has had an address. With no address left, it waits for one of its interfaces.
     Listening,
     /// It is being closed: for good if the application has asked for it, else to be bound again.
     Closing,
-    /// It is closed: with a failure, or because the application wanted it so, or with the transport.
+    /// It is closed: with a failure, or because the application wanted it so.
     Closed(Option<ListenError>),
 }
 
@@ -112,7 +114,7 @@ pub enum NotReady {
     /// There is no such listener: there never was, or it has closed before.
     #[error("there is no such listener")]
     Unknown,
-    /// It has closed meanwhile: with this failure, or because somebody wanted it so.
+    /// It has closed meanwhile: with this failure, because somebody wanted it so, or with the transport.
     #[error("the listener has closed")]
     Closed(#[source] Option<ListenError>),
 }
@@ -166,16 +168,15 @@ impl Readiness {
     ///
     /// # Errors
     ///
-    /// If there is no such listener when this is first polled, or if it closes instead.
+    /// If there is no such listener when this is called, or if it closes instead.
     pub fn ready(
         &self,
         id: ListenerId,
     ) -> impl Future<Output = Result<Vec<Multiaddr>, NotReady>> + Send + 'static {
-        let shared = Arc::clone(&self.shared);
+        // Now, and not when it is polled: the listener may have closed until then, and the row says why.
+        let row = self.shared.board().rows.get(&id).cloned();
         async move {
-            let row = shared.board().rows.get(&id).cloned();
             let row = row.ok_or(NotReady::Unknown)?;
-            drop(shared);
             loop {
                 let changed = row.changed.listen();
                 {
@@ -193,7 +194,8 @@ impl Readiness {
     }
 
     /// Waits until every listener that there is can be reached. Those that close meanwhile are not waited for, and
-    /// those that come meanwhile are.
+    /// those that come meanwhile are. Without listeners there is nothing to wait for: call it after `listen_on`,
+    /// and know that all may have closed.
     pub fn all_ready(&self) -> impl Future<Output = ()> + Send + 'static {
         let shared = Arc::clone(&self.shared);
         async move {
@@ -213,7 +215,7 @@ impl Readiness {
 
     /// What changes from now on, for each listener in order. Ends with the transport.
     ///
-    /// The last 1024 changes are kept for who reads slowly.
+    /// The last 1024 changes are kept for those who read slowly.
     pub fn changes(&self) -> impl Stream<Item = Change> + Send + Unpin + 'static {
         let shared = Arc::clone(&self.shared);
         let next = shared.board().written();

@@ -40,6 +40,9 @@ const JITTER: f64 = 0.25;
 /// | `InvalidInput` | `EINVAL` | what was asked makes no sense | cannot |
 /// | any other, or no I/O error at all | | | heals |
 ///
+/// Apart from this, an address that the inner transport refuses at the bind never heals, and a listener that was
+/// closed without an error always does.
+///
 /// The last row is a choice: an operator who has said where to be reachable is served better by a node that keeps
 /// trying, and says so each time, than by one that stays deaf because of an error nobody has thought of.
 #[derive(Clone)]
@@ -64,7 +67,7 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// Not to try again: a listener closes with its first failure.
+    /// Does not try again: a listener closes with its first failure.
     pub fn never() -> Self {
         Self::default().with_max_attempts(Some(NonZeroU32::MIN))
     }
@@ -211,16 +214,12 @@ pub(super) fn io_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::E
 /// Whether this error of the operating system, which `io::ErrorKind` has no name for, means that it does not know
 /// the address family or the protocol.
 fn is_unsupported(code: i32) -> bool {
-    const CODES: &[i32] = if cfg!(any(target_os = "linux", target_os = "android")) {
-        // EPROTONOSUPPORT, EAFNOSUPPORT
-        &[93, 97]
-    } else if cfg!(windows) {
-        // WSAEPROTONOSUPPORT, WSAEAFNOSUPPORT
-        &[10043, 10047]
-    } else {
-        // Those of the BSDs, macOS among them.
-        &[43, 47]
-    };
+    #[cfg(unix)]
+    const CODES: [i32; 2] = [libc::EPROTONOSUPPORT, libc::EAFNOSUPPORT];
+    // WSAEPROTONOSUPPORT, WSAEAFNOSUPPORT
+    #[cfg(not(unix))]
+    const CODES: [i32; 2] = [10043, 10047];
+
     CODES.contains(&code)
 }
 

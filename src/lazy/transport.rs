@@ -46,7 +46,7 @@ where
 
     /// A handle that tells how the listeners are doing, also when the transport has been moved into a swarm.
     ///
-    /// Every call returns the same one. Costs nothing for who never calls it, and little for who does.
+    /// Every call returns a clone of the same one. Costs nothing until it is called, and little afterwards.
     pub fn readiness(&mut self) -> Readiness {
         if let Some(publisher) = &self.publisher {
             return publisher.handle();

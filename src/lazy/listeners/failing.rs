@@ -35,7 +35,7 @@ where
             Box::new(Trouble { what, since })
         }));
         if self.now.saturating_duration_since(trouble.since) < STUCK_AFTER {
-            tracing::warn!(parent: span, error = %trouble.what, "goes on after an error");
+            tracing::warn!(parent: span, address = %listener.address, error = %trouble.what, "goes on after an error");
             let error = Error::Inner(error);
             self.events.push_back(TransportEvent::ListenerError {
                 listener_id: id,

@@ -86,6 +86,19 @@ fn who_waits_for_a_listener_hears_that_it_closes_or_goes_with_the_transport() {
 }
 
 #[test]
+fn a_listener_that_closes_before_anybody_has_waited_says_why() {
+    let publisher = Publisher::new();
+    let id = ListenerId::next();
+    tell(&publisher, id, State::Binding);
+    let ready = publisher.handle().ready(id);
+    tell(&publisher, id, State::Closed(None));
+    assert!(matches!(
+        ready.now_or_never(),
+        Some(Err(NotReady::Closed(None)))
+    ));
+}
+
+#[test]
 fn all_are_ready_when_each_one_is_or_has_closed() {
     let publisher = Publisher::new();
     let readiness = publisher.handle();

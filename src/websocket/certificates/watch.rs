@@ -103,11 +103,12 @@ fn run(shared: &Weak<Shared>, files: &Files, interval: Duration) {
         let step = watched.on_read(reading, deadline::wall_clock());
         match step.outcome {
             Some(Outcome::Accept(certificate)) => {
-                tracing::info!(chain = %files.chain.display(), "took up a certificate");
+                let left = certificate.time_left(deadline::wall_clock());
+                tracing::info!(chain = %files.chain.display(), valid_for = ?left, "took up a certificate");
                 shared.accept(certificate);
             }
             Some(Outcome::Refuse(error)) => {
-                log(files, &error);
+                log(files, &error, shared.state().current.is_some());
                 shared.refuse(error);
             }
             None => {}
@@ -120,14 +121,22 @@ fn run(shared: &Weak<Shared>, files: &Files, interval: Duration) {
     }
 }
 
-fn log(files: &Files, error: &CertificateError) {
-    let chain = files.chain.display();
+/// `is_served` says that there is one in use, which stays.
+fn log(files: &Files, error: &CertificateError, is_served: bool) {
+    let (chain, key) = (files.chain.display(), files.key.display());
     let cause = std::error::Error::source(error).map(tracing::field::display);
     match error {
-        CertificateError::File { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-            tracing::info!(%chain, %error, cause, "waiting for the files of a certificate");
+        CertificateError::File { source, .. }
+            if source.kind() == io::ErrorKind::NotFound && !is_served =>
+        {
+            tracing::info!(%chain, %key, %error, cause, "waiting for the files of a certificate");
         }
-        _ => tracing::warn!(%chain, %error, cause, "refused a certificate"),
+        _ if is_served => {
+            tracing::warn!(%chain, %key, %error, cause, "refused a certificate; the one in use stays");
+        }
+        _ => {
+            tracing::warn!(%chain, %key, %error, cause, "refused a certificate; there is none in use")
+        }
     }
 }
 
