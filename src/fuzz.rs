@@ -18,8 +18,13 @@ mod tests {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("fuzz/corpus")
             .join(name);
-        for file in fs::read_dir(corpus).unwrap() {
-            target(&fs::read(file.unwrap().path()).unwrap());
+        match fs::read_dir(corpus) {
+            Ok(files) => {
+                for file in files {
+                    target(&fs::read(file.unwrap().path()).unwrap());
+                }
+            }
+            Err(error) => eprintln!("SKIPPED: the corpus is not in the published package: {error}"),
         }
         let end = deadline::now() + Duration::from_secs(10);
         let mut seed = 0;
