@@ -51,6 +51,23 @@ fn lazy_swarm(retry: Retry) -> Swarm<dummy::Behaviour> {
     swarm(lazy::Transport::new(inner, config))
 }
 
+/// As its users build it: what lies between wraps the errors.
+fn built_swarm(transport: common::Transport) -> Swarm<dummy::Behaviour> {
+    SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_other_transport(|key| {
+            Ok(transport
+                .upgrade(Version::V1Lazy)
+                .authenticate(noise::Config::new(key)?)
+                .multiplex(yamux::Config::default())
+                .timeout(Duration::from_secs(20)))
+        })
+        .unwrap()
+        .with_behaviour(|_| dummy::Behaviour)
+        .unwrap()
+        .build()
+}
+
 /// The failure that the swarm reports next.
 async fn failure(swarm: &mut Swarm<dummy::Behaviour>) -> ListenError {
     match next(swarm).await {
@@ -106,20 +123,7 @@ async fn an_address_of_no_interface_is_tried_again() {
 async fn a_port_that_is_taken_at_the_start_and_freed_later_is_listened_on() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = websocket_address(Ipv4Addr::LOCALHOST, taken.local_addr().unwrap().port());
-    // As its users build it, since what lies between wraps the errors.
-    let mut swarm = SwarmBuilder::with_new_identity()
-        .with_tokio()
-        .with_other_transport(|key| {
-            Ok(transport(websocket::Config::default())
-                .upgrade(Version::V1Lazy)
-                .authenticate(noise::Config::new(key)?)
-                .multiplex(yamux::Config::default())
-                .timeout(Duration::from_secs(20)))
-        })
-        .unwrap()
-        .with_behaviour(|_| dummy::Behaviour)
-        .unwrap()
-        .build();
+    let mut swarm = built_swarm(transport(websocket::Config::default()));
     swarm.listen_on(address.clone()).unwrap();
     for attempt in 1..=2 {
         let error = failure(&mut swarm).await;
@@ -144,18 +148,7 @@ async fn giving_up_is_one_close_with_the_last_failure_found_through_the_swarm_bu
     let retry = Retry::default().with_max_attempts(NonZeroU32::new(2));
     let inner = websocket::tokio::Transport::new(&websocket::Config::default()).unwrap();
     let lazy = lazy::Transport::new(inner, lazy::Config::default().with_retry(retry));
-    let mut swarm = SwarmBuilder::with_new_identity()
-        .with_tokio()
-        .with_other_transport(|key| {
-            Ok(lazy
-                .upgrade(Version::V1Lazy)
-                .authenticate(noise::Config::new(key)?)
-                .multiplex(yamux::Config::default()))
-        })
-        .unwrap()
-        .with_behaviour(|_| dummy::Behaviour)
-        .unwrap()
-        .build();
+    let mut swarm = built_swarm(lazy);
     let id = swarm.listen_on(address).unwrap();
     assert!(failure(&mut swarm).await.retry_in().is_some());
     let last = failure(&mut swarm).await;

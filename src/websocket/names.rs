@@ -119,11 +119,6 @@ impl Names {
         true
     }
 
-    /// Whether there is nothing to be done or reported, and no part to hear of.
-    pub(super) fn is_empty(&self) -> bool {
-        self.parts.is_empty() && self.actions.is_empty() && self.reports.is_empty()
-    }
-
     /// What is to be done below.
     pub(super) fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()

@@ -285,15 +285,6 @@ where
     ) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
         let this = &mut *self;
         for _ in 0..MAX_FRUITLESS_PER_POLL {
-            // Most have none of them, and their events need not be moved about.
-            if this.names.is_empty() {
-                let mut event = ready!(Pin::new(&mut this.stock).poll(cx)).map_err(Error::from);
-                this.interfaces.on_event(&mut event);
-                if let Some(event) = this.limit(event) {
-                    return Poll::Ready(event);
-                }
-                continue;
-            }
             this.carry_out();
             if let Some(report) = this.names.poll_report() {
                 if let TransportEvent::ListenerClosed { listener_id, .. } = &report {
