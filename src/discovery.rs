@@ -49,6 +49,7 @@
 
 mod addresses;
 mod behaviour;
+mod census;
 mod config;
 mod error;
 mod event;

@@ -27,6 +27,8 @@ const MIN_INTERVAL: Duration = Duration::from_millis(10);
 pub struct Config {
     topics: BTreeSet<String>,
     interval: Duration,
+    max_interval: Duration,
+    target_rate: NonZeroU32,
     minimum_gap: Option<Duration>,
     coalescing: Duration,
     listen_only: bool,
@@ -45,6 +47,8 @@ impl Default for Config {
         Self {
             topics: BTreeSet::from([DEFAULT_TOPIC.to_owned()]),
             interval: Duration::from_secs(10),
+            max_interval: Duration::from_secs(20 * 60),
+            target_rate: burst(10),
             minimum_gap: None,
             coalescing: Duration::from_millis(50),
             listen_only: false,
@@ -74,12 +78,33 @@ impl Config {
         self
     }
 
-    /// The time between two announcements that nothing else has caused; at least 10 milliseconds.
+    /// The shortest time between two announcements that nothing else has caused; at least 10 milliseconds.
     ///
-    /// Up to a tenth is added at random each time, so that nodes started together do not go on announcing
-    /// together. Defaults to 10 seconds, as in js-libp2p.
+    /// It is stretched when more peers announce themselves than the [target rate](Config::with_target_rate) allows: by
+    /// default that begins with a hundred. Up to a tenth is added at random each time, so that nodes started together
+    /// do not go on announcing together. Defaults to 10 seconds, as in js-libp2p.
     pub fn with_interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
+        self
+    }
+
+    /// The longest time between two announcements that nothing else has caused, however many peers there are. The
+    /// interval itself where that is longer, so set it to zero if nothing shall be stretched.
+    ///
+    /// Defaults to 20 minutes, which 12,000 peers reach at the default rate; what more there are adds to the rate.
+    /// It is also how long a newcomer to a network of that size takes to know everybody.
+    pub fn with_max_interval(mut self, max_interval: Duration) -> Self {
+        self.max_interval = max_interval;
+        self
+    }
+
+    /// How many announcements a second all peers of a topic make together, about. Each receives all of them.
+    ///
+    /// Each peer announces itself once in the time that all of them need at this rate, by the number of authors that
+    /// it hears. js-libp2p knows no such rate: there, a thousand peers make a hundred a second. The peers of a network
+    /// should agree on it. Defaults to 10, so that up to a hundred peers announce at the default interval.
+    pub fn with_target_rate(mut self, per_second: NonZeroU32) -> Self {
+        self.target_rate = per_second;
         self
     }
 
@@ -92,8 +117,8 @@ impl Config {
         self
     }
 
-    /// How long to wait after a change of the own addresses, or a new subscriber, for the next one, so that one
-    /// announcement tells of all. Counted from the first; more changes do not prolong it. At most the interval.
+    /// How long to wait after a change of the own addresses for the next one, so that one announcement tells of all.
+    /// Counted from the first; more changes do not prolong it. At most the interval.
     ///
     /// Defaults to 50 milliseconds: a listener on a wildcard reports its addresses within less.
     pub fn with_coalescing(mut self, coalescing: Duration) -> Self {
@@ -197,6 +222,16 @@ impl Config {
         self.interval
     }
 
+    /// See [`Config::with_max_interval`]. Never below the interval.
+    pub fn max_interval(&self) -> Duration {
+        self.max_interval.max(self.interval)
+    }
+
+    /// See [`Config::with_target_rate`].
+    pub fn target_rate(&self) -> NonZeroU32 {
+        self.target_rate
+    }
+
     /// See [`Config::with_minimum_gap`].
     pub fn minimum_gap(&self) -> Duration {
         self.minimum_gap
@@ -275,6 +310,8 @@ impl Config {
     pub(crate) fn timing(&self) -> Timing {
         Timing {
             interval: self.interval,
+            max_interval: self.max_interval(),
+            target_rate: self.target_rate,
             minimum_gap: self.minimum_gap(),
             coalescing: self.coalescing,
         }
@@ -336,6 +373,8 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("topics", &self.topics)
             .field("interval", &self.interval)
+            .field("max_interval", &self.max_interval())
+            .field("target_rate", &self.target_rate)
             .field("minimum_gap", &self.minimum_gap())
             .field("coalescing", &self.coalescing)
             .field("listen_only", &self.listen_only)

@@ -61,6 +61,11 @@ impl Bucket {
         taken.is_some()
     }
 
+    /// Whether half of the burst has been taken and not refilled.
+    pub(crate) fn is_half_empty(&self, now: Instant, rate: Rate) -> bool {
+        self.debt_at(now) > rate.depth() / 2
+    }
+
     /// Whether it is as good as a new one, so that forgetting it changes nothing.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.debt_at(now).is_zero()

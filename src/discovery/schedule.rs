@@ -4,12 +4,22 @@
 //! a round is due ([`Schedule::is_due`]) and when to ask again ([`Schedule::next_timeout`]). Whoever holds it
 //! carries out the round and reports its [`Outcome`], which is what the next round depends on. Spurious calls do
 //! nothing.
+//!
+//! What everybody announces together stays near a target rate, however many they are. Each counts the authors that it
+//! hears and announces once in the time in which that many announcements may come: the interval. When its time has
+//! come it counts again, and waits on if there are more by now, so that a crowd that starts at once does not announce
+//! at once. (The timer reconsideration of RTCP, RFC 3550 section 6.3.)
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
+use libp2p_identity::PeerId;
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 
-use super::{Announced, SkipReason};
+use super::{
+    Announced, SkipReason,
+    census::Census,
+    limits::{Bucket, Rate},
+};
 use crate::deadline::{Instant, after};
 
 /// After how long a publication that failed on all topics is tried again, unless the minimum gap is longer.
@@ -18,12 +28,28 @@ const RETRY: Duration = Duration::from_secs(1);
 /// What part of the interval is added to it at most, at random.
 const JITTER: u32 = 10;
 
-/// The durations that a [`Schedule`] goes by.
+/// When this many others have been heard since a newcomer came, it knows enough peers to ask them for the rest.
+const ENOUGH: u32 = 20;
+
+/// How often an interval the authors are counted again while announcements come in.
+const COUNTS: u32 = 16;
+
+/// How many periods the history of a settled node has, and how long each is. They cover an hour when the last one has
+/// just begun.
+const PERIODS: usize = 5;
+const PERIOD: Duration = Duration::from_secs(15 * 60);
+
+/// The durations that a [`Schedule`] goes by, and the rate that all together aim at.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
+    /// The shortest interval.
     pub(crate) interval: Duration,
+    /// The longest one.
+    pub(crate) max_interval: Duration,
     pub(crate) minimum_gap: Duration,
     pub(crate) coalescing: Duration,
+    /// How many announcements a second all nodes together may make.
+    pub(crate) target_rate: NonZeroU32,
 }
 
 /// What became of a round.
@@ -54,23 +80,83 @@ pub(crate) struct Schedule {
     timing: Timing,
     silent: bool,
     rng: SmallRng,
-    /// When the interval ends.
-    round: Instant,
-    /// When an announcement is due for another reason than the interval.
+    census: Census,
+    /// What the announcements of others leave of twice the target rate.
+    heard: Bucket,
+    /// The time between two rounds that nothing else causes, as of `counted_at`.
+    interval: Duration,
+    counted_at: Instant,
+    history: History,
+    round: Round,
+    /// When an announcement is due because there is news: addresses, or somebody who has never heard of us.
     wanted: Option<Instant>,
+    reply: Option<Reply>,
+    /// What became of the last round.
+    last: Option<Outcome>,
     /// When the minimum gap after the last publication ends.
     gap_ends: Option<Instant>,
 }
 
+/// The next round that nothing but time causes: a part of the interval after `from`, whatever the interval will be by
+/// then.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    from: Instant,
+    part: Part,
+    /// From 0 to 1.
+    random: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    /// At once.
+    None,
+    /// A random part of the interval: somewhere in the line of those who wait.
+    Some,
+    /// All of it and a little more, at random.
+    All,
+}
+
+impl Round {
+    fn due(&self, interval: Duration) -> Instant {
+        let wait = match self.part {
+            Part::None => Duration::ZERO,
+            Part::Some => part(interval, self.random),
+            Part::All => interval.saturating_add(part(interval / JITTER, self.random)),
+        };
+        after(self.from, wait)
+    }
+}
+
+/// An announcement for a newcomer, unless enough others make theirs before.
+#[derive(Debug, Clone, Copy)]
+struct Reply {
+    at: Instant,
+    heard: u32,
+}
+
 impl Schedule {
-    /// The first round is due at once, as in js-libp2p. A `silent` schedule never has one.
+    /// The first round is due at once, as in js-libp2p. A `silent` schedule never has one. The seed is to be kept
+    /// secret.
     pub(crate) fn new(timing: Timing, silent: bool, seed: u64, now: Instant) -> Self {
+        let max_interval = timing.max_interval.max(timing.interval);
         Self {
             timing,
             silent,
             rng: SmallRng::seed_from_u64(seed),
-            round: now,
+            census: Census::new(window(max_interval), seed, now),
+            heard: Bucket::default(),
+            interval: timing.interval,
+            counted_at: now,
+            history: History::new(timing.interval, max_interval, now),
+            round: Round {
+                from: now,
+                part: Part::None,
+                random: 0.0,
+            },
             wanted: None,
+            reply: None,
+            last: None,
             gap_ends: None,
         }
     }
@@ -80,9 +166,48 @@ impl Schedule {
         self.want(after(now, self.timing.coalescing));
     }
 
+    /// There is a topic more, whose subscribers may never have heard of us.
+    pub(crate) fn on_topic_added(&mut self, now: Instant) {
+        self.want(after(now, self.timing.coalescing));
+    }
+
+    /// Whether to keep silent from now on. What has been waiting for the end of silence is due at once.
+    pub(crate) fn set_silent(&mut self, now: Instant, silent: bool) {
+        if self.silent && !silent {
+            self.want(after(now, self.timing.coalescing));
+        }
+        self.silent = silent;
+    }
+
     /// Somebody new listens to one of the topics.
     pub(crate) fn on_subscriber(&mut self, now: Instant) {
-        self.want(after(now, self.timing.coalescing));
+        match self.last {
+            Some(Outcome::Published) => self.reply(now),
+            Some(Outcome::Skipped(SkipReason::NoListeners | SkipReason::NothingLeft)) => {}
+            // Nobody could hear us before, so that others cannot answer in our place.
+            Some(Outcome::Skipped(_) | Outcome::Failed) | None => {
+                let at = after(now, self.part_of_gap());
+                self.want(at);
+            }
+        }
+    }
+
+    /// An announcement of another author has been accepted. `is_newcomer`: the author was not known before.
+    pub(crate) fn on_announcement(&mut self, now: Instant, author: &PeerId, is_newcomer: bool) {
+        self.census.on_heard(now, author);
+        self.heard.try_take(now, self.twice_the_target());
+        if now.saturating_duration_since(self.counted_at) >= self.interval / COUNTS {
+            self.count(now);
+        }
+        if let Some(reply) = &mut self.reply {
+            reply.heard += 1;
+            if reply.heard >= ENOUGH {
+                self.reply = None;
+            }
+        }
+        if is_newcomer && self.last == Some(Outcome::Published) {
+            self.reply(now);
+        }
     }
 
     /// The application asks for an announcement. `Ok`: it may go out now. `Err`: it will be due later, or never.
@@ -102,7 +227,13 @@ impl Schedule {
     /// A round that was due, or that the application asked for, has been carried out. Returns what it has led to.
     pub(crate) fn on_outcome(&mut self, now: Instant, outcome: Outcome) -> Announced {
         self.wanted = None;
-        self.round = after(now, self.jittered(self.timing.interval));
+        self.reply = None;
+        self.last = Some(outcome);
+        self.round = Round {
+            from: now,
+            part: Part::All,
+            random: self.random(),
+        };
         match outcome {
             Outcome::Published => {
                 self.gap_ends = Some(after(now, self.timing.minimum_gap));
@@ -117,9 +248,18 @@ impl Schedule {
         }
     }
 
-    /// Whether a round is due.
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.next_timeout().is_some_and(|at| at <= now)
+    /// Whether a round is due. Counts again before it says so.
+    pub(crate) fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if !is_due(self.next_timeout()) {
+            return false;
+        }
+        self.count(now);
+        if is_due(self.wanted) && self.is_busy(now) {
+            self.wanted = None;
+            self.queue_up(now);
+        }
+        is_due(self.next_timeout())
     }
 
     /// When the next round is due, as far as is known.
@@ -127,24 +267,181 @@ impl Schedule {
         if self.silent {
             return None;
         }
-        let due = self
-            .wanted
-            .map_or(self.round, |wanted| wanted.min(self.round));
+        let round = Some(self.round.due(self.interval));
+        let reply = self.reply.map(|reply| reply.at);
+        let due = [round, self.wanted, reply].into_iter().flatten().min()?;
         Some(self.gap_ends.map_or(due, |end| end.max(due)))
+    }
+
+    /// The time between two rounds that nothing else causes, without what is added at random.
+    pub(crate) fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// The longest time until the next announcement, as far as an announcement may promise that: not before there has
+    /// been time to hear everybody, nor while nobody is heard, since then there may be more than we know.
+    pub(crate) fn promise(&mut self, now: Instant) -> Option<Duration> {
+        let knows = self.count(now) >= 1.0 && self.history.is_steady(now, window(self.interval));
+        knows.then(|| longest(self.interval))
     }
 
     fn want(&mut self, at: Instant) {
         self.wanted = Some(self.wanted.map_or(at, |wanted| wanted.min(at)));
     }
 
-    fn jittered(&mut self, interval: Duration) -> Duration {
-        let extra = interval / JITTER;
-        interval.saturating_add(extra.mul_f64(self.rng.random_range(0.0..1.0)))
+    /// Announces for a newcomer, unless the others do it anyway.
+    fn reply(&mut self, now: Instant) {
+        let is_stretched = self.interval > self.timing.interval;
+        if is_stretched || self.reply.is_some() {
+            return;
+        }
+        let at = after(now, self.part_of_gap());
+        self.reply = Some(Reply { at, heard: 0 });
+    }
+
+    /// Takes a random place among those who wait, unless the own round comes before.
+    fn queue_up(&mut self, now: Instant) {
+        let round = Round {
+            from: now,
+            part: Part::Some,
+            random: self.random(),
+        };
+        if round.due(self.interval) < self.round.due(self.interval) {
+            self.round = round;
+        }
+    }
+
+    /// Counts the authors, and returns how many there are beside us.
+    fn count(&mut self, now: Instant) -> f64 {
+        let Timing {
+            interval,
+            max_interval,
+            target_rate,
+            ..
+        } = self.timing;
+        let others = self.census.count(now, window(self.interval));
+        let all = Duration::from_secs_f64((others + 1.0) / f64::from(target_rate.get()));
+        let wanted = all.clamp(interval, max_interval.max(interval));
+        self.interval = self.history.limit(now, wanted);
+        self.counted_at = now;
+        others
+    }
+
+    /// Whether more is heard than there should be: in a moment as much as from all authors that there may be before the
+    /// interval is stretched, or twice the target rate for longer.
+    fn is_busy(&self, now: Instant) -> bool {
+        self.heard.is_half_empty(now, self.twice_the_target())
+    }
+
+    fn twice_the_target(&self) -> Rate {
+        let rate = self.timing.target_rate;
+        let authors = 2.0 * self.timing.interval.as_secs_f64() * f64::from(rate.get());
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive, and a cast of floats saturates"
+        )]
+        let burst = NonZeroU32::new(authors as u32).unwrap_or(NonZeroU32::MIN);
+        Rate::new(burst, Duration::from_secs(1) / rate.get() / 2)
+    }
+
+    fn part_of_gap(&mut self) -> Duration {
+        let random = self.random();
+        part(self.timing.minimum_gap, random)
+    }
+
+    fn random(&mut self) -> f64 {
+        self.rng.random_range(0.0..1.0)
+    }
+}
+
+/// `share` from 0 to 1.
+fn part(duration: Duration, share: f64) -> Duration {
+    Duration::try_from_secs_f64(duration.as_secs_f64() * share).unwrap_or(duration)
+}
+
+/// How long it takes at most from one round to the next at this interval.
+pub(crate) fn longest(interval: Duration) -> Duration {
+    interval.saturating_add(interval / JITTER)
+}
+
+/// How far back authors are counted at this interval, so that all are heard in time, late ones included.
+fn window(interval: Duration) -> Duration {
+    interval.saturating_add(interval / 4)
+}
+
+/// How the interval has developed, and how far it may grow.
+///
+/// Who has been there for long enough to hear everybody is settled. From then on the interval is at most twice its least
+/// value of the last hour: identities that are invented to silence the others can do no more than double it. A network
+/// that really grows is soon made of newcomers, who are not bound by this, and the few that are add less than half the
+/// target rate.
+#[derive(Debug)]
+struct History {
+    settled_at: Instant,
+    /// The least interval of the last periods, the current one last; the longest of durations before the node is
+    /// settled.
+    least: [Duration; PERIODS],
+    period_ends: Instant,
+    /// The interval when it last grew by more than a quarter, or less if it has shrunk since; and when.
+    grown: (Instant, Duration),
+}
+
+impl History {
+    fn new(interval: Duration, max_interval: Duration, now: Instant) -> Self {
+        let settled_at = after(now, max_interval);
+        Self {
+            settled_at,
+            least: [Duration::MAX; PERIODS],
+            period_ends: after(settled_at, PERIOD),
+            grown: (now, interval),
+        }
+    }
+
+    /// What becomes of an interval that the count suggests.
+    fn limit(&mut self, now: Instant, interval: Duration) -> Duration {
+        let interval = match now < self.settled_at {
+            true => interval,
+            false => self.limit_settled(now, interval),
+        };
+        let (_, base) = self.grown;
+        if interval > window(base) {
+            self.grown = (now, interval);
+        } else {
+            self.grown.1 = base.min(interval);
+        }
+        interval
+    }
+
+    fn limit_settled(&mut self, now: Instant, interval: Duration) -> Duration {
+        let least = self.least.iter().copied().min().unwrap_or(Duration::MAX);
+        let interval = interval.min(least.saturating_mul(2));
+        // However long nobody has asked, after as many steps as there are periods nothing is left of the past.
+        for _ in 0..PERIODS {
+            if now < self.period_ends {
+                break;
+            }
+            self.least.rotate_left(1);
+            self.least[PERIODS - 1] = interval;
+            self.period_ends = after(self.period_ends, PERIOD);
+        }
+        if now >= self.period_ends {
+            self.period_ends = after(now, PERIOD);
+        }
+        let current = &mut self.least[PERIODS - 1];
+        *current = interval.min(*current);
+        interval
+    }
+
+    /// Whether the interval has not grown for `time`.
+    fn is_steady(&self, now: Instant, time: Duration) -> bool {
+        now.saturating_duration_since(self.grown.0) >= time
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use multiaddr::multihash::Multihash;
     use proptest::prelude::*;
 
     use super::*;
@@ -154,13 +451,46 @@ mod tests {
     const NOTHING: Outcome = Outcome::Skipped(SkipReason::NoListeners);
     const SHORT: Duration = Duration::from_millis(50);
 
+    const MAX_INTERVAL: Duration = Duration::from_secs(20 * 60);
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    const TIMING: Timing = Timing {
+        interval: INTERVAL,
+        max_interval: MAX_INTERVAL,
+        minimum_gap: GAP,
+        coalescing: SHORT,
+        target_rate: NonZeroU32::new(10).unwrap(),
+    };
+
     fn schedule(now: Instant) -> Schedule {
-        let timing = Timing {
-            interval: INTERVAL,
-            minimum_gap: GAP,
-            coalescing: SHORT,
-        };
-        Schedule::new(timing, false, 7, now)
+        Schedule::new(TIMING, false, 7, now)
+    }
+
+    /// One that has announced itself at `now`.
+    fn announced(now: Instant) -> Schedule {
+        let mut schedule = schedule(now);
+        schedule.on_outcome(now, Outcome::Published);
+        schedule
+    }
+
+    fn author(number: u32) -> PeerId {
+        PeerId::from_multihash(Multihash::wrap(0, &number.to_be_bytes()).unwrap()).unwrap()
+    }
+
+    impl Schedule {
+        /// `authors` of them, one after the other, `rate` a second, each announcing itself again when all have, for
+        /// `time`. Returns when it ends.
+        fn hear(&mut self, now: Instant, authors: u32, rate: u32, time: Duration) -> Instant {
+            let pause = Duration::from_secs(1) / rate;
+            let mut at = now;
+            for number in (0..authors).cycle() {
+                if at >= now + time {
+                    break;
+                }
+                self.on_announcement(at, &author(number), false);
+                at += pause;
+            }
+            at
+        }
     }
 
     #[test]
@@ -242,12 +572,7 @@ mod tests {
     #[test]
     fn silence_is_never_broken() {
         let now = Instant::now();
-        let timing = Timing {
-            interval: INTERVAL,
-            minimum_gap: GAP,
-            coalescing: SHORT,
-        };
-        let mut schedule = Schedule::new(timing, true, 7, now);
+        let mut schedule = Schedule::new(TIMING, true, 7, now);
         schedule.on_addresses_changed(now);
         schedule.on_subscriber(now);
         assert_eq!(schedule.next_timeout(), None);
@@ -263,15 +588,199 @@ mod tests {
         let now = Instant::now();
         let timing = Timing {
             interval: Duration::MAX,
+            max_interval: Duration::MAX,
             minimum_gap: Duration::MAX,
             coalescing: Duration::MAX,
+            target_rate: NonZeroU32::MAX,
         };
         let mut schedule = Schedule::new(timing, false, 7, now);
         for outcome in [Outcome::Failed, Outcome::Published] {
             schedule.on_addresses_changed(now);
+            schedule.on_subscriber(now);
+            schedule.on_announcement(now, &author(1), true);
+            schedule.queue_up(now);
             schedule.on_outcome(now, outcome);
             assert!(!schedule.is_due(now + INTERVAL));
+            schedule.promise(now + HOUR);
         }
+    }
+
+    #[test]
+    fn up_to_a_hundred_announce_at_the_configured_interval_and_more_share_the_rate() {
+        let now = Instant::now();
+        for (authors, seconds) in [(1, 10), (50, 10), (98, 10), (400, 40), (5_000, 500)] {
+            let mut schedule = announced(now);
+            let end = schedule.hear(now, authors, 10, 2 * MAX_INTERVAL);
+            schedule.count(end);
+            let ratio = schedule.interval().as_secs_f64() / f64::from(seconds);
+            assert!((0.93..1.07).contains(&ratio), "{authors}: {ratio}");
+        }
+    }
+
+    #[test]
+    fn the_interval_has_an_upper_limit_and_shrinks_again() {
+        let now = Instant::now();
+        let mut schedule = announced(now);
+        let now = schedule.hear(now, 100_000, 100, MAX_INTERVAL / 2);
+        assert_eq!(schedule.interval(), MAX_INTERVAL);
+        let now = schedule.hear(now, 10, 1, 3 * MAX_INTERVAL);
+        schedule.count(now);
+        assert_eq!(schedule.interval(), INTERVAL);
+    }
+
+    #[test]
+    fn a_round_is_put_off_while_more_and_more_are_heard() {
+        let now = Instant::now();
+        let mut schedule = announced(now);
+        let (mut at, mut rounds) = (now, 0);
+        for number in 0..1_000 {
+            at += Duration::from_millis(100);
+            schedule.on_announcement(at, &author(number), false);
+            if schedule.is_due(at) {
+                schedule.on_outcome(at, Outcome::Published);
+                rounds += 1;
+            }
+        }
+        // A count that is a little too low may let one through.
+        assert!(rounds <= 1, "{rounds} rounds in ten intervals");
+        assert!(schedule.next_timeout().unwrap() >= at - INTERVAL);
+    }
+
+    #[test]
+    fn a_newcomer_is_answered_within_the_gap() {
+        let now = Instant::now() + HOUR;
+        for is_subscriber in [false, true] {
+            let mut schedule = announced(now - GAP);
+            match is_subscriber {
+                true => schedule.on_subscriber(now),
+                false => schedule.on_announcement(now, &author(1), true),
+            }
+            assert!(schedule.is_due(now + GAP));
+        }
+        let mut schedule = announced(now - GAP);
+        schedule.on_announcement(now, &author(1), false);
+        assert!(!schedule.is_due(now + GAP));
+    }
+
+    #[test]
+    fn nobody_answers_when_enough_others_have() {
+        let now = Instant::now() + HOUR;
+        let mut schedule = announced(now - 2 * GAP);
+        schedule.on_announcement(now, &author(0), true);
+        for number in 1..ENOUGH {
+            schedule.on_announcement(now, &author(number), false);
+        }
+        assert!(schedule.next_timeout() <= Some(now + GAP));
+        schedule.on_announcement(now, &author(ENOUGH), false);
+        assert!(!schedule.is_due(now + GAP));
+    }
+
+    #[test]
+    fn a_network_that_is_busy_enough_answers_nobody() {
+        let now = Instant::now();
+        let mut schedule = announced(now);
+        let now = schedule.hear(now, 200, 10, 3 * INTERVAL);
+        schedule.on_outcome(now, Outcome::Published);
+        schedule.on_announcement(now, &author(1_000), true);
+        schedule.on_subscriber(now);
+        assert!(!schedule.is_due(now + GAP));
+    }
+
+    #[test]
+    fn who_was_never_heard_does_not_let_others_answer() {
+        let now = Instant::now();
+        for outcome in [Outcome::Skipped(SkipReason::NoSubscribers), Outcome::Failed] {
+            let mut schedule = schedule(now);
+            schedule.on_outcome(now, outcome);
+            schedule.on_subscriber(now);
+            for number in 0..2 * ENOUGH {
+                schedule.on_announcement(now, &author(number), true);
+            }
+            assert!(schedule.is_due(now + RETRY));
+        }
+        let mut schedule = schedule(now);
+        schedule.on_outcome(now, NOTHING);
+        schedule.on_subscriber(now);
+        assert!(!schedule.is_due(now + GAP), "there is nothing to say");
+    }
+
+    #[test]
+    fn news_waits_in_line_while_everybody_speaks() {
+        let now = Instant::now();
+        let mut places = Vec::new();
+        for seed in 0..50 {
+            let mut schedule = Schedule::new(TIMING, false, seed, now);
+            schedule.on_outcome(now, NOTHING);
+            for number in 0..1_000 {
+                schedule.on_announcement(now, &author(number), true);
+            }
+            schedule.on_addresses_changed(now);
+            assert!(!schedule.is_due(now + SHORT));
+            places.push((schedule.next_timeout().unwrap() - now).as_secs());
+        }
+        // A thousand authors take a hundred seconds.
+        assert!(places.iter().all(|&place| place < 110));
+        assert!(places.iter().any(|&place| place < 25));
+        assert!(places.iter().any(|&place| place > 75));
+    }
+
+    #[test]
+    fn only_who_has_heard_everybody_promises_when_it_announces_next() {
+        let now = Instant::now();
+        let mut schedule = announced(now);
+        assert_eq!(schedule.promise(now + HOUR), None, "nobody is heard");
+        let now = now + HOUR;
+        let mut schedule = announced(now);
+        let soon = schedule.hear(now, 1_000, 10, 5 * INTERVAL);
+        assert_eq!(
+            schedule.promise(soon),
+            None,
+            "half of them are not heard yet"
+        );
+        let late = schedule.hear(soon, 1_000, 10, 30 * INTERVAL);
+        let promise = schedule.promise(late).unwrap();
+        assert_eq!(promise, longest(schedule.interval()));
+        schedule.on_outcome(late, Outcome::Published);
+        assert!(schedule.next_timeout() <= Some(late + promise));
+    }
+
+    #[test]
+    fn invented_authors_double_the_interval_of_a_settled_node_and_no_more() {
+        let now = Instant::now();
+        let mut schedule = announced(now);
+        let now = schedule.hear(now, 300, 10, 2 * HOUR);
+        schedule.count(now);
+        let before = schedule.interval();
+        let mut now = now;
+        for number in 0..360_000 {
+            now += Duration::from_millis(10);
+            schedule.on_announcement(now, &author(1_000 + number), true);
+            assert!(schedule.interval() <= before.mul_f64(2.2));
+        }
+        assert!(schedule.interval() > before.mul_f64(1.8));
+        // Once it is over, it is over.
+        let now = schedule.hear(now, 300, 10, HOUR);
+        schedule.count(now);
+        assert!(schedule.interval() <= before.mul_f64(1.1));
+    }
+
+    #[test]
+    fn silence_can_be_broken_and_kept_again() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new(TIMING, true, 7, now);
+        schedule.set_silent(now, false);
+        assert!(schedule.is_due(now + SHORT));
+        schedule.set_silent(now, true);
+        assert!(!schedule.is_due(now + HOUR));
+        assert_eq!(schedule.next_timeout(), None);
+    }
+
+    #[test]
+    fn a_topic_more_is_news() {
+        let now = Instant::now() + HOUR;
+        let mut schedule = announced(now - GAP);
+        schedule.on_topic_added(now);
+        assert_eq!(schedule.next_timeout(), Some(now + SHORT));
     }
 
     #[derive(Debug, Clone)]
@@ -279,7 +788,9 @@ mod tests {
         Wait(u64),
         AddressesChanged,
         Subscriber,
+        Announcement(u32, bool),
         Request,
+        Silent(bool),
     }
 
     fn operation() -> impl Strategy<Value = Operation> {
@@ -289,6 +800,8 @@ mod tests {
             1 => Just(Operation::AddressesChanged),
             1 => Just(Operation::Subscriber),
             1 => Just(Operation::Request),
+            1 => any::<bool>().prop_map(Operation::Silent),
+            8 => (0..1_000u32, any::<bool>()).prop_map(|(n, new)| Operation::Announcement(n, new)),
         ]
     }
 
@@ -307,24 +820,25 @@ mod tests {
             seed: u64,
         ) {
             let mut now = Instant::now();
-            let timing = Timing { interval: INTERVAL, minimum_gap: GAP, coalescing: SHORT };
-            let mut schedule = Schedule::new(timing, false, seed, now);
-            let (mut published, mut caused) = (None, Some(now));
+            let mut schedule = Schedule::new(TIMING, false, seed, now);
+            let (mut published, mut changed, mut silent) = (None, None, false);
+            // When the interval began that is under way, and what was promised then.
+            let (mut began, mut promised) = (now, None);
             for (operation, outcome) in operations {
-                let requested = match operation {
-                    Operation::Wait(millis) => {
-                        now += Duration::from_millis(millis);
-                        false
-                    }
+                let mut requested = false;
+                match operation {
+                    Operation::Wait(millis) => now += Duration::from_millis(millis),
                     Operation::AddressesChanged => {
                         schedule.on_addresses_changed(now);
-                        caused = caused.or(Some(now));
-                        false
+                        changed = changed.or(Some(now));
                     }
-                    Operation::Subscriber => {
-                        schedule.on_subscriber(now);
-                        caused = caused.or(Some(now));
-                        false
+                    Operation::Subscriber => schedule.on_subscriber(now),
+                    Operation::Announcement(number, is_newcomer) => {
+                        schedule.on_announcement(now, &author(number), is_newcomer);
+                    }
+                    Operation::Silent(value) => {
+                        schedule.set_silent(now, value);
+                        silent = value;
                     }
                     Operation::Request => {
                         let answer = schedule.on_request(now);
@@ -332,24 +846,44 @@ mod tests {
                             prop_assert!(until > now);
                             prop_assert!(schedule.next_timeout() <= Some(until));
                         }
-                        answer.is_ok()
+                        requested = answer.is_ok();
+                        prop_assert!(!(requested && silent));
                     }
                 };
-                if requested || schedule.is_due(now) {
+                let is_due = schedule.is_due(now);
+                prop_assert!(!(is_due && silent));
+                if requested || is_due {
                     if let Some(last) = published {
                         prop_assert!(now >= last + GAP);
                     }
                     schedule.on_outcome(now, outcome);
-                    caused = None;
+                    (began, changed) = (now, None);
+                    promised = schedule.promise(now);
                     if outcome == Outcome::Published {
                         published = Some(now);
                     }
                     prop_assert!(!schedule.is_due(now), "a round causes no round");
                 }
+                let interval = schedule.interval();
+                prop_assert!((INTERVAL..=MAX_INTERVAL).contains(&interval));
+                if silent {
+                    prop_assert_eq!(schedule.next_timeout(), None);
+                    continue;
+                }
                 let next = schedule.next_timeout().unwrap();
-                prop_assert!(next <= now + INTERVAL + INTERVAL / JITTER);
-                if let Some(caused) = caused {
-                    prop_assert!(next <= caused.max(published.unwrap_or(caused) + GAP) + SHORT);
+                prop_assert!(next <= began + longest(interval) || next <= now + GAP);
+                if let Some(promised) = promised
+                    && interval == INTERVAL
+                {
+                    prop_assert!(next <= began + promised || next <= now + GAP);
+                }
+                if let Some(changed) = changed
+                    && !schedule.is_busy(now)
+                {
+                    let gap_ended = published.map_or(changed, |last| last + GAP);
+                    // What had to queue up while the topic was busy stays in the queue.
+                    let in_queue = matches!(schedule.round.part, Part::Some);
+                    prop_assert!(in_queue || next <= changed.max(gap_ended) + SHORT);
                 }
             }
         }
