@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     fmt,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use libp2p_core::{Endpoint, Multiaddr, transport::PortUse};
@@ -20,7 +21,7 @@ use super::{
     Announced, Config, ConfigError, Counters, Event, KnownPeer, Observed, PubSub, PublishError,
     addresses::{Addresses, announceable},
     intake::{Change, Incoming, Intake},
-    message,
+    message::{self, Sequence, Stamp},
     schedule::{Outcome, Schedule},
 };
 use crate::deadline::{self, Deadline, Instant};
@@ -38,6 +39,7 @@ pub struct Behaviour<P: PubSub> {
     listening: Addresses,
     external: ExternalAddresses,
     schedule: Schedule,
+    sequence: Sequence,
     intake: Intake,
     deadline: Deadline,
     /// What a single round or message has led to; drained before the next one.
@@ -78,11 +80,7 @@ impl<P: PubSub> Behaviour<P> {
             return Err(ConfigError::NotAuthenticated);
         }
         for topic in config.topics() {
-            let subscribed = pubsub.subscribe(topic);
-            subscribed.map_err(|source| ConfigError::Subscribe {
-                topic: topic.to_owned(),
-                source,
-            })?;
+            subscribe(&mut pubsub, topic)?;
         }
         let (seed, now) = (rand::random(), deadline::now());
         let schedule = Schedule::new(config.timing(), config.is_listen_only(), seed, now);
@@ -93,6 +91,7 @@ impl<P: PubSub> Behaviour<P> {
             listening: Addresses::default(),
             external: ExternalAddresses::default(),
             schedule,
+            sequence: Sequence::default(),
             intake,
             deadline: Deadline::default(),
             outputs: VecDeque::new(),
@@ -100,9 +99,59 @@ impl<P: PubSub> Behaviour<P> {
         })
     }
 
-    /// The options it was made with.
+    /// The options in force: those it was made with, and what has been changed since.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Announces on one more topic and listens there. Returns `false` if it has done so before.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::EmptyTopic`] or [`ConfigError::TooManyTopics`], as for [`Behaviour::new`], and
+    /// [`ConfigError::Subscribe`] if the pubsub refuses. Nothing has changed then.
+    pub fn add_topic(&mut self, topic: impl Into<String>) -> Result<bool, ConfigError> {
+        let topic = topic.into();
+        if self.config.has_topic(&topic) {
+            return Ok(false);
+        }
+        let mut config = self.config.clone();
+        config.add_topic(topic.clone());
+        config.validate()?;
+        subscribe(&mut self.pubsub, &topic)?;
+        self.config = config;
+        self.intake.set_author_rate(self.config.author_rate());
+        self.schedule.on_topic_added(deadline::now());
+        self.wake();
+        Ok(true)
+    }
+
+    /// Neither announces on a topic any more nor listens there. Returns `false` if it did not.
+    ///
+    /// Peers that have been heard there stay known until they expire. Without any topic the behaviour keeps silent. An
+    /// application that wants to go on hearing the topic subscribes to it again.
+    pub fn remove_topic(&mut self, topic: &str) -> bool {
+        if !self.config.remove_topic(topic) {
+            return false;
+        }
+        self.intake.set_author_rate(self.config.author_rate());
+        self.pubsub.unsubscribe(topic);
+        self.wake();
+        true
+    }
+
+    /// Whether to keep silent from now on, as by [`Config::with_listen_only`]. When that ends, an announcement is made at
+    /// once.
+    pub fn set_listen_only(&mut self, listen_only: bool) {
+        self.config.set_listen_only(listen_only);
+        self.schedule.set_silent(deadline::now(), listen_only);
+        self.wake();
+    }
+
+    /// The time between two of the own announcements that nothing else causes, as it follows from the number of peers that
+    /// are heard now. Up to a tenth is added at random.
+    pub fn interval(&self) -> Duration {
+        self.schedule.interval()
     }
 
     /// The pubsub below.
@@ -144,13 +193,13 @@ impl<P: PubSub> Behaviour<P> {
         if let Err(not_now) = self.schedule.on_request(now) {
             return not_now;
         }
-        let outcome = self.publish(listeners);
+        let outcome = self.publish(now, listeners);
         self.schedule.on_outcome(now, outcome)
     }
 
     fn on_round_due(&mut self, now: Instant) {
         let listeners = self.listening.iter().cloned().collect::<Vec<_>>();
-        let outcome = self.publish(&listeners);
+        let outcome = self.publish(now, &listeners);
         if let Announced::Skipped(reason) = self.schedule.on_outcome(now, outcome) {
             tracing::debug!(%reason, "skipped an announcement");
             self.tell(Event::Skipped { reason });
@@ -158,7 +207,7 @@ impl<P: PubSub> Behaviour<P> {
     }
 
     /// Publishes `listeners` and the external addresses on all topics.
-    fn publish(&mut self, listeners: &[Multiaddr]) -> Outcome {
+    fn publish(&mut self, now: Instant, listeners: &[Multiaddr]) -> Outcome {
         let public_key = self.pubsub.public_key();
         let addresses = match announceable(
             public_key.to_peer_id(),
@@ -170,7 +219,11 @@ impl<P: PubSub> Behaviour<P> {
             Ok(addresses) => addresses,
             Err(reason) => return Outcome::Skipped(reason),
         };
-        let payload = message::encode(&public_key, addresses.iter().cloned());
+        let stamp = Stamp {
+            sequence: Some(self.sequence.next(deadline::wall_clock())),
+            promise: self.schedule.promise(now),
+        };
+        let payload = message::encode(&public_key, addresses.iter().cloned(), stamp);
         let (mut topics, mut failed) = (Vec::new(), 0);
         for topic in self.config.topics() {
             match self.pubsub.publish(topic, payload.clone()) {
@@ -208,7 +261,12 @@ impl<P: PubSub> Behaviour<P> {
                     author,
                     payload,
                 };
-                let outcome = self.intake.on_message(now, incoming);
+                let own = self.schedule.longest_interval();
+                let outcome = self.intake.on_message(now, own, incoming);
+                if let (true, Some(author)) = (outcome.is_news, author) {
+                    let is_newcomer = matches!(outcome.change, Some(Change::Discovered(_)));
+                    self.schedule.on_announcement(now, &author, is_newcomer);
+                }
                 if self.pubsub.wants_verdicts() {
                     self.pubsub.report(&event, outcome.verdict);
                 }
@@ -284,6 +342,14 @@ where
 {
     let listeners = swarm.listeners().cloned().collect::<Vec<_>>();
     discovery(swarm.behaviour_mut()).announce(&listeners)
+}
+
+fn subscribe<P: PubSub>(pubsub: &mut P, topic: &str) -> Result<(), ConfigError> {
+    let subscribed = pubsub.subscribe(topic);
+    subscribed.map_err(|source| ConfigError::Subscribe {
+        topic: topic.to_owned(),
+        source,
+    })
 }
 
 impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
@@ -389,7 +455,8 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 self.on_round_due(now);
                 continue;
             }
-            if let Some(expired) = self.intake.pop_expired(now) {
+            let own = self.schedule.longest_interval();
+            if let Some(expired) = self.intake.pop_expired(now, own) {
                 self.tell(Event::Expired {
                     peer_id: expired.peer,
                 });

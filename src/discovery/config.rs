@@ -8,7 +8,13 @@ use std::{
 
 use multiaddr::Multiaddr;
 
-use super::{ConfigError, Rate, addresses, intake::Settings, message::Limits, schedule::Timing};
+use super::{
+    ConfigError, Rate, addresses,
+    intake::Settings,
+    message::Limits,
+    peers::Lifetimes,
+    schedule::{self, Timing},
+};
 
 /// The topic that js-libp2p's `@libp2p/pubsub-peer-discovery` uses unless told otherwise.
 pub const DEFAULT_TOPIC: &str = "_peer-discovery._p2p._pubsub";
@@ -134,17 +140,20 @@ impl Config {
         self
     }
 
-    /// How long a peer stays known after its last announcement.
+    /// How long a peer stays known after its last announcement while it is not known how often it announces itself.
     ///
-    /// Defaults to a minute, or to three intervals where that is longer. js-libp2p and this crate announce every
-    /// ten seconds, so it takes five lost announcements in a row to forget a peer that is still there.
+    /// After that it is three of its intervals: those it promises, as nodes with this crate do, or what has been learnt of
+    /// it. A js-libp2p node, which announces itself every ten seconds, is forgotten when it has been silent for thirty. It
+    /// takes two announcements to learn that, so they have to come within this time. Defaults to a minute, or to three
+    /// intervals where that is longer.
     pub fn with_time_to_live(mut self, time_to_live: Duration) -> Self {
         self.time_to_live = Some(time_to_live);
         self
     }
 
-    /// How many peers are known at most. When the table is full, newcomers are ignored until somebody expires:
-    /// were they to replace somebody, inventing identities would be enough to make everybody forgotten.
+    /// How many peers are known at most, and an eighth more if they are connected. When the table is full, newcomers are
+    /// not kept until somebody expires: were they to replace somebody, inventing identities would be enough to make
+    /// everybody forgotten.
     ///
     /// Defaults to 16,384. What a peer takes is its addresses and about 300 bytes beside them, so a full table of
     /// peers with two addresses each is some 8 MB, and one of peers with 16 addresses of 512 bytes 140 MB.
@@ -171,7 +180,8 @@ impl Config {
         self
     }
 
-    /// How often one known peer may announce itself; what exceeds it is ignored.
+    /// How often one known peer may announce itself; what exceeds it is ignored. An announcement that comes half its
+    /// interval after the last one, or later, always passes and does not count.
     ///
     /// Defaults to 10 at once and one a second for each topic, which is ten times what js-libp2p sends.
     pub fn with_author_rate(mut self, rate: Rate) -> Self {
@@ -179,7 +189,8 @@ impl Config {
         self
     }
 
-    /// How many announcements of known peers one neighbour may deliver; what exceeds it is ignored.
+    /// How many announcements of known peers one neighbour may deliver; what exceeds it is ignored. Those that come when
+    /// they are due, as in [`Config::with_author_rate`], always pass and do not count.
     ///
     /// Defaults to 2,000 at once and 1,000 a second: a hub may relay for ten thousand js-libp2p peers, each of which
     /// sends one in ten seconds.
@@ -299,7 +310,13 @@ impl Config {
                 max_addresses: self.max_addresses.get(),
             },
             capacity: self.max_peers,
-            ttl: self.time_to_live(),
+            lifetimes: Lifetimes {
+                unknown: self.time_to_live(),
+                longest: schedule::longest(self.max_interval()),
+                // js-libp2p has no gap that it keeps.
+                gap: self.minimum_gap().min(Duration::from_secs(1)),
+            },
+            interval: self.interval,
             author_rate: self.author_rate(),
             neighbour_rate: self.neighbour_rate,
             newcomer_rate: self.newcomer_rate,
@@ -315,6 +332,18 @@ impl Config {
             minimum_gap: self.minimum_gap(),
             coalescing: self.coalescing,
         }
+    }
+
+    pub(crate) fn add_topic(&mut self, topic: String) {
+        self.topics.insert(topic);
+    }
+
+    pub(crate) fn remove_topic(&mut self, topic: &str) -> bool {
+        self.topics.remove(topic)
+    }
+
+    pub(crate) fn set_listen_only(&mut self, listen_only: bool) {
+        self.listen_only = listen_only;
     }
 
     pub(crate) fn has_topic(&self, topic: &str) -> bool {

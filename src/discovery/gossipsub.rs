@@ -189,6 +189,10 @@ where
         }
     }
 
+    fn unsubscribe(&mut self, topic: &str) {
+        self.inner.unsubscribe(&IdentTopic::new(topic));
+    }
+
     fn publish(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError> {
         match self.inner.publish(IdentTopic::new(topic), payload) {
             Ok(_) => Ok(()),

@@ -8,7 +8,7 @@ use super::{
     Verdict,
     limits::{Bucket, Rate},
     message::{self, DecodeError, Limits},
-    peers::{Expired, Heard, Peers},
+    peers::{Expired, Heard, Lifetimes, Peers},
 };
 use crate::deadline::Instant;
 
@@ -27,7 +27,9 @@ pub(crate) struct Settings {
     /// How many peers may be known at once.
     pub(crate) capacity: NonZeroUsize,
     /// For how long a peer is known after its last announcement.
-    pub(crate) ttl: Duration,
+    pub(crate) lifetimes: Lifetimes,
+    /// The shortest interval that is expected of anybody.
+    pub(crate) interval: Duration,
     /// What one known author may send.
     pub(crate) author_rate: Rate,
     /// What one neighbour may deliver of known authors.
@@ -61,6 +63,8 @@ pub(crate) struct Outcome {
     pub(crate) verdict: Verdict,
     /// What it changed. Nothing unless it is accepted, and not always then.
     pub(crate) change: Option<Change>,
+    /// Whether it tells of an author, rather than the same thing once more. Only if it is accepted.
+    pub(crate) is_news: bool,
 }
 
 /// A change of the table, whose row has the details.
@@ -78,6 +82,10 @@ pub(crate) enum Change {
 pub struct Counters {
     /// Believed, whether or not they changed anything.
     pub accepted: u64,
+    /// Of those that are accepted: they came again, on another topic or late.
+    pub repeated: u64,
+    /// Of those that are accepted: their author was unknown and there was no room for another peer.
+    pub not_kept: u64,
     /// Ignored since the pubsub does not vouch for their author.
     pub ignored_unauthenticated: u64,
     /// Ignored since they are our own.
@@ -93,8 +101,8 @@ pub struct Counters {
     pub ignored_neighbours_full: u64,
     /// Ignored since they are longer than `Config::max_message_size`, or list more than 256 addresses.
     pub ignored_oversized: u64,
-    /// Ignored since the author is unknown and there is no room for another peer.
-    pub ignored_table_full: u64,
+    /// Ignored since the author is known by a later announcement.
+    pub ignored_outdated: u64,
     /// Rejected since they are no announcements.
     pub rejected_malformed: u64,
     /// Rejected since they are about somebody else than their author.
@@ -111,7 +119,7 @@ impl Counters {
             + self.ignored_newcomer_rate
             + self.ignored_neighbours_full
             + self.ignored_oversized
-            + self.ignored_table_full
+            + self.ignored_outdated
     }
 
     /// All that were rejected, for whichever reason.
@@ -128,7 +136,7 @@ impl Counters {
             Refused::NewcomerRate => &mut self.ignored_newcomer_rate,
             Refused::NeighboursFull => &mut self.ignored_neighbours_full,
             Refused::Oversized(_) => &mut self.ignored_oversized,
-            Refused::TableFull => &mut self.ignored_table_full,
+            Refused::Outdated => &mut self.ignored_outdated,
             Refused::Malformed(_) => &mut self.rejected_malformed,
             Refused::ForeignKey => &mut self.rejected_foreign_key,
         };
@@ -153,8 +161,8 @@ enum Refused {
     NeighboursFull,
     #[error(transparent)]
     Oversized(DecodeError),
-    #[error("there is no room for another peer")]
-    TableFull,
+    #[error("a later one is known")]
+    Outdated,
     #[error(transparent)]
     Malformed(DecodeError),
     #[error("it is about somebody else than its author")]
@@ -165,7 +173,8 @@ impl Refused {
     fn verdict(&self) -> Verdict {
         match self {
             Self::Malformed(_) | Self::ForeignKey => Verdict::Reject,
-            // Limits and room are our own affair: a neighbour with more of either forwards in good faith.
+            // Limits are our own affair: a neighbour with others forwards in good faith. So does one that does not know of
+            // the later announcement.
             Self::Unauthenticated
             | Self::Own
             | Self::AuthorRate
@@ -173,9 +182,15 @@ impl Refused {
             | Self::NewcomerRate
             | Self::NeighboursFull
             | Self::Oversized(_)
-            | Self::TableFull => Verdict::Ignore,
+            | Self::Outdated => Verdict::Ignore,
         }
     }
+}
+
+/// What an accepted message has led to.
+struct Accepted {
+    change: Option<Change>,
+    is_news: bool,
 }
 
 /// Judges incoming messages and keeps the table of known peers.
@@ -183,10 +198,13 @@ impl Refused {
 /// Believed is what an author says about itself, as long as it, and the neighbour that delivers it, keep within their
 /// rates. Rates come before decoding, so that a flood costs a look-up or two per message. A neighbour has one rate for
 /// known authors and another, lower one for the rest: identities can be invented, so a neighbour that relays them uses
-/// up only what is meant for newcomers, and the known peers behind it stay known.
+/// up only what is meant for newcomers, and the known peers behind it stay known. An announcement of a known peer that
+/// comes when it may be expected passes whatever else there is, so that no flood makes anybody forgotten: all of them
+/// together are no more than two an interval for each row.
 ///
 /// The inputs are [`Intake::on_message`] and [`Intake::on_neighbour_gone`]. [`Intake::next_timeout`] and
-/// [`Intake::pop_expired`] are those of [`Peers`].
+/// [`Intake::pop_expired`] are those of [`Peers`]. `own` is everywhere the longest time from one of our own announcements
+/// to the next.
 #[derive(Debug)]
 pub(crate) struct Intake {
     local: PeerId,
@@ -201,21 +219,32 @@ impl Intake {
     pub(crate) fn new(local: PeerId, settings: Settings) -> Self {
         Self {
             local,
-            peers: Peers::new(settings.capacity),
+            peers: Peers::new(settings.capacity, settings.lifetimes),
             settings,
             neighbours: Neighbours::default(),
             counters: Counters::default(),
         }
     }
 
+    /// What one known author may send from now on.
+    pub(crate) fn set_author_rate(&mut self, rate: Rate) {
+        self.settings.author_rate = rate;
+    }
+
     /// A message has come.
-    pub(crate) fn on_message(&mut self, now: Instant, incoming: Incoming<'_>) -> Outcome {
-        match self.hear(now, incoming) {
-            Ok(change) => {
+    pub(crate) fn on_message(
+        &mut self,
+        now: Instant,
+        own: Duration,
+        incoming: Incoming<'_>,
+    ) -> Outcome {
+        match self.hear(now, own, incoming) {
+            Ok(Accepted { change, is_news }) => {
                 self.counters.accepted += 1;
                 Outcome {
                     verdict: Verdict::Accept,
                     change,
+                    is_news,
                 }
             }
             Err(refused) => {
@@ -234,6 +263,7 @@ impl Intake {
                 Outcome {
                     verdict,
                     change: None,
+                    is_news: false,
                 }
             }
         }
@@ -253,8 +283,8 @@ impl Intake {
     }
 
     /// Forgets one peer that has been silent for too long.
-    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Expired> {
-        self.peers.pop_expired(now)
+    pub(crate) fn pop_expired(&mut self, now: Instant, own: Duration) -> Option<Expired> {
+        self.peers.pop_expired(now, own)
     }
 
     /// Who is known.
@@ -267,54 +297,88 @@ impl Intake {
         self.counters
     }
 
-    fn hear(&mut self, now: Instant, incoming: Incoming<'_>) -> Result<Option<Change>, Refused> {
-        let author = incoming.author.ok_or(Refused::Unauthenticated)?;
+    fn hear(
+        &mut self,
+        now: Instant,
+        own: Duration,
+        incoming: Incoming<'_>,
+    ) -> Result<Accepted, Refused> {
+        let Incoming {
+            neighbour,
+            author,
+            payload,
+        } = incoming;
+        let author = author.ok_or(Refused::Unauthenticated)?;
         if author == self.local {
             return Err(Refused::Own);
         }
-        self.charge(now, author, incoming.neighbour)?;
+        self.charge(now, own, author, neighbour)?;
 
-        let announcement = message::decode(incoming.payload, &self.settings.limits).map_err(
-            |error| match error {
+        let announcement =
+            message::decode(payload, &self.settings.limits).map_err(|error| match error {
                 DecodeError::TooLarge { .. } | DecodeError::TooManyAddresses { .. } => {
                     Refused::Oversized(error)
                 }
                 _ => Refused::Malformed(error),
-            },
-        )?;
+            })?;
         if announcement.peer != author {
             return Err(Refused::ForeignKey);
         }
-        match self
+        let is_connected = author == neighbour;
+        let heard = self
             .peers
-            .on_announcement(now, announcement, self.settings.ttl)
-        {
-            Heard::Discovered => Ok(Some(Change::Discovered(author))),
-            Heard::Updated => Ok(Some(Change::Updated(author))),
-            Heard::Refreshed => Ok(None),
-            Heard::Full => Err(Refused::TableFull),
-        }
+            .on_announcement(now, announcement, is_connected, own);
+        let change = match heard {
+            Heard::Discovered => Some(Change::Discovered(author)),
+            Heard::Updated => Some(Change::Updated(author)),
+            Heard::Refreshed => None,
+            // Somebody with more room may well keep it.
+            Heard::Full => {
+                self.counters.not_kept += 1;
+                None
+            }
+            Heard::Repeated => {
+                self.counters.repeated += 1;
+                None
+            }
+            Heard::Outdated => return Err(Refused::Outdated),
+        };
+        Ok(Accepted {
+            change,
+            is_news: heard != Heard::Repeated,
+        })
     }
 
     /// Takes the message from what its author and its neighbour may still send.
-    fn charge(&mut self, now: Instant, author: PeerId, neighbour: PeerId) -> Result<(), Refused> {
+    fn charge(
+        &mut self,
+        now: Instant,
+        own: Duration,
+        author: PeerId,
+        neighbour: PeerId,
+    ) -> Result<(), Refused> {
         let Settings {
             author_rate,
             neighbour_rate,
             newcomer_rate,
+            interval,
             ..
         } = self.settings;
+        let is_due = self.peers.is_due(now, &author, own, interval);
+        if is_due == Some(true) {
+            return Ok(());
+        }
         // The author comes first, so that one who sends too much does not use up what the others behind the same
         // neighbour need.
-        let is_known = match self.peers.try_take(now, &author, author_rate) {
-            Some(false) => return Err(Refused::AuthorRate),
-            Some(true) => true,
-            None => false,
-        };
+        if self.peers.try_take(now, &author, author_rate) == Some(false) {
+            return Err(Refused::AuthorRate);
+        }
+        // A peer that delivers its own announcement is connected, and so not invented.
+        let is_invented = is_due.is_none() && author != neighbour;
         let Some(neighbour) = self.neighbours.get(now, neighbour) else {
             return Err(Refused::NeighboursFull);
         };
-        if is_known {
+        if !is_invented {
             if !neighbour.known.try_take(now, neighbour_rate) {
                 return Err(Refused::NeighbourRate);
             }
@@ -374,7 +438,7 @@ mod tests {
     use multiaddr::{Multiaddr, Protocol};
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{message::Stamp, *};
     use crate::deadline;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -400,9 +464,11 @@ mod tests {
         let addresses = ports
             .iter()
             .map(|&port| Multiaddr::from(Protocol::Memory(1)).with(Protocol::Tcp(port)));
-        message::encode(&key(seed), addresses)
+        message::encode(&key(seed), addresses, Stamp::default())
     }
 
+    /// Our own interval.
+    const OWN: Duration = Duration::from_secs(11);
     const LOCAL: u32 = 0;
     /// Delivers, but announces nothing.
     const HUB: u32 = 1_000_000;
@@ -425,6 +491,7 @@ mod tests {
         ) -> Outcome {
             self.on_message(
                 now,
+                OWN,
                 Incoming {
                     neighbour: peer(neighbour),
                     author: author.map(peer),
@@ -442,16 +509,19 @@ mod tests {
         Outcome {
             verdict: Verdict::Accept,
             change: change.into(),
+            is_news: true,
         }
     }
 
     const IGNORED: Outcome = Outcome {
         verdict: Verdict::Ignore,
         change: None,
+        is_news: false,
     };
     const REJECTED: Outcome = Outcome {
         verdict: Verdict::Reject,
         change: None,
+        is_news: false,
     };
 
     #[test]
@@ -632,18 +702,83 @@ mod tests {
     }
 
     #[test]
+    fn what_a_known_peer_announces_in_time_passes_whatever_flood_comes_with_it() {
+        let now = deadline::now();
+        let mut intake = intake(Settings {
+            author_rate: rate(1, SECOND),
+            neighbour_rate: rate(1, SECOND),
+            newcomer_rate: rate(3, SECOND),
+            ..Settings::default()
+        });
+        for author in [1, 2] {
+            intake.announce(now, HUB, author);
+        }
+        for round in 1..10 {
+            let now = now + round * 10 * SECOND;
+            for author in 100..200 {
+                intake.announce(now, HUB, author);
+            }
+            // The second one floods as well.
+            for _ in 0..100 {
+                intake.announce(now, HUB, 2);
+            }
+            assert_eq!(intake.announce(now, HUB, 1), accepted(None));
+        }
+    }
+
+    #[test]
+    fn a_peer_that_speaks_for_itself_is_not_invented() {
+        let now = deadline::now();
+        let mut intake = intake(Settings {
+            newcomer_rate: rate(1, SECOND),
+            ..Settings::default()
+        });
+        intake.announce(now, HUB, 1);
+        assert_eq!(intake.announce(now, HUB, HUB + 1), IGNORED);
+        assert_eq!(
+            intake.announce(now, HUB, HUB),
+            accepted(Change::Discovered(peer(HUB)))
+        );
+    }
+
+    #[test]
+    fn the_same_on_another_topic_is_no_news_and_an_older_one_is_ignored() {
+        let now = deadline::now();
+        let mut intake = intake(Settings::default());
+        let mut hear = |sequence| {
+            let stamp = Stamp {
+                sequence: Some(sequence),
+                promise: None,
+            };
+            intake.hear_from(now, HUB, Some(1), &message::encode(&key(1), [], stamp))
+        };
+        assert_eq!(hear(7), accepted(Change::Discovered(peer(1))));
+        assert_eq!(
+            hear(7),
+            Outcome {
+                is_news: false,
+                ..accepted(None)
+            }
+        );
+        assert_eq!(hear(6), IGNORED);
+        assert_eq!(hear(8), accepted(None));
+        let counters = intake.counters();
+        assert_eq!((counters.repeated, counters.ignored_outdated), (1, 1));
+    }
+
+    #[test]
     fn a_peer_that_has_expired_is_a_newcomer_again() {
         let now = deadline::now();
         let settings = Settings {
             author_rate: rate(1, SECOND),
             ..Settings::default()
         };
-        let ttl = settings.ttl;
+        let ttl = settings.lifetimes.unknown;
         let mut intake = intake(settings);
         intake.announce(now, HUB, 1);
         assert_eq!(intake.next_timeout(), Some(now + ttl));
-        assert_eq!(intake.pop_expired(now + ttl - MS), None);
-        assert_eq!(intake.pop_expired(now + ttl).unwrap().peer, peer(1));
+        assert_eq!(intake.pop_expired(now + ttl - MS, OWN), None);
+        assert_eq!(intake.pop_expired(now + ttl, OWN).unwrap().peer, peer(1));
         assert_eq!(intake.next_timeout(), None);
         assert_eq!(
             intake.announce(now + ttl, HUB, 1),
@@ -652,15 +787,15 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_ignores_strangers() {
+    fn a_full_table_keeps_no_strangers() {
         let now = deadline::now();
         let mut intake = intake(Settings {
             capacity: NonZeroUsize::MIN,
             ..Settings::default()
         });
         intake.announce(now, HUB, 1);
-        assert_eq!(intake.announce(now, HUB, 2), IGNORED);
-        assert_eq!(intake.counters().ignored_table_full, 1);
+        assert_eq!(intake.announce(now, HUB, 2), accepted(None));
+        assert_eq!(intake.counters().not_kept, 1);
         assert_eq!(intake.announce(now, HUB, 1), accepted(None));
     }
 
@@ -736,7 +871,7 @@ mod tests {
         const SECONDS: u32 = 100;
         const INVENTED_PER_SECOND: u32 = 1_000;
         let settings = Settings::default();
-        assert!(settings.ttl < SECONDS * SECOND);
+        assert!(settings.lifetimes.unknown < SECONDS * SECOND);
         let mut intake = intake(settings);
         let mut now = deadline::now();
         let neighbour = peer(HUB);
@@ -749,7 +884,7 @@ mod tests {
                 author: Some(author),
                 payload,
             };
-            intake.on_message(now, incoming)
+            intake.on_message(now, OWN, incoming)
         };
 
         for (peer, payload) in &honest {
@@ -766,13 +901,13 @@ mod tests {
                     &mut intake,
                     now,
                     key.to_peer_id(),
-                    &message::encode(&key, []),
+                    &message::encode(&key, [], Stamp::default()),
                 );
             }
             for (peer, payload) in honest.iter().skip(second % 10).step_by(10) {
                 assert_eq!(announce(&mut intake, now, *peer, payload), accepted(None));
             }
-            while let Some(expired) = intake.pop_expired(now) {
+            while let Some(expired) = intake.pop_expired(now, OWN) {
                 assert!(honest.iter().all(|(peer, _)| *peer != expired.peer));
             }
             assert!(intake.peers().iter().len() <= HONEST as usize + 500 + 50 * 60);
@@ -833,7 +968,14 @@ mod tests {
                 max_addresses: 16,
             },
             capacity: NonZeroUsize::new(3).unwrap(),
-            ttl: 3 * SECOND,
+            lifetimes: Lifetimes {
+                unknown: 3 * SECOND,
+                longest: 3 * SECOND,
+                // Nothing is learnt.
+                gap: Duration::MAX,
+            },
+            // So that nothing is ever due.
+            interval: Duration::MAX,
             author_rate: rate(3, SECOND),
             neighbour_rate: rate(5, 200 * MS),
             newcomer_rate: rate(2, SECOND),
@@ -882,10 +1024,10 @@ mod tests {
                 Kind::Announcement(ports) => ports.clone(),
             };
             ports.sort_unstable();
-            let expires_at = now + settings.ttl;
+            let expires_at = now + settings.lifetimes.unknown;
             let is_full = self.known.len() == settings.capacity.get();
             match self.known.get_mut(&author) {
-                None if is_full => IGNORED,
+                None if is_full => accepted(None),
                 None => {
                     self.known
                         .insert(author, (ports, expires_at, Bucket::default()));
@@ -932,7 +1074,7 @@ mod tests {
                         rules.neighbours.remove(&neighbour);
                     }
                     Operation::Pop => {
-                        let mut expired: Vec<_> = std::iter::from_fn(|| intake.pop_expired(now))
+                        let mut expired: Vec<_> = std::iter::from_fn(|| intake.pop_expired(now, OWN))
                             .map(|expired| expired.peer)
                             .collect();
                         expired.sort();

@@ -1,14 +1,24 @@
 //! Bytes of one announcement, and what they say.
 //!
 //! ```protobuf
-//! message Peer { bytes publicKey = 1; repeated bytes addrs = 2; }
+//! message Peer {
+//!     bytes publicKey = 1;
+//!     repeated bytes addrs = 2;
+//!     optional uint64 sequence = 2001;
+//!     optional uint64 promise = 2002;
+//! }
 //! ```
+//!
+//! The first two are js-libp2p's, which skips the others. `sequence` grows with each announcement of a peer, also over its
+//! restarts (it is the time of day in milliseconds, or one more than the last); `promise` is the longest time until the
+//! next one, in milliseconds. A signed peer record (libp2p RFC 0003) would hold the key, the addresses and a signature
+//! once more, and prove nothing that the signature of the pubsub over this message does not.
 //!
 //! Decoding is for hostile bytes: the sizes are checked before anything is allocated, and the sender chooses the size
 //! of no allocation. One address that cannot be read does not condemn the others, since other implementations know
 //! protocols that ours does not.
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use libp2p_identity::{DecodingError, PeerId, PublicKey};
 use multiaddr::{Multiaddr, Protocol};
@@ -16,6 +26,8 @@ use prost::{
     Message as _,
     encoding::{self, DecodeContext, WireType},
 };
+
+use crate::deadline::SystemTime;
 
 /// More entries than any honest peer lists, whatever number of them [`Limits`] keeps.
 const MAX_ENTRIES: usize = 256;
@@ -53,6 +65,31 @@ pub(crate) struct Announcement {
     /// How many entries are not among `addresses`: unreadable, too long, empty, repeated, somebody else's, or too
     /// many.
     pub(crate) dropped: usize,
+    pub(crate) stamp: Stamp,
+}
+
+/// What an announcement says about itself. js-libp2p says nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// Greater than that of any earlier announcement of the same peer.
+    pub(crate) sequence: Option<u64>,
+    /// The longest time until the next one, in whole milliseconds.
+    pub(crate) promise: Option<Duration>,
+}
+
+/// The numbers of the own announcements.
+#[derive(Debug, Default)]
+pub(crate) struct Sequence(u64);
+
+impl Sequence {
+    /// The number of an announcement made at this time of day.
+    pub(crate) fn next(&mut self, wall_clock: SystemTime) -> u64 {
+        let elapsed = wall_clock.duration_since(SystemTime::UNIX_EPOCH);
+        let millis = elapsed.map_or(0, |elapsed| elapsed.as_millis());
+        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+        self.0 = millis.max(self.0.saturating_add(1));
+        self.0
+    }
 }
 
 /// Why the bytes of an announcement say nothing.
@@ -106,10 +143,13 @@ pub(crate) fn decode(payload: &[u8], limits: &Limits) -> Result<Announcement, De
     // come last.
     let mut public_key: &[u8] = &[];
     let mut entries = 0;
+    let mut stamp = Stamp::default();
     for field in Fields(payload) {
         match field.map_err(|error| DecodeError::Malformed(Box::new(error)))? {
             Field::PublicKey(bytes) => public_key = bytes,
             Field::Address(_) => entries += 1,
+            Field::Sequence(number) => stamp.sequence = Some(number),
+            Field::Promise(millis) => stamp.promise = Some(Duration::from_millis(millis)),
         }
         if entries > MAX_ENTRIES {
             return Err(DecodeError::TooManyAddresses { max: MAX_ENTRIES });
@@ -135,6 +175,7 @@ pub(crate) fn decode(payload: &[u8], limits: &Limits) -> Result<Announcement, De
         peer,
         dropped: entries - addresses.len(),
         addresses,
+        stamp,
     })
 }
 
@@ -144,6 +185,7 @@ pub(crate) fn decode(payload: &[u8], limits: &Limits) -> Result<Announcement, De
 pub(crate) fn encode(
     public_key: &PublicKey,
     addresses: impl IntoIterator<Item = Multiaddr>,
+    stamp: Stamp,
 ) -> Vec<u8> {
     let local = public_key.to_peer_id();
     Peer {
@@ -153,6 +195,11 @@ pub(crate) fn encode(
             .filter_map(|address| address.with_p2p(local).ok())
             .map(|address| address.to_vec())
             .collect(),
+        sequence: stamp.sequence,
+        promise: stamp.promise.map(|promise| {
+            let millis = promise.as_nanos().div_ceil(1_000_000);
+            u64::try_from(millis).unwrap_or(u64::MAX)
+        }),
     }
     .encode_to_vec()
 }
@@ -224,15 +271,23 @@ struct Peer {
     public_key: Vec<u8>,
     #[prost(bytes = "vec", repeated, tag = "2")]
     addrs: Vec<Vec<u8>>,
+    #[prost(uint64, optional, tag = "2001")]
+    sequence: Option<u64>,
+    #[prost(uint64, optional, tag = "2002")]
+    promise: Option<u64>,
 }
 
 const PUBLIC_KEY: u32 = 1;
 const ADDRESS: u32 = 2;
+const SEQUENCE: u32 = 2001;
+const PROMISE: u32 = 2002;
 
 /// A field of the message that we know, borrowed from its bytes.
 enum Field<'a> {
     PublicKey(&'a [u8]),
     Address(&'a [u8]),
+    Sequence(u64),
+    Promise(u64),
 }
 
 /// The fields of a message one by one, up to the first error.
@@ -247,6 +302,8 @@ impl<'a> Fields<'a> {
         let known: fn(&'a [u8]) -> Field<'a> = match tag {
             PUBLIC_KEY => Field::PublicKey,
             ADDRESS => Field::Address,
+            SEQUENCE => return self.read_number(wire_type).map(Field::Sequence).map(Some),
+            PROMISE => return self.read_number(wire_type).map(Field::Promise).map(Some),
             _ => {
                 encoding::skip_field(wire_type, tag, &mut self.0, DecodeContext::default())?;
                 return Ok(None);
@@ -259,6 +316,11 @@ impl<'a> Fields<'a> {
         encoding::skip_field(wire_type, tag, &mut self.0, DecodeContext::default())?;
         let (value, _rest) = value.split_at(value.len() - self.0.len());
         Ok(Some(known(value)))
+    }
+
+    fn read_number(&mut self, wire_type: WireType) -> Result<u64, prost::DecodeError> {
+        encoding::check_wire_type(WireType::Varint, wire_type)?;
+        encoding::decode_varint(&mut self.0)
     }
 }
 
@@ -339,8 +401,13 @@ mod tests {
                 }
             }
             let public_key = PublicKey::try_decode_protobuf(public_key).unwrap();
-            assert_eq!(encode(&public_key, addresses), payload, "{key}");
+            assert_eq!(plain(&public_key, addresses), payload, "{key}");
         }
+    }
+
+    /// As js-libp2p writes it.
+    fn plain(public_key: &PublicKey, addresses: impl IntoIterator<Item = Multiaddr>) -> Vec<u8> {
+        encode(public_key, addresses, Stamp::default())
     }
 
     const ROOMY: Limits = Limits {
@@ -365,6 +432,7 @@ mod tests {
         Peer {
             public_key: public_key.encode_protobuf(),
             addrs: addrs.into_iter().collect(),
+            ..Peer::default()
         }
         .encode_to_vec()
     }
@@ -381,7 +449,7 @@ mod tests {
     #[test]
     fn encodes_as_js_does() {
         let key = ed25519(1);
-        let payload = encode(&key, [address("/ip4/127.0.0.1/tcp/4001/ws")]);
+        let payload = plain(&key, [address("/ip4/127.0.0.1/tcp/4001/ws")]);
 
         let mut expected = vec![0x0a, 36, 0x08, 0x01, 0x12, 32];
         expected.extend(key.clone().try_into_ed25519().unwrap().to_bytes());
@@ -393,9 +461,37 @@ mod tests {
     }
 
     #[test]
+    fn a_promise_is_rounded_up_and_endless_ones_are_possible() {
+        let promised = |promise| {
+            let stamp = Stamp {
+                promise: Some(promise),
+                ..Stamp::default()
+            };
+            let payload = encode(&ed25519(1), [], stamp);
+            decode(&payload, &ROOMY).unwrap().stamp.promise.unwrap()
+        };
+        let nanos = Duration::from_nanos;
+        assert_eq!(promised(nanos(1_000_001)), nanos(2_000_000));
+        assert_eq!(promised(nanos(2_000_000)), nanos(2_000_000));
+        assert_eq!(promised(Duration::MAX), Duration::from_millis(u64::MAX));
+    }
+
+    #[test]
+    fn sequence_numbers_grow_whatever_the_clock_does() {
+        let second = Duration::from_secs(1);
+        let mut sequence = Sequence::default();
+        let now = SystemTime::UNIX_EPOCH + 1_000 * second;
+        assert_eq!(sequence.next(now), 1_000_000);
+        assert_eq!(sequence.next(now), 1_000_001);
+        assert_eq!(sequence.next(now - second), 1_000_002);
+        assert_eq!(sequence.next(now + second), 1_001_000);
+        assert_eq!(sequence.next(now - 2_000 * second), 1_001_001);
+    }
+
+    #[test]
     fn an_empty_list_is_an_announcement_too() {
         let key = ed25519(1);
-        let payload = encode(&key, []);
+        let payload = plain(&key, []);
         assert_eq!(payload, raw(&key, []));
         let announcement = decode(&payload, &Limits::default()).unwrap();
         assert_eq!(announcement.peer, key.to_peer_id());
@@ -408,7 +504,7 @@ mod tests {
         let key = ed25519(1);
         let own = address("/ip4/1.2.3.4/tcp/1/ws");
         let foreign = own.clone().with(Protocol::P2p(other()));
-        let announcement = decode(&encode(&key, [foreign, own.clone()]), &ROOMY).unwrap();
+        let announcement = decode(&plain(&key, [foreign, own.clone()]), &ROOMY).unwrap();
         assert_eq!(
             announcement.addresses,
             [own.with_p2p(key.to_peer_id()).unwrap()]
@@ -527,7 +623,7 @@ mod tests {
             max_addresses: 3,
             ..ROOMY
         };
-        let announcement = decode(&encode(&key, addresses(256)), &limits).unwrap();
+        let announcement = decode(&plain(&key, addresses(256)), &limits).unwrap();
         assert_eq!(
             announcement.addresses,
             addresses(3)
@@ -540,14 +636,14 @@ mod tests {
             max_addresses: 0,
             ..ROOMY
         };
-        let announcement = decode(&encode(&key, addresses(2)), &none).unwrap();
+        let announcement = decode(&plain(&key, addresses(2)), &none).unwrap();
         assert_eq!((announcement.addresses.len(), announcement.dropped), (0, 2));
     }
 
     #[test]
     fn a_thousand_addresses_are_too_many() {
         let key = ed25519(1);
-        let payload = encode(
+        let payload = plain(
             &key,
             (0..1_000).map(|port| Multiaddr::empty().with(Protocol::Tcp(port))),
         );
@@ -574,7 +670,7 @@ mod tests {
 
     #[test]
     fn the_size_is_checked_first_and_inclusively() {
-        let payload = encode(&ed25519(1), []);
+        let payload = plain(&ed25519(1), []);
         let exact = Limits {
             max_message_size: payload.len(),
             ..ROOMY
@@ -654,6 +750,7 @@ mod tests {
         let long = Peer {
             public_key: vec![0; MAX_PUBLIC_KEY_LEN + 1],
             addrs: vec![],
+            ..Peer::default()
         };
         assert!(matches!(
             decode(&long.encode_to_vec(), &ROOMY),
@@ -664,7 +761,7 @@ mod tests {
     #[test]
     fn ignores_unknown_fields_of_every_wire_type() {
         let key = ed25519(1);
-        let known = encode(&key, [address("/ip4/1.2.3.4/tcp/1/ws")]);
+        let known = plain(&key, [address("/ip4/1.2.3.4/tcp/1/ws")]);
         let expected = decode(&known, &ROOMY).unwrap();
         for unknown in [
             &[0x18, 0x96, 0x01][..],
@@ -696,7 +793,7 @@ mod tests {
     #[test]
     fn a_message_cut_short_anywhere_never_panics() {
         let key = ed25519(1);
-        let payload = encode(
+        let payload = plain(
             &key,
             ["/ip4/1.2.3.4/tcp/1/ws", "/dns4/example.org/tcp/443/tls/ws"].map(address),
         );
@@ -780,9 +877,15 @@ mod tests {
             1 => Just(raw(&own, [])),
             1 => public_key().prop_map(|key| raw(&key, [])),
             1 => prop::collection::vec(any::<u8>(), 0..50)
-                .prop_map(|public_key| Peer { public_key, addrs: vec![] }.encode_to_vec()),
+                .prop_map(|public_key| Peer { public_key, ..Peer::default() }.encode_to_vec()),
             6 => entry.prop_map(|addr| {
-                Peer { public_key: vec![], addrs: vec![addr] }.encode_to_vec()
+                Peer { addrs: vec![addr], ..Peer::default() }.encode_to_vec()
+            }),
+            1 => any::<u64>().prop_map(|number| {
+                Peer { sequence: Some(number), ..Peer::default() }.encode_to_vec()
+            }),
+            1 => any::<u64>().prop_map(|number| {
+                Peer { promise: Some(number), ..Peer::default() }.encode_to_vec()
             }),
             2 => (3..40_u32, any::<u64>()).prop_map(|(tag, value)| {
                 let mut bytes = vec![];
@@ -813,19 +916,23 @@ mod tests {
             key in public_key(),
             addresses in prop::collection::hash_set(some_address(), 0..20),
             suffixed in any::<bool>(),
+            sequence: Option<u64>,
+            promise: Option<u64>,
         ) {
+            let promise = promise.map(Duration::from_millis);
+            let stamp = Stamp { sequence, promise };
             let full: Vec<_> = addresses
                 .iter()
                 .map(|address| address.clone().with(Protocol::P2p(key.to_peer_id())))
                 .collect();
             let payload = if suffixed {
-                encode(&key, full.clone())
+                encode(&key, full.clone(), stamp)
             } else {
-                encode(&key, addresses)
+                encode(&key, addresses, stamp)
             };
             prop_assert_eq!(
                 decode(&payload, &ROOMY).unwrap(),
-                Announcement { peer: key.to_peer_id(), addresses: full, dropped: 0 }
+                Announcement { peer: key.to_peer_id(), addresses: full, dropped: 0, stamp }
             );
         }
 
@@ -860,6 +967,10 @@ mod tests {
                     peer: key.to_peer_id(),
                     dropped: theirs.addrs.len() - addresses.len(),
                     addresses,
+                    stamp: Stamp {
+                        sequence: theirs.sequence,
+                        promise: theirs.promise.map(Duration::from_millis),
+                    },
                 }
             );
         }

@@ -1,6 +1,7 @@
 //! The table of known peers: who has announced itself lately, and where it listens.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeSet, HashMap, hash_map::Entry},
     fmt,
     num::NonZeroUsize,
@@ -12,11 +13,18 @@ use multiaddr::Multiaddr;
 
 use super::{
     limits::{Bucket, Rate},
-    message::Announcement,
+    message::{Announcement, Stamp},
 };
 use crate::deadline::{Instant, after};
 
-/// Known peers, at most `capacity` of them, each until it has been silent for its time to live.
+/// How many of its intervals a peer may be silent. Two lost announcements in a row are survived, even if the third comes
+/// as late as was promised.
+const INTERVALS: u32 = 3;
+
+/// Which part of the capacity is kept for peers that are connected, beyond it.
+const CONNECTED: usize = 8;
+
+/// Known peers, at most `capacity` of them, each until it has been silent for its time to live: three of its own intervals.
 ///
 /// The methods are of three kinds:
 /// - getters, and [`Peers::next_timeout`], which says when a peer will next fall silent;
@@ -28,6 +36,7 @@ use crate::deadline::{Instant, after};
 #[derive(Debug)]
 pub(crate) struct Peers {
     capacity: NonZeroUsize,
+    lifetimes: Lifetimes,
     rows: HashMap<PeerId, Row>,
     /// `expires_at` of every row, and nothing else.
     expiry: BTreeSet<(Instant, PeerId)>,
@@ -39,6 +48,8 @@ struct Row {
     addresses: Vec<Multiaddr>,
     last_heard: Instant,
     expires_at: Instant,
+    pace: Pace,
+    sequence: Option<u64>,
     /// What its author may still send. It starts full, since what comes before the row is not charged to it.
     messages: Bucket,
 }
@@ -52,8 +63,80 @@ pub(crate) enum Heard {
     Updated,
     /// The peer was known with these very addresses; it is now known for longer.
     Refreshed,
+    /// The peer is known by this very announcement, which came on another topic or once more.
+    Repeated,
+    /// The peer is known by a later announcement.
+    Outdated,
     /// There is no room for another peer.
     Full,
+}
+
+/// By what the time to live of a peer is found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lifetimes {
+    /// The interval of those whose interval is not known yet, and of which none is expected.
+    pub(crate) unknown: Duration,
+    /// The longest interval that is believed.
+    pub(crate) longest: Duration,
+    /// What comes sooner after another than this is the same announcement: on another topic, or for a newcomer.
+    pub(crate) gap: Duration,
+}
+
+/// How often a peer announces itself.
+#[derive(Debug, Clone, Copy)]
+enum Pace {
+    /// As often as it has promised.
+    Promised(Duration),
+    /// As often as we do, since it goes by the same rules; at least as often as it has promised.
+    Ours(Duration),
+    /// As it has been heard.
+    Heard(Gaps),
+}
+
+impl Pace {
+    /// `gap`: since the announcement before. `before`: what has been known until now. `own`: our own interval.
+    fn new(
+        stamp: Stamp,
+        gap: Option<Duration>,
+        before: Option<Self>,
+        own: Duration,
+        lifetimes: &Lifetimes,
+    ) -> Self {
+        let promise = stamp.promise.map(|promise| promise.min(lifetimes.longest));
+        match (promise, stamp.sequence) {
+            // One that announces itself twice as often as the number of peers demands has been told to, and will not
+            // slow down with us when there are more.
+            (Some(promise), _) if promise < own / 2 => Self::Promised(promise),
+            (Some(promise), _) => Self::Ours(promise),
+            (None, Some(_)) => Self::Ours(Duration::ZERO),
+            (None, None) => {
+                let mut gaps = match before {
+                    Some(Self::Heard(gaps)) => gaps,
+                    _ => Gaps::default(),
+                };
+                if let Some(gap) = gap.filter(|gap| *gap >= lifetimes.gap) {
+                    gaps.push(gap);
+                }
+                Self::Heard(gaps)
+            }
+        }
+    }
+
+    /// The interval, if it is known.
+    fn interval(&self, own: Duration) -> Option<Duration> {
+        match *self {
+            Self::Promised(interval) => Some(interval),
+            Self::Ours(promised) => Some(promised.max(own)),
+            Self::Heard(gaps) => gaps.interval(),
+        }
+    }
+
+    fn time_to_live(&self, own: Duration, lifetimes: &Lifetimes) -> Duration {
+        match self.interval(own) {
+            Some(interval) => interval.min(lifetimes.longest).saturating_mul(INTERVALS),
+            None => lifetimes.unknown,
+        }
+    }
 }
 
 /// A peer that has fallen silent, and where it listened.
@@ -63,31 +146,76 @@ pub(crate) struct Expired {
     pub(crate) addresses: Vec<Multiaddr>,
 }
 
+/// The last gaps between announcements of a peer, in milliseconds; the latest one first, zero for none.
+#[derive(Debug, Clone, Copy, Default)]
+struct Gaps([u32; 3]);
+
+impl Gaps {
+    fn push(&mut self, gap: Duration) {
+        let millis = u32::try_from(gap.as_millis()).unwrap_or(u32::MAX);
+        let [latest, earlier, _] = self.0;
+        self.0 = [millis.max(1), latest, earlier];
+    }
+
+    /// The one in the middle: one that is too long because of a loss, or too short since the peer had news, does not
+    /// matter. The longer of two, and nothing of a single one.
+    fn interval(&self) -> Option<Duration> {
+        let [latest, earlier, first] = self.0;
+        if earlier == 0 {
+            return None;
+        }
+        let middle = match first {
+            0 => latest.max(earlier),
+            _ => latest.min(earlier).max(latest.max(earlier).min(first)),
+        };
+        Some(Duration::from_millis(middle.into()))
+    }
+}
+
 impl Peers {
-    /// An empty table for at most `capacity` peers.
-    pub(crate) fn new(capacity: NonZeroUsize) -> Self {
+    /// An empty table for at most `capacity` peers, and an eighth more of those that are connected.
+    pub(crate) fn new(capacity: NonZeroUsize, lifetimes: Lifetimes) -> Self {
         Self {
             capacity,
+            lifetimes,
             rows: HashMap::new(),
             expiry: BTreeSet::new(),
         }
     }
 
-    /// Notes what a peer says about itself, for `ttl` from now on.
+    /// Notes what a peer says about itself. `own` is the longest time from one of our own announcements to the next.
+    /// `is_connected`: the peer is connected and has delivered it itself, so that it has not been invented.
     pub(crate) fn on_announcement(
         &mut self,
         now: Instant,
         announcement: Announcement,
-        ttl: Duration,
+        is_connected: bool,
+        own: Duration,
     ) -> Heard {
         let Announcement {
-            peer, addresses, ..
+            peer,
+            addresses,
+            stamp,
+            ..
         } = announcement;
-        let expires_at = after(now, ttl);
-        let is_full = self.rows.len() >= self.capacity.get();
+        let capacity = self.capacity.get();
+        let room = match is_connected {
+            true => capacity.saturating_add(capacity / CONNECTED),
+            false => capacity,
+        };
+        let is_full = self.rows.len() >= room;
         match self.rows.entry(peer) {
             Entry::Occupied(entry) => {
                 let row = entry.into_mut();
+                match row.sequence.cmp(&stamp.sequence) {
+                    Ordering::Equal if stamp.sequence.is_some() => return Heard::Repeated,
+                    Ordering::Greater => return Heard::Outdated,
+                    Ordering::Equal | Ordering::Less => {}
+                }
+                let gap = now.checked_duration_since(row.last_heard);
+                row.pace = Pace::new(stamp, gap, Some(row.pace), own, &self.lifetimes);
+                row.sequence = stamp.sequence;
+                let expires_at = after(now, row.pace.time_to_live(own, &self.lifetimes));
                 let is_same = is_same_set(&row.addresses, &addresses);
                 // Also when only their order has changed: it is the peer's preference.
                 row.addresses = addresses;
@@ -105,16 +233,35 @@ impl Peers {
             // newcomer would let anybody who invents identities empty the table.
             Entry::Vacant(_) if is_full => Heard::Full,
             Entry::Vacant(entry) => {
+                let pace = Pace::new(stamp, None, None, own, &self.lifetimes);
+                let expires_at = after(now, pace.time_to_live(own, &self.lifetimes));
                 entry.insert(Row {
                     addresses,
                     last_heard: now,
                     expires_at,
+                    pace,
+                    sequence: stamp.sequence,
                     messages: Bucket::default(),
                 });
                 self.expiry.insert((expires_at, peer));
                 Heard::Discovered
             }
         }
+    }
+
+    /// Whether an announcement of a known peer is due, about: half its interval has passed since the last one, or half of
+    /// `shortest` where that is longer. `None` if the peer is not known.
+    pub(crate) fn is_due(
+        &self,
+        now: Instant,
+        peer: &PeerId,
+        own: Duration,
+        shortest: Duration,
+    ) -> Option<bool> {
+        let row = self.rows.get(peer)?;
+        let interval = row.pace.interval(own).unwrap_or(shortest).max(shortest);
+        let elapsed = now.saturating_duration_since(row.last_heard);
+        Some(elapsed >= interval / 2)
     }
 
     /// Whether a known peer keeps within `rate` with one more message; `None` if it is not known.
@@ -128,18 +275,28 @@ impl Peers {
         self.expiry.first().map(|&(expires_at, _)| expires_at)
     }
 
-    /// Forgets one peer that has been silent for too long, the longest one first.
-    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Expired> {
-        let &(expires_at, peer) = self.expiry.first()?;
-        if expires_at > now {
-            return None;
+    /// Forgets one peer that has been silent for too long, the longest one first. `own` as in
+    /// [`Peers::on_announcement`]: those who go by the same rules announce themselves more rarely by now if we do.
+    pub(crate) fn pop_expired(&mut self, now: Instant, own: Duration) -> Option<Expired> {
+        loop {
+            let &(expires_at, peer) = self.expiry.first()?;
+            if expires_at > now {
+                return None;
+            }
+            self.expiry.pop_first();
+            let Entry::Occupied(mut entry) = self.rows.entry(peer) else {
+                continue;
+            };
+            let row = entry.get_mut();
+            let prolonged = after(row.last_heard, row.pace.time_to_live(own, &self.lifetimes));
+            if prolonged > now && matches!(row.pace, Pace::Ours(_)) {
+                row.expires_at = prolonged;
+                self.expiry.insert((prolonged, peer));
+                continue;
+            }
+            let addresses = entry.remove().addresses;
+            return Some(Expired { peer, addresses });
         }
-        self.expiry.pop_first();
-        let row = self.rows.remove(&peer)?;
-        Some(Expired {
-            peer,
-            addresses: row.addresses,
-        })
     }
 
     /// What is known of a peer.
@@ -219,15 +376,47 @@ mod tests {
         PeerId::from_multihash(Multihash::wrap(0, &[seed; 32]).unwrap()).unwrap()
     }
 
+    /// Our own interval in most tests: so short that it matters to nobody.
+    const OWN: Duration = Duration::ZERO;
+    const LIFETIMES: Lifetimes = Lifetimes {
+        unknown: TTL,
+        longest: Duration::MAX,
+        gap: SECOND,
+    };
+
     fn peers(capacity: usize) -> Peers {
-        Peers::new(NonZeroUsize::new(capacity).unwrap())
+        Peers::new(NonZeroUsize::new(capacity).unwrap(), LIFETIMES)
     }
 
+    /// As of js-libp2p.
     fn announcement(seed: u8, ports: &[u16]) -> Announcement {
         Announcement {
             peer: peer(seed),
             addresses: addresses(ports),
             dropped: 0,
+            stamp: Stamp::default(),
+        }
+    }
+
+    fn stamped(seed: u8, ports: &[u16], sequence: u64, promise: Option<Duration>) -> Announcement {
+        Announcement {
+            stamp: Stamp {
+                sequence: Some(sequence),
+                promise,
+            },
+            ..announcement(seed, ports)
+        }
+    }
+
+    impl Peers {
+        /// An announcement that promises a third of the time to live.
+        fn hear(&mut self, now: Instant, mut announcement: Announcement, ttl: Duration) -> Heard {
+            announcement.stamp.promise = Some(ttl / INTERVALS);
+            self.on_announcement(now, announcement, false, OWN)
+        }
+
+        fn pop(&mut self, now: Instant) -> Option<Expired> {
+            self.pop_expired(now, OWN)
         }
     }
 
@@ -243,19 +432,19 @@ mod tests {
         let now = deadline::now();
         let mut peers = peers(2);
         assert_eq!(
-            peers.on_announcement(now, announcement(1, &[1]), TTL),
+            peers.hear(now, announcement(1, &[1]), TTL),
             Heard::Discovered
         );
         assert_eq!(
-            peers.on_announcement(now, announcement(1, &[1]), TTL),
+            peers.hear(now, announcement(1, &[1]), TTL),
             Heard::Refreshed
         );
-        let expired = peers.pop_expired(now + TTL).unwrap();
+        let expired = peers.pop(now + TTL).unwrap();
         assert_eq!(expired.peer, peer(1));
         assert_eq!(expired.addresses, addresses(&[1]));
-        assert_eq!(peers.pop_expired(now + TTL), None);
+        assert_eq!(peers.pop(now + TTL), None);
         assert_eq!(
-            peers.on_announcement(now + TTL, announcement(1, &[1]), TTL),
+            peers.hear(now + TTL, announcement(1, &[1]), TTL),
             Heard::Discovered
         );
     }
@@ -265,11 +454,11 @@ mod tests {
         let now = deadline::now();
         let later = now + 10 * SECOND;
         let mut peers = peers(2);
-        peers.on_announcement(now, announcement(1, &[1]), TTL);
+        peers.hear(now, announcement(1, &[1]), TTL);
         assert_eq!(peers.next_timeout(), Some(now + TTL));
-        peers.on_announcement(later, announcement(1, &[1]), TTL);
+        peers.hear(later, announcement(1, &[1]), TTL);
         assert_eq!(peers.next_timeout(), Some(later + TTL));
-        assert_eq!(peers.pop_expired(now + TTL), None);
+        assert_eq!(peers.pop(now + TTL), None);
 
         let known = peers.get(&peer(1)).unwrap();
         assert_eq!(known.peer_id(), peer(1));
@@ -282,10 +471,10 @@ mod tests {
     fn expires_at_the_deadline_and_not_an_instant_earlier() {
         let now = deadline::now();
         let mut peers = peers(2);
-        peers.on_announcement(now, announcement(1, &[]), TTL);
+        peers.hear(now, announcement(1, &[]), TTL);
         let early = now + TTL - Duration::from_nanos(1);
-        assert_eq!(peers.pop_expired(early), None);
-        assert!(peers.pop_expired(now + TTL).is_some());
+        assert_eq!(peers.pop(early), None);
+        assert!(peers.pop(now + TTL).is_some());
         assert_eq!(peers.next_timeout(), None);
     }
 
@@ -294,7 +483,7 @@ mod tests {
         let now = deadline::now();
         let mut peers = peers(2);
         let mut hear = |ports: &[u16]| {
-            let heard = peers.on_announcement(now, announcement(1, ports), TTL);
+            let heard = peers.hear(now, announcement(1, ports), TTL);
             assert_eq!(peers.get(&peer(1)).unwrap().addresses(), addresses(ports));
             heard
         };
@@ -311,7 +500,7 @@ mod tests {
         let now = deadline::now();
         let mut peers = peers(2);
         assert_eq!(
-            peers.on_announcement(now, announcement(1, &[]), TTL),
+            peers.hear(now, announcement(1, &[]), TTL),
             Heard::Discovered
         );
         assert!(peers.get(&peer(1)).unwrap().addresses().is_empty());
@@ -322,20 +511,17 @@ mod tests {
     fn a_full_table_refuses_strangers_and_keeps_its_own() {
         let now = deadline::now();
         let mut peers = peers(2);
-        peers.on_announcement(now, announcement(1, &[1]), TTL);
-        peers.on_announcement(now, announcement(2, &[2]), TTL);
-        assert_eq!(
-            peers.on_announcement(now, announcement(3, &[3]), TTL),
-            Heard::Full
-        );
+        peers.hear(now, announcement(1, &[1]), TTL);
+        peers.hear(now, announcement(2, &[2]), TTL);
+        assert_eq!(peers.hear(now, announcement(3, &[3]), TTL), Heard::Full);
         assert!(peers.get(&peer(3)).is_none());
         assert_eq!(
-            peers.on_announcement(now + SECOND, announcement(1, &[4]), TTL),
+            peers.hear(now + SECOND, announcement(1, &[4]), TTL),
             Heard::Updated
         );
-        assert_eq!(peers.pop_expired(now + TTL).unwrap().peer, peer(2));
+        assert_eq!(peers.pop(now + TTL).unwrap().peer, peer(2));
         assert_eq!(
-            peers.on_announcement(now + TTL, announcement(3, &[3]), TTL),
+            peers.hear(now + TTL, announcement(3, &[3]), TTL),
             Heard::Discovered
         );
         assert_eq!(peers.iter().len(), 2);
@@ -346,10 +532,10 @@ mod tests {
         let now = deadline::now();
         let mut peers = peers(9);
         for (seed, ttl) in [(1, 3), (2, 1), (3, 2)] {
-            peers.on_announcement(now, announcement(seed, &[]), ttl * SECOND);
+            peers.hear(now, announcement(seed, &[]), ttl * SECOND);
         }
         let mut expired = vec![];
-        while let Some(Expired { peer, .. }) = peers.pop_expired(now + 2 * SECOND) {
+        while let Some(Expired { peer, .. }) = peers.pop(now + 2 * SECOND) {
             expired.push(peer);
         }
         assert_eq!(expired, [peer(2), peer(3)]);
@@ -360,10 +546,10 @@ mod tests {
     fn a_refresh_may_also_shorten_the_time_to_live() {
         let now = deadline::now();
         let mut peers = peers(2);
-        peers.on_announcement(now, announcement(1, &[]), TTL);
-        peers.on_announcement(now, announcement(1, &[]), SECOND);
-        assert!(peers.pop_expired(now + SECOND).is_some());
-        assert_eq!(peers.pop_expired(now + TTL), None);
+        peers.hear(now, announcement(1, &[]), TTL);
+        peers.hear(now, announcement(1, &[]), SECOND);
+        assert!(peers.pop(now + SECOND).is_some());
+        assert_eq!(peers.pop(now + TTL), None);
     }
 
     #[test]
@@ -371,10 +557,177 @@ mod tests {
         let now = deadline::now();
         let mut peers = peers(2);
         for _ in 0..2 {
-            peers.on_announcement(now, announcement(1, &[]), Duration::MAX);
-            assert_eq!(peers.pop_expired(now + 1_000_000 * TTL), None);
+            peers.hear(now, announcement(1, &[]), Duration::MAX);
+            assert_eq!(peers.pop(now + 1_000_000 * TTL), None);
         }
         assert_eq!(peers.expiry.len(), 1);
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// For how long a peer is known after these announcements, each after a pause, while our own interval is `own`.
+    fn known_for(own: Duration, announcements: &[(Duration, Stamp)]) -> Duration {
+        let mut now = deadline::now();
+        let mut peers = peers(2);
+        for &(pause, stamp) in announcements {
+            now += pause;
+            let announcement = Announcement {
+                stamp,
+                ..announcement(1, &[])
+            };
+            peers.on_announcement(now, announcement, false, own);
+        }
+        peers.next_timeout().unwrap() - now
+    }
+
+    #[test]
+    fn the_interval_of_a_js_peer_is_learnt_and_a_loss_does_not_stretch_it() {
+        let js = |pauses: &[u32]| {
+            let announcements = pauses
+                .iter()
+                .map(|&pause| (pause * SECOND, Stamp::default()));
+            known_for(MINUTE, &announcements.collect::<Vec<_>>())
+        };
+        for unknown in [&[0][..], &[0, 10], &[0, 1], &[0, 0, 0]] {
+            assert_eq!(js(unknown), LIFETIMES.unknown, "{unknown:?}");
+        }
+        let regular = [
+            &[0, 10, 10][..],
+            // A loss, sooner or later.
+            &[0, 20, 10, 10],
+            &[0, 10, 10, 20],
+            // It had news.
+            &[0, 1, 10, 10],
+            &[0, 10, 10, 2, 10],
+            // The same one on three topics.
+            &[0, 0, 0, 10, 0, 0, 10],
+        ];
+        for pauses in regular {
+            assert_eq!(js(pauses), 30 * SECOND, "{pauses:?}");
+        }
+        let slowed_down = [0, 10, 10, 25, 25];
+        assert_eq!(js(&slowed_down), 75 * SECOND);
+    }
+
+    #[test]
+    fn who_goes_by_our_rules_is_known_for_three_of_our_intervals_or_as_it_promises() {
+        let stamp = |sequence, promise: Option<Duration>| Stamp {
+            sequence: Some(sequence),
+            promise,
+        };
+        let known = |promise| known_for(MINUTE, &[(SECOND, stamp(1, promise))]);
+        assert_eq!(known(None), 3 * MINUTE);
+        assert_eq!(known(Some(MINUTE)), 3 * MINUTE);
+        assert_eq!(known(Some(MINUTE - SECOND)), 3 * MINUTE);
+        assert_eq!(known(Some(2 * MINUTE)), 6 * MINUTE);
+        // It has another configuration.
+        assert_eq!(known(Some(10 * SECOND)), 30 * SECOND);
+    }
+
+    #[test]
+    fn no_interval_is_longer_than_the_longest() {
+        let mut peers = peers(2);
+        peers.lifetimes.longest = MINUTE;
+        let now = deadline::now();
+        let promise = Some(100 * MINUTE);
+        peers.on_announcement(now, stamped(1, &[], 1, promise), false, OWN);
+        assert_eq!(peers.next_timeout(), Some(now + 3 * MINUTE));
+        assert_eq!(
+            peers
+                .pop_expired(now + 3 * MINUTE, 100 * MINUTE)
+                .unwrap()
+                .peer,
+            peer(1)
+        );
+    }
+
+    #[test]
+    fn who_goes_by_our_rules_is_known_for_longer_when_the_network_grows() {
+        let now = deadline::now();
+        let mut peers = peers(3);
+        let own = 10 * SECOND;
+        peers.on_announcement(now, stamped(1, &[], 1, None), false, own);
+        peers.on_announcement(now, stamped(2, &[], 1, Some(own)), false, own);
+        peers.on_announcement(now, stamped(3, &[], 1, Some(SECOND)), false, own);
+        // The third has promised to announce itself more often whatever happens.
+        assert_eq!(
+            peers.pop_expired(now + 30 * SECOND, MINUTE).unwrap().peer,
+            peer(3)
+        );
+        assert_eq!(peers.pop_expired(now + 30 * SECOND, MINUTE), None);
+        assert_eq!(peers.next_timeout(), Some(now + 3 * MINUTE));
+        assert_eq!(peers.iter().len(), 2);
+        assert!(peers.pop_expired(now + 3 * MINUTE, MINUTE).is_some());
+        assert!(peers.pop_expired(now + 3 * MINUTE, MINUTE).is_some());
+        assert_eq!(peers.pop_expired(now + 3 * MINUTE, MINUTE), None);
+    }
+
+    #[test]
+    fn an_older_announcement_brings_nothing_back() {
+        let now = deadline::now();
+        let mut peers = peers(2);
+        let mut hear = |announcement| {
+            let heard = peers.on_announcement(now + SECOND, announcement, false, MINUTE);
+            let known = peers.get(&peer(1)).unwrap();
+            (heard, known.addresses().to_vec(), known.last_heard())
+        };
+        let later = now + SECOND;
+        hear(stamped(1, &[1], 5, None));
+        assert_eq!(
+            hear(stamped(1, &[2], 6, None)),
+            (Heard::Updated, addresses(&[2]), later)
+        );
+        for (sequence, heard) in [(5, Heard::Outdated), (6, Heard::Repeated)] {
+            assert_eq!(
+                hear(stamped(1, &[1], sequence, None)),
+                (heard, addresses(&[2]), later)
+            );
+        }
+        // Nor does one from the time before it numbered them.
+        assert_eq!(hear(announcement(1, &[1])).0, Heard::Outdated);
+        assert_eq!(hear(stamped(1, &[3], 7, None)).0, Heard::Updated);
+    }
+
+    #[test]
+    fn what_does_not_count_prolongs_nothing() {
+        let now = deadline::now();
+        let mut peers = peers(2);
+        peers.on_announcement(now, stamped(1, &[], 5, None), false, MINUTE);
+        for sequence in [4, 5] {
+            let at = now + MINUTE;
+            peers.on_announcement(at, stamped(1, &[], sequence, None), false, MINUTE);
+        }
+        assert_eq!(peers.next_timeout(), Some(now + 3 * MINUTE));
+    }
+
+    #[test]
+    fn a_full_table_has_some_room_for_connected_peers() {
+        let now = deadline::now();
+        let mut peers = peers(8);
+        for seed in 0..20 {
+            peers.on_announcement(now, announcement(seed, &[]), false, OWN);
+        }
+        assert_eq!(peers.iter().len(), 8);
+        for seed in 10..20 {
+            peers.on_announcement(now, announcement(seed, &[]), true, OWN);
+        }
+        assert_eq!(peers.iter().len(), 9);
+    }
+
+    #[test]
+    fn an_announcement_is_due_after_half_the_interval() {
+        let now = deadline::now();
+        let mut peers = peers(2);
+        let is_due =
+            |peers: &Peers, after| peers.is_due(now + after, &peer(1), MINUTE, 10 * SECOND);
+        assert_eq!(is_due(&peers, SECOND), None);
+        peers.on_announcement(now, stamped(1, &[], 1, None), false, MINUTE);
+        assert_eq!(is_due(&peers, 29 * SECOND), Some(false));
+        assert_eq!(is_due(&peers, 30 * SECOND), Some(true));
+        // Who promises more than anybody needs may not send it.
+        peers.on_announcement(now, stamped(1, &[], 2, Some(SECOND)), false, MINUTE);
+        assert_eq!(is_due(&peers, 4 * SECOND), Some(false));
+        assert_eq!(is_due(&peers, 5 * SECOND), Some(true));
     }
 
     #[test]
@@ -384,10 +737,10 @@ mod tests {
         let mut peers = peers(2);
         assert_eq!(peers.try_take(now, &peer(1), rate), None);
         for _ in 0..2 {
-            peers.on_announcement(now, announcement(1, &[]), TTL);
+            peers.hear(now, announcement(1, &[]), TTL);
             assert_eq!(peers.try_take(now, &peer(1), rate), Some(true));
         }
-        peers.on_announcement(now, announcement(1, &[1]), TTL);
+        peers.hear(now, announcement(1, &[1]), TTL);
         assert_eq!(peers.try_take(now, &peer(1), rate), Some(false));
         assert_eq!(peers.try_take(now + SECOND, &peer(1), rate), Some(true));
     }
@@ -407,7 +760,8 @@ mod tests {
     }
 
     fn operation() -> impl Strategy<Value = Operation> {
-        let duration = || (0..10_u64).prop_map(Duration::from_secs);
+        // A time to live is three intervals.
+        let duration = || (0..4_u64).prop_map(|seconds| Duration::from_secs(3 * seconds));
         let ports = prop::sample::subsequence(vec![1, 2, 3], 0..=3).prop_shuffle();
         let ttl = prop_oneof![9 => duration(), 1 => Just(Duration::MAX)];
         prop_oneof![
@@ -476,12 +830,12 @@ mod tests {
                     Operation::Announce { seed, ports, ttl } => {
                         let announcement = announcement(seed, &ports);
                         prop_assert_eq!(
-                            peers.on_announcement(now, announcement.clone(), ttl),
+                            peers.hear(now, announcement.clone(), ttl),
                             naive.on_announcement(now, announcement, ttl)
                         );
                     }
                     Operation::Pop => {
-                        prop_assert_eq!(peers.pop_expired(now), naive.pop_expired(now));
+                        prop_assert_eq!(peers.pop(now), naive.pop_expired(now));
                     }
                     Operation::Forward(step) => now += step,
                     Operation::Back(step) => now -= step,
@@ -518,17 +872,18 @@ mod tests {
             for operation in operations {
                 match operation {
                     Operation::Announce { seed, ports, ttl } => {
-                        let heard = peers.on_announcement(now, announcement(seed, &ports), ttl);
+                        let heard = peers.hear(now, announcement(seed, &ports), ttl);
                         match heard {
                             Heard::Discovered => prop_assert!(known.insert(peer(seed))),
                             Heard::Updated | Heard::Refreshed => {
                                 prop_assert!(known.contains(&peer(seed)));
                             }
                             Heard::Full => prop_assert!(!known.contains(&peer(seed))),
+                            Heard::Repeated | Heard::Outdated => prop_assert!(false),
                         }
                     }
                     Operation::Pop => {
-                        while let Some(Expired { peer, .. }) = peers.pop_expired(now) {
+                        while let Some(Expired { peer, .. }) = peers.pop(now) {
                             prop_assert!(known.remove(&peer));
                         }
                         prop_assert!(peers.next_timeout().is_none_or(|at| at > now));

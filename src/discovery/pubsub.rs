@@ -23,6 +23,9 @@ pub trait PubSub: NetworkBehaviour {
     /// Subscribes to a topic. Ok as well if that has been done before.
     fn subscribe(&mut self, topic: &str) -> Result<(), SubscribeError>;
 
+    /// Leaves a topic. Nothing happens if it is not subscribed to.
+    fn unsubscribe(&mut self, topic: &str);
+
     /// Publishes a message on a topic.
     fn publish(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError>;
 

@@ -278,6 +278,11 @@ impl Schedule {
         self.interval
     }
 
+    /// The longest time between two rounds at the present interval.
+    pub(crate) fn longest_interval(&self) -> Duration {
+        longest(self.interval)
+    }
+
     /// The longest time until the next announcement, as far as an announcement may promise that: not before there has
     /// been time to hear everybody, nor while nobody is heard, since then there may be more than we know.
     pub(crate) fn promise(&mut self, now: Instant) -> Option<Duration> {

@@ -175,6 +175,16 @@ impl PubSub for Node {
         Ok(())
     }
 
+    fn unsubscribe(&mut self, topic: &str) {
+        let mut state = self.bus.state();
+        state
+            .nodes
+            .get_mut(&self.local)
+            .unwrap()
+            .topics
+            .remove(topic);
+    }
+
     fn publish(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError> {
         let mut state = self.bus.state();
         let linked = state
