@@ -58,6 +58,8 @@ pub mod gossipsub;
 mod intake;
 mod limits;
 mod message;
+#[cfg(any(test, fuzzing))]
+mod outside;
 mod peers;
 mod pubsub;
 mod schedule;
@@ -72,6 +74,9 @@ pub use self::{
     peers::KnownPeer,
     pubsub::{Observed, PubSub, PublishError, SubscribeError, Verdict},
 };
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::outside::run as fuzz_operations;
 
 #[cfg(feature = "gossipsub")]
 pub use self::gossipsub::Gossipsub;

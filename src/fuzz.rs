@@ -5,6 +5,12 @@ pub fn listeners(data: &[u8]) {
     crate::lazy::fuzz_listeners(data);
 }
 
+/// Messages, time and whatever else happens to the schedule and the table of [`discovery`](crate::discovery), held
+/// against their contracts.
+pub fn discovery(data: &[u8]) {
+    crate::discovery::fuzz_operations(data);
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path, time::Duration};
@@ -53,5 +59,10 @@ mod tests {
     #[test]
     fn listeners() {
         run("listeners", 2000, super::listeners);
+    }
+
+    #[test]
+    fn discovery() {
+        run("discovery", 2000, super::discovery);
     }
 }

@@ -438,22 +438,14 @@ mod tests {
     use multiaddr::{Multiaddr, Protocol};
     use proptest::prelude::*;
 
-    use super::{message::Stamp, *};
+    use super::{super::outside, message::Stamp, *};
     use crate::deadline;
 
     const SECOND: Duration = Duration::from_secs(1);
     const MS: Duration = Duration::from_millis(1);
 
-    /// An RSA key of eight bytes: it signs nothing, but costs nothing to make, so that tests can invent as many
-    /// identities as an attacker.
     fn key(seed: u32) -> PublicKey {
-        let mut key = vec![0x08, 0x00, 0x12, 28, 0x30, 26, 0x30, 13, 0x06, 9];
-        key.extend([
-            0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
-        ]);
-        key.extend([0x03, 9, 0x00]);
-        key.extend(u64::from(seed).to_be_bytes());
-        PublicKey::try_decode_protobuf(&key).unwrap()
+        outside::key(seed).unwrap()
     }
 
     fn peer(seed: u32) -> PeerId {

@@ -1,0 +1,305 @@
+//! Plays the shell, the pubsub and time as bytes tell, and holds what the cores say against their contracts.
+
+use std::{
+    collections::HashSet,
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
+
+use libp2p_identity::{PeerId, PublicKey};
+use multiaddr::{Multiaddr, Protocol};
+
+use super::{
+    Announced, Rate, SkipReason, Verdict,
+    intake::{Change, Incoming, Intake, Settings},
+    message::{self, Limits, Stamp},
+    peers::Lifetimes,
+    schedule::{Outcome, Schedule, Timing, longest},
+};
+use crate::deadline::{self, Instant};
+
+const SECOND: Duration = Duration::from_secs(1);
+const CAPACITY: usize = 8;
+const TIMING: Timing = Timing {
+    interval: Duration::from_secs(10),
+    max_interval: Duration::from_secs(60),
+    minimum_gap: SECOND,
+    coalescing: Duration::from_millis(50),
+    target_rate: NonZeroU32::MIN,
+};
+
+/// Carries out the operations that the bytes are taken for.
+///
+/// # Panics
+///
+/// If a contract is broken.
+pub(crate) fn run(data: &[u8]) {
+    let mut bytes = data.iter().copied();
+    let mut outside = Outside::new(bytes.next().unwrap_or_default());
+    while let Some(operation) = Operation::read(&mut bytes) {
+        outside.apply(operation);
+        outside.settle();
+    }
+}
+
+/// An RSA key of eight bytes: it signs nothing, but costs nothing to make, so that tests can invent as many
+/// identities as an attacker.
+pub(crate) fn key(seed: u32) -> Option<PublicKey> {
+    let mut key = vec![0x08, 0x00, 0x12, 28, 0x30, 26, 0x30, 13, 0x06, 9];
+    key.extend([
+        0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
+    ]);
+    key.extend([0x03, 9, 0x00]);
+    key.extend(u64::from(seed).to_be_bytes());
+    PublicKey::try_decode_protobuf(&key).ok()
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Operation {
+    Pass(Duration),
+    Hear {
+        neighbour: u32,
+        author: u32,
+        what: What,
+    },
+    Gone(u32),
+    AddressesChanged,
+    Subscriber,
+    TopicAdded,
+    Silent(bool),
+    Request,
+    /// What the next rounds lead to.
+    Outcomes(Outcome),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Js,
+    Numbered {
+        back: u64,
+        promise: Option<Duration>,
+    },
+    Foreign,
+    Unsigned,
+    Garbage,
+}
+
+impl Operation {
+    fn read(bytes: &mut impl Iterator<Item = u8>) -> Option<Self> {
+        let kind = bytes.next()?;
+        let argument = bytes.next()?;
+        let small = u32::from(argument % 4);
+        let rest = argument / 4;
+        Some(match kind % 32 {
+            0..=5 => Self::Pass(Duration::from_millis(3 * u64::from(argument).pow(2))),
+            6..=21 => Self::Hear {
+                neighbour: small,
+                author: u32::from(rest % 16),
+                what: match kind % 32 {
+                    6..=9 => What::Js,
+                    10..=18 => What::Numbered {
+                        back: u64::from(kind / 32 % 4),
+                        promise: match argument / 64 {
+                            0 => None,
+                            1 => Some(Duration::from_millis(1)),
+                            2 => Some(longest(TIMING.interval)),
+                            _ => Some(Duration::MAX),
+                        },
+                    },
+                    19 => What::Foreign,
+                    20 => What::Unsigned,
+                    _ => What::Garbage,
+                },
+            },
+            22 => Self::Gone(small),
+            23 => Self::AddressesChanged,
+            24..=25 => Self::Subscriber,
+            26 => Self::TopicAdded,
+            27 => Self::Silent(argument & 1 == 0),
+            28..=29 => Self::Request,
+            _ => Self::Outcomes(match argument % 8 {
+                0 => Outcome::Failed,
+                1 => Outcome::Skipped(SkipReason::NoSubscribers),
+                2 => Outcome::Skipped(SkipReason::NoListeners),
+                _ => Outcome::Published,
+            }),
+        })
+    }
+}
+
+struct Outside {
+    now: Instant,
+    schedule: Schedule,
+    intake: Intake,
+    outcomes: Outcome,
+    silent: bool,
+    published: Option<Instant>,
+    sequence: u64,
+    messages: u64,
+    known: HashSet<PeerId>,
+}
+
+impl Outside {
+    fn new(seed: u8) -> Self {
+        let now = deadline::now();
+        let rate = |burst, interval| Rate::new(NonZeroU32::MIN.saturating_add(burst), interval);
+        let settings = Settings {
+            limits: Limits {
+                max_message_size: 1_000,
+                max_addresses: 4,
+            },
+            capacity: NonZeroUsize::MIN.saturating_add(CAPACITY - 1),
+            lifetimes: Lifetimes {
+                unknown: 60 * SECOND,
+                longest: longest(TIMING.max_interval),
+                gap: TIMING.minimum_gap,
+            },
+            interval: TIMING.interval,
+            author_rate: rate(2, SECOND),
+            neighbour_rate: rate(5, SECOND / 2),
+            newcomer_rate: rate(3, SECOND),
+        };
+        Self {
+            now,
+            schedule: Schedule::new(TIMING, false, seed.into(), now),
+            intake: Intake::new(peer(1_000), settings),
+            outcomes: Outcome::Published,
+            silent: false,
+            published: None,
+            sequence: 10,
+            messages: 0,
+            known: HashSet::new(),
+        }
+    }
+
+    fn apply(&mut self, operation: Operation) {
+        let now = self.now;
+        match operation {
+            Operation::Pass(time) => self.now += time,
+            Operation::Hear {
+                neighbour,
+                author,
+                what,
+            } => self.hear(neighbour, author, what),
+            Operation::Gone(neighbour) => self.intake.on_neighbour_gone(&peer(neighbour)),
+            Operation::AddressesChanged => self.schedule.on_addresses_changed(now),
+            Operation::Subscriber => self.schedule.on_subscriber(now),
+            Operation::TopicAdded => self.schedule.on_topic_added(now),
+            Operation::Silent(silent) => {
+                self.silent = silent;
+                self.schedule.set_silent(now, silent);
+            }
+            Operation::Request => match self.schedule.on_request(now) {
+                Ok(()) => self.round(),
+                Err(Announced::Delayed { until }) => assert!(until > now),
+                Err(answer) => assert_eq!(answer, Announced::Skipped(SkipReason::ListenOnly)),
+            },
+            Operation::Outcomes(outcome) => self.outcomes = outcome,
+        }
+    }
+
+    fn hear(&mut self, neighbour: u32, author: u32, what: What) {
+        let (now, own) = (self.now, self.schedule.longest_interval());
+        let about = match what {
+            What::Foreign => author + 1,
+            _ => author,
+        };
+        let Some(key) = key(about) else {
+            return;
+        };
+        self.sequence += 1;
+        let stamp = match what {
+            What::Numbered { back, promise } => Stamp {
+                sequence: Some(self.sequence - back),
+                promise,
+            },
+            _ => Stamp::default(),
+        };
+        let ports = 0..u16::try_from(self.sequence % 7).unwrap_or_default();
+        let addresses =
+            ports.map(|port| Multiaddr::from(Protocol::Memory(1)).with(Protocol::Tcp(port)));
+        let payload = match what {
+            What::Garbage => vec![0xff; 20],
+            _ => message::encode(&key, addresses, stamp),
+        };
+        let author = peer(author);
+        let incoming = Incoming {
+            neighbour: peer(neighbour),
+            author: (!matches!(what, What::Unsigned)).then_some(author),
+            payload: &payload,
+        };
+        self.messages += 1;
+        let outcome = self.intake.on_message(now, own, incoming);
+        match (outcome.verdict, what) {
+            (Verdict::Accept, What::Js | What::Numbered { .. }) | (Verdict::Ignore, _) => {}
+            (Verdict::Reject, What::Foreign | What::Garbage) => {}
+            (verdict, what) => panic!("{verdict:?} for {what:?}"),
+        }
+        match outcome.change {
+            Some(Change::Discovered(peer)) => assert!(self.known.insert(peer)),
+            Some(Change::Updated(peer)) => assert!(self.known.contains(&peer)),
+            None => {}
+        }
+        if outcome.is_news {
+            assert_eq!(outcome.verdict, Verdict::Accept);
+            let is_newcomer = matches!(outcome.change, Some(Change::Discovered(_)));
+            self.schedule.on_announcement(now, &author, is_newcomer);
+        }
+    }
+
+    fn round(&mut self) {
+        assert!(!self.silent);
+        if let Some(published) = self.published {
+            assert!(
+                self.now >= published + TIMING.minimum_gap,
+                "within the minimum gap"
+            );
+        }
+        let promise = self.schedule.promise(self.now);
+        assert!(promise.is_none_or(|promise| promise >= TIMING.interval));
+        self.schedule.on_outcome(self.now, self.outcomes);
+        if self.outcomes == Outcome::Published {
+            self.published = Some(self.now);
+        }
+    }
+
+    /// Does what is due now, as the shell would, and looks at everything.
+    fn settle(&mut self) {
+        let now = self.now;
+        if self.schedule.is_due(now) {
+            self.round();
+            assert!(!self.schedule.is_due(now), "a round causes no round");
+        }
+        assert!(
+            self.schedule.next_timeout().is_none_or(|at| at > now),
+            "nothing is due, and yet the time has come"
+        );
+        assert_eq!(self.schedule.next_timeout().is_none(), self.silent);
+        let interval = self.schedule.interval();
+        assert!((TIMING.interval..=TIMING.max_interval).contains(&interval));
+
+        let own = self.schedule.longest_interval();
+        while let Some(expired) = self.intake.pop_expired(now, own) {
+            assert!(self.known.remove(&expired.peer), "expired twice");
+        }
+        let next = self.intake.next_timeout();
+        assert!(next.is_none_or(|at| at > now));
+        assert_eq!(next.is_some(), !self.known.is_empty());
+        let rows = self.intake.peers().iter();
+        assert!(rows.len() <= CAPACITY + CAPACITY / 8);
+        assert_eq!(rows.len(), self.known.len());
+        for row in rows {
+            assert!(self.known.contains(&row.peer_id()));
+            assert!(row.addresses().len() <= 4);
+            assert!(row.expires_at() > now);
+            assert!(row.expires_at() <= row.last_heard() + 3 * longest(TIMING.max_interval));
+        }
+        let counters = self.intake.counters();
+        let judged = counters.accepted + counters.ignored() + counters.rejected();
+        assert_eq!(judged, self.messages);
+    }
+}
+
+fn peer(seed: u32) -> PeerId {
+    key(seed).map_or_else(PeerId::random, |key| key.to_peer_id())
+}
