@@ -32,6 +32,15 @@
 //! # fn main() {}
 //! ```
 //!
+//! # When it announces
+//!
+//! At once when its addresses change, soon when somebody new is there, and otherwise at an interval that follows the number
+//! of peers: all of them together make [`Config::with_target_rate`] announcements a second, ten by default. Each node counts
+//! the authors that it hears and announces once in the time that all of them need. The count is made from what passes the
+//! limits below. A node that has been up for [`Config::with_max_interval`] never lets its interval grow to more than twice
+//! the least of its last hour, so that invented peers cannot silence it; a network that really grows consists of newcomers
+//! mostly, which are not bound by that.
+//!
 //! # Whom it believes
 //!
 //! An announcement counts only if the message is signed by the very peer whose key it carries, so nobody can speak
@@ -39,12 +48,31 @@
 //! [`Config`]; what exceeds them is ignored, what is malformed is rejected, and both are counted
 //! ([`Behaviour::counters`]). That a peer announces an address does not mean that it can be reached there.
 //!
+//! What a known peer announces when it is due passes all limits, so that nobody becomes forgotten because somebody else floods.
+//! Announcements of nodes with this crate are numbered by the time of day in milliseconds, and an older one than the last is
+//! ignored as long as its peer is known. A node whose clock is set back keeps to the numbers it has used until it is started
+//! again; then the others forget it after three intervals and take it for new.
+//!
+//! # On the wire
+//!
+//! A message is protobuf. The first two fields are js-libp2p's, which skips the others:
+//!
+//! ```protobuf
+//! message Peer {
+//!     bytes publicKey = 1;           // protobuf, as everywhere in libp2p
+//!     repeated bytes addrs = 2;      // multiaddrs, each ending in /p2p/<own id>
+//!     optional uint64 sequence = 2001; // greater than that of any earlier announcement of the peer
+//!     optional uint64 promise = 2002;  // the longest time until the next one, in milliseconds
+//! }
+//! ```
+//!
 //! # Differences from js-libp2p
 //!
 //! - js-libp2p announces an empty list of addresses when it only dials; this crate then keeps silent. It does report
 //!   such a peer, without addresses.
 //! - js-libp2p's `listenOnly` also ignores what it hears; [`Config::with_listen_only`] does not.
-//! - js-libp2p announces at its interval alone; this crate also when its addresses change or somebody subscribes.
+//! - js-libp2p announces at its interval alone, however many others there are; this crate also when its addresses change or
+//!   somebody new is there, and more rarely the more there are.
 //! - js-libp2p forgets nobody; here a silent peer expires.
 
 mod addresses;
