@@ -41,6 +41,13 @@
 //! the least of its last hour, so that invented peers cannot silence it; a network that really grows consists of newcomers
 //! mostly, which are not bound by that.
 //!
+//! # Which addresses
+//!
+//! By default those that suit a node on the internet, of its own as of others: private ones count only while the node
+//! itself has no public address, loopback only where there is nothing else, and an unspecified IP never. Relayed
+//! addresses pass. At most 16 of a peer are announced or kept, the most useful first, wherever they stand in the list.
+//! A closure can decide instead, in each direction ([`Config::with_filter`], [`Config::with_received_filter`]).
+//!
 //! # Whom it believes
 //!
 //! An announcement counts only if the message is signed by the very peer whose key it carries, so nobody can speak
@@ -71,6 +78,8 @@
 //! - js-libp2p announces an empty list of addresses when it only dials; this crate then keeps silent. It does report
 //!   such a peer, without addresses.
 //! - js-libp2p's `listenOnly` also ignores what it hears; [`Config::with_listen_only`] does not.
+//! - js-libp2p announces and believes loopback and private addresses wherever it is; this crate only where they are of
+//!   use.
 //! - js-libp2p announces at its interval alone, however many others there are; this crate also when its addresses change or
 //!   somebody new is there, and more rarely the more there are.
 //! - js-libp2p forgets nobody; here a silent peer expires.
@@ -81,6 +90,7 @@ mod census;
 mod config;
 mod error;
 mod event;
+mod filter;
 #[cfg(feature = "gossipsub")]
 pub mod gossipsub;
 mod intake;
@@ -90,6 +100,7 @@ mod message;
 mod outside;
 mod peers;
 mod pubsub;
+mod reach;
 mod schedule;
 
 pub use self::{

@@ -266,6 +266,69 @@ fn the_filter_is_asked_and_may_leave_nothing() {
 }
 
 #[test]
+fn a_public_node_neither_announces_private_addresses_nor_keeps_them() {
+    let at =
+        |ip: &str, port: u16| -> Multiaddr { format!("/ip4/{ip}/tcp/{port}/ws").parse().unwrap() };
+    let mut pair = Pair::settled(config());
+    let (home, public) = (ListenerId::next(), ListenerId::next());
+    listen(&mut pair.behaviour, home, &at("127.0.0.1", 1));
+    listen(&mut pair.behaviour, home, &at("192.168.1.2", 2));
+    assert_eq!(
+        told(&mut pair.behaviour),
+        [format!("announced {DEFAULT_TOPIC} 2")]
+    );
+    listen(&mut pair.behaviour, public, &at("1.2.3.4", 3));
+    assert_eq!(
+        told(&mut pair.behaviour),
+        [format!("announced {DEFAULT_TOPIC} 3")]
+    );
+
+    let of_peer = ListenerId::next();
+    listen(&mut pair.peer, of_peer, &at("192.168.1.3", 4));
+    told(&mut pair.peer);
+    assert_eq!(told(&mut pair.behaviour), ["discovered "]);
+
+    close(&mut pair.behaviour, public);
+    assert_eq!(
+        told(&mut pair.behaviour),
+        [format!("announced {DEFAULT_TOPIC} 2")]
+    );
+    let peer = id(&pair.peer_key);
+    assert_eq!(pair.behaviour.known_peer(&peer).unwrap().addresses(), []);
+    listen(&mut pair.peer, of_peer, &at("127.0.0.1", 5));
+    told(&mut pair.peer);
+    assert_eq!(told(&mut pair.behaviour), ["address 4", "updated 4"]);
+
+    let addr = &at("1.2.3.4", 6);
+    pair.behaviour
+        .on_swarm_event(FromSwarm::ExternalAddrConfirmed(ExternalAddrConfirmed {
+            addr,
+        }));
+    assert_eq!(
+        told(&mut pair.behaviour),
+        [format!("announced {DEFAULT_TOPIC} 6")]
+    );
+    listen(&mut pair.peer, of_peer, &at("1.2.3.5", 7));
+    told(&mut pair.peer);
+    assert_eq!(told(&mut pair.behaviour), ["address 7", "updated 7"]);
+}
+
+#[test]
+fn the_filter_of_received_addresses_is_asked_instead() {
+    let not_two = |address: &Multiaddr| ports(std::slice::from_ref(address)) != "2";
+    let mut pair = Pair::settled(config().with_received_filter(not_two));
+    let payload = pair.announcement(&[1, 2, 3]);
+    pair.deliver(Some(id(&pair.peer_key)), &payload);
+    let known = pair.behaviour.known_peer(&id(&pair.peer_key)).unwrap();
+    assert_eq!(ports(known.addresses()), "1,3");
+    listen(&mut pair.behaviour, ListenerId::next(), &address(2));
+    assert_eq!(
+        told(&mut pair.behaviour),
+        [format!("announced {DEFAULT_TOPIC} 2")]
+    );
+}
+
+#[test]
 fn a_subscriber_causes_an_announcement_on_all_topics_that_somebody_hears() {
     let bus = Bus::default();
     let (key, peer) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());

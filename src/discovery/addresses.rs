@@ -1,12 +1,16 @@
-//! CORE: what the swarm listens on, and which of it may be announced.
+//! CORE: what the swarm listens on, and which of it is announced.
 
 use std::collections::{BTreeSet, HashMap};
 
 use libp2p_core::transport::ListenerId;
 use libp2p_identity::PeerId;
-use multiaddr::{Multiaddr, Protocol};
+use multiaddr::Multiaddr;
 
-use super::SkipReason;
+use super::{
+    SkipReason,
+    filter::{Filter, Selection, Source},
+    reach::Reach,
+};
 
 /// The addresses of each listener, kept exactly as `Swarm::listeners()` keeps them.
 ///
@@ -17,6 +21,8 @@ pub(crate) struct Addresses {
     by_listener: HashMap<ListenerId, Vec<Multiaddr>>,
     /// How many listeners report an address. Invariant: the multiset of all lists in `by_listener`.
     count: HashMap<Multiaddr, usize>,
+    /// How many of the addresses in `count` are public.
+    public: usize,
 }
 
 impl Addresses {
@@ -29,7 +35,11 @@ impl Addresses {
         addresses.push(address.clone());
         let count = self.count.entry(address.clone()).or_insert(0);
         *count += 1;
-        *count == 1
+        let is_first = *count == 1;
+        if is_first && is_public(address) {
+            self.public += 1;
+        }
+        is_first
     }
 
     /// An address of a listener has gone. Returns whether the set of addresses has changed.
@@ -58,7 +68,13 @@ impl Addresses {
                 *count -= 1;
                 false
             }
-            _ => self.count.remove(address).is_some(),
+            _ => {
+                let is_known = self.count.remove(address).is_some();
+                if is_known && is_public(address) {
+                    self.public -= 1;
+                }
+                is_known
+            }
         }
     }
 
@@ -66,48 +82,48 @@ impl Addresses {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Multiaddr> {
         self.by_listener.values().flatten()
     }
+
+    /// Whether anybody on the internet could dial one of these, or of the `external` ones, without a relay.
+    pub(crate) fn are_public<'a>(&self, mut external: impl Iterator<Item = &'a Multiaddr>) -> bool {
+        self.public > 0 || external.any(is_public)
+    }
 }
 
-/// What an announcement may say of `external` and `listening` addresses, and why it may say nothing.
+fn is_public(address: &Multiaddr) -> bool {
+    Reach::of(address).is_some_and(Reach::is_public)
+}
+
+/// What an announcement says of `external` and `listening` addresses, and why it says nothing.
 ///
-/// Each address ends in `/p2p/<local>`. External addresses come first, since somebody has confirmed them; the
-/// rest is sorted, so that the same set makes the same announcement whatever order the swarm lists it in.
+/// Each address ends in `/p2p/<local>`. External addresses come first, since somebody has confirmed them, and among
+/// each the useful ones. The rest is sorted, so that the same set makes the same announcement whatever order the swarm
+/// lists it in.
 pub(crate) fn announceable<'a>(
     local: PeerId,
     external: impl Iterator<Item = &'a Multiaddr>,
     listening: impl Iterator<Item = &'a Multiaddr>,
-    permits: impl Fn(&Multiaddr) -> bool,
+    filter: &Filter,
     max: usize,
 ) -> Result<Vec<Multiaddr>, SkipReason> {
-    let mut any = false;
-    let mut seen = BTreeSet::new();
-    let mut announced = Vec::new();
+    let external = external.collect::<Vec<_>>();
     let listening = listening.collect::<BTreeSet<_>>();
-    for address in external.chain(listening) {
-        any = true;
-        if !permits(address) {
-            continue;
-        }
-        let Ok(address) = address.clone().with_p2p(local) else {
-            continue;
-        };
-        if announced.len() < max && seen.insert(address.clone()) {
-            announced.push(address);
+    let all = external
+        .iter()
+        .map(|address| (*address, Source::Confirmed))
+        .chain(listening.iter().map(|address| (*address, Source::Claimed)));
+    let any_public = all.clone().any(|(address, _)| is_public(address));
+    let any = all.clone().next().is_some();
+    let mut selection = Selection::new(filter, any_public, max);
+    for (address, source) in all {
+        if let Ok(full) = address.clone().with_p2p(local) {
+            selection.offer(address, source, full);
         }
     }
+    let announced = selection.finish();
     match (announced.is_empty(), any) {
         (false, _) => Ok(announced),
         (true, true) => Err(SkipReason::NothingLeft),
         (true, false) => Err(SkipReason::NoListeners),
-    }
-}
-
-/// Whether an address names an interface, rather than all of them (`0.0.0.0`, `::`).
-pub(crate) fn is_specified(address: &Multiaddr) -> bool {
-    match address.iter().next() {
-        Some(Protocol::Ip4(ip)) => !ip.is_unspecified(),
-        Some(Protocol::Ip6(ip)) => !ip.is_unspecified(),
-        _ => true,
     }
 }
 
@@ -153,9 +169,15 @@ mod tests {
             [address(9), with_p2p(3)],
             [address(3), address(2), address(2)],
         );
-        let all = announceable(local, external.iter(), listening.iter(), |_| true, 16);
-        assert_eq!(all, Ok(vec![with_p2p(9), with_p2p(3), with_p2p(2)]));
-        let two = announceable(local, external.iter(), listening.iter(), |_| true, 2);
+        let announce = |max| {
+            let filter = Filter::ByReach;
+            announceable(local, external.iter(), listening.iter(), &filter, max)
+        };
+        assert_eq!(
+            announce(16),
+            Ok(vec![with_p2p(9), with_p2p(3), with_p2p(2)])
+        );
+        let two = announce(2);
         assert_eq!(two, Ok(vec![with_p2p(9), with_p2p(3)]));
     }
 
@@ -165,13 +187,77 @@ mod tests {
         let unspecified: Multiaddr = "/ip6/::/tcp/1/ws".parse().unwrap();
         let of_another = address(1).with_p2p(PeerId::random()).unwrap();
         let announce = |listening: &[Multiaddr]| {
-            announceable(local, [].iter(), listening.iter(), is_specified, 16)
+            announceable(local, [].iter(), listening.iter(), &Filter::ByReach, 16)
         };
         assert_eq!(announce(&[]), Err(SkipReason::NoListeners));
         assert_eq!(
             announce(&[unspecified, of_another]),
             Err(SkipReason::NothingLeft)
         );
+    }
+
+    const PUBLIC: &str = "/ip4/1.2.3.4/tcp/1/ws";
+    const PRIVATE: &str = "/ip4/192.168.1.2/tcp/1/ws";
+    const LOOPBACK: &str = "/ip4/127.0.0.1/tcp/1/ws";
+
+    /// The texts of what is announced, without the suffix.
+    fn announced(external: &[&str], listening: &[&str], filter: &Filter) -> Vec<String> {
+        let local = PeerId::random();
+        let parse = |texts: &[&str]| -> Vec<Multiaddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let (external, listening) = (parse(external), parse(listening));
+        let announced = announceable(local, external.iter(), listening.iter(), filter, 16);
+        let bare = |address: &Multiaddr| {
+            let text = address.to_string();
+            text.strip_suffix(&format!("/p2p/{local}"))
+                .unwrap()
+                .to_owned()
+        };
+        announced.unwrap_or_default().iter().map(bare).collect()
+    }
+
+    #[test]
+    fn announces_what_others_can_use() {
+        let default = Filter::ByReach;
+        let relay = "/p2p/12D3KooWHLNZaMLS6fWam6vRHABeE489zpABExqJ8tTqm8jKbtf4/p2p-circuit";
+        let home = [LOOPBACK, PRIVATE, "/ip6/fe80::1/tcp/1/ws"];
+        assert_eq!(announced(&[], &[LOOPBACK], &default), [LOOPBACK]);
+        assert_eq!(announced(&[], &home, &default), [PRIVATE]);
+        assert_eq!(announced(&[relay], &home, &default), [relay, PRIVATE]);
+        assert_eq!(announced(&[PUBLIC], &home, &default), [PUBLIC]);
+        let name = "/dns4/example.org/tcp/1/wss";
+        assert_eq!(announced(&[], &[LOOPBACK, name, PRIVATE], &default), [name]);
+        // Confirmed or not, a public node has no use for it.
+        assert_eq!(announced(&[PRIVATE], &[PUBLIC], &default), [PUBLIC]);
+    }
+
+    #[test]
+    fn a_closure_is_asked_of_addresses_as_they_are_listened_on() {
+        let filter = Filter::custom(|address| address.to_string() == LOOPBACK);
+        assert_eq!(
+            announced(&[PUBLIC], &[LOOPBACK, PRIVATE], &filter),
+            [LOOPBACK]
+        );
+    }
+
+    #[test]
+    fn a_node_is_public_while_anybody_can_dial_it() {
+        let (first, second) = (ListenerId::next(), ListenerId::next());
+        let [public, private] = [PUBLIC, PRIVATE].map(|text| text.parse::<Multiaddr>().unwrap());
+        let relayed = public.clone().with_p2p(PeerId::random()).unwrap();
+        let relayed = relayed.with(multiaddr::Protocol::P2pCircuit);
+        let mut addresses = Addresses::default();
+        addresses.on_new(first, &private);
+        assert!(!addresses.are_public([&private, &relayed].into_iter()));
+        assert!(addresses.are_public([&relayed, &public].into_iter()));
+        addresses.on_new(first, &public);
+        addresses.on_new(second, &public);
+        assert!(addresses.are_public([].into_iter()));
+        addresses.on_expired(first, &public);
+        assert!(addresses.are_public([].into_iter()));
+        addresses.on_closed(second);
+        assert!(!addresses.are_public([].into_iter()));
     }
 
     #[derive(Debug, Clone)]

@@ -213,7 +213,7 @@ impl<P: PubSub> Behaviour<P> {
             public_key.to_peer_id(),
             self.external.iter(),
             listeners.iter(),
-            |address| self.config.permits(address),
+            self.config.filter(),
             self.config.max_addresses().get(),
         ) {
             Ok(addresses) => addresses,
@@ -427,6 +427,8 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
             _ => self.external.on_swarm_event(&event),
         };
         if changed {
+            let is_public = self.listening.are_public(self.external.iter());
+            self.intake.on_own_reach(is_public);
             self.schedule.on_addresses_changed(deadline::now());
             self.wake();
         }

@@ -2,14 +2,14 @@ use std::{
     collections::BTreeSet,
     fmt,
     num::{NonZeroU32, NonZeroUsize},
-    sync::Arc,
     time::Duration,
 };
 
 use multiaddr::Multiaddr;
 
 use super::{
-    ConfigError, Rate, addresses,
+    ConfigError, Rate,
+    filter::Filter,
     intake::Settings,
     message::Limits,
     peers::Lifetimes,
@@ -45,7 +45,8 @@ pub struct Config {
     author_rate: Option<Rate>,
     neighbour_rate: Rate,
     newcomer_rate: Rate,
-    filter: Arc<dyn Fn(&Multiaddr) -> bool + Send + Sync>,
+    filter: Filter,
+    received_filter: Filter,
 }
 
 impl Default for Config {
@@ -65,7 +66,8 @@ impl Default for Config {
             author_rate: None,
             neighbour_rate: const { Rate::new(burst(2_000), Duration::from_millis(1)) },
             newcomer_rate: const { Rate::new(burst(500), Duration::from_millis(20)) },
-            filter: Arc::new(addresses::is_specified),
+            filter: Filter::default(),
+            received_filter: Filter::default(),
         }
     }
 }
@@ -162,8 +164,10 @@ impl Config {
         self
     }
 
-    /// How many addresses of one peer are kept, and how many of the own are announced. Confirmed external
-    /// addresses come first, then those that are listened on.
+    /// How many addresses of one peer are kept, and how many of the own are announced: the most useful of those that
+    /// pass the filter. These are public ones, public names, relayed ones, private ones and those of the host, in
+    /// that order, and before them all, of the own, those that are confirmed as external. What is equally useful stays
+    /// in the order in which the peer lists it.
     ///
     /// Defaults to 16: three transports on both IP versions of two interfaces, and a few relays.
     pub fn with_max_addresses(mut self, max_addresses: NonZeroUsize) -> Self {
@@ -211,15 +215,45 @@ impl Config {
         self
     }
 
-    /// Which of the own addresses may be announced.
+    /// Which of the own addresses may be announced, in place of what suits a node on the internet.
     ///
-    /// Defaults to all but those with an unspecified IP (`0.0.0.0`, `::`), which nobody can dial. A node whose
-    /// peers are elsewhere on the internet will want to keep loopback and private addresses to itself as well.
+    /// The default announces
+    /// - public addresses and names, and relayed addresses (`/p2p-circuit`);
+    /// - private ones only if the node has no public address or name, be it confirmed or only listened on. A relayed
+    ///   address does not count as one. Private is what is not routed on the internet: RFC 1918, CGNAT, unique local and
+    ///   link-local, ranges for documentation and benchmarks, and names such as `node.local`, `node.lan` or `node`;
+    /// - those of the host itself (loopback, `localhost`, `/memory`, `/unix`) only if there are no others.
+    ///
+    /// An address that nobody can dial is never announced, whatever the closure says: an unspecified IP (`0.0.0.0`,
+    /// `::`), port 0, multicast and broadcast, link-local IPv6 without a zone, or no host at all.
+    ///
+    /// The closure is asked of each address as it is listened on, before each announcement.
     pub fn with_filter(
         mut self,
         filter: impl Fn(&Multiaddr) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.filter = Arc::new(filter);
+        self.filter = Filter::custom(filter);
+        self
+    }
+
+    /// Which addresses of other peers are kept, in place of what suits a node on the internet.
+    ///
+    /// The default is that of [`Config::with_filter`], for each announcement by itself: private addresses are kept only
+    /// while this node has no public one, those of the host only if the announcement lists no others, and what nobody
+    /// can dial never, whatever the closure says. A peer of which no address is left is known nevertheless, without
+    /// addresses. When this node becomes public, or ceases to be, the peers that are known keep their addresses until
+    /// they next announce themselves.
+    ///
+    /// This is about what is of use. It does not keep a node from dialling its own network: names are judged unresolved,
+    /// relays pass wherever they are said to be, and so does loopback alone.
+    ///
+    /// The closure is asked of up to 256 addresses of each announcement, each ending in `/p2p/<peer id>`, and the swarm
+    /// waits for it.
+    pub fn with_received_filter(
+        mut self,
+        filter: impl Fn(&Multiaddr) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.received_filter = Filter::custom(filter);
         self
     }
 
@@ -307,8 +341,9 @@ impl Config {
         Settings {
             limits: Limits {
                 max_message_size: self.max_message_size.get(),
-                max_addresses: self.max_addresses.get(),
             },
+            filter: self.received_filter.clone(),
+            max_addresses: self.max_addresses.get(),
             capacity: self.max_peers,
             lifetimes: Lifetimes {
                 unknown: self.time_to_live(),
@@ -350,8 +385,8 @@ impl Config {
         self.topics.contains(topic)
     }
 
-    pub(crate) fn permits(&self, address: &Multiaddr) -> bool {
-        (self.filter)(address)
+    pub(crate) fn filter(&self) -> &Filter {
+        &self.filter
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
@@ -414,7 +449,9 @@ impl fmt::Debug for Config {
             .field("author_rate", &self.author_rate())
             .field("neighbour_rate", &self.neighbour_rate)
             .field("newcomer_rate", &self.newcomer_rate)
-            .finish_non_exhaustive()
+            .field("filter", &self.filter)
+            .field("received_filter", &self.received_filter)
+            .finish()
     }
 }
 
@@ -466,6 +503,26 @@ mod tests {
                 .with_author_rate(one)
                 .author_rate(),
             one
+        );
+    }
+
+    #[test]
+    fn tells_which_filters_are_in_force() {
+        let debug = |config: Config| format!("{config:?}");
+        let default = debug(Config::default());
+        assert!(
+            default.ends_with("filter: Default, received_filter: Default }"),
+            "{default}"
+        );
+        let own = debug(Config::default().with_filter(|_| true));
+        assert!(
+            own.ends_with("filter: Custom, received_filter: Default }"),
+            "{own}"
+        );
+        let received = debug(Config::default().with_received_filter(|_| true));
+        assert!(
+            received.ends_with("filter: Default, received_filter: Custom }"),
+            "{received}"
         );
     }
 

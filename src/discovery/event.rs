@@ -62,8 +62,8 @@ pub enum Event<E> {
 pub enum SkipReason {
     /// No listener has an address, and no external address is confirmed. The first address ends it.
     NoListeners,
-    /// There are addresses, and all of them are refused by the filter or end in the id of another peer. The next
-    /// change of addresses ends it, or else the interval, should the filter have changed its mind.
+    /// There are addresses, and of each nobody can dial it, the filter refuses it, or it ends in the id of another
+    /// peer. The next change of addresses ends it, or else the interval, should the filter have changed its mind.
     NothingLeft,
     /// No connected peer is subscribed to any of the topics. The first subscriber ends it.
     NoSubscribers,

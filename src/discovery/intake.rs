@@ -6,6 +6,7 @@ use libp2p_identity::PeerId;
 
 use super::{
     Verdict,
+    filter::Filter,
     limits::{Bucket, Rate},
     message::{self, DecodeError, Limits},
     peers::{Expired, Heard, Lifetimes, Peers},
@@ -24,6 +25,10 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Settings {
     /// What one message may cost.
     pub(crate) limits: Limits,
+    /// Which addresses of an announcement are kept.
+    pub(crate) filter: Filter,
+    /// How many of them, the most useful first.
+    pub(crate) max_addresses: usize,
     /// How many peers may be known at once.
     pub(crate) capacity: NonZeroUsize,
     /// For how long a peer is known after its last announcement.
@@ -202,12 +207,14 @@ struct Accepted {
 /// comes when it may be expected passes whatever else there is, so that no flood makes anybody forgotten: all of them
 /// together are no more than two an interval for each row.
 ///
-/// The inputs are [`Intake::on_message`] and [`Intake::on_neighbour_gone`]. [`Intake::next_timeout`] and
-/// [`Intake::pop_expired`] are those of [`Peers`]. `own` is everywhere the longest time from one of our own announcements
-/// to the next.
+/// The inputs are [`Intake::on_message`], [`Intake::on_own_reach`] and [`Intake::on_neighbour_gone`].
+/// [`Intake::next_timeout`] and [`Intake::pop_expired`] are those of [`Peers`]. `own` is everywhere the longest time from
+/// one of our own announcements to the next.
 #[derive(Debug)]
 pub(crate) struct Intake {
     local: PeerId,
+    /// Whether we have a public address.
+    is_public: bool,
     settings: Settings,
     peers: Peers,
     neighbours: Neighbours,
@@ -219,6 +226,7 @@ impl Intake {
     pub(crate) fn new(local: PeerId, settings: Settings) -> Self {
         Self {
             local,
+            is_public: false,
             peers: Peers::new(settings.capacity, settings.lifetimes),
             settings,
             neighbours: Neighbours::default(),
@@ -269,6 +277,11 @@ impl Intake {
         }
     }
 
+    /// Our own addresses have changed. What is known stays as it is; each peer is judged anew when it announces itself.
+    pub(crate) fn on_own_reach(&mut self, is_public: bool) {
+        self.is_public = is_public;
+    }
+
     /// A neighbour has disconnected.
     ///
     /// Should it come back, its rates start anew. A fresh identity would give it the same, so what bounds that is
@@ -314,13 +327,21 @@ impl Intake {
         }
         self.charge(now, own, author, neighbour)?;
 
-        let announcement =
-            message::decode(payload, &self.settings.limits).map_err(|error| match error {
-                DecodeError::TooLarge { .. } | DecodeError::TooManyAddresses { .. } => {
-                    Refused::Oversized(error)
-                }
-                _ => Refused::Malformed(error),
-            })?;
+        let Settings {
+            limits,
+            filter,
+            max_addresses,
+            ..
+        } = &self.settings;
+        let announcement = message::decode(payload, limits, |offered| {
+            filter.select(self.is_public, *max_addresses, offered)
+        })
+        .map_err(|error| match error {
+            DecodeError::TooLarge { .. } | DecodeError::TooManyAddresses { .. } => {
+                Refused::Oversized(error)
+            }
+            _ => Refused::Malformed(error),
+        })?;
         if announcement.peer != author {
             return Err(Refused::ForeignKey);
         }
@@ -537,6 +558,60 @@ mod tests {
     }
 
     #[test]
+    fn keeps_of_a_list_what_it_can_use() {
+        let [public, private, loopback] = ["1.2.3.4", "10.0.0.1", "127.0.0.1"]
+            .map(|ip| format!("/ip4/{ip}/tcp/1/ws").parse::<Multiaddr>().unwrap());
+        let unspecified = "/ip4/0.0.0.0/tcp/1/ws".parse().unwrap();
+        // More of the others than are kept, and the useful one last.
+        let many =
+            (1..100).map(|port| Multiaddr::from(Protocol::Memory(1)).with(Protocol::Tcp(port)));
+        let many = many.chain([unspecified, loopback, private.clone(), public.clone()]);
+        let now = deadline::now();
+        let mut intake = intake(Settings::default());
+        let hear = |intake: &mut Intake, addresses: Vec<Multiaddr>| {
+            let payload = message::encode(&key(1), addresses, Stamp::default());
+            let outcome = intake.hear_from(now, HUB, Some(1), &payload);
+            assert_eq!(outcome.verdict, Verdict::Accept);
+            let known = intake.peers().get(&peer(1)).unwrap();
+            known.addresses().to_vec()
+        };
+        let full = |address: &Multiaddr| address.clone().with_p2p(peer(1)).unwrap();
+
+        let kept = hear(&mut intake, many.clone().collect());
+        assert_eq!(kept, [full(&public), full(&private)]);
+        // What is known stays until the peer announces itself again.
+        intake.on_own_reach(true);
+        assert_eq!(intake.peers().get(&peer(1)).unwrap().addresses().len(), 2);
+        assert_eq!(hear(&mut intake, many.collect()), [full(&public)]);
+        assert_eq!(hear(&mut intake, vec![private.clone()]), []);
+        intake.on_own_reach(false);
+        assert_eq!(hear(&mut intake, vec![private.clone()]), [full(&private)]);
+    }
+
+    #[test]
+    fn a_peer_with_no_address_of_use_is_known_without() {
+        let now = deadline::now();
+        let unspecified: Multiaddr = "/ip6/::/tcp/1/ws".parse().unwrap();
+        for (filter, payload) in [
+            (Filter::custom(|_| false), payload(1, &[1, 2])),
+            (
+                Filter::custom(|_| true),
+                message::encode(&key(1), [unspecified], Stamp::default()),
+            ),
+        ] {
+            let mut intake = intake(Settings {
+                filter,
+                ..Settings::default()
+            });
+            for change in [Some(Change::Discovered(peer(1))), None] {
+                let outcome = intake.hear_from(now, HUB, Some(1), &payload);
+                assert_eq!(outcome, accepted(change));
+            }
+            assert_eq!(intake.peers().get(&peer(1)).unwrap().addresses(), []);
+        }
+    }
+
+    #[test]
     fn believes_nothing_that_is_not_authenticated() {
         let now = deadline::now();
         let mut intake = intake(Settings::default());
@@ -579,7 +654,6 @@ mod tests {
         let mut intake = intake(Settings {
             limits: Limits {
                 max_message_size: 100_000,
-                ..Limits::default()
             },
             ..Settings::default()
         });
@@ -957,8 +1031,9 @@ mod tests {
         Settings {
             limits: Limits {
                 max_message_size: 1_000,
-                max_addresses: 16,
             },
+            filter: Filter::ByReach,
+            max_addresses: 16,
             capacity: NonZeroUsize::new(3).unwrap(),
             lifetimes: Lifetimes {
                 unknown: 3 * SECOND,

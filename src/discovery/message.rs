@@ -29,7 +29,7 @@ use prost::{
 
 use crate::deadline::SystemTime;
 
-/// More entries than any honest peer lists, whatever number of them [`Limits`] keeps.
+/// More entries than any honest peer lists. Each of them is read, since the useful ones may come last.
 const MAX_ENTRIES: usize = 256;
 
 /// Room for any host name, or for two certificate hashes and a relay.
@@ -43,8 +43,6 @@ const MAX_PUBLIC_KEY_LEN: usize = 2048;
 pub(crate) struct Limits {
     /// The longest message that is read at all, in bytes.
     pub(crate) max_message_size: usize,
-    /// How many of the addresses are kept, the first ones first.
-    pub(crate) max_addresses: usize,
 }
 
 /// Those of the default configuration.
@@ -60,10 +58,9 @@ impl Default for Limits {
 pub(crate) struct Announcement {
     /// Whose key the message carries. Whether that peer sent it is for the caller to compare.
     pub(crate) peer: PeerId,
-    /// Where it listens, without duplicates, each ending in `/p2p/<peer>`.
+    /// Where it listens, as far as the reader has selected it, each ending in `/p2p/<peer>`.
     pub(crate) addresses: Vec<Multiaddr>,
-    /// How many entries are not among `addresses`: unreadable, too long, empty, repeated, somebody else's, or too
-    /// many.
+    /// How many entries are not among `addresses`: unreadable, too long, empty, somebody else's, or not selected.
     pub(crate) dropped: usize,
     pub(crate) stamp: Stamp,
 }
@@ -130,8 +127,14 @@ pub(crate) enum DecodeError {
     InvalidPublicKey(#[source] DecodingError),
 }
 
-/// Reads an announcement.
-pub(crate) fn decode(payload: &[u8], limits: &Limits) -> Result<Announcement, DecodeError> {
+/// Reads an announcement, of whose addresses `select` makes the list that is kept.
+///
+/// They come to it one by one, each read only then, so that they take no more memory than what it keeps.
+pub(crate) fn decode(
+    payload: &[u8],
+    limits: &Limits,
+    select: impl FnOnce(&mut dyn Iterator<Item = Multiaddr>) -> Vec<Multiaddr>,
+) -> Result<Announcement, DecodeError> {
     if payload.len() > limits.max_message_size {
         return Err(DecodeError::TooLarge {
             size: payload.len(),
@@ -157,23 +160,14 @@ pub(crate) fn decode(payload: &[u8], limits: &Limits) -> Result<Announcement, De
     }
     let peer = decode_public_key(public_key)?.to_peer_id();
 
-    let mut addresses = Vec::new();
-    for field in Fields(payload) {
-        if addresses.len() >= limits.max_addresses {
-            break;
-        }
-        let Ok(Field::Address(bytes)) = field else {
-            continue;
-        };
-        if let Some(address) = decode_address(bytes, peer)
-            && !addresses.contains(&address)
-        {
-            addresses.push(address);
-        }
-    }
+    let mut offered = Fields(payload).filter_map(|field| match field {
+        Ok(Field::Address(bytes)) => decode_address(bytes, peer),
+        _ => None,
+    });
+    let addresses = select(&mut offered);
     Ok(Announcement {
         peer,
-        dropped: entries - addresses.len(),
+        dropped: entries.saturating_sub(addresses.len()),
         addresses,
         stamp,
     })
@@ -365,6 +359,16 @@ mod tests {
         rows.collect::<Vec<_>>().into_iter()
     }
 
+    /// Keeps all addresses, without duplicates.
+    fn decode(payload: &[u8], limits: &Limits) -> Result<Announcement, DecodeError> {
+        super::decode(payload, limits, |offered| {
+            let mut seen = std::collections::HashSet::new();
+            offered
+                .filter(|address| seen.insert(address.clone()))
+                .collect()
+        })
+    }
+
     #[test]
     fn reads_what_js_writes_whatever_the_key() {
         let mut keys = std::collections::BTreeSet::new();
@@ -412,7 +416,6 @@ mod tests {
 
     const ROOMY: Limits = Limits {
         max_message_size: 1 << 20,
-        max_addresses: usize::MAX,
     };
 
     fn ed25519(seed: u8) -> PublicKey {
@@ -615,29 +618,15 @@ mod tests {
     }
 
     #[test]
-    fn keeps_the_first_addresses_up_to_the_limit() {
+    fn keeps_what_is_selected_of_all_that_can_be_read() {
         let key = ed25519(1);
-        let addresses =
-            |count: u16| (0..count).map(|port| Multiaddr::empty().with(Protocol::Tcp(port)));
-        let limits = Limits {
-            max_addresses: 3,
-            ..ROOMY
-        };
-        let announcement = decode(&plain(&key, addresses(256)), &limits).unwrap();
-        assert_eq!(
-            announcement.addresses,
-            addresses(3)
-                .map(|address| address.with(Protocol::P2p(key.to_peer_id())))
-                .collect::<Vec<_>>()
-        );
-        assert_eq!(announcement.dropped, 253);
-
-        let none = Limits {
-            max_addresses: 0,
-            ..ROOMY
-        };
-        let announcement = decode(&plain(&key, addresses(2)), &none).unwrap();
-        assert_eq!((announcement.addresses.len(), announcement.dropped), (0, 2));
+        let addresses = (1..=256).map(|port| Multiaddr::empty().with(Protocol::Tcp(port)));
+        let last =
+            |offered: &mut dyn Iterator<Item = Multiaddr>| offered.last().into_iter().collect();
+        let announcement = super::decode(&plain(&key, addresses), &ROOMY, last).unwrap();
+        let expected = address("/tcp/256").with_p2p(key.to_peer_id()).unwrap();
+        assert_eq!(announcement.addresses, [expected]);
+        assert_eq!(announcement.dropped, 255);
     }
 
     #[test]
@@ -673,7 +662,6 @@ mod tests {
         let payload = plain(&ed25519(1), []);
         let exact = Limits {
             max_message_size: payload.len(),
-            ..ROOMY
         };
         assert!(decode(&payload, &exact).is_ok());
         assert!(matches!(

@@ -11,6 +11,7 @@ use multiaddr::{Multiaddr, Protocol};
 
 use super::{
     Announced, Rate, SkipReason, Verdict,
+    filter::Filter,
     intake::{Change, Incoming, Intake, Settings},
     message::{self, Limits, Stamp},
     peers::Lifetimes,
@@ -146,8 +147,9 @@ impl Outside {
         let settings = Settings {
             limits: Limits {
                 max_message_size: 1_000,
-                max_addresses: 4,
             },
+            filter: Filter::ByReach,
+            max_addresses: 4,
             capacity: NonZeroUsize::MIN.saturating_add(CAPACITY - 1),
             lifetimes: Lifetimes {
                 unknown: 60 * SECOND,
