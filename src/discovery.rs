@@ -88,6 +88,7 @@ mod addresses;
 mod behaviour;
 mod census;
 mod config;
+mod counters;
 mod error;
 mod event;
 mod filter;
@@ -106,9 +107,9 @@ mod schedule;
 pub use self::{
     behaviour::{Behaviour, announce},
     config::{Config, DEFAULT_TOPIC},
+    counters::Counters,
     error::ConfigError,
     event::{Announced, Event, SkipReason},
-    intake::Counters,
     limits::Rate,
     peers::KnownPeer,
     pubsub::{Observed, PubSub, PublishError, SubscribeError, Verdict},
