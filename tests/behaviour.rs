@@ -258,6 +258,7 @@ fn the_filter_is_asked_and_may_leave_nothing() {
     let mut pair = Pair::settled(config().with_filter(only_two));
     listen(&mut pair.behaviour, ListenerId::next(), &address(1));
     assert_eq!(told(&mut pair.behaviour), ["skipped NothingLeft"]);
+    assert_eq!(pair.behaviour.counters().skipped_nothing_left, 1);
     listen(&mut pair.behaviour, ListenerId::next(), &address(2));
     assert_eq!(
         told(&mut pair.behaviour),
@@ -286,7 +287,14 @@ fn a_public_node_neither_announces_private_addresses_nor_keeps_them() {
     let of_peer = ListenerId::next();
     listen(&mut pair.peer, of_peer, &at("192.168.1.3", 4));
     told(&mut pair.peer);
-    assert_eq!(told(&mut pair.behaviour), ["discovered "]);
+    // And answers the newcomer.
+    assert_eq!(
+        told(&mut pair.behaviour),
+        [
+            "discovered ".to_owned(),
+            format!("announced {DEFAULT_TOPIC} 3")
+        ]
+    );
 
     close(&mut pair.behaviour, public);
     assert_eq!(
@@ -360,6 +368,9 @@ fn what_fails_on_all_topics_is_reported_and_tried_again() {
         told(&mut pair.behaviour),
         [format!("failed {DEFAULT_TOPIC}")]
     );
+    let counters = pair.behaviour.counters();
+    assert_eq!((counters.publish_failures, counters.delayed), (1, 1));
+    assert_eq!(counters.announced, 0);
     pair.bus.refuse(false);
     assert_eq!(
         wait(&mut pair.behaviour),
@@ -403,6 +414,9 @@ fn a_peer_is_discovered_once_updated_on_change_and_refreshed_in_silence() {
     let of_peer = pair.behaviour.known_peer(&id(&pair.peer_key)).unwrap();
     assert_eq!(of_peer.addresses().len(), 2);
     assert_eq!(pair.behaviour.known_peers().count(), 1);
+    let counters = pair.behaviour.counters();
+    assert_eq!((counters.accepted, counters.known), (3, 1));
+    assert_eq!((counters.discovered, counters.updated), (1, 1));
 }
 
 #[test]
@@ -466,6 +480,21 @@ fn garbage_ends_nothing() {
     }
     pair.deliver(author, &good);
     assert!(pair.behaviour.known_peer(&id(&pair.peer_key)).is_some());
+}
+
+#[test]
+fn addresses_that_are_left_out_are_counted() {
+    let mut pair = Pair::settled(config().with_max_addresses(NonZeroUsize::MIN));
+    let before = pair.behaviour.counters().dropped_addresses;
+    let payload = pair.announcement(&[1, 2, 3]);
+    let author = Some(id(&pair.peer_key));
+    let dropped = pair.behaviour.counters().dropped_addresses;
+    assert_eq!(dropped - before, 2);
+    pair.deliver(author, &payload);
+    assert_eq!(pair.behaviour.counters().dropped_addresses - dropped, 2);
+    // Of what is not believed nothing is counted.
+    pair.deliver(Some(PeerId::random()), &payload);
+    assert_eq!(pair.behaviour.counters().dropped_addresses - dropped, 2);
 }
 
 #[test]
@@ -539,6 +568,8 @@ fn a_peer_that_falls_silent_expires() {
         last = Some(wait(&mut pair.behaviour));
     }
     assert!(pair.behaviour.known_peer(&id(&pair.peer_key)).is_none());
+    let counters = pair.behaviour.counters();
+    assert_eq!((counters.known, counters.discovered), (0, counters.expired));
 }
 
 fn announced_7() -> String {
@@ -728,9 +759,17 @@ fn announce_says_what_it_has_led_to() {
     assert_eq!(bus.published().len(), 1);
     assert!(matches!(ask(&mut swarm), Announced::Delayed { .. }));
     assert_eq!(bus.published().len(), 1);
+    let counters = swarm.behaviour().counters();
+    assert_eq!((counters.announced, counters.delayed), (1, 1));
+    assert!(counters.skipped_no_listeners > 0 && counters.skipped_no_subscribers > 0);
+    assert_eq!(
+        counters.skipped(),
+        counters.skipped_no_listeners + counters.skipped_no_subscribers
+    );
 
     let (_, _, mut silent) = scripted_swarm(config().with_listen_only(true));
     assert_eq!(ask(&mut silent), Announced::Skipped(SkipReason::ListenOnly));
+    assert_eq!(silent.behaviour().counters().skipped_listen_only, 1);
 }
 
 #[test]

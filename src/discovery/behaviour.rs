@@ -20,6 +20,7 @@ use libp2p_swarm::{
 use super::{
     Announced, Config, ConfigError, Counters, Event, KnownPeer, Observed, PubSub, PublishError,
     addresses::{Addresses, announceable},
+    counters::Rounds,
     intake::{Change, Incoming, Intake},
     message::{self, Sequence, Stamp},
     schedule::{Outcome, Schedule},
@@ -41,6 +42,7 @@ pub struct Behaviour<P: PubSub> {
     schedule: Schedule,
     sequence: Sequence,
     intake: Intake,
+    rounds: Rounds,
     deadline: Deadline,
     /// What a single round or message has led to; drained before the next one.
     outputs: VecDeque<Output<P>>,
@@ -93,6 +95,7 @@ impl<P: PubSub> Behaviour<P> {
             schedule,
             sequence: Sequence::default(),
             intake,
+            rounds: Rounds::default(),
             deadline: Deadline::default(),
             outputs: VecDeque::new(),
             waker: None,
@@ -181,26 +184,32 @@ impl<P: PubSub> Behaviour<P> {
         self.intake.peers().get(peer)
     }
 
-    /// How many announcements have been received, and what became of them.
+    /// How many announcements have been made and received, and what became of them.
     pub fn counters(&self) -> Counters {
-        self.intake.counters()
+        self.intake.counters().with_rounds(self.rounds)
     }
 
     /// The announcement that the application asks for; see [`announce`].
     fn announce(&mut self, listeners: &[Multiaddr]) -> Announced {
         self.wake();
         let now = deadline::now();
-        if let Err(not_now) = self.schedule.on_request(now) {
-            return not_now;
-        }
-        let outcome = self.publish(now, listeners);
-        self.schedule.on_outcome(now, outcome)
+        let announced = match self.schedule.on_request(now) {
+            Ok(()) => {
+                let outcome = self.publish(now, listeners);
+                self.schedule.on_outcome(now, outcome)
+            }
+            Err(not_now) => not_now,
+        };
+        self.rounds.on_announced(announced);
+        announced
     }
 
     fn on_round_due(&mut self, now: Instant) {
         let listeners = self.listening.iter().cloned().collect::<Vec<_>>();
         let outcome = self.publish(now, &listeners);
-        if let Announced::Skipped(reason) = self.schedule.on_outcome(now, outcome) {
+        let announced = self.schedule.on_outcome(now, outcome);
+        self.rounds.on_announced(announced);
+        if let Announced::Skipped(reason) = announced {
             tracing::debug!(%reason, "skipped an announcement");
             self.tell(Event::Skipped { reason });
         }
@@ -231,6 +240,7 @@ impl<P: PubSub> Behaviour<P> {
                 Err(PublishError::NoSubscribers) => {}
                 Err(error) => {
                     failed += 1;
+                    self.rounds.on_publish_failed();
                     let event = Event::PublishFailed {
                         topic: topic.to_owned(),
                         error,

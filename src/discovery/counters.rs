@@ -1,7 +1,29 @@
-/// How many announcements came in, by what became of them. They only ever grow.
+use super::{Announced, SkipReason};
+
+/// How many announcements were made and came in, by what became of them, and what they have changed. All but `known`
+/// only ever grow.
+///
+/// Each announcement that is due, or that the application asks for, counts once: as announced, as delayed or as skipped.
+/// Each message that comes in on a topic of discovery counts once: as accepted, as ignored or as rejected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
+    /// Made: at least one topic took it.
+    pub announced: u64,
+    /// Put off, since the application asked for it within the minimum gap, or since no topic took it. It follows by
+    /// itself, and counts again then.
+    pub delayed: u64,
+    /// Skipped since no listener has an address, and no external address is confirmed.
+    pub skipped_no_listeners: u64,
+    /// Skipped since no address passes the filter.
+    pub skipped_nothing_left: u64,
+    /// Skipped since nobody is subscribed. A few are normal before the first connection; later they mean that this node
+    /// is connected to nobody who takes part.
+    pub skipped_no_subscribers: u64,
+    /// Asked for by the application, and skipped since this node keeps silent by `Config::with_listen_only`.
+    pub skipped_listen_only: u64,
+    /// How often a topic did not take an announcement although somebody is subscribed to it.
+    pub publish_failures: u64,
     /// Believed, whether or not they changed anything.
     pub accepted: u64,
     /// Of those that are accepted: they came again, on another topic or late.
@@ -29,9 +51,28 @@ pub struct Counters {
     pub rejected_malformed: u64,
     /// Rejected since they are about somebody else than their author.
     pub rejected_foreign_key: u64,
+    /// Addresses of accepted announcements that were left out: unreadable, repeated, somebody else's, or more than
+    /// `Config::with_max_addresses` allows. Those that an author repeats with each announcement count each time.
+    pub dropped_addresses: u64,
+    /// Peers that were not known before.
+    pub discovered: u64,
+    /// Known peers that have announced other addresses.
+    pub updated: u64,
+    /// Peers that were known and have fallen silent.
+    pub expired: u64,
+    /// How many peers are known now.
+    pub known: u64,
 }
 
 impl Counters {
+    /// All that were skipped, for whichever reason.
+    pub fn skipped(&self) -> u64 {
+        self.skipped_no_listeners
+            + self.skipped_nothing_left
+            + self.skipped_no_subscribers
+            + self.skipped_listen_only
+    }
+
     /// All that were ignored, for whichever reason.
     pub fn ignored(&self) -> u64 {
         self.ignored_unauthenticated
@@ -47,5 +88,59 @@ impl Counters {
     /// All that were rejected, for whichever reason.
     pub fn rejected(&self) -> u64 {
         self.rejected_malformed + self.rejected_foreign_key
+    }
+    /// With what became of the own announcements.
+    pub(super) fn with_rounds(self, rounds: Rounds) -> Self {
+        let Rounds {
+            announced,
+            delayed,
+            skipped_no_listeners,
+            skipped_nothing_left,
+            skipped_no_subscribers,
+            skipped_listen_only,
+            publish_failures,
+        } = rounds;
+        Self {
+            announced,
+            delayed,
+            skipped_no_listeners,
+            skipped_nothing_left,
+            skipped_no_subscribers,
+            skipped_listen_only,
+            publish_failures,
+            ..self
+        }
+    }
+}
+
+/// The part of [`Counters`] that is about the own announcements.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rounds {
+    announced: u64,
+    delayed: u64,
+    skipped_no_listeners: u64,
+    skipped_nothing_left: u64,
+    skipped_no_subscribers: u64,
+    skipped_listen_only: u64,
+    publish_failures: u64,
+}
+
+impl Rounds {
+    /// An announcement was due, or asked for.
+    pub(super) fn on_announced(&mut self, announced: Announced) {
+        let counter = match announced {
+            Announced::Published => &mut self.announced,
+            Announced::Delayed { .. } => &mut self.delayed,
+            Announced::Skipped(SkipReason::NoListeners) => &mut self.skipped_no_listeners,
+            Announced::Skipped(SkipReason::NothingLeft) => &mut self.skipped_nothing_left,
+            Announced::Skipped(SkipReason::NoSubscribers) => &mut self.skipped_no_subscribers,
+            Announced::Skipped(SkipReason::ListenOnly) => &mut self.skipped_listen_only,
+        };
+        *counter += 1;
+    }
+
+    /// A topic did not take it.
+    pub(super) fn on_publish_failed(&mut self) {
+        self.publish_failures += 1;
     }
 }

@@ -196,6 +196,11 @@ impl Intake {
         match self.hear(now, own, incoming) {
             Ok(Accepted { change, is_news }) => {
                 self.counters.accepted += 1;
+                match change {
+                    Some(Change::Discovered(_)) => self.counters.discovered += 1,
+                    Some(Change::Updated(_)) => self.counters.updated += 1,
+                    None => {}
+                }
                 Outcome {
                     verdict: Verdict::Accept,
                     change,
@@ -244,7 +249,9 @@ impl Intake {
 
     /// Forgets one peer that has been silent for too long.
     pub(crate) fn pop_expired(&mut self, now: Instant, own: Duration) -> Option<Expired> {
-        self.peers.pop_expired(now, own)
+        let expired = self.peers.pop_expired(now, own)?;
+        self.counters.expired += 1;
+        Some(expired)
     }
 
     /// Who is known.
@@ -252,9 +259,12 @@ impl Intake {
         &self.peers
     }
 
-    /// What became of the messages so far.
+    /// What became of the messages so far, and of the peers.
     pub(crate) fn counters(&self) -> Counters {
-        self.counters
+        Counters {
+            known: self.peers.iter().len() as u64,
+            ..self.counters
+        }
     }
 
     fn hear(
@@ -293,6 +303,7 @@ impl Intake {
             return Err(Refused::ForeignKey);
         }
         let is_connected = author == neighbour;
+        let dropped = announcement.dropped as u64;
         let heard = self
             .peers
             .on_announcement(now, announcement, is_connected, own);
@@ -311,6 +322,7 @@ impl Intake {
             }
             Heard::Outdated => return Err(Refused::Outdated),
         };
+        self.counters.dropped_addresses += dropped;
         Ok(Accepted {
             change,
             is_news: heard != Heard::Repeated,
@@ -498,6 +510,9 @@ mod tests {
             intake.counters(),
             Counters {
                 accepted: 5,
+                discovered: 1,
+                updated: 2,
+                known: 1,
                 ..Counters::default()
             }
         );
@@ -1107,7 +1122,9 @@ mod tests {
                     counters.accepted + counters.ignored() + counters.rejected(),
                     messages
                 );
-                prop_assert_eq!(intake.peers().iter().len(), rules.known.len());
+                prop_assert_eq!(counters.known, rules.known.len() as u64);
+                prop_assert_eq!(counters.known, counters.discovered - counters.expired);
+                prop_assert!(counters.discovered + counters.updated <= counters.accepted);
                 prop_assert_eq!(
                     intake.next_timeout(),
                     rules.known.values().map(|row| row.1).min()
