@@ -97,6 +97,8 @@ pub mod gossipsub;
 mod intake;
 mod limits;
 mod message;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(any(test, fuzzing))]
 mod outside;
 mod peers;

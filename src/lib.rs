@@ -10,4 +10,6 @@ pub mod discovery;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod lazy;
+#[cfg(feature = "metrics")]
+mod metrics;
 pub mod websocket;

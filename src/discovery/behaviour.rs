@@ -43,6 +43,8 @@ pub struct Behaviour<P: PubSub> {
     sequence: Sequence,
     intake: Intake,
     rounds: Rounds,
+    #[cfg(feature = "metrics")]
+    metrics: Option<super::metrics::Metrics>,
     deadline: Deadline,
     /// What a single round or message has led to; drained before the next one.
     outputs: VecDeque<Output<P>>,
@@ -96,10 +98,36 @@ impl<P: PubSub> Behaviour<P> {
             sequence: Sequence::default(),
             intake,
             rounds: Rounds::default(),
+            #[cfg(feature = "metrics")]
+            metrics: None,
             deadline: Deadline::default(),
             outputs: VecDeque::new(),
             waker: None,
         })
+    }
+
+    /// Registers the [`Counters`] as metrics.
+    ///
+    /// - `libp2p_discovery_announced_total`, `_delayed_total`, and `_skipped_total` by `reason`
+    /// - `libp2p_discovery_publish_failures_total`
+    /// - `libp2p_discovery_accepted_total`, of which `_repeated_total` and `_not_kept_total`, and `_ignored_total` and
+    ///   `_rejected_total` by `reason`
+    /// - `libp2p_discovery_dropped_addresses_total`
+    /// - `libp2p_discovery_discovered_total`, `_updated_total` and `_expired_total`
+    /// - `libp2p_discovery_known_peers`, a gauge
+    ///
+    /// Each is the counter of that name, and a `reason` is what the name of the counter says of it, such as
+    /// `author_rate`. A scrape shows how things were when the behaviour was last polled. Those of the pubsub are not
+    /// among them: gossipsub has its own.
+    ///
+    /// For several behaviours in one registry, give each a sub-registry with a label that tells it from the others.
+    #[cfg(feature = "metrics")]
+    pub fn with_metrics(mut self, registry: &mut prometheus_client::registry::Registry) -> Self {
+        let counters = self.counters();
+        let metrics = self.metrics.get_or_insert_default();
+        metrics.show(counters);
+        metrics.register(registry);
+        self
     }
 
     /// The options in force: those it was made with, and what has been changed since.
@@ -473,6 +501,11 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                     peer_id: expired.peer,
                 });
                 continue;
+            }
+            // Every message, and whatever else is counted, leads past here before the task sleeps.
+            #[cfg(feature = "metrics")]
+            if let Some(metrics) = &self.metrics {
+                metrics.show(self.counters());
             }
             match self.pubsub.poll(cx) {
                 Poll::Ready(ToSwarm::GenerateEvent(event)) => {

@@ -3,6 +3,9 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
+#[cfg(feature = "metrics")]
+mod metrics;
+
 /// What has become of the connections that were accepted, up to the end of their WebSocket handshake.
 ///
 /// A handle to take from [`Config::counters`](crate::websocket::Config::counters) before the transport is made, and

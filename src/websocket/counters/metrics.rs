@@ -1,0 +1,75 @@
+use std::fmt;
+
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
+
+use super::Counters;
+use crate::metrics::{self, Page};
+
+impl Counters {
+    /// Registers them as metrics: the gauge `libp2p_websocket_half_open`, and `libp2p_websocket_dropped_total`,
+    /// `libp2p_websocket_timed_out_total` and `libp2p_websocket_upgraded_total`.
+    ///
+    /// For several configurations in one registry, give each a sub-registry with a label that tells it from the others.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        metrics::register(registry, "websocket", Connections(self.clone()));
+    }
+}
+
+#[derive(Debug)]
+struct Connections(Counters);
+
+impl Collector for Connections {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Self(counters) = self;
+        let mut page = Page(encoder);
+        page.gauge(
+            "half_open",
+            "Number of accepted connections in their WebSocket handshake.",
+            counters.half_open() as u64,
+        )?;
+        page.counter(
+            "dropped",
+            "Number of connections dropped since their listener had too many half-open ones.",
+            counters.dropped(),
+        )?;
+        page.counter(
+            "timed_out",
+            "Number of connections that did not finish their handshake in time.",
+            counters.timed_out(),
+        )?;
+        page.counter(
+            "upgraded",
+            "Number of connections that have finished their handshake.",
+            counters.upgraded(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_has_its_series() {
+        let counters = Counters::default();
+        let mut registry = Registry::default();
+        counters.register_metrics(&mut registry);
+        for _ in 0..4 {
+            counters.on_admitted();
+        }
+        counters.on_left();
+        counters.on_dropped();
+        counters.on_dropped();
+        counters.on_timed_out();
+        (0..5).for_each(|_| counters.on_upgraded());
+        assert_eq!(
+            metrics::shown(&registry),
+            [
+                "libp2p_websocket_half_open 3",
+                "libp2p_websocket_dropped_total 2",
+                "libp2p_websocket_timed_out_total 1",
+                "libp2p_websocket_upgraded_total 5",
+            ]
+        );
+    }
+}
