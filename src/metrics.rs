@@ -57,6 +57,23 @@ impl Page<'_> {
         }
         Ok(())
     }
+
+    /// A gauge for each value of a label.
+    pub(crate) fn gauges<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        counts: [(&str, u64); N],
+    ) -> fmt::Result {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (value, count) in counts {
+            ConstGauge::new(count).encode(family.encode_family(&[(label, value)])?)?;
+        }
+        Ok(())
+    }
 }
 
 /// All that a registry shows, without what it says of it.

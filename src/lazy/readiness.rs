@@ -17,6 +17,9 @@ use crate::{
     lazy::{ListenError, Missing, error::Seconds, ids::IdMap, listeners::Note},
 };
 
+#[cfg(feature = "metrics")]
+mod metrics;
+
 /// How many changes are kept for those who have not read them yet.
 const MAX_CHANGES: usize = 1024;
 
@@ -133,6 +136,8 @@ struct Board {
     /// How many there were before those.
     thrown_away: u64,
     is_over: bool,
+    #[cfg(feature = "metrics")]
+    totals: metrics::Totals,
 }
 
 /// One listener. Who waits for it keeps the row when the board has dropped it.
@@ -335,6 +340,8 @@ impl Board {
             since: now,
             addresses,
         };
+        #[cfg(feature = "metrics")]
+        self.totals.on_state(&status.state);
         let is_closed = matches!(status.state, State::Closed(_));
         let row = match is_closed {
             true => self.rows.remove(&listener),

@@ -1,5 +1,7 @@
 mod closing;
 mod failing;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod waiting;
 
 use std::{io, num::NonZeroUsize};
