@@ -151,6 +151,7 @@ fn a_scrape_shows_what_became_of_the_announcements_of_others() {
         non_zero(&registry),
         [
             "accepted_total 2",
+            "repeated_total 1",
             r#"ignored_total{reason="unauthenticated"} 1"#,
             r#"ignored_total{reason="own"} 1"#,
             r#"ignored_total{reason="oversized"} 1"#,

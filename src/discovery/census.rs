@@ -173,6 +173,19 @@ mod tests {
     }
 
     #[test]
+    fn nobody_comes_back_when_the_numbers_start_again_if_it_was_counted_meanwhile() {
+        let start = deadline::now();
+        let mut census = census(start);
+        let heard = start + 5 * MINUTE;
+        for number in 0..1_000 {
+            census.on_heard(heard, &author(number));
+        }
+        assert_near(census.count(heard + DAY, 20 * MINUTE), 0);
+        let again = heard + Duration::from_millis(1 << 32);
+        assert_near(census.count(again, 20 * MINUTE), 0);
+    }
+
+    #[test]
     fn more_authors_than_can_be_told_apart_are_many() {
         let now = deadline::now();
         let mut census = census(now);
