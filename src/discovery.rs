@@ -88,6 +88,7 @@ mod addresses;
 mod behaviour;
 mod census;
 mod config;
+mod connections;
 mod counters;
 mod error;
 mod event;

@@ -427,6 +427,70 @@ async fn with_validation_a_hub_passes_on_what_is_good_and_nothing_else() {
     );
 }
 
+#[tokio::test]
+async fn nobody_is_dialled_by_default() {
+    let (mut hub, mut a, mut b) = (node(config()), node(config()), node(config()));
+    let (_, address) = listen(&mut hub, &mut []).await;
+    listen(&mut b, &mut []).await;
+    let b_id = id(&b);
+    connect(&mut a, &address, &mut [&mut hub]).await;
+    connect(&mut b, &address, &mut [&mut hub]).await;
+    // It has heard of it for long enough to have dialled it.
+    let mut heard = Vec::new();
+    until(&mut a, &mut [&mut hub, &mut b], |a, event| {
+        if let SwarmEvent::Dialing { .. } = event {
+            panic!("{event:?}");
+        }
+        heard.extend(
+            a.behaviour()
+                .known_peer(&b_id)
+                .map(|known| known.last_heard()),
+        );
+        heard.dedup();
+        (heard.len() == 4).then_some(())
+    })
+    .await;
+    assert!(!a.is_connected(&b_id));
+}
+
+#[tokio::test]
+async fn with_connections_a_known_peer_is_dialled_and_forgotten_sooner_if_it_is_gone() {
+    // So that nobody is forgotten for another reason.
+    let config = || config().with_interval(Duration::from_secs(3600));
+    let (mut hub, mut b, mut c) = (node(config()), node(config()), node(config()));
+    let mut a = node(config().with_connections(3));
+    let (_, address) = listen(&mut hub, &mut []).await;
+    connect(&mut a, &address, &mut [&mut hub]).await;
+    connect(&mut b, &address, &mut [&mut hub]).await;
+    listen(&mut b, &mut [&mut hub]).await;
+    let b_id = id(&b);
+    until(&mut a, &mut [&mut hub, &mut b], |_, event| {
+        matches!(event, SwarmEvent::ConnectionEstablished { peer_id, .. } if *peer_id == b_id)
+            .then_some(())
+    })
+    .await;
+
+    connect(&mut c, &address, &mut [&mut hub]).await;
+    listen(&mut c, &mut [&mut hub]).await;
+    let c_id = id(&c);
+    until(&mut a, &mut [&mut hub, &mut b, &mut c], |_, event| {
+        matches!(event, SwarmEvent::Behaviour(Event::Discovered { peer_id, .. }) if *peer_id == c_id)
+            .then_some(())
+    })
+    .await;
+    drop(c);
+    until(&mut a, &mut [&mut hub, &mut b], |_, event| {
+        matches!(event, SwarmEvent::OutgoingConnectionError { peer_id, .. } if *peer_id == Some(c_id))
+            .then_some(())
+    })
+    .await;
+    let life = |peer| {
+        let known = a.behaviour().known_peer(peer).unwrap();
+        known.expires_at() - known.last_heard()
+    };
+    assert_eq!(life(&c_id), life(&b_id) / 2);
+}
+
 /// How many neighbours have said that they are subscribed to something.
 fn subscribers(swarm: &node::Node) -> usize {
     let neighbours = swarm.behaviour().pubsub().behaviour().all_peers();

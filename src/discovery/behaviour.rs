@@ -13,13 +13,16 @@ use libp2p_swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, Swarm, THandler, THandlerInEvent,
     THandlerOutEvent, ToSwarm,
     behaviour::{
-        ConnectionClosed, ExpiredListenAddr, ExternalAddresses, ListenerClosed, NewListenAddr,
+        ConnectionClosed, ConnectionEstablished, DialFailure, ExpiredListenAddr, ExternalAddresses,
+        ListenerClosed, NewListenAddr,
     },
+    dial_opts::{DialOpts, PeerCondition},
 };
 
 use super::{
     Announced, Config, ConfigError, Counters, Event, KnownPeer, Observed, PubSub, PublishError,
     addresses::{Addresses, announceable},
+    connections::Connections,
     counters::Rounds,
     intake::{Change, Incoming, Intake},
     message::{self, Sequence, Stamp},
@@ -33,7 +36,7 @@ use crate::deadline::{self, Deadline, Instant};
 /// [`Event::PubSub`] for what it reports. So the swarm has one gossipsub, and one only.
 ///
 /// Addresses of known peers go to the swarm ([`ToSwarm::NewExternalAddrOfPeer`]) and are offered when somebody dials
-/// a peer by its id; the behaviour itself dials nobody.
+/// a peer by its id; the behaviour itself dials nobody, unless [`Config::with_connections`] asks it to.
 pub struct Behaviour<P: PubSub> {
     pubsub: P,
     config: Config,
@@ -45,6 +48,7 @@ pub struct Behaviour<P: PubSub> {
     rounds: Rounds,
     #[cfg(feature = "metrics")]
     metrics: Option<super::metrics::Metrics>,
+    connections: Connections,
     deadline: Deadline,
     /// What a single round or message has led to; drained before the next one.
     outputs: VecDeque<Output<P>>,
@@ -89,6 +93,7 @@ impl<P: PubSub> Behaviour<P> {
         let (seed, now) = (rand::random(), deadline::now());
         let schedule = Schedule::new(config.timing(), config.is_listen_only(), seed, now);
         let intake = Intake::new(pubsub.public_key().to_peer_id(), config.intake());
+        let connections = Connections::new(config.connections(), rand::random());
         Ok(Self {
             pubsub,
             config,
@@ -100,6 +105,7 @@ impl<P: PubSub> Behaviour<P> {
             rounds: Rounds::default(),
             #[cfg(feature = "metrics")]
             metrics: None,
+            connections,
             deadline: Deadline::default(),
             outputs: VecDeque::new(),
             waker: None,
@@ -309,12 +315,16 @@ impl<P: PubSub> Behaviour<P> {
                     self.pubsub.report(&event, outcome.verdict);
                 }
                 if let Some(change) = outcome.change {
-                    self.on_change(change);
+                    self.on_change(change, now);
                 }
                 return;
             }
-            Observed::Subscribed { topic } if self.config.has_topic(topic) => {
+            Observed::Subscribed { topic, peer } if self.config.has_topic(topic) => {
                 self.schedule.on_subscriber(now);
+                self.connections.on_subscribed(&peer, topic);
+            }
+            Observed::Unsubscribed { topic, peer } => {
+                self.connections.on_unsubscribed(now, &peer, topic);
             }
             _ => {}
         }
@@ -322,12 +332,13 @@ impl<P: PubSub> Behaviour<P> {
     }
 
     /// Tells the application of a peer, and the swarm of its addresses.
-    fn on_change(&mut self, change: Change) {
+    fn on_change(&mut self, change: Change, now: Instant) {
         let (Change::Discovered(peer_id) | Change::Updated(peer_id)) = change;
         let Some(known) = self.intake.peers().get(&peer_id) else {
             return;
         };
         let addresses = known.addresses().to_vec();
+        self.connections.on_candidate(now);
         let to_swarm = |address: &Multiaddr| ToSwarm::NewExternalAddrOfPeer {
             peer_id,
             address: address.clone(),
@@ -338,6 +349,20 @@ impl<P: PubSub> Behaviour<P> {
             Change::Discovered(_) => Event::Discovered { peer_id, addresses },
             Change::Updated(_) => Event::Updated { peer_id, addresses },
         });
+    }
+
+    /// The next dial that is due, on its way.
+    fn dial(&mut self, now: Instant) -> Option<DialOpts> {
+        let (peer, addresses) = self.connections.next_dial(now, self.intake.peers())?;
+        // Not extended through the behaviours: this one would say the same again, and a failure shall tell of the
+        // addresses that the peer has announced.
+        let options = DialOpts::peer_id(peer)
+            .condition(PeerCondition::DisconnectedAndNotDialing)
+            .addresses(addresses)
+            .build();
+        self.connections.on_dialling(peer, options.connection_id());
+        tracing::debug!(%peer, "dialling to stay connected");
+        Some(options)
     }
 
     /// Something has changed outside `poll`.
@@ -460,6 +485,30 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 ..
             }) => {
                 self.intake.on_neighbour_gone(&peer_id);
+                self.connections
+                    .on_disconnected(deadline::now(), &peer_id, self.intake.peers());
+                self.wake();
+                false
+            }
+            FromSwarm::ConnectionEstablished(ConnectionEstablished {
+                peer_id,
+                connection_id,
+                ..
+            }) => {
+                self.connections
+                    .on_connected(deadline::now(), peer_id, connection_id);
+                self.wake();
+                false
+            }
+            FromSwarm::DialFailure(DialFailure {
+                peer_id: Some(peer_id),
+                error,
+                connection_id,
+            }) => {
+                let (now, peers) = (deadline::now(), self.intake.peers_mut());
+                self.connections
+                    .on_dial_failed(now, &peer_id, connection_id, error, peers);
+                self.wake();
                 false
             }
             _ => self.external.on_swarm_event(&event),
@@ -497,10 +546,14 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
             }
             let own = self.schedule.longest_interval();
             if let Some(expired) = self.intake.pop_expired(now, own) {
+                self.connections.on_expired(&expired.peer);
                 self.tell(Event::Expired {
                     peer_id: expired.peer,
                 });
                 continue;
+            }
+            if let Some(opts) = self.dial(now) {
+                return Poll::Ready(ToSwarm::Dial { opts });
             }
             // Every message, and whatever else is counted, leads past here before the task sleeps.
             #[cfg(feature = "metrics")]
@@ -515,7 +568,11 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 Poll::Ready(other) => return Poll::Ready(other.map_out(Event::PubSub)),
                 Poll::Pending => {}
             }
-            let next = [self.schedule.next_timeout(), self.intake.next_timeout()];
+            let next = [
+                self.schedule.next_timeout(),
+                self.intake.next_timeout(),
+                self.connections.next_timeout(),
+            ];
             let next = next.into_iter().flatten().min();
             if self.deadline.poll(now, next, cx).is_ready() {
                 continue;

@@ -45,6 +45,7 @@ pub struct Config {
     author_rate: Option<Rate>,
     neighbour_rate: Rate,
     newcomer_rate: Rate,
+    connections: usize,
     filter: Filter,
     received_filter: Filter,
 }
@@ -66,6 +67,7 @@ impl Default for Config {
             author_rate: None,
             neighbour_rate: const { Rate::new(burst(2_000), Duration::from_millis(1)) },
             newcomer_rate: const { Rate::new(burst(500), Duration::from_millis(20)) },
+            connections: 0,
             filter: Filter::default(),
             received_filter: Filter::default(),
         }
@@ -215,6 +217,32 @@ impl Config {
         self
     }
 
+    /// How many connections to subscribers of the topics to keep, by dialling known peers while there are fewer.
+    ///
+    /// With it a star becomes a mesh: nodes that know only a hub are still connected to each other when the hub is
+    /// gone. Whoever is connected and subscribed counts, whichever side has dialled. Three are enough to keep
+    /// many nodes in one piece; gossipsub closes its ranks at five to twelve, and lets go of connections beyond that,
+    /// which then end after the swarm's idle timeout.
+    ///
+    /// Dialled are known peers that are not connected, chosen at random, each at all its addresses in one attempt. At
+    /// most eight attempts are under way, and in the long run no more than two a second are begun. A peer that
+    /// cannot be reached, or whose connection ends within two minutes, is left alone for 10 seconds, then for twice
+    /// as long each time, up to 10 minutes, less up to a quarter at random. If all its addresses have failed, by whoever's
+    /// dial, it is forgotten when half of its time to live has passed, and an address at which somebody else was found is
+    /// dropped at once; the next announcement counts again as if nothing had failed. What the node itself prevents,
+    /// such as a limit on connections, is held against nobody, and nobody is forgotten for a failure while there is no
+    /// connection at all.
+    ///
+    /// Only known peers are dialled. A node that has lost everybody and whose table has run empty is for the
+    /// application to connect, as it was when it started.
+    ///
+    /// Defaults to 0: nobody is dialled. A node that dials sends packets to whatever hosts and ports strangers announce,
+    /// and shows them its own address, which an application should want before it does so.
+    pub fn with_connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
     /// Which of the own addresses may be announced, in place of what suits a node on the internet.
     ///
     /// The default announces
@@ -336,6 +364,11 @@ impl Config {
         self.newcomer_rate
     }
 
+    /// See [`Config::with_connections`].
+    pub fn connections(&self) -> usize {
+        self.connections
+    }
+
     /// What the core that judges incoming messages goes by.
     pub(crate) fn intake(&self) -> Settings {
         Settings {
@@ -449,6 +482,7 @@ impl fmt::Debug for Config {
             .field("author_rate", &self.author_rate())
             .field("neighbour_rate", &self.neighbour_rate)
             .field("newcomer_rate", &self.newcomer_rate)
+            .field("connections", &self.connections)
             .field("filter", &self.filter)
             .field("received_filter", &self.received_filter)
             .finish()

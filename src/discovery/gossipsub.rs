@@ -213,8 +213,13 @@ where
                 author: message.source,
                 payload: &message.data,
             },
-            Event::Subscribed { topic, .. } => Observed::Subscribed {
+            Event::Subscribed { topic, peer_id, .. } => Observed::Subscribed {
                 topic: topic.as_str(),
+                peer: *peer_id,
+            },
+            Event::Unsubscribed { topic, peer_id } => Observed::Unsubscribed {
+                topic: topic.as_str(),
+                peer: *peer_id,
             },
             _ => Observed::Other,
         }
@@ -366,6 +371,29 @@ mod tests {
             authors.insert(author.to_owned());
         }
         assert_eq!(authors.len(), 4);
+    }
+
+    #[test]
+    fn says_who_subscribes_and_who_no_longer_does() {
+        let config = config().build().unwrap();
+        let gossipsub = Gossipsub::new(&Keypair::generate_ed25519(), config).unwrap();
+        let (peer, topic) = (PeerId::random(), TopicHash::from_raw("any"));
+        let subscribed = Event::Subscribed {
+            peer_id: peer,
+            topic: topic.clone(),
+        };
+        let unsubscribed = Event::Unsubscribed {
+            peer_id: peer,
+            topic,
+        };
+        assert_eq!(
+            gossipsub.observe(&subscribed),
+            Observed::Subscribed { topic: "any", peer }
+        );
+        assert_eq!(
+            gossipsub.observe(&unsubscribed),
+            Observed::Unsubscribed { topic: "any", peer }
+        );
     }
 
     #[test]

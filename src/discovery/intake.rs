@@ -259,6 +259,11 @@ impl Intake {
         &self.peers
     }
 
+    /// Who is known, for what dials find out about them.
+    pub(crate) fn peers_mut(&mut self) -> &mut Peers {
+        &mut self.peers
+    }
+
     /// What became of the messages so far, and of the peers.
     pub(crate) fn counters(&self) -> Counters {
         Counters {

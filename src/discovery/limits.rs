@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use crate::deadline::Instant;
+use crate::deadline::{Instant, after};
 
 /// A limit on how often something may happen: `burst` times at once, and one more per `interval` after that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +64,15 @@ impl Bucket {
     /// Whether half of the burst has been taken and not refilled.
     pub(crate) fn is_half_empty(&self, now: Instant, rate: Rate) -> bool {
         self.debt_at(now) > rate.depth() / 2
+    }
+
+    /// When there will be a token, unless one is taken before; `None` for a new bucket, which has one at any time.
+    pub(crate) fn next_at(&self, rate: Rate) -> Option<Instant> {
+        let wanting = self
+            .debt
+            .saturating_add(rate.interval)
+            .saturating_sub(rate.depth());
+        self.at.map(|at| after(at, wanting))
     }
 
     /// Whether it is as good as a new one, so that forgetting it changes nothing.

@@ -28,8 +28,8 @@ const CONNECTED: usize = 8;
 ///
 /// The methods are of three kinds:
 /// - getters, and [`Peers::next_timeout`], which says when a peer will next fall silent;
-/// - [`Peers::on_announcement`], the one input, and [`Peers::try_take`], which a message has to pass before it is worth
-///   reading;
+/// - the inputs: [`Peers::on_announcement`], [`Peers::try_take`], which a message has to pass before it is worth reading,
+///   and what dials find out, [`Peers::on_unreachable`] and [`Peers::on_wrong_peer`];
 /// - [`Peers::pop_expired`], the one output. It is to be called until it returns `None` whenever the time of
 ///   [`Peers::next_timeout`] has come; calling it without need does nothing. A peer is known until it is popped,
 ///   however late that may be.
@@ -47,7 +47,11 @@ struct Row {
     /// As many as decoding lets through.
     addresses: Vec<Multiaddr>,
     last_heard: Instant,
+    /// For how long it is known from then on.
+    ttl: Duration,
+    /// The end of that, or of half of it once the peer has turned out to be unreachable.
     expires_at: Instant,
+    is_unreachable: bool,
     pace: Pace,
     sequence: Option<u64>,
     /// What its author may still send. It starts full, since what comes before the row is not charged to it.
@@ -215,11 +219,14 @@ impl Peers {
                 let gap = now.checked_duration_since(row.last_heard);
                 row.pace = Pace::new(stamp, gap, Some(row.pace), own, &self.lifetimes);
                 row.sequence = stamp.sequence;
-                let expires_at = after(now, row.pace.time_to_live(own, &self.lifetimes));
+                let ttl = row.pace.time_to_live(own, &self.lifetimes);
+                let expires_at = after(now, ttl);
                 let is_same = is_same_set(&row.addresses, &addresses);
                 // Also when only their order has changed: it is the peer's preference.
                 row.addresses = addresses;
                 row.last_heard = now;
+                row.ttl = ttl;
+                row.is_unreachable = false;
                 self.expiry.remove(&(row.expires_at, peer));
                 self.expiry.insert((expires_at, peer));
                 row.expires_at = expires_at;
@@ -234,11 +241,14 @@ impl Peers {
             Entry::Vacant(_) if is_full => Heard::Full,
             Entry::Vacant(entry) => {
                 let pace = Pace::new(stamp, None, None, own, &self.lifetimes);
-                let expires_at = after(now, pace.time_to_live(own, &self.lifetimes));
+                let ttl = pace.time_to_live(own, &self.lifetimes);
+                let expires_at = after(now, ttl);
                 entry.insert(Row {
                     addresses,
                     last_heard: now,
+                    ttl,
                     expires_at,
+                    is_unreachable: false,
                     pace,
                     sequence: stamp.sequence,
                     messages: Bucket::default(),
@@ -262,6 +272,31 @@ impl Peers {
         let interval = row.pace.interval(own).unwrap_or(shortest).max(shortest);
         let elapsed = now.saturating_duration_since(row.last_heard);
         Some(elapsed >= interval / 2)
+    }
+
+    /// These addresses of a peer have failed; they go behind the others. If all have, the peer is forgotten sooner:
+    /// when half of its time to live has passed, which may be now. That is long enough for the next announcement of
+    /// one that is there all the same, and what it says counts again as if nothing had failed.
+    pub(crate) fn on_unreachable(&mut self, peer: &PeerId, failed: &[Multiaddr]) {
+        let Some(row) = self.rows.get_mut(peer) else {
+            return;
+        };
+        row.addresses
+            .sort_by_key(|address| failed.contains(address));
+        if row.addresses.iter().all(|address| failed.contains(address)) {
+            let expires_at = row.expires_at.min(after(row.last_heard, row.ttl / 2));
+            self.expiry.remove(&(row.expires_at, *peer));
+            self.expiry.insert((expires_at, *peer));
+            row.expires_at = expires_at;
+            row.is_unreachable = true;
+        }
+    }
+
+    /// At this address of a peer there is somebody else. Known again if the peer announces it again.
+    pub(crate) fn on_wrong_peer(&mut self, peer: &PeerId, address: &Multiaddr) {
+        if let Some(row) = self.rows.get_mut(peer) {
+            row.addresses.retain(|known| known != address);
+        }
     }
 
     /// Whether a known peer keeps within `rate` with one more message; `None` if it is not known.
@@ -289,7 +324,8 @@ impl Peers {
             };
             let row = entry.get_mut();
             let prolonged = after(row.last_heard, row.pace.time_to_live(own, &self.lifetimes));
-            if prolonged > now && matches!(row.pace, Pace::Ours(_)) {
+            if prolonged > now && matches!(row.pace, Pace::Ours(_)) && !row.is_unreachable {
+                row.ttl = prolonged.saturating_duration_since(row.last_heard);
                 row.expires_at = prolonged;
                 self.expiry.insert((prolonged, peer));
                 continue;
@@ -327,7 +363,8 @@ impl<'a> KnownPeer<'a> {
     }
 
     /// Where it says it listens, in the order it gave, each ending in `/p2p/<its id>`. Empty for a peer that only
-    /// dials.
+    /// dials. With [`Config::with_connections`](super::Config::with_connections), addresses that have failed since
+    /// come last, and one where somebody else was found is left out.
     pub fn addresses(&self) -> &'a [Multiaddr] {
         &self.row.addresses
     }

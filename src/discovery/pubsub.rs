@@ -53,10 +53,19 @@ pub enum Observed<'a> {
         /// What the author wrote.
         payload: &'a [u8],
     },
-    /// A connected peer has subscribed to a topic.
+    /// A connected peer has subscribed to a topic. May come again for the same one.
     Subscribed {
         /// The topic.
         topic: &'a str,
+        /// Who.
+        peer: PeerId,
+    },
+    /// A connected peer has unsubscribed from a topic. Need not come when it disconnects.
+    Unsubscribed {
+        /// The topic.
+        topic: &'a str,
+        /// Who.
+        peer: PeerId,
     },
     /// Anything else.
     Other,

@@ -58,6 +58,11 @@ pub(crate) enum Event {
     },
     Subscribed {
         topic: String,
+        peer: PeerId,
+    },
+    Unsubscribed {
+        topic: String,
+        peer: PeerId,
     },
     Noise,
 }
@@ -85,7 +90,7 @@ impl Bus {
         state.links.insert((b, a));
         for (from, to) in [(a, b), (b, a)] {
             for topic in state.nodes[&from].topics.clone() {
-                state.deliver(to, Event::Subscribed { topic });
+                state.deliver(to, Event::Subscribed { topic, peer: from });
             }
         }
     }
@@ -168,6 +173,7 @@ impl PubSub for Node {
                     other,
                     Event::Subscribed {
                         topic: topic.to_owned(),
+                        peer: self.local,
                     },
                 );
             }
@@ -230,7 +236,8 @@ impl PubSub for Node {
                 author: *author,
                 payload,
             },
-            Event::Subscribed { topic } => Observed::Subscribed { topic },
+            Event::Subscribed { topic, peer } => Observed::Subscribed { topic, peer: *peer },
+            Event::Unsubscribed { topic, peer } => Observed::Unsubscribed { topic, peer: *peer },
             Event::Noise => Observed::Other,
         }
     }
