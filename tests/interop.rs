@@ -1,14 +1,19 @@
-//! The example `node` and js-libp2p nodes, over WebSocket on loopback. See `interop/README.md`.
+//! Rust nodes, most of them the example `node`, and js-libp2p nodes, over WebSocket on loopback. See
+//! `interop/README.md`.
 
 #![cfg(feature = "interop")]
 
 #[path = "common/authority.rs"]
 mod authority;
+#[path = "common/node.rs"]
+mod node;
 #[path = "common/process.rs"]
 mod process;
+#[path = "interop/watched.rs"]
+mod watched;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     env, fs, io,
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -17,8 +22,10 @@ use std::{
 
 use authority::{Authority, Signed};
 use libp2p::identity::Keypair;
+use libp2p_lazy_websocket::discovery;
 use process::{Process, SCRATCH, Scene, build, succeed};
 use tokio::process::Command;
+use watched::{Seen, Watched};
 
 const TOPIC: &str = "_peer-discovery._p2p._pubsub";
 const LISTEN: &str = "/ip4/127.0.0.1/tcp/0/ws";
@@ -69,6 +76,35 @@ async fn a_hub_that_dials_is_found_as_well() {
     two.discovers(&hub).await;
 }
 
+/// Of each kind one node knows the Rust hub, one the js hub and one both. These two are all that joins the stars.
+#[tokio::test]
+async fn everybody_finds_everybody_in_a_mixed_network_with_two_hubs() {
+    let scene = Scene::default();
+    let rust_hub = scene.rust(&format!("--listen {LISTEN} --interval 1")).await;
+    let js_hub = scene.js("js hub", &format!("--listen {LISTEN}")).await;
+    let to_rust = format!("--dial {}", rust_hub.address());
+    let to_js = format!("--dial {}", js_hub.address());
+    let dials = [to_rust.clone(), to_js.clone(), format!("{to_rust} {to_js}")];
+
+    let mut network = vec![rust_hub, js_hub];
+    for (dial, name) in dials.iter().zip(["js of rust", "js of js", "js of both"]) {
+        let args = format!("--listen {LISTEN} {dial}");
+        network.push(scene.js(name, &args).await);
+    }
+    for (dial, name) in dials
+        .iter()
+        .zip(["rust of rust", "rust of js", "rust of both"])
+    {
+        let args = format!("--listen {LISTEN} --interval 1 {dial}");
+        network.push(scene.rust_named(name, &args).await);
+    }
+    for node in &network {
+        for other in network.iter().filter(|other| other.id != node.id) {
+            node.discovers(other).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn js_decodes_announcements_whatever_the_key() {
     let keys = [
@@ -87,14 +123,29 @@ async fn js_decodes_announcements_whatever_the_key() {
         let js = scene.js("js", &format!("--dial {}", hub.address())).await;
         js.discovers(&hub).await;
 
-        let payload = js
-            .process
-            .wait("message of the hub", |line| message(line, &hub.id))
+        // What an announcement says beside that may change as the hub gets to know the network.
+        let mut payloads = Vec::new();
+        js.process
+            .wait("three messages of the hub", |line| {
+                payloads.extend(message(line, &hub.id));
+                (payloads.len() == 3).then_some(())
+            })
             .await;
+        // They are numbered, in a field that js has never heard of.
+        assert_ne!(payloads[0], payloads[1]);
         let mut codec = scene.script("codec", "fixtures.mjs", "--decode");
-        codec.say(&payload).await;
-        let decoded = codec.wait("answer", |line| Some(line.to_owned())).await;
-        assert_eq!(decoded, format!("{} {}", hub.id, hub.address()));
+        for payload in &payloads {
+            codec.say(payload).await;
+        }
+        let mut answers = Vec::new();
+        codec
+            .wait("answer to each", |line| {
+                answers.push(line.to_owned());
+                (answers.len() == payloads.len()).then_some(())
+            })
+            .await;
+        let expected = format!("{} {}", hub.id, hub.address());
+        assert_eq!(answers, vec![expected; payloads.len()]);
     }
 }
 
@@ -294,16 +345,200 @@ async fn a_crowd_of_js_nodes_thinks_well_of_the_hub() {
     );
 }
 
+/// All are connected to all, which is more than fit into a mesh, so that each asks for some messages after it has
+/// been told of them by gossip.
+#[tokio::test]
+async fn in_a_mesh_with_15_js_nodes_their_scores_of_ours_stay_at_zero() {
+    const CROWD: usize = 15;
+    const ROUNDS: usize = 8;
+    /// What a process of 15 nodes has time for even on a busy machine: what it asks for too late is gone.
+    const INTERVAL: Duration = Duration::from_secs(3);
+    const LIMIT: Duration = Duration::from_secs(300);
+
+    let scene = Scene::default();
+    let gossipsub = || discovery::gossipsub::config().build().expect("it is valid");
+    let config = || node::config().with_interval(INTERVAL);
+    let [mut one, mut two] = [(); 2].map(|()| Watched::start(gossipsub(), config()));
+    let (at_one, at_two) = (one.address().await, two.address().await);
+    two.dial(&at_one).await;
+    let args = format!(
+        "--count {CROWD} --listen {LISTEN} --interval {} --dial {at_one} --dial {at_two}",
+        INTERVAL.as_millis()
+    );
+    let mut crowd = scene.script("crowd", "node.mjs", &args);
+    let (mut ids, mut listening) = (BTreeSet::new(), BTreeSet::new());
+    crowd
+        .wait_for(LIMIT, "all of the crowd", |line| {
+            ids.extend(line.strip_prefix("started ").map(ToOwned::to_owned));
+            listening.extend(line.strip_prefix("listening ").map(ToOwned::to_owned));
+            (ids.len() == CROWD && listening.len() == CROWD).then_some(())
+        })
+        .await;
+    for address in &listening {
+        crowd.say(&format!("dial {address}")).await;
+    }
+
+    let ours = [one.id.clone(), two.id.clone()];
+    let authors: BTreeSet<_> = ids.iter().chain(&ours).cloned().collect();
+    for round in 1..=ROUNDS {
+        let mut heard = BTreeMap::<_, usize>::new();
+        crowd
+            .wait_for(LIMIT, &format!("round {round} of everybody"), |line| {
+                let author = word(line, 1);
+                message(line, author)?;
+                *heard
+                    .entry((word(line, 4).to_owned(), author.to_owned()))
+                    .or_default() += 1;
+                let all = heard.len() == CROWD * (authors.len() - 1);
+                (all && heard.values().all(|&times| times >= round)).then_some(())
+            })
+            .await;
+
+        crowd.say("score").await;
+        let (mut scores, mut answers) = (Vec::new(), 0);
+        crowd
+            .wait("score from each", |line| {
+                if word(line, 0) == "score" && ours.iter().any(|id| id == word(line, 1)) {
+                    scores.push(word(line, 2).parse::<f64>().expect("a score is a number"));
+                }
+                answers += usize::from(line.starts_with("scored "));
+                (answers == CROWD * round).then_some(())
+            })
+            .await;
+        assert_eq!(scores, vec![0.0; CROWD * ours.len() * round]);
+    }
+    // A score forgets within a few seconds.
+    assert!(
+        !ours
+            .iter()
+            .any(|id| crowd.printed(&format!("penalty {id} ")))
+    );
+    for watched in [&mut one, &mut two] {
+        let known = watched
+            .sees("everybody", |seen| {
+                (seen.known.len() == authors.len() - 1).then(|| seen.known.clone())
+            })
+            .await;
+        assert!(known.keys().all(|id| authors.contains(id)));
+    }
+}
+
+#[tokio::test]
+async fn a_js_node_that_floods_with_announcements_is_limited() {
+    for validates in [false, true] {
+        let mut gossipsub = discovery::gossipsub::config();
+        if validates {
+            gossipsub.validate_messages();
+        }
+        let seen = flood(gossipsub.build().expect("it is valid"), "announcements").await;
+        let ignored = seen.hub.counters.ignored_author_rate;
+        assert!(ignored >= MOST, "{:?}", seen.hub.counters);
+        assert_eq!(seen.hub.counters.rejected(), 0);
+        // Without validation gossipsub passes on what it gets before discovery sees it.
+        let relayed = seen.relayed;
+        assert_eq!(relayed > FLOOD - MOST, !validates, "{relayed} relayed");
+        assert!(seen.hub.scores.values().all(|&score| score == 0.0));
+    }
+}
+
+#[tokio::test]
+async fn a_js_node_that_floods_with_garbage_is_limited_and_loses_score() {
+    for validates in [false, true] {
+        let mut gossipsub = discovery::gossipsub::config();
+        if validates {
+            gossipsub.validate_messages();
+        }
+        let seen = flood(gossipsub.build().expect("it is valid"), "garbage").await;
+        let counters = seen.hub.counters;
+        assert!(
+            counters.rejected_malformed + counters.ignored_author_rate >= MOST,
+            "{counters:?}"
+        );
+        assert!(counters.rejected_malformed >= 1, "{counters:?}");
+        let relayed = seen.relayed;
+        assert_eq!(relayed > FLOOD - MOST, !validates, "{relayed} relayed");
+        for (id, score) in seen.hub.scores {
+            // Without validation no verdict is asked for, and nobody is blamed.
+            let is_blamed = validates && id == seen.flooder;
+            assert_eq!(score < 0.0, is_blamed, "{id} at {score}");
+        }
+    }
+}
+
+const FLOOD: u64 = 600;
+
+/// What is left of a flood without as much as its author may send until a test gives up.
+const MOST: u64 = FLOOD - 100;
+
+struct Flooded {
+    hub: Seen,
+    flooder: String,
+    /// How many messages of the flood have gone on to another.
+    relayed: u64,
+}
+
+/// Lets a js node flood a Rust one that others are connected to, which are still known and found by each other then.
+async fn flood(gossipsub: libp2p::gossipsub::Config, what: &str) -> Flooded {
+    let scene = Scene::default();
+    let mut hub = Watched::start(gossipsub, node::config());
+    let dial = format!("--dial {}", hub.address().await);
+    let honest = scene
+        .js("honest", &format!("--listen {LISTEN} {dial}"))
+        .await;
+    let mut flooder = scene
+        .js("flooder", &format!("--listen {LISTEN} {dial}"))
+        .await;
+    hub.discovers(&honest.id, &honest.addresses).await;
+    hub.discovers(&flooder.id, &flooder.addresses).await;
+    honest.discovers(&flooder).await;
+
+    let before = honest
+        .process
+        .count(|line| message(line, &flooder.id).is_some());
+    flooder
+        .does(
+            &format!("flood-{what} {FLOOD}"),
+            &format!("flooded {FLOOD}"),
+        )
+        .await;
+    hub.sees("the flood", |seen| {
+        (seen.counters.ignored() + seen.counters.rejected() >= MOST).then_some(())
+    })
+    .await;
+
+    // What has been announced since then comes after all that has been passed on of the flood.
+    let late = scene.js("late", &format!("--listen {LISTEN} {dial}")).await;
+    hub.discovers(&late.id, &late.addresses).await;
+    honest.discovers(&late).await;
+    late.discovers(&honest).await;
+    let hub = hub
+        .sees("all", |seen| (seen.known.len() == 3).then(|| seen.clone()))
+        .await;
+    assert_eq!(hub.expired, 0);
+    let heard = honest
+        .process
+        .count(|line| message(line, &flooder.id).is_some());
+    Flooded {
+        hub,
+        relayed: (heard - before) as u64,
+        flooder: flooder.id,
+    }
+}
+
 fn listen_and_dial(hub: &Node) -> String {
     format!("--listen {LISTEN} --dial {}", hub.address())
 }
 
 impl Scene {
-    /// The Rust node.
+    /// A Rust node that the others meet at.
     async fn rust(&self, args: &str) -> Node {
+        self.rust_named("hub", args).await
+    }
+
+    async fn rust_named(&self, name: &'static str, args: &str) -> Node {
         let mut command = Command::new(&tools().rust);
         command.args(args.split(' ')).arg("--until-stdin-closes");
-        let process = self.spawn("hub", command);
+        let process = self.spawn(name, command);
         let addresses = process.listening(args).await;
         let id = addresses
             .first()
@@ -433,8 +668,8 @@ impl Node {
 
 /// The payload if `line` is a message of `author` on the default topic.
 fn message(line: &str, author: &str) -> Option<String> {
-    line.strip_prefix(&format!("message {author} {TOPIC} "))
-        .map(ToOwned::to_owned)
+    let rest = line.strip_prefix(&format!("message {author} {TOPIC} "))?;
+    Some(word(rest, 0).to_owned())
 }
 
 fn addresses(list: &str) -> BTreeSet<String> {

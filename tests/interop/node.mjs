@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
+import { setImmediate } from 'node:timers/promises'
 import { connect } from 'node:tls'
 import { parseArgs } from 'node:util'
 import { noise } from '@chainsafe/libp2p-noise'
@@ -19,6 +20,7 @@ import { createLibp2p } from 'libp2p'
 
 const ECHO = '/echo/1.0.0'
 const ECHO_CHUNK = 256 * 1024
+const GARBAGE = 100
 const KEY_TYPES = { ed25519: 'Ed25519', secp256k1: 'secp256k1', rsa: 'RSA' }
 
 function say (...words) {
@@ -66,9 +68,17 @@ async function start (options) {
   node.addEventListener('connection:close', ({ detail }) => say('disconnected', detail.remotePeer))
   node.services.pubsub.addEventListener('message', ({ detail }) => {
     if (topics.includes(detail.topic)) {
-      say('message', detail.from, detail.topic, Buffer.from(detail.data).toString('hex'))
+      say('message', detail.from, detail.topic, Buffer.from(detail.data).toString('hex'), node.peerId)
     }
   })
+
+  // It has no event for this.
+  const { score } = node.services.pubsub
+  const addPenalty = score.addPenalty.bind(score)
+  score.addPenalty = (peer, count, reason) => {
+    say('penalty', peer, count, reason, node.peerId)
+    addPenalty(peer, count, reason)
+  }
 
   await node.start()
   say('started', node.peerId)
@@ -90,6 +100,9 @@ function peer (target) {
 }
 
 async function dial (node, address) {
+  if (address.endsWith(`/p2p/${node.peerId}`)) {
+    return
+  }
   try {
     await node.dial(multiaddr(address))
   } catch (err) {
@@ -158,6 +171,26 @@ async function serial (port) {
   }
 }
 
+// What the module announces of a node.
+function announcement (node) {
+  let payload
+  const pubsub = { getSubscribers: () => ['somebody'], publish: (_, published) => { payload = published } }
+  const addressManager = { getAddresses: () => node.getMultiaddrs() }
+  pubsubPeerDiscovery()({ logger: node.logger, peerId: node.peerId, addressManager, pubsub })._broadcast()
+  return payload
+}
+
+// As fast as it can be signed and sent. The pause lets the node do all else that it has to do.
+async function flood (node, payload, count) {
+  for (let i = 0; i < count; i++) {
+    await node.services.pubsub.publish(TOPIC, payload())
+    if (i % 100 === 0) {
+      await setImmediate()
+    }
+  }
+  say('flooded', count)
+}
+
 function scores (node) {
   const { pubsub } = node.services
   pubsub.getPeers().forEach(peer => say('score', peer, pubsub.getScore(peer.toString())))
@@ -183,8 +216,12 @@ async function command (nodes, line) {
       return serial(rest[0])
     case 'score':
       return nodes.forEach(scores)
+    case 'flood-announcements':
+      return Promise.all(nodes.map(node => flood(node, () => announcement(node), Number(rest[0]))))
+    case 'flood-garbage':
+      return Promise.all(nodes.map(node => flood(node, () => randomBytes(GARBAGE), Number(rest[0]))))
     default:
-      throw new Error('the commands are dial, echo, ping, traffic, quiet, serial and score')
+      throw new Error('the commands are dial, echo, ping, traffic, quiet, serial, score, flood-announcements and flood-garbage')
   }
 }
 
