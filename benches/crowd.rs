@@ -1,0 +1,74 @@
+//! What the simulation says of a network, in a real one: up to 200 nodes with gossipsub, in one process.
+//!
+//! `cargo bench --bench crowd` starts that many at once with the default configuration, and prints how long they take
+//! to know each other, what each receives then, and how long newcomers take to know 20 of them. It fails if they
+//! receive more, or less, than [`FACTOR`] times what the schedule is made for, which the simulation agrees with. Without
+//! `--bench`, as in `cargo test --benches`, there are only a few nodes, at a shorter interval.
+
+#[path = "../tests/common/crowd.rs"]
+mod crowd;
+
+use std::{env, process::ExitCode, time::Duration};
+
+use crowd::Crowd;
+use libp2p_lazy_websocket::discovery;
+
+/// How far what is measured may be from what is to be expected, either way.
+const FACTOR: f64 = 1.25;
+
+/// In how many rounds of all it is measured what they receive.
+const ROUNDS: u64 = 3;
+
+const NEWCOMERS: usize = 5;
+
+/// How many peers are enough for a newcomer.
+const ENOUGH: usize = 20;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let defaults = discovery::Config::default();
+    let (counts, config) = if env::args().any(|argument| argument == "--bench") {
+        (&[20, 50, 100, 200][..], defaults)
+    } else {
+        (&[20][..], defaults.with_interval(Duration::from_secs(1)))
+    };
+    println!(
+        "\n| nodes | all know all after | received per node and second | expected | in the busiest second | \
+         {NEWCOMERS} newcomers know {ENOUGH} after |"
+    );
+    println!("| --: | --: | --: | --: | --: | --: |");
+    let mut missed = Vec::new();
+    for &count in counts {
+        let mut crowd = Crowd::start(count, config.clone(), count as u64).await;
+        let all = crowd.all_know_all().await.as_secs_f64();
+        let received = crowd.receives(ROUNDS).await;
+        let expected = expected(count, &config);
+        let mut newcomers = Vec::new();
+        for _ in 0..NEWCOMERS {
+            crowd.join(1).await;
+            let enough = crowd.the_last_knows(ENOUGH).await;
+            newcomers.push(format!("{:.1}", enough.as_secs_f64()));
+        }
+        println!(
+            "| {count} | {all:.1} s | {:.1} | {expected:.1} | {:.1} | {} s |",
+            received.rate,
+            received.busiest,
+            newcomers.join(", ")
+        );
+        if !(expected / FACTOR..=expected * FACTOR).contains(&received.rate) {
+            missed.push(count);
+        }
+    }
+    if missed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("\nmore than {FACTOR} times away from what is expected: with {missed:?} nodes");
+    ExitCode::FAILURE
+}
+
+/// What each receives a second if all announce at the interval, and at a twentieth more for what is added at random.
+fn expected(count: usize, config: &discovery::Config) -> f64 {
+    let interval = config.interval().as_secs_f64();
+    let stretched = count as f64 / f64::from(config.target_rate().get());
+    (count - 1) as f64 / (1.05 * interval.max(stretched))
+}
