@@ -93,6 +93,10 @@ pub(crate) struct Schedule {
     reply: Option<Reply>,
     /// What became of the last round.
     last: Option<Outcome>,
+    /// What the announcement promises that is being made.
+    promised: Option<Duration>,
+    /// Whether there has been time to hear everybody.
+    has_heard_all: bool,
     /// When the minimum gap after the last publication ends.
     gap_ends: Option<Instant>,
 }
@@ -105,6 +109,8 @@ struct Round {
     part: Part,
     /// From 0 to 1.
     random: f64,
+    /// By when it has been promised.
+    latest: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -124,7 +130,8 @@ impl Round {
             Part::Some => part(interval, self.random),
             Part::All => interval.saturating_add(part(interval / JITTER, self.random)),
         };
-        after(self.from, wait)
+        let due = after(self.from, wait);
+        self.latest.map_or(due, |latest| latest.min(due))
     }
 }
 
@@ -153,10 +160,13 @@ impl Schedule {
                 from: now,
                 part: Part::None,
                 random: 0.0,
+                latest: None,
             },
             wanted: None,
             reply: None,
             last: None,
+            promised: None,
+            has_heard_all: false,
             gap_ends: None,
         }
     }
@@ -233,6 +243,10 @@ impl Schedule {
             from: now,
             part: Part::All,
             random: self.random(),
+            latest: match (outcome, self.promised.take()) {
+                (Outcome::Published, Some(promised)) => Some(after(now, promised)),
+                _ => None,
+            },
         };
         match outcome {
             Outcome::Published => {
@@ -284,10 +298,19 @@ impl Schedule {
     }
 
     /// The longest time until the next announcement, as far as an announcement may promise that: not before there has
-    /// been time to hear everybody, nor while nobody is heard, since then there may be more than we know.
+    /// been time to hear everybody, nor while nobody is heard, since then there may be more than we know. While the
+    /// interval grows, as long as it may become. To be asked for what is published next: the round after that comes by
+    /// then.
     pub(crate) fn promise(&mut self, now: Instant) -> Option<Duration> {
-        let knows = self.count(now) >= 1.0 && self.history.is_steady(now, window(self.interval));
-        knows.then(|| longest(self.interval))
+        let is_alone = self.count(now) < 1.0;
+        let is_steady = self.history.is_steady(now, window(self.interval));
+        self.has_heard_all |= is_steady && !is_alone;
+        self.promised = match (is_alone, is_steady) {
+            (false, true) => Some(longest(self.interval)),
+            (false, false) if self.has_heard_all => Some(longest(self.longest_to_come(now))),
+            _ => None,
+        };
+        self.promised
     }
 
     fn want(&mut self, at: Instant) {
@@ -310,6 +333,7 @@ impl Schedule {
             from: now,
             part: Part::Some,
             random: self.random(),
+            latest: self.round.latest,
         };
         if round.due(self.interval) < self.round.due(self.interval) {
             self.round = round;
@@ -330,6 +354,17 @@ impl Schedule {
         self.interval = self.history.limit(now, wanted);
         self.counted_at = now;
         others
+    }
+
+    /// As long as the interval may become, for now.
+    fn longest_to_come(&self, now: Instant) -> Duration {
+        let Timing {
+            interval,
+            max_interval,
+            ..
+        } = self.timing;
+        let most = self.history.most(now).min(max_interval.max(interval));
+        most.max(self.interval)
     }
 
     /// Whether more is heard than there should be: in a moment as much as from all authors that there may be before the
@@ -418,9 +453,19 @@ impl History {
         interval
     }
 
+    /// What it may be at most now.
+    fn most(&self, now: Instant) -> Duration {
+        match now < self.settled_at {
+            true => Duration::MAX,
+            false => {
+                let least = self.least.iter().copied().min().unwrap_or(Duration::MAX);
+                least.saturating_mul(2)
+            }
+        }
+    }
+
     fn limit_settled(&mut self, now: Instant, interval: Duration) -> Duration {
-        let least = self.least.iter().copied().min().unwrap_or(Duration::MAX);
-        let interval = interval.min(least.saturating_mul(2));
+        let interval = interval.min(self.most(now));
         // However long nobody has asked, after as many steps as there are periods nothing is left of the past.
         for _ in 0..PERIODS {
             if now < self.period_ends {
@@ -747,6 +792,25 @@ mod tests {
         assert_eq!(promise, longest(schedule.interval()));
         schedule.on_outcome(late, Outcome::Published);
         assert!(schedule.next_timeout() <= Some(late + promise));
+    }
+
+    #[test]
+    fn a_promise_is_kept_however_many_come_after_it() {
+        let now = Instant::now();
+        let mut schedule = announced(now);
+        let late = schedule.hear(now, 10, 1, 3 * INTERVAL);
+        let promise = schedule.promise(late).unwrap();
+        assert_eq!(promise, longest(INTERVAL));
+        schedule.on_outcome(late, Outcome::Published);
+
+        let later = schedule.hear(late, 5_000, 500, INTERVAL);
+        assert!(schedule.interval() > 10 * INTERVAL);
+        assert!(schedule.next_timeout() <= Some(late + promise));
+        assert!(schedule.is_due(late + promise));
+        // What grows cannot tell how far, only that it has a limit.
+        assert_eq!(schedule.promise(later), Some(longest(MAX_INTERVAL)));
+        schedule.on_outcome(later, Outcome::Published);
+        assert!(!schedule.is_due(later + 10 * INTERVAL));
     }
 
     #[test]
