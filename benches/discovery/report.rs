@@ -1,0 +1,266 @@
+//! The tables, and which targets are missed.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    measured::{Attacked, Measured, Shares},
+    network::{Forwarding, Plan, Shape},
+    throughput::Throughput,
+};
+
+/// What a row is about, in the order of the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// Nodes come and go.
+    Steady,
+    /// The same by js-libp2p's rule.
+    Js,
+    /// All start at once.
+    ColdStart,
+    /// So few that all answer each other.
+    Small,
+    Attack,
+}
+
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) kind: Kind,
+    pub(crate) plan: Plan,
+    pub(crate) measured: Measured,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) throughput: Throughput,
+}
+
+impl Report {
+    pub(crate) fn of(&self, kind: Kind) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| row.kind == kind)
+    }
+
+    pub(crate) fn print(&self) {
+        println!(
+            "\n| nodes | received per second | interval | 20 peers known after | at the latest | peers missing | at the worst moment | rows of peers that have gone | forgotten after | at the latest |"
+        );
+        println!("| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |");
+        for row in self.of(Kind::Steady).chain(self.of(Kind::Js)) {
+            println!("{}", row.steady());
+        }
+        println!(
+            "\n| all at once | received in the peak second | per second after ten minutes | interval after half an hour | peers missing |"
+        );
+        println!("| --- | --: | --: | --: | --: |");
+        for row in self.of(Kind::ColdStart) {
+            println!("{}", row.cold_start());
+        }
+        println!("\n| all at once, nothing lost | everybody knows everybody after |");
+        println!("| --- | --: |");
+        for row in self.of(Kind::Small) {
+            println!("| {row} | {} |", or_never(row.measured.complete));
+        }
+        println!(
+            "\n| under attack for an hour | invented accepted per second | honest peers still known | longest interval, times the one before | connected peers evicted | rows | bytes of the table | longest interval of newcomers |"
+        );
+        println!("| --- | --: | --: | --: | --: | --: | --: | --: |");
+        for row in self.of(Kind::Attack) {
+            let Some(attacked) = &row.measured.attack else {
+                continue;
+            };
+            println!("{}", row.attack(attacked, &self.throughput));
+        }
+        println!("\n{}", self.throughput);
+    }
+
+    /// The targets that are missed, each with its row.
+    pub(crate) fn missed(&self) -> Vec<String> {
+        let mut targets = Targets::default();
+        let steady = |nodes| move |row: &&Row| row.plan.nodes >= nodes;
+        let rates = || {
+            let rows = self.of(Kind::Steady).filter(steady(100));
+            rows.map(|row| row.measured.received)
+        };
+        let (most, least) = (
+            rates().fold(0.0, f64::max),
+            rates().fold(f64::MAX, f64::min),
+        );
+        targets.at_most(
+            "100 nodes and more",
+            "received, most by least",
+            most / least,
+            1.5,
+        );
+        for row in &self.rows {
+            let measured = &row.measured;
+            match row.kind {
+                Kind::Steady => {
+                    let missing = measured.missing.worst();
+                    targets.at_most(row, "share of the peers that is missing", missing, 0.01);
+                    let forgotten = measured.forgotten.iter().copied().fold(0.0, f64::max);
+                    targets.at_most(row, "intervals until forgotten", forgotten, 3.0);
+                    if row.plan.nodes >= 100 {
+                        let seconds = measured.twenty.longest().unwrap_or_default().as_secs_f64();
+                        targets.at_most(row, "seconds until 20 peers are known", seconds, 5.0);
+                        let without = measured.without_twenty as f64;
+                        targets.at_most(row, "newcomers without 20 peers", without, 0.0);
+                    }
+                }
+                Kind::Small => {
+                    let seconds = measured
+                        .complete
+                        .map_or(f64::INFINITY, |at| at.as_secs_f64());
+                    // An interval, what is added to it at random, and the longest way.
+                    targets.at_most(row, "seconds until all know all", seconds, 11.6);
+                }
+                Kind::Attack => {
+                    let Some(attacked) = &measured.attack else {
+                        continue;
+                    };
+                    targets.at_least(row, "honest peers still known", attacked.stayed, 0.95);
+                    targets.at_most(
+                        row,
+                        "interval, times before",
+                        attacked.longest_interval,
+                        2.0,
+                    );
+                    let evicted = attacked.evicted as f64;
+                    targets.at_most(row, "connected peers evicted", evicted, 0.0);
+                }
+                Kind::Js => {
+                    let ours = self.of(Kind::Steady);
+                    let ours = ours.filter(|ours| ours.plan.nodes == row.plan.nodes);
+                    for ours in ours.filter(|ours| ours.plan.nodes == 10_000) {
+                        let times = measured.received / ours.measured.received;
+                        targets.at_least(row, "times our traffic", times, 50.0);
+                    }
+                }
+                Kind::ColdStart => {}
+            }
+        }
+        targets.missed
+    }
+}
+
+#[derive(Debug, Default)]
+struct Targets {
+    missed: Vec<String>,
+}
+
+impl Targets {
+    fn at_most(&mut self, row: impl fmt::Display, what: &str, value: f64, limit: f64) {
+        if value > limit {
+            let missed = format!("{row}: {what}: {value:.3}, to reach at most {limit}");
+            self.missed.push(missed);
+        }
+    }
+
+    fn at_least(&mut self, row: impl fmt::Display, what: &str, value: f64, limit: f64) {
+        if value < limit {
+            let missed = format!("{row}: {what}: {value:.3}, to reach at least {limit}");
+            self.missed.push(missed);
+        }
+    }
+}
+
+impl Row {
+    fn steady(&self) -> String {
+        let measured = &self.measured;
+        let is_window = self.plan.measured < Duration::from_secs(60);
+        let cells = match is_window {
+            true => vec!["".into(); 7],
+            false => {
+                let forgotten = &measured.forgotten;
+                let mean = forgotten.iter().sum::<f64>() / forgotten.len() as f64;
+                let latest = forgotten.iter().copied().fold(f64::NAN, f64::max);
+                let forgotten = |intervals: f64| match (intervals.is_nan(), self.kind) {
+                    (_, Kind::Js) => "never".into(),
+                    (true, _) => "nobody went".into(),
+                    (false, _) => format!("{intervals:.1} intervals"),
+                };
+                vec![
+                    or_never(measured.twenty.median()),
+                    match measured.without_twenty {
+                        _ if self.plan.nodes <= 20 => String::new(),
+                        0 => or_never(measured.twenty.longest()),
+                        _ => "never".into(),
+                    },
+                    percent(&measured.missing),
+                    format!("{:.2} %", 100.0 * measured.missing.worst()),
+                    percent(&measured.dead),
+                    forgotten(mean),
+                    forgotten(latest),
+                ]
+            }
+        };
+        let interval = or_never(measured.intervals.median());
+        format!(
+            "| {self} | {:.1} | {interval} | {} |",
+            measured.received,
+            cells.join(" | ")
+        )
+    }
+
+    fn cold_start(&self) -> String {
+        let measured = &self.measured;
+        let interval = or_never(measured.intervals.median());
+        let missing = percent(&measured.missing);
+        format!(
+            "| {self} | {:.0} | {:.1} | {interval} | {missing} |",
+            measured.peak, measured.received
+        )
+    }
+
+    fn attack(&self, attacked: &Attacked, throughput: &Throughput) -> String {
+        let Attacked {
+            stayed,
+            longest_interval,
+            unsettled_interval,
+            evicted,
+            rows,
+            accepted,
+        } = attacked;
+        let stayed = 100.0 * stayed;
+        let bytes = throughput.bytes_per_row * *rows as f64 / 1e6;
+        let unsettled = or_never(Some(*unsettled_interval));
+        format!(
+            "| {self} | {accepted:.0} | {stayed:.1} % | {longest_interval:.2} | {evicted} | {rows} | {bytes:.1} MB | {unsettled} |"
+        )
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes = thousands(self.plan.nodes);
+        match (self.kind, self.plan.shape, self.plan.attack) {
+            (Kind::Steady | Kind::ColdStart, ..) => write!(f, "{nodes}"),
+            (Kind::Js, ..) => write!(f, "{nodes}, js-libp2p's rule"),
+            (Kind::Small, Shape::Star, _) => write!(f, "{nodes} in a star"),
+            (Kind::Small, Shape::Mesh, _) => write!(f, "{nodes} in a mesh"),
+            (Kind::Attack, _, Some(Forwarding::Accepted)) => {
+                write!(f, "{nodes}, which forward what they accept")
+            }
+            (Kind::Attack, ..) => write!(f, "{nodes}, which forward everything"),
+        }
+    }
+}
+
+pub(crate) fn thousands(number: usize) -> String {
+    match (number / 1000, number % 1000) {
+        (0, rest) => rest.to_string(),
+        (thousands, rest) => format!("{thousands},{rest:03}"),
+    }
+}
+
+fn or_never(duration: Option<Duration>) -> String {
+    duration.map_or_else(
+        || "".into(),
+        |duration| format!("{:.1} s", duration.as_secs_f64()),
+    )
+}
+
+fn percent(shares: &Shares) -> String {
+    shares
+        .mean()
+        .map_or_else(String::new, |mean| format!("{:.2} %", 100.0 * mean))
+}
