@@ -20,14 +20,16 @@ mod listener;
 pub(crate) mod outside;
 mod pace;
 mod queue;
+mod reach;
 
 pub(crate) use action::{Action, Removal};
 use changes::Changes;
 pub(crate) use changes::Note;
 use due::Due;
-use listener::{Listener, Never, State, Trouble, is_undialable};
+use listener::{Listener, State, Trouble, is_undialable};
 use pace::Pace;
 use queue::{Queue, Turn};
+use reach::Reach;
 
 /// How many connections one listener may be holding back because it has no address yet. Further ones are
 /// dropped, as a full backlog of the kernel would.
@@ -274,10 +276,8 @@ where
         listener.on_bound(self.now);
         listener.state = State::Listening {
             inner,
-            // Most have just one.
-            addresses: Vec::with_capacity(1),
+            reach: Reach::nowhere(),
             is_announced: false,
-            held: Vec::new(),
             trouble: None,
         };
     }
@@ -387,9 +387,8 @@ where
         }
         let span = listener.span();
         let State::Listening {
-            addresses,
+            reach,
             is_announced,
-            held,
             trouble,
             ..
         } = &mut listener.state
@@ -399,25 +398,26 @@ where
         match event {
             TransportEvent::NewAddress { listen_addr, .. } => {
                 if is_undialable(&listener.address, &listen_addr)
-                    || addresses.contains(&listen_addr)
+                    || reach.addresses().contains(&listen_addr)
                 {
                     return;
                 }
-                addresses.push(listen_addr.clone());
+                let held = reach.take_held();
+                reach.add(listen_addr.clone());
                 *is_announced = true;
                 self.events.push_back(TransportEvent::NewAddress {
                     listener_id: id,
                     listen_addr,
                 });
                 if !held.is_empty() {
+                    let held = held.into_iter();
                     self.events
-                        .extend(held.drain(..).map(|event| event.map_err(|e| match e {})));
+                        .extend(held.map(|event| event.map_err(|e| match e {})));
                 }
                 self.changes.note(id, listener);
             }
             TransportEvent::AddressExpired { listen_addr, .. } => {
-                if let Some(index) = addresses.iter().position(|a| *a == listen_addr) {
-                    addresses.remove(index);
+                if reach.remove(&listen_addr) {
                     listener.remember_port(&listen_addr);
                     self.events.push_back(TransportEvent::AddressExpired {
                         listener_id: id,
@@ -439,16 +439,18 @@ where
                     local_addr,
                     send_back_addr: send_back_addr.clone(),
                 };
-                if !addresses.is_empty() {
-                    self.events
-                        .push_back(event.map_err(|error: Never| match error {}));
-                } else if held.len() < MAX_HELD_PER_LISTENER {
-                    held.push(event);
-                } else {
-                    tracing::debug!(
+                match reach {
+                    Reach::One(_) | Reach::Several(_) => {
+                        let event = event.map_err(|error| match error {});
+                        self.events.push_back(event);
+                    }
+                    Reach::Nowhere { held } if held.len() < MAX_HELD_PER_LISTENER => {
+                        held.push(event);
+                    }
+                    Reach::Nowhere { .. } => tracing::debug!(
                         parent: span, from = %send_back_addr,
                         "dropped a connection to a listener without an address"
-                    );
+                    ),
                 }
             }
             TransportEvent::ListenerError { error, .. } => self.on_inner_error(id, error),
@@ -501,6 +503,8 @@ where
         listener.state = State::Binding { inner };
         let address = listener.bind_address();
         self.changes.note(id, listener);
+        // All at once, for those that wait will be there too.
+        self.by_inner.reserve(self.to_bind.len() + 1);
         self.by_inner.insert(inner, id);
         self.budget.binds -= 1;
         self.pace.on_bind(inner);

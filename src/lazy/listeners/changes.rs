@@ -28,14 +28,16 @@ impl Changes {
 
     /// A listener is in a new state, or has other addresses.
     pub(super) fn note<U>(&mut self, id: ListenerId, listener: &Listener<U>) {
-        let addresses = listener.addresses();
-        tracing::debug!(parent: listener.span(), ?addresses, "{}", listener.readiness());
+        tracing::debug!(
+            parent: listener.span(), addresses = ?listener.addresses(),
+            "{}", listener.readiness()
+        );
         if let Some(changes) = &mut self.0 {
             changes.push_back(Note {
                 listener: id,
                 address: listener.address.clone(),
                 state: listener.readiness(),
-                addresses: addresses.to_vec(),
+                addresses: listener.addresses().to_vec(),
             });
         }
     }

@@ -118,10 +118,10 @@ where
         let Some(listener) = self.listeners.get_mut(&id) else {
             return;
         };
-        let State::Listening { addresses, .. } = &mut listener.state else {
+        let State::Listening { reach, .. } = &mut listener.state else {
             return;
         };
-        let addresses = mem::take(addresses);
+        let addresses = reach.take();
         if let Some(address) = addresses.first() {
             listener.remember_port(address);
         }

@@ -56,4 +56,8 @@ impl Queue {
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
 }
