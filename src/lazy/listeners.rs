@@ -52,8 +52,9 @@ const MAX_FRUITLESS_PER_POLL: usize = 64;
 ///   poll again; and [`poll_change`](Self::poll_change), what somebody who watches is to be told.
 ///
 /// A poll of the shell begins with [`on_poll`](Self::on_poll) and carries out one action after the other, with
-/// the input that each asks for, until one of them ends it: [`Action::Report`] or [`Action::Rest`]. The time is
-/// the one that this poll began at, or that [`on_time`](Self::on_time) has brought since.
+/// the input that each asks for, until one of them ends it: [`Action::Report`] or [`Action::Rest`], or an event of
+/// the inner transport that is to be reported at once. The time is the one that this poll began at, or that
+/// [`on_time`](Self::on_time) has brought since.
 ///
 /// Inside, every listener that binds gets a fresh id of the inner transport, since that may still know the one
 /// it had before. What the inner transport says about an id that nobody has any more is dropped.
@@ -353,21 +354,25 @@ where
         self.pace.on_inner_pending();
     }
 
-    /// The inner transport says something.
-    pub(crate) fn on_inner_event(&mut self, event: TransportEvent<U, E>) {
+    /// The inner transport says something. Returns what is to be reported at once, before anything else.
+    pub(crate) fn on_inner_event(
+        &mut self,
+        event: TransportEvent<U, E>,
+    ) -> Option<TransportEvent<U, Error<E>>> {
         let announced = match &event {
             TransportEvent::NewAddress { listener_id, .. } => Some(*listener_id),
             _ => None,
         };
         self.pace.on_inner_event(announced, self.is_bind_due());
         let before = self.events.len();
-        self.apply(event);
-        if self.events.len() == before {
+        let report = self.apply(event);
+        if report.is_none() && self.events.len() == before {
             self.spend_fruitless();
         }
+        report
     }
 
-    fn apply(&mut self, event: TransportEvent<U, E>) {
+    fn apply(&mut self, event: TransportEvent<U, E>) -> Option<TransportEvent<U, Error<E>>> {
         let inner = id_of(&event);
         let Some((&id, listener)) = self
             .by_inner
@@ -375,7 +380,7 @@ where
             .and_then(|id| Some((id, self.listeners.get_mut(id)?)))
         else {
             tracing::debug!(%inner, "dropped an event of a listener that is gone");
-            return;
+            return None;
         };
         if let TransportEvent::ListenerClosed { reason, .. } = event {
             self.by_inner.remove(&inner);
@@ -383,7 +388,7 @@ where
                 State::Closing { .. } => self.close(id, true, reason.map_err(Error::Inner)),
                 _ => self.on_gone(id, reason.err()),
             }
-            return;
+            return None;
         }
         let span = listener.span();
         let State::Listening {
@@ -393,28 +398,28 @@ where
             ..
         } = &mut listener.state
         else {
-            return;
+            return None;
         };
         match event {
             TransportEvent::NewAddress { listen_addr, .. } => {
                 if is_undialable(&listener.address, &listen_addr)
                     || reach.addresses().contains(&listen_addr)
                 {
-                    return;
+                    return None;
                 }
                 let held = reach.take_held();
-                reach.add(listen_addr.clone());
-                *is_announced = true;
-                self.events.push_back(TransportEvent::NewAddress {
-                    listener_id: id,
-                    listen_addr,
-                });
                 if !held.is_empty() {
                     let held = held.into_iter();
                     self.events
                         .extend(held.map(|event| event.map_err(|e| match e {})));
                 }
+                reach.add(listen_addr.clone());
+                *is_announced = true;
                 self.changes.note(id, listener);
+                return Some(TransportEvent::NewAddress {
+                    listener_id: id,
+                    listen_addr,
+                });
             }
             TransportEvent::AddressExpired { listen_addr, .. } => {
                 if reach.remove(&listen_addr) {
@@ -441,8 +446,7 @@ where
                 };
                 match reach {
                     Reach::One(_) | Reach::Several(_) => {
-                        let event = event.map_err(|error| match error {});
-                        self.events.push_back(event);
+                        return Some(event.map_err(|error| match error {}));
                     }
                     Reach::Nowhere { held } if held.len() < MAX_HELD_PER_LISTENER => {
                         held.push(event);
@@ -456,6 +460,7 @@ where
             TransportEvent::ListenerError { error, .. } => self.on_inner_error(id, error),
             TransportEvent::ListenerClosed { .. } => {}
         }
+        None
     }
 
     /// Where a listener goes that could bind but for what is missing.

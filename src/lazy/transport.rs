@@ -4,7 +4,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use futures::{TryFutureExt as _, future::MapErr};
+use futures::{TryFuture, TryFutureExt as _, future::MapErr};
 use libp2p_core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
 
@@ -16,6 +16,11 @@ use crate::{
         readiness::Publisher,
     },
 };
+
+type ListenerUpgrade<T> = MapErr<
+    <T as libp2p_core::Transport>::ListenerUpgrade,
+    fn(<T as libp2p_core::Transport>::Error) -> Error<<T as libp2p_core::Transport>::Error>,
+>;
 
 /// A transport whose listeners bind when it is polled. See the [module](crate::lazy) for what it promises.
 pub struct Transport<T: Inner> {
@@ -139,7 +144,7 @@ where
     ) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
         let polled = self.drive(cx);
         self.publish();
-        polled.map(|event| event.map_upgrade(|upgrade| upgrade.map_err(Error::Inner as fn(_) -> _)))
+        polled
     }
 }
 
@@ -152,19 +157,21 @@ where
     fn drive(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<TransportEvent<T::ListenerUpgrade, Error<T::Error>>> {
+    ) -> Poll<TransportEvent<ListenerUpgrade<T>, Error<T::Error>>> {
         let now = deadline::now();
         self.listeners.on_poll(now);
         loop {
             match self.listeners.poll_action() {
-                Action::Report(event) => return Poll::Ready(event),
+                Action::Report(event) => return Poll::Ready(outward(event)),
                 Action::Bind {
                     listener,
                     inner,
                     address,
                 } => match self.inner.listen_on(inner, address) {
                     Ok(()) => self.listeners.on_bound(listener),
-                    Err(error) => self.listeners.on_bind_failed(listener, error),
+                    Err(error) => {
+                        self.listeners.on_bind_failed(listener, error);
+                    }
                 },
                 Action::Leave { listener, inner } => {
                     let known = self.inner.remove_listener(inner);
@@ -180,7 +187,12 @@ where
                         continue;
                     }
                     match Pin::new(&mut self.inner).poll(cx) {
-                        Poll::Ready(event) => self.listeners.on_inner_event(event),
+                        Poll::Ready(event) => {
+                            let report = self.listeners.on_inner_event(event);
+                            if let Some(event) = report {
+                                return Poll::Ready(outward(event));
+                            }
+                        }
                         Poll::Pending => self.listeners.on_inner_pending(),
                     }
                 }
@@ -203,6 +215,16 @@ where
             }
         }
     }
+}
+
+/// As the application gets it.
+fn outward<U, E>(
+    event: TransportEvent<U, Error<E>>,
+) -> TransportEvent<MapErr<U, fn(E) -> Error<E>>, Error<E>>
+where
+    U: TryFuture<Error = E>,
+{
+    event.map_upgrade(|upgrade| upgrade.map_err(Error::Inner as fn(_) -> _))
 }
 
 #[cfg(test)]

@@ -342,7 +342,9 @@ impl Outside {
                         }
                         continue;
                     }
-                    self.poll_inner();
+                    if let Some(event) = self.poll_inner() {
+                        return self.check(event);
+                    }
                 }
                 Action::Rest { again } => {
                     assert!(again || self.says.is_empty(), "sleeps over events");
@@ -360,17 +362,18 @@ impl Outside {
         panic!("a poll without end");
     }
 
-    fn poll_inner(&mut self) {
+    fn poll_inner(&mut self) -> Option<Reported> {
         let Some(event) = self.says.pop_front() else {
             self.events = 0;
             self.seen.values_mut().for_each(|seen| seen.settled = true);
-            return self.core.on_inner_pending();
+            self.core.on_inner_pending();
+            return None;
         };
         self.events += 1;
         if let TransportEvent::ListenerClosed { listener_id, .. } = &event {
             self.bury(*listener_id);
         }
-        self.core.on_inner_event(event);
+        self.core.on_inner_event(event)
     }
 
     fn bind(&mut self, listener: ListenerId, inner: ListenerId, address: &Multiaddr) {

@@ -81,13 +81,13 @@ fn bind_and_announce(core: &mut Core) {
     };
     core.on_bound(listener);
     assert!(matches!(core.poll_action(), Action::PollInner));
-    core.on_inner_event(TransportEvent::NewAddress {
+    let announced = TransportEvent::NewAddress {
         listener_id: inner,
         listen_addr: address,
-    });
+    };
     assert!(matches!(
-        core.poll_action(),
-        Action::Report(TransportEvent::NewAddress { .. })
+        core.on_inner_event(announced),
+        Some(TransportEvent::NewAddress { listener_id, .. }) if listener_id == listener
     ));
     core.on_poll(deadline::now());
 }
