@@ -53,8 +53,9 @@ const MAX_FRUITLESS_PER_POLL: usize = 64;
 ///
 /// A poll of the shell begins with [`on_poll`](Self::on_poll) and carries out one action after the other, with
 /// the input that each asks for, until one of them ends it: [`Action::Report`] or [`Action::Rest`], or an event of
-/// the inner transport that is to be reported at once. The time is the one that this poll began at, or that
-/// [`on_time`](Self::on_time) has brought since.
+/// the inner transport that is to be reported at once. Inputs that may have to do with time are told how to learn it,
+/// and ask only if it matters: a start with many listeners has as many polls, and to read the clock is a good part
+/// of what each of them adds.
 ///
 /// Inside, every listener that binds gets a fresh id of the inner transport, since that may still know the one
 /// it had before. What the inner transport says about an id that nobody has any more is dropped.
@@ -63,6 +64,7 @@ pub(crate) struct Listeners<U, E> {
     max_binds_per_poll: usize,
     retry: Retry,
     rng: SmallRng,
+    /// When it last mattered; in a poll that somebody's next attempt waits for, that is in this poll.
     now: Instant,
     /// One for each `listen_on` of the application whose `ListenerClosed` has not been reported.
     listeners: IdMap<Listener<U>>,
@@ -219,8 +221,10 @@ where
     }
 
     /// A poll begins.
-    pub(crate) fn on_poll(&mut self, now: Instant) {
-        self.now = now;
+    pub(crate) fn on_poll(&mut self, now: impl FnOnce() -> Instant) {
+        if !self.retries.is_empty() || !self.rebinds.is_empty() {
+            self.now = now();
+        }
         self.pace.on_poll();
         self.budget = Budget {
             binds: self.max_binds_per_poll,
@@ -284,13 +288,19 @@ where
     }
 
     /// The inner transport could not listen.
-    pub(crate) fn on_bind_failed(&mut self, id: ListenerId, error: TransportError<E>) {
+    pub(crate) fn on_bind_failed(
+        &mut self,
+        id: ListenerId,
+        error: TransportError<E>,
+        now: impl FnOnce() -> Instant,
+    ) {
         let Some(listener) = self.listeners.get(&id) else {
             return;
         };
         let State::Binding { inner } = listener.state else {
             return;
         };
+        self.now = now();
         self.by_inner.remove(&inner);
         match error {
             // The address in here is often what was left of ours on the way down.
@@ -300,7 +310,12 @@ where
     }
 
     /// Whether the inner transport knew the listener that it was to close. If it did, its close is still to come.
-    pub(crate) fn on_left_answered(&mut self, id: ListenerId, known: bool) {
+    pub(crate) fn on_left_answered(
+        &mut self,
+        id: ListenerId,
+        known: bool,
+        now: impl FnOnce() -> Instant,
+    ) {
         if let Some(Listener {
             state: State::Leaving { inner, .. },
             ..
@@ -308,13 +323,19 @@ where
             && !known
         {
             let inner = *inner;
+            self.now = now();
             self.by_inner.remove(&inner);
             self.on_gone(id, None);
         }
     }
 
     /// What the inner transport says now about the address of a waiting listener.
-    pub(crate) fn on_answer(&mut self, id: ListenerId, support: Support) {
+    pub(crate) fn on_answer(
+        &mut self,
+        id: ListenerId,
+        support: Support,
+        now: impl FnOnce() -> Instant,
+    ) {
         let Some(listener) = self.listeners.get(&id) else {
             return;
         };
@@ -323,7 +344,10 @@ where
         };
         self.waiting.remove(turn);
         let still_missing = match support {
-            Support::Never => return self.fail(id, Failure::Unsupported, None),
+            Support::Never => {
+                self.now = now();
+                return self.fail(id, Failure::Unsupported, None);
+            }
             Support::Now => None,
             Support::Waiting(missing) => Some(missing),
         };
@@ -358,9 +382,14 @@ where
     pub(crate) fn on_inner_event(
         &mut self,
         event: TransportEvent<U, E>,
+        now: impl FnOnce() -> Instant,
     ) -> Option<TransportEvent<U, Error<E>>> {
         let announced = match &event {
             TransportEvent::NewAddress { listener_id, .. } => Some(*listener_id),
+            TransportEvent::ListenerError { .. } | TransportEvent::ListenerClosed { .. } => {
+                self.now = now();
+                None
+            }
             _ => None,
         };
         self.pace.on_inner_event(announced, self.is_bind_due());

@@ -158,8 +158,7 @@ where
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<TransportEvent<ListenerUpgrade<T>, Error<T::Error>>> {
-        let now = deadline::now();
-        self.listeners.on_poll(now);
+        self.listeners.on_poll(deadline::now);
         loop {
             match self.listeners.poll_action() {
                 Action::Report(event) => return Poll::Ready(outward(event)),
@@ -170,16 +169,18 @@ where
                 } => match self.inner.listen_on(inner, address) {
                     Ok(()) => self.listeners.on_bound(listener),
                     Err(error) => {
-                        self.listeners.on_bind_failed(listener, error);
+                        self.listeners
+                            .on_bind_failed(listener, error, deadline::now);
                     }
                 },
                 Action::Leave { listener, inner } => {
                     let known = self.inner.remove_listener(inner);
-                    self.listeners.on_left_answered(listener, known);
+                    self.listeners
+                        .on_left_answered(listener, known, deadline::now);
                 }
                 Action::Ask { listener, address } => {
                     let support = self.inner.support(&address);
-                    self.listeners.on_answer(listener, support);
+                    self.listeners.on_answer(listener, support, deadline::now);
                 }
                 Action::PollInner => {
                     if let Poll::Ready(changed) = self.inner.poll_changed(cx) {
@@ -188,7 +189,7 @@ where
                     }
                     match Pin::new(&mut self.inner).poll(cx) {
                         Poll::Ready(event) => {
-                            let report = self.listeners.on_inner_event(event);
+                            let report = self.listeners.on_inner_event(event, deadline::now);
                             if let Some(event) = report {
                                 return Poll::Ready(outward(event));
                             }
@@ -201,7 +202,7 @@ where
                         cx.waker().wake_by_ref();
                     } else {
                         let next = self.listeners.next_timeout();
-                        if self.deadline.poll(now, next, cx).is_ready() {
+                        if self.deadline.poll(deadline::now(), next, cx).is_ready() {
                             self.listeners.on_time(deadline::now());
                             continue;
                         }

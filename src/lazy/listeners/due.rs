@@ -50,6 +50,10 @@ impl Due {
         (first.key().0 <= now).then(|| first.remove())
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.at.is_empty() && self.now.is_empty()
+    }
+
     pub(super) fn has(&self, now: Instant) -> bool {
         !self.now.is_empty() || self.next_time().is_some_and(|at| at <= now)
     }

@@ -295,7 +295,7 @@ impl Outside {
     }
 
     fn poll(&mut self) {
-        self.core.on_poll(self.now);
+        self.core.on_poll(|| self.now);
         let mut binds = 0;
         // Bounded: a poll that did not end would fail here.
         for _ in 0..1000 {
@@ -312,7 +312,7 @@ impl Outside {
                 }
                 Action::Leave { listener, inner } => {
                     let known = self.close_inner(inner);
-                    self.core.on_left_answered(listener, known);
+                    self.core.on_left_answered(listener, known, || self.now);
                 }
                 Action::Ask { listener, .. } => {
                     let support = if self.is_hopeless {
@@ -325,7 +325,7 @@ impl Outside {
                     if support == Support::Never {
                         self.seen(listener).failed = true;
                     }
-                    self.core.on_answer(listener, support);
+                    self.core.on_answer(listener, support, || self.now);
                 }
                 Action::PollInner => {
                     if let Some(change) = self.change.take() {
@@ -373,7 +373,7 @@ impl Outside {
         if let TransportEvent::ListenerClosed { listener_id, .. } = &event {
             self.bury(*listener_id);
         }
-        self.core.on_inner_event(event)
+        self.core.on_inner_event(event, || self.now)
     }
 
     fn bind(&mut self, listener: ListenerId, inner: ListenerId, address: &Multiaddr) {
@@ -409,7 +409,7 @@ impl Outside {
         };
         seen.failed = true;
         seen.bound = None;
-        self.core.on_bind_failed(listener, error);
+        self.core.on_bind_failed(listener, error, || self.now);
     }
 
     fn check(&mut self, event: Reported) {

@@ -29,7 +29,7 @@ fn the_inner_transport_is_polled_before_anything_is_bound() {
     let mut core = core();
     let id = ListenerId::next();
     core.on_listen(id, address(1), Support::Now).unwrap();
-    core.on_poll(deadline::now());
+    core.on_poll(deadline::now);
     assert!(matches!(core.poll_action(), Action::PollInner));
     core.on_inner_pending();
     assert!(matches!(core.poll_action(), Action::Bind { listener, .. } if listener == id));
@@ -45,14 +45,17 @@ fn a_bind_goes_ahead_after_so_many_events_in_a_row_and_no_earlier() {
     core.on_listen(ListenerId::next(), address(1), Support::Now)
         .unwrap();
     for _ in 0..MAX_EVENTS_BEFORE_BIND {
-        core.on_poll(deadline::now());
+        core.on_poll(deadline::now);
         assert!(matches!(core.poll_action(), Action::PollInner));
-        core.on_inner_event(TransportEvent::ListenerError {
-            listener_id: ListenerId::next(),
-            error: in_use(),
-        });
+        core.on_inner_event(
+            TransportEvent::ListenerError {
+                listener_id: ListenerId::next(),
+                error: in_use(),
+            },
+            deadline::now,
+        );
     }
-    core.on_poll(deadline::now());
+    core.on_poll(deadline::now);
     assert!(matches!(core.poll_action(), Action::Bind { .. }));
 }
 
@@ -63,7 +66,7 @@ fn in_a_run(count: usize) -> (Core, Vec<ListenerId>) {
     for (n, id) in ids.iter().enumerate() {
         core.on_listen(*id, address(n), Support::Now).unwrap();
     }
-    core.on_poll(deadline::now());
+    core.on_poll(deadline::now);
     core.on_inner_pending();
     bind_and_announce(&mut core);
     (core, ids)
@@ -86,10 +89,10 @@ fn bind_and_announce(core: &mut Core) {
         listen_addr: address,
     };
     assert!(matches!(
-        core.on_inner_event(announced),
+        core.on_inner_event(announced, deadline::now),
         Some(TransportEvent::NewAddress { listener_id, .. }) if listener_id == listener
     ));
-    core.on_poll(deadline::now());
+    core.on_poll(deadline::now);
 }
 
 #[test]
@@ -112,7 +115,7 @@ fn a_run_ends_when_anything_else_happens() {
     };
     let (mut core, _) = in_a_run(3);
     assert!(matches!(core.poll_action(), Action::Bind { .. }));
-    core.on_inner_event(elsewhere);
+    core.on_inner_event(elsewhere, deadline::now);
     assert!(matches!(core.poll_action(), Action::PollInner));
 
     // The port that is left here may be the one that the next listener wants.
@@ -134,12 +137,12 @@ fn answers_that_nobody_waits_for_change_nothing() {
     core.on_listen(id, address(1), Support::Now).unwrap();
     for id in [id, unknown] {
         core.on_bound(id);
-        core.on_bind_failed(id, TransportError::Other(in_use()));
+        core.on_bind_failed(id, TransportError::Other(in_use()), deadline::now);
         core.on_removal_answered(id, false);
-        core.on_answer(id, Support::Never);
+        core.on_answer(id, Support::Never, deadline::now);
     }
     assert_eq!(core.on_remove(unknown), Removal::Unknown);
-    core.on_poll(deadline::now());
+    core.on_poll(deadline::now);
     assert!(matches!(core.poll_action(), Action::PollInner));
     core.on_inner_pending();
     assert!(matches!(core.poll_action(), Action::Bind { listener, .. } if listener == id));
@@ -151,23 +154,26 @@ fn a_removal_in_the_middle_of_a_bind_still_closes_once() {
         let mut core = core();
         let id = ListenerId::next();
         core.on_listen(id, address(1), Support::Now).unwrap();
-        core.on_poll(deadline::now());
+        core.on_poll(deadline::now);
         core.on_inner_pending();
         let Action::Bind { inner, .. } = core.poll_action() else {
             panic!("a bind");
         };
         assert_eq!(core.on_remove(id), Removal::AskInner(inner));
         if fails {
-            core.on_bind_failed(id, TransportError::Other(in_use()));
+            core.on_bind_failed(id, TransportError::Other(in_use()), deadline::now);
         } else {
             core.on_bound(id);
         }
         core.on_removal_answered(id, !fails);
         if !fails {
-            core.on_inner_event(TransportEvent::ListenerClosed {
-                listener_id: inner,
-                reason: Ok(()),
-            });
+            core.on_inner_event(
+                TransportEvent::ListenerClosed {
+                    listener_id: inner,
+                    reason: Ok(()),
+                },
+                deadline::now,
+            );
         }
         assert!(matches!(
             core.poll_action(),

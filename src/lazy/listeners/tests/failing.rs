@@ -39,7 +39,7 @@ impl Subject {
     }
 
     fn poll(&mut self) -> Action<u32, io::Error> {
-        self.core.on_poll(self.now);
+        self.core.on_poll(|| self.now);
         self.action()
     }
 
@@ -59,7 +59,7 @@ impl Subject {
             panic!("a bind");
         };
         self.core
-            .on_bind_failed(self.id, TransportError::Other(in_use()));
+            .on_bind_failed(self.id, TransportError::Other(in_use()), || self.now);
         self.failure()
     }
 
@@ -79,8 +79,8 @@ impl Subject {
         &mut self,
         event: TransportEvent<u32, io::Error>,
     ) -> Option<TransportEvent<u32, Error<io::Error>>> {
-        self.core.on_poll(self.now);
-        self.core.on_inner_event(event)
+        self.core.on_poll(|| self.now);
+        self.core.on_inner_event(event, || self.now)
     }
 
     fn die(&mut self, inner: ListenerId) -> ListenError {
@@ -209,19 +209,22 @@ fn a_rebind_waits_until_the_inner_transport_has_nothing_to_say() {
     // Others keep the inner transport busy, and it has not been heard out since the close.
     subject.now += error.retry_in().unwrap();
     for _ in 1..pace::MAX_EVENTS_BEFORE_REBIND {
-        subject.core.on_poll(subject.now);
+        subject.core.on_poll(|| subject.now);
         match subject.core.poll_action() {
             Action::PollInner => {}
             Action::Rest { .. } => continue,
             other => panic!("{other:?}"),
         }
-        subject.core.on_inner_event(TransportEvent::ListenerError {
-            listener_id: ListenerId::next(),
-            error: in_use(),
-        });
+        subject.core.on_inner_event(
+            TransportEvent::ListenerError {
+                listener_id: ListenerId::next(),
+                error: in_use(),
+            },
+            || subject.now,
+        );
     }
     // But not for ever.
-    subject.core.on_poll(subject.now);
+    subject.core.on_poll(|| subject.now);
     assert!(matches!(subject.core.poll_action(), Action::Bind { .. }));
 }
 
@@ -262,7 +265,9 @@ fn a_listener_that_only_fails_for_half_a_minute_is_bound_anew() {
         panic!("it is closed");
     };
     assert_eq!(left, inner);
-    subject.core.on_left_answered(subject.id, true);
+    subject
+        .core
+        .on_left_answered(subject.id, true, || subject.now);
     assert!(matches!(subject.action(), Action::Rest { again: false }));
     let error = subject.die(inner);
     assert_eq!(
@@ -284,7 +289,9 @@ fn a_stuck_listener_that_the_inner_transport_does_not_know_is_bound_anew_too() {
     let Action::Leave { .. } = subject.action() else {
         panic!("it is closed");
     };
-    subject.core.on_left_answered(subject.id, false);
+    subject
+        .core
+        .on_left_answered(subject.id, false, || subject.now);
     assert_eq!(subject.failure().failure(), Failure::Stuck);
     subject.wait();
     subject.bind();
