@@ -119,6 +119,11 @@ impl Names {
         true
     }
 
+    /// Whether all listeners are others.
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     /// What is to be done below.
     pub(super) fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()

@@ -292,7 +292,19 @@ where
                 }
                 return Poll::Ready(report.map_upgrade(|never| match never {}));
             }
-            let mut event = ready!(Pin::new(&mut this.stock).poll(cx)).map_err(Error::from);
+            let mut event = match ready!(Pin::new(&mut this.stock).poll(cx)) {
+                // Nothing below has anything to do with it, and a start has one for each listener.
+                TransportEvent::NewAddress {
+                    listener_id,
+                    listen_addr,
+                } if this.names.is_empty() => {
+                    return Poll::Ready(TransportEvent::NewAddress {
+                        listener_id,
+                        listen_addr,
+                    });
+                }
+                event => event.map_err(Error::from),
+            };
             this.interfaces.on_event(&mut event);
             let event = this.names.on_event(event);
             if let Some(event) = event.and_then(|event| this.limit(event)) {
