@@ -119,7 +119,7 @@ pub use self::{
 };
 
 #[cfg(any(test, fuzzing))]
-pub(crate) use self::outside::run as fuzz_operations;
+pub(crate) use self::{message::fuzz_announcement, outside::run as fuzz_operations};
 
 #[cfg(feature = "gossipsub")]
 pub use self::gossipsub::Gossipsub;

@@ -11,38 +11,82 @@ pub fn discovery(data: &[u8]) {
     crate::discovery::fuzz_operations(data);
 }
 
+/// Bytes that may be an announcement of [`discovery`](crate::discovery), and what is read of them.
+pub fn announcement(data: &[u8]) {
+    crate::discovery::fuzz_announcement(data);
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path, time::Duration};
 
-    use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
+    use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng, seq::IndexedRandom as _};
 
     use crate::deadline;
 
-    /// Runs `target` on its corpus, and for ten seconds on input that a seed gives.
+    /// Runs `target` on its corpus, and for ten seconds on input that a seed gives: half of it the corpus with changes.
     fn run(name: &str, longest: usize, target: fn(&[u8])) {
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("fuzz/corpus")
-            .join(name);
-        match fs::read_dir(corpus) {
-            Ok(files) => {
-                for file in files {
-                    target(&fs::read(file.unwrap().path()).unwrap());
-                }
-            }
-            Err(error) => eprintln!("SKIPPED: the corpus is not in the published package: {error}"),
+        let corpus = corpus(name);
+        for input in &corpus {
+            target(input);
         }
         let end = deadline::now() + Duration::from_secs(10);
         let mut seed = 0;
         while deadline::now() < end {
-            // A failure is repeated by this seed alone.
+            // A failure is repeated by this seed alone, as long as the corpus is the same.
             let _seed = Seed(seed);
             let mut rng = SmallRng::seed_from_u64(seed);
-            let mut data = vec![0; rng.random_range(0..longest)];
-            rng.fill(&mut data[..]);
+            let mut data = match corpus.choose(&mut rng) {
+                Some(input) if rng.random() => changed(input, &corpus, &mut rng),
+                _ => {
+                    let mut data = vec![0; rng.random_range(0..longest)];
+                    rng.fill(&mut data[..]);
+                    data
+                }
+            };
+            data.truncate(longest);
             target(&data);
             seed += 1;
         }
+    }
+
+    /// The corpus, always in the same order.
+    fn corpus(name: &str) -> Vec<Vec<u8>> {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("fuzz/corpus")
+            .join(name);
+        let files = match fs::read_dir(directory) {
+            Ok(files) => files,
+            Err(error) => {
+                eprintln!("SKIPPED: the corpus is not in the published package: {error}");
+                return Vec::new();
+            }
+        };
+        let mut files = files.map(|file| file.unwrap().path()).collect::<Vec<_>>();
+        files.sort();
+        files.iter().map(|file| fs::read(file).unwrap()).collect()
+    }
+
+    /// An input of the corpus with bytes overwritten, cut out, or put in from another.
+    fn changed(input: &[u8], corpus: &[Vec<u8>], rng: &mut SmallRng) -> Vec<u8> {
+        let mut data = input.to_vec();
+        for _ in 0..rng.random_range(1..5) {
+            let from = rng.random_range(0..=data.len());
+            let to = rng.random_range(from..=data.len().min(from + 40));
+            let replacement = match rng.random_range(0..4) {
+                0 => vec![],
+                1 => vec![rng.random(); to - from],
+                2 => (from..to).map(|_| rng.random()).collect(),
+                _ => {
+                    let other = corpus.choose(rng).unwrap();
+                    let start = rng.random_range(0..=other.len());
+                    let end = rng.random_range(start..=other.len().min(start + 100));
+                    other[start..end].to_vec()
+                }
+            };
+            data.splice(from..to, replacement);
+        }
+        data
     }
 
     /// Says which one it was, if the target panics.
@@ -64,5 +108,10 @@ mod tests {
     #[test]
     fn discovery() {
         run("discovery", 2000, super::discovery);
+    }
+
+    #[test]
+    fn announcement() {
+        run("announcement", 2000, super::announcement);
     }
 }

@@ -18,6 +18,9 @@
 //! of no allocation. One address that cannot be read does not condemn the others, since other implementations know
 //! protocols that ours does not.
 
+#[cfg(any(test, fuzzing))]
+mod outside;
+
 use std::{error::Error, time::Duration};
 
 use libp2p_identity::{DecodingError, PeerId, PublicKey};
@@ -27,6 +30,8 @@ use prost::{
     encoding::{self, DecodeContext, WireType},
 };
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::outside::run as fuzz_announcement;
 use crate::deadline::SystemTime;
 
 /// More entries than any honest peer lists. Each of them is read, since the useful ones may come last.
@@ -199,7 +204,7 @@ pub(crate) fn encode(
 }
 
 /// The public key in an announcement, `None` if the bytes are no announcement.
-#[cfg(feature = "gossipsub")]
+#[cfg(any(feature = "gossipsub", test, fuzzing))]
 pub(crate) fn public_key(payload: &[u8]) -> Option<PublicKey> {
     let mut public_key: &[u8] = &[];
     for field in Fields(payload) {
