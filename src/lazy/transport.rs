@@ -218,10 +218,10 @@ where
     }
 }
 
+type Outward<U, E> = MapErr<U, fn(E) -> Error<E>>;
+
 /// As the application gets it.
-fn outward<U, E>(
-    event: TransportEvent<U, Error<E>>,
-) -> TransportEvent<MapErr<U, fn(E) -> Error<E>>, Error<E>>
+fn outward<U, E>(event: TransportEvent<U, Error<E>>) -> TransportEvent<Outward<U, E>, Error<E>>
 where
     U: TryFuture<Error = E>,
 {
