@@ -105,6 +105,8 @@ mod outside;
 mod peers;
 mod pubsub;
 mod reach;
+#[cfg(any(test, fuzzing))]
+mod reading;
 mod schedule;
 
 pub use self::{
@@ -119,7 +121,7 @@ pub use self::{
 };
 
 #[cfg(any(test, fuzzing))]
-pub(crate) use self::{message::fuzz_announcement, outside::run as fuzz_operations};
+pub(crate) use self::{outside::run as fuzz_operations, reading::run as fuzz_announcement};
 
 #[cfg(feature = "gossipsub")]
 pub use self::gossipsub::Gossipsub;

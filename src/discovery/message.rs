@@ -18,9 +18,6 @@
 //! of no allocation. One address that cannot be read does not condemn the others, since other implementations know
 //! protocols that ours does not.
 
-#[cfg(any(test, fuzzing))]
-mod outside;
-
 use std::{error::Error, time::Duration};
 
 use libp2p_identity::{DecodingError, PeerId, PublicKey};
@@ -30,15 +27,13 @@ use prost::{
     encoding::{self, DecodeContext, WireType},
 };
 
-#[cfg(any(test, fuzzing))]
-pub(crate) use self::outside::run as fuzz_announcement;
 use crate::deadline::SystemTime;
 
 /// More entries than any honest peer lists. Each of them is read, since the useful ones may come last.
-const MAX_ENTRIES: usize = 256;
+pub(super) const MAX_ENTRIES: usize = 256;
 
 /// Room for any host name, or for two certificate hashes and a relay.
-const MAX_ADDRESS_LEN: usize = 512;
+pub(super) const MAX_ADDRESS_LEN: usize = 512;
 
 /// An RSA key of 8192 bits, the longest whose signatures libp2p verifies, takes 1,062 bytes.
 const MAX_PUBLIC_KEY_LEN: usize = 2048;

@@ -4,8 +4,9 @@ use libp2p_identity::PublicKey;
 use multiaddr::{Multiaddr, Protocol};
 
 use super::{
-    super::{Config, intake::Settings},
-    Announcement, Limits, MAX_ADDRESS_LEN, MAX_ENTRIES, decode, encode, public_key,
+    Config,
+    intake::Settings,
+    message::{Announcement, Limits, MAX_ADDRESS_LEN, MAX_ENTRIES, decode, encode, public_key},
 };
 
 /// Reads the bytes, and what has been read once more after writing it.
@@ -84,7 +85,7 @@ fn check_ids(data: &[u8], key: Option<PublicKey>) {
 
     let number = u64::MAX / 3;
     let id = |source| {
-        super::super::gossipsub::message_id(&Message {
+        super::gossipsub::message_id(&Message {
             source,
             data: data.to_vec(),
             sequence_number: Some(number),
@@ -97,7 +98,7 @@ fn check_ids(data: &[u8], key: Option<PublicKey>) {
         assert_eq!(id(Some(key.to_peer_id())).0, expected);
     }
     // Whoever signed it, it is not a key of theirs that stands in the message.
-    let other = super::super::outside::key(0).expect("it is valid");
+    let other = super::outside::key(0).expect("it is valid");
     let id = id(Some(other.to_peer_id()));
     assert!(id.0.ends_with(&number.to_be_bytes()));
 }
