@@ -493,10 +493,12 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
             FromSwarm::ConnectionEstablished(ConnectionEstablished {
                 peer_id,
                 connection_id,
+                failed_addresses,
                 ..
             }) => {
+                let (now, peers) = (deadline::now(), self.intake.peers_mut());
                 self.connections
-                    .on_connected(deadline::now(), peer_id, connection_id);
+                    .on_connected(now, peer_id, connection_id, failed_addresses, peers);
                 self.wake();
                 false
             }

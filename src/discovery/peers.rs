@@ -29,7 +29,7 @@ const CONNECTED: usize = 8;
 /// The methods are of three kinds:
 /// - getters, and [`Peers::next_timeout`], which says when a peer will next fall silent;
 /// - the inputs: [`Peers::on_announcement`], [`Peers::try_take`], which a message has to pass before it is worth reading,
-///   and what dials find out, [`Peers::on_unreachable`] and [`Peers::on_wrong_peer`];
+///   and what dials find out, [`Peers::on_failed`], [`Peers::on_unreachable`] and [`Peers::on_wrong_peer`];
 /// - [`Peers::pop_expired`], the one output. It is to be called until it returns `None` whenever the time of
 ///   [`Peers::next_timeout`] has come; calling it without need does nothing. A peer is known until it is popped,
 ///   however late that may be.
@@ -274,22 +274,30 @@ impl Peers {
         Some(elapsed >= interval / 2)
     }
 
-    /// These addresses of a peer have failed; they go behind the others. If all have, the peer is forgotten sooner:
-    /// when half of its time to live has passed, which may be now. That is long enough for the next announcement of
-    /// one that is there all the same, and what it says counts again as if nothing had failed.
-    pub(crate) fn on_unreachable(&mut self, peer: &PeerId, failed: &[Multiaddr]) {
+    /// These addresses of a peer have failed; they go behind the others until it announces itself again. Returns
+    /// whether it has some, and none that are not among them.
+    pub(crate) fn on_failed(&mut self, peer: &PeerId, failed: &[Multiaddr]) -> bool {
         let Some(row) = self.rows.get_mut(peer) else {
-            return;
+            return false;
         };
         row.addresses
             .sort_by_key(|address| failed.contains(address));
-        if row.addresses.iter().all(|address| failed.contains(address)) {
-            let expires_at = row.expires_at.min(after(row.last_heard, row.ttl / 2));
-            self.expiry.remove(&(row.expires_at, *peer));
-            self.expiry.insert((expires_at, *peer));
-            row.expires_at = expires_at;
-            row.is_unreachable = true;
-        }
+        let first = row.addresses.first();
+        first.is_some_and(|address| failed.contains(address))
+    }
+
+    /// A peer cannot be reached. It is forgotten sooner: when half of its time to live has passed, which may be now.
+    /// That is long enough for the next announcement of one that is there all the same, and what it says counts again
+    /// as if nothing had failed.
+    pub(crate) fn on_unreachable(&mut self, peer: &PeerId) {
+        let Some(row) = self.rows.get_mut(peer) else {
+            return;
+        };
+        let expires_at = row.expires_at.min(after(row.last_heard, row.ttl / 2));
+        self.expiry.remove(&(row.expires_at, *peer));
+        self.expiry.insert((expires_at, *peer));
+        row.expires_at = expires_at;
+        row.is_unreachable = true;
     }
 
     /// At this address of a peer there is somebody else. Known again if the peer announces it again.
@@ -723,6 +731,33 @@ mod tests {
         // Nor does one from the time before it numbered them.
         assert_eq!(hear(announcement(1, &[1])).0, Heard::Outdated);
         assert_eq!(hear(stamped(1, &[3], 7, None)).0, Heard::Updated);
+    }
+
+    #[test]
+    fn who_cannot_be_reached_is_forgotten_sooner_whatever_the_network_does() {
+        let now = deadline::now();
+        let mut peers = peers(2);
+        peers.on_announcement(now, stamped(1, &[1], 1, None), false, MINUTE);
+        assert!(!peers.on_failed(&peer(1), &addresses(&[2])));
+        assert!(peers.on_failed(&peer(1), &addresses(&[2, 1])));
+        for _ in 0..2 {
+            peers.on_unreachable(&peer(1));
+            assert_eq!(peers.next_timeout(), Some(now + 3 * MINUTE / 2));
+        }
+        assert_eq!(peers.pop_expired(now + MINUTE, 2 * MINUTE), None);
+        assert!(
+            peers
+                .pop_expired(now + 3 * MINUTE / 2, 2 * MINUTE)
+                .is_some()
+        );
+        assert!(peers.expiry.is_empty());
+
+        peers.on_announcement(now, stamped(1, &[1], 2, None), false, MINUTE);
+        assert_eq!(
+            peers.next_timeout(),
+            Some(now + 3 * MINUTE),
+            "as if it were new"
+        );
     }
 
     #[test]
