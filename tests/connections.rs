@@ -253,6 +253,18 @@ fn dials_until_there_are_enough_subscribers_and_again_when_one_is_lost() {
     world.dial();
 }
 
+#[test]
+fn subscribers_of_a_topic_that_is_removed_no_longer_count() {
+    let mut world = World::new(2, 1);
+    let (peer, id) = world.dial();
+    world.connect(peer, id);
+    world.subscribe(peer);
+    assert!(world.behaviour.add_topic("another").unwrap());
+    world.dials_nobody_more();
+    assert!(world.behaviour.remove_topic(DEFAULT_TOPIC));
+    assert_ne!(world.dial().0, peer);
+}
+
 /// A dial of the application fails within its own call, and the loss of a connection may be told outside `poll` too.
 #[test]
 fn what_the_swarm_tells_wakes_the_task() {

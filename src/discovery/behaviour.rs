@@ -143,6 +143,9 @@ impl<P: PubSub> Behaviour<P> {
 
     /// Announces on one more topic and listens there. Returns `false` if it has done so before.
     ///
+    /// Connected peers that have subscribed to it before are not counted as subscribers by
+    /// [`Config::with_connections`] until they do so again.
+    ///
     /// # Errors
     ///
     /// [`ConfigError::EmptyTopic`] or [`ConfigError::TooManyTopics`], as for [`Behaviour::new`], and
@@ -158,7 +161,9 @@ impl<P: PubSub> Behaviour<P> {
         subscribe(&mut self.pubsub, &topic)?;
         self.config = config;
         self.intake.set_author_rate(self.config.author_rate());
-        self.schedule.on_topic_added(deadline::now());
+        let now = deadline::now();
+        self.schedule.on_topic_added(now);
+        self.connections.on_topic_added(now);
         self.wake();
         Ok(true)
     }
@@ -173,6 +178,9 @@ impl<P: PubSub> Behaviour<P> {
         }
         self.intake.set_author_rate(self.config.author_rate());
         self.pubsub.unsubscribe(topic);
+        let has_topics = self.config.topics().next().is_some();
+        self.connections
+            .on_topic_removed(deadline::now(), topic, has_topics);
         self.wake();
         true
     }

@@ -56,6 +56,8 @@ const STEADY: Duration = Duration::from_secs(120);
 pub(crate) struct Connections {
     /// How many there should be; 0 if nobody is to be dialled, and then nothing is kept either.
     target: usize,
+    /// Without a topic nobody can be subscribed.
+    has_topics: bool,
     rng: SmallRng,
     /// All connected peers: as many as the application's limit on connections lets in.
     links: HashMap<PeerId, Link>,
@@ -134,6 +136,7 @@ impl Connections {
     pub(crate) fn new(target: usize, seed: u64) -> Self {
         Self {
             target,
+            has_topics: true,
             rng: SmallRng::seed_from_u64(seed),
             links: HashMap::new(),
             subscribers: 0,
@@ -222,6 +225,26 @@ impl Connections {
             self.subscribers -= 1;
             self.look_soon(now);
         }
+    }
+
+    /// There is a topic of discovery more. Of its subscribers only those count that subscribe from now on.
+    pub(crate) fn on_topic_added(&mut self, now: Instant) {
+        self.has_topics = true;
+        self.look_soon(now);
+    }
+
+    /// There is a topic of discovery less, and whether others are left.
+    pub(crate) fn on_topic_removed(&mut self, now: Instant, topic: &str, has_topics: bool) {
+        self.has_topics = has_topics;
+        for link in self.links.values_mut() {
+            if link.topics.remove(topic) && link.topics.is_empty() {
+                self.subscribers -= 1;
+            }
+        }
+        if self.missing() == 0 {
+            self.look_at = None;
+        }
+        self.look_soon(now);
     }
 
     /// There is somebody new in the table, or somebody has other addresses now.
@@ -357,6 +380,9 @@ impl Connections {
 
     /// How many attempts have to be made on top of those under way.
     fn missing(&self) -> usize {
+        if !self.has_topics {
+            return 0;
+        }
         self.target
             .saturating_sub(self.subscribers)
             .saturating_sub(self.attempts.len())
@@ -794,6 +820,31 @@ mod tests {
         }
         let expires_at = node.peers.get(&peer(1)).unwrap().expires_at();
         assert_eq!(expires_at, node.now + TTL);
+    }
+
+    #[test]
+    fn subscribers_of_a_topic_that_is_removed_no_longer_count() {
+        let mut node = Node::new(2, 7);
+        for (seed, topics) in [(1, &["a"][..]), (2, &["a", "b"])] {
+            node.connect(seed);
+            for topic in topics {
+                node.connections.on_subscribed(&peer(seed), topic);
+            }
+        }
+        for seed in 3..9 {
+            node.announce(seed, &[1]);
+        }
+        assert_eq!(node.dials_within(GRACE), []);
+        node.connections.on_topic_removed(node.now, "a", true);
+        let [dial] = node.dials_within(GRACE)[..] else {
+            panic!("one dial");
+        };
+        node.connections.on_topic_removed(node.now, "b", false);
+        node.fail(dial, &denied());
+        node.announce(9, &[1]);
+        assert_eq!(node.dials_within(TTL / 2), [], "nobody can be subscribed");
+        node.connections.on_topic_added(node.now);
+        assert_eq!(node.dials_within(SPREAD).len(), 2);
     }
 
     #[test]
