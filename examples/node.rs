@@ -52,6 +52,9 @@ struct Arguments {
     /// Hear what others announce, and announce nothing.
     #[arg(long, requires = "own")]
     listen_only: bool,
+    /// Keep this many connections to peers of the topic, by dialling those that are discovered.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "own")]
+    connections: usize,
     /// The certificate chain of TLS listeners, such as /ip4/0.0.0.0/tcp/443/tls/ws, in PEM. They wait until the file
     /// is there, and it may be replaced at any time.
     #[arg(long, value_name = "FILE", requires_all = ["own", "tls_key"])]
@@ -74,7 +77,8 @@ impl Arguments {
     fn discovery(&self, default_interval: Duration) -> discovery::Config {
         let config = discovery::Config::default()
             .with_interval(self.interval.unwrap_or(default_interval))
-            .with_listen_only(self.listen_only);
+            .with_listen_only(self.listen_only)
+            .with_connections(self.connections);
         match self.topic.is_empty() {
             true => config,
             false => config.with_topics(&self.topic),

@@ -60,6 +60,13 @@
 //! ignored as long as its peer is known. A node whose clock is set back keeps to the numbers it has used until it is started
 //! again; then the others forget it after three intervals and take it for new.
 //!
+//! # Whom it dials
+//!
+//! Nobody, unless it is asked to keep a number of connections to subscribers ([`Config::with_connections`]). Then it dials
+//! known peers at random while there are fewer: one attempt at a time per peer, with all its addresses, and only while it is
+//! neither connected nor being dialled; at most eight attempts at once, and with a backoff for each peer. Without being
+//! asked, it hands the addresses of known peers to the swarm, so that `Swarm::dial` works with their ids.
+//!
 //! # On the wire
 //!
 //! A message is protobuf. The first two fields are js-libp2p's, which skips the others:

@@ -220,24 +220,26 @@ impl Config {
     /// How many connections to subscribers of the topics to keep, by dialling known peers while there are fewer.
     ///
     /// With it a star becomes a mesh: nodes that know only a hub are still connected to each other when the hub is
-    /// gone. Whoever is connected and subscribed counts, whichever side has dialled. Three are enough to keep
-    /// many nodes in one piece; gossipsub closes its ranks at five to twelve, and lets go of connections beyond that,
-    /// which then end after the swarm's idle timeout.
+    /// gone. Every connected subscriber counts, whichever side has dialled, and so does a hub; three others are enough
+    /// to keep many nodes in one piece. A gossipsub of the default configuration keeps five to twelve connections
+    /// alive for each topic. More than that end by the idle timeout of the swarm and are dialled anew.
     ///
     /// Dialled are known peers that are not connected, chosen at random, each at all its addresses in one attempt. At
-    /// most eight attempts are under way, and in the long run no more than two a second are begun. A peer that
-    /// cannot be reached, or whose connection ends within two minutes, is left alone for 10 seconds, then for twice
-    /// as long each time, up to 10 minutes, less up to a quarter at random. If all its addresses have failed, by whoever's
-    /// dial, it is forgotten when half of its time to live has passed, and an address at which somebody else was found is
-    /// dropped at once; the next announcement counts again as if nothing had failed. What the node itself prevents,
-    /// such as a limit on connections, is held against nobody, and nobody is forgotten for a failure while there is no
-    /// connection at all.
+    /// most eight attempts are under way at once, and after the first eight no more than two a second begin. A peer
+    /// that cannot be reached, or whose connection ends within two minutes, is left alone for 10 seconds, and for
+    /// twice as long each further time, up to 10 minutes; up to a quarter of that, at random, is left out.
     ///
-    /// Only known peers are dialled. A node that has lost everybody and whose table has run empty is for the
-    /// application to connect, as it was when it started.
+    /// What a dial finds out, whoever has asked for it, is kept until the next announcement of the peer. Addresses that
+    /// have failed are tried last. If all have, the peer is forgotten when half of its time to live has passed. An
+    /// address where somebody else was found is dropped. Nobody is blamed for what this node itself prevents, such as by
+    /// a limit on connections, and nobody is forgotten sooner while there is no connection at all.
     ///
-    /// Defaults to 0: nobody is dialled. A node that dials sends packets to whatever hosts and ports strangers announce,
-    /// and shows them its own address, which an application should want before it does so.
+    /// Only known peers are dialled. A node that has lost everybody, and knows nobody any more, is for the application
+    /// to connect, as it was when it started.
+    ///
+    /// Defaults to 0: nobody is dialled. Whoever dials sends packets to any host and port that strangers announce, and
+    /// shows them its own address; that is for the application to decide. Connections that an attacker makes to this
+    /// node count as well, so it does not protect from being surrounded.
     pub fn with_connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self
