@@ -86,6 +86,8 @@ pub(crate) struct Schedule {
     /// The time between two rounds that nothing else causes, as of `counted_at`.
     interval: Duration,
     counted_at: Instant,
+    /// How many others there were then.
+    others: f64,
     history: History,
     round: Round,
     /// When an announcement is due because there is news: addresses, or somebody who has never heard of us.
@@ -155,6 +157,7 @@ impl Schedule {
             heard: Bucket::default(),
             interval: timing.interval,
             counted_at: now,
+            others: 0.0,
             history: History::new(timing.interval, max_interval, now),
             round: Round {
                 from: now,
@@ -318,9 +321,12 @@ impl Schedule {
     }
 
     /// Announces for a newcomer, unless the others do it anyway.
+    ///
+    /// To a node that has just started everybody is new. It leaves the answers to the others once there are enough.
     fn reply(&mut self, now: Instant) {
         let is_stretched = self.interval > self.timing.interval;
-        if is_stretched || self.reply.is_some() {
+        let is_new_itself = !self.has_heard_all && self.others >= f64::from(ENOUGH);
+        if is_stretched || is_new_itself || self.reply.is_some() {
             return;
         }
         let at = after(now, self.part_of_gap());
@@ -353,6 +359,7 @@ impl Schedule {
         let wanted = all.clamp(interval, max_interval.max(interval));
         self.interval = self.history.limit(now, wanted);
         self.counted_at = now;
+        self.others = others;
         others
     }
 
@@ -710,6 +717,28 @@ mod tests {
         let mut schedule = announced(now - GAP);
         schedule.on_announcement(now, &author(1), false);
         assert!(!schedule.is_due(now + GAP));
+    }
+
+    #[test]
+    fn who_has_just_started_answers_nobody_once_there_are_enough() {
+        let answers = |others: u32| {
+            let now = Instant::now();
+            let mut schedule = announced(now);
+            let later = schedule.hear(now, others, others, 2 * GAP);
+            schedule.on_announcement(later, &author(others), true);
+            schedule.next_timeout() < Some(later + GAP)
+        };
+        assert!(answers(5));
+        assert!(!answers(ENOUGH + 5));
+
+        let now = Instant::now();
+        let mut schedule = announced(now);
+        let later = schedule.hear(now, ENOUGH + 5, 5, 3 * INTERVAL);
+        schedule.promise(later).unwrap();
+        schedule.on_outcome(later, Outcome::Published);
+        let later = schedule.hear(later, ENOUGH + 5, 5, 2 * GAP);
+        schedule.on_announcement(later, &author(99), true);
+        assert!(schedule.next_timeout() < Some(later + GAP));
     }
 
     #[test]
