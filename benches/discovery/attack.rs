@@ -180,7 +180,7 @@ impl Attack {
             let neighbour = match slot {
                 0 => Some(self.own),
                 _ if loss.strikes(rng) => None,
-                _ => links.random(slot, rng).1,
+                _ => links.random(slot, rng),
             };
             let Some(neighbour) = neighbour else {
                 continue;

@@ -33,7 +33,15 @@ impl Orders {
             slots.extend(0..nodes as u32);
             slots[at..].shuffle(rng);
         }
-        Self { nodes, slots, hops }
+        let mut orders = Self { nodes, slots, hops };
+        // In each group as they are in memory.
+        for order in 0..ORDERS {
+            for group in 0..GROUPS {
+                let group = orders.range(order, group);
+                orders.slots[group].sort_unstable();
+            }
+        }
+        orders
     }
 
     pub(crate) fn pick(&self, rng: &mut SmallRng) -> usize {
@@ -42,9 +50,12 @@ impl Orders {
 
     /// The nodes that are reached as the `group`th.
     pub(crate) fn group(&self, order: usize, group: usize) -> &[u32] {
-        let all = order * self.nodes;
-        let Range { start, end } = group * self.nodes / GROUPS..(group + 1) * self.nodes / GROUPS;
-        &self.slots[all + start..all + end]
+        &self.slots[self.range(order, group)]
+    }
+
+    fn range(&self, order: usize, group: usize) -> Range<usize> {
+        let first = order * self.nodes;
+        first + group * self.nodes / GROUPS..first + (group + 1) * self.nodes / GROUPS
     }
 
     /// How long an announcement takes to the `group`th.

@@ -16,8 +16,8 @@ pub(crate) struct Identity {
     addresses: [Multiaddr; 2],
     /// When it has gone, without a word.
     pub(crate) left: Option<Instant>,
-    /// The longest time until its next announcement, by its last.
-    pub(crate) promised: Option<Duration>,
+    /// The longest time until its next announcement, by its last ones: not each reaches everybody.
+    promised: [Option<Duration>; 3],
 }
 
 impl Identity {
@@ -45,8 +45,19 @@ impl Identity {
             key,
             addresses,
             left: None,
-            promised: None,
+            promised: [None; 3],
         }
+    }
+
+    pub(crate) fn on_announced(&mut self, promise: Option<Duration>) {
+        self.promised.rotate_right(1);
+        self.promised[0] = promise;
+    }
+
+    /// For how many of the intervals that it promised it has been gone; `None` if it has not gone, or promised none.
+    pub(crate) fn known_for(&self, now: Instant) -> Option<f64> {
+        let gone = now - self.left?;
+        Some(gone.as_secs_f64() / self.promised.into_iter().max()??.as_secs_f64())
     }
 
     pub(crate) fn addresses(&self) -> impl Iterator<Item = Multiaddr> + use<'_> {

@@ -153,12 +153,12 @@ fn jobs(up_to: usize) -> Vec<Job> {
     jobs
 }
 
-/// An hour is measured, once all have been up for long enough to know how large the network is, and to have forgotten
-/// who has gone.
+/// An hour is measured, or half of one where it would take too long, once all have been up for long enough to know how
+/// large the network is, and to have forgotten who has gone.
 fn steady(nodes: usize) -> Plan {
-    let warm_up = match nodes {
-        ..10_000 => 35 * MINUTE,
-        _ => 70 * MINUTE,
+    let (warm_up, measured) = match nodes {
+        ..LARGE => (35 * MINUTE, HOUR),
+        LARGE.. => (70 * MINUTE, HOUR / 2),
     };
     Plan {
         nodes,
@@ -168,7 +168,7 @@ fn steady(nodes: usize) -> Plan {
         boot: 10 * MINUTE,
         session: Some(4 * HOUR),
         warm_up,
-        measured: HOUR,
+        measured,
         tables: 64,
         attack: None,
     }

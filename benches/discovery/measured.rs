@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// The figures of one network. A node's table is looked at once the node has been up for two of its intervals.
+/// The figures of one network. A node's table is looked at once the node has been up for two of its
+/// intervals, or the time before the measured one.
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
     /// Announcements that a node receives in a second of the measured time.
@@ -51,6 +52,7 @@ pub(crate) struct Shares {
     part: usize,
     whole: usize,
     worst: f64,
+    last: f64,
 }
 
 impl Shares {
@@ -59,13 +61,19 @@ impl Shares {
         self.part += part;
         self.whole += whole;
         if whole > 0 {
-            self.worst = self.worst.max(part as f64 / whole as f64);
+            self.last = part as f64 / whole as f64;
+            self.worst = self.worst.max(self.last);
         }
     }
 
     /// Over all moments; `None` if there was nothing of which to take a share.
     pub(crate) fn mean(&self) -> Option<f64> {
         (self.whole > 0).then(|| self.part as f64 / self.whole as f64)
+    }
+
+    /// At the last moment.
+    pub(crate) fn last(&self) -> f64 {
+        self.last
     }
 
     /// At the moment with the highest.

@@ -1,7 +1,8 @@
 //! A network of nodes in virtual time: who starts and ends when, and what reaches whom.
 //!
-//! An announcement reaches every node that is up, through one of its neighbours at random, after a random time; some
-//! deliveries are lost. A node that ends says nothing, and another one starts in its place at once.
+//! An announcement reaches every node that is up, from its author if they are connected and otherwise through a neighbour
+//! at random, after a random time; some deliveries are lost. A node that ends says nothing, and another one starts in its
+//! place at once.
 //!
 //! Every node runs its rule. The first ones run the table as well. To the others an announcement is a note until when
 //! its author is known ([`Network::known`]), by the same time to live and the same limit for newcomers.
@@ -314,7 +315,7 @@ impl<R: Rule> Network<R> {
             node.rule.on_round(now, node.has_subscribers);
             if node.has_subscribers {
                 let identity = self.identities.get_mut(node.identity);
-                identity.promised = promise;
+                identity.on_announced(promise);
                 let flight = Flight {
                     from: slot,
                     identity: node.identity,
@@ -353,10 +354,6 @@ impl<R: Rule> Network<R> {
             let Some(node) = &mut self.nodes[slot] else {
                 continue;
             };
-            let (through, neighbour) = self.links.random(slot, &mut self.rng);
-            let Some(neighbour) = neighbour else {
-                continue;
-            };
             if slot == flight.from || !node.has_subscribers || self.loss.strikes(&mut self.rng) {
                 continue;
             }
@@ -364,23 +361,30 @@ impl<R: Rule> Network<R> {
             let interval = node.rule.interval();
             let is_newcomer = match &mut node.table {
                 Some(table) => {
-                    while let Some(expired) = table.pop_expired(now, interval) {
-                        if let Some(identity) = self.identities.find(&expired)
-                            && let (Some(left), Some(promised)) = (identity.left, identity.promised)
-                            && now >= self.warm
-                        {
-                            let known_for = (now - left).as_secs_f64();
-                            let interval = promised.as_secs_f64();
-                            self.measured.forgotten.push(known_for / interval);
+                    while let Some(at) = table.next_timeout()
+                        && at <= now
+                    {
+                        let expired = table.pop_expired(at, interval);
+                        let identity = expired.and_then(|peer| self.identities.find(&peer));
+                        if at >= self.warm {
+                            let known_for = identity.and_then(|identity| identity.known_for(at));
+                            self.measured.forgotten.extend(known_for);
                         }
                     }
-                    table.on_message(now, interval, neighbour, author, &flight.payload)
+                    let neighbour = match self.links.are_connected(slot, &author) {
+                        true => Some(author),
+                        false => self.links.random(slot, &mut self.rng),
+                    };
+                    neighbour.and_then(|neighbour| {
+                        table.on_message(now, interval, neighbour, author, &flight.payload)
+                    })
                 }
                 None => {
                     let is_newcomer = u64::from(known[slot]) <= second;
-                    let bucket = &mut node.newcomers[through];
-                    let is_accepted =
-                        !is_newcomer || !R::FORGETS || bucket.try_take(now, self.newcomer_rate);
+                    let is_accepted = !is_newcomer || !R::FORGETS || {
+                        let through = self.rng.random_range(0..node.newcomers.len());
+                        node.newcomers[through].try_take(now, self.newcomer_rate)
+                    };
                     if is_accepted {
                         let time_to_live = time_to_live(flight.promise, interval).as_secs();
                         known[slot] = match R::FORGETS {
@@ -447,7 +451,8 @@ impl<R: Rule> Network<R> {
             let Some(node) = node else {
                 continue;
             };
-            if now - node.since < 2 * longest(node.rule.interval()) {
+            let long = 2 * longest(node.rule.interval());
+            if now - node.since < long.min(self.plan.warm_up) {
                 continue;
             }
             let knows = |&identity: &usize| match &node.table {
@@ -559,11 +564,10 @@ impl Links {
         }
     }
 
-    /// One of a node's neighbours: the how manieth it is, and who, if it is up.
-    pub(crate) fn random(&self, slot: usize, rng: &mut SmallRng) -> (usize, Option<PeerId>) {
+    /// One of a node's neighbours, if that is up.
+    pub(crate) fn random(&self, slot: usize, rng: &mut SmallRng) -> Option<PeerId> {
         let neighbours = &self.neighbours[slot];
-        let at = rng.random_range(0..neighbours.len());
-        (at, self.peers[neighbours[at]])
+        self.peers[neighbours[rng.random_range(0..neighbours.len())]]
     }
 
     pub(crate) fn are_connected(&self, slot: usize, peer: &PeerId) -> bool {

@@ -148,6 +148,10 @@ impl Table {
         self.intake.on_neighbour_gone(neighbour);
     }
 
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.intake.next_timeout()
+    }
+
     pub(crate) fn pop_expired(&mut self, now: Instant, own_interval: Duration) -> Option<PeerId> {
         let expired = self.intake.pop_expired(now, longest(own_interval))?.peer;
         self.expired.insert(expired);
