@@ -28,6 +28,11 @@ const IDENTITY: u64 = 0;
 /// It differs from [`ConfigBuilder::default`] in the ids of messages, see [`message_id`]. The validation mode
 /// stays `Strict`, as [`Gossipsub::new`] demands.
 ///
+/// Gossipsub remembers the id of each message for `duplicate_cache_time`, a minute by default, which takes some 200 bytes.
+/// Of a neighbour that floods that is the largest part, so a shorter time bounds what it takes. It has to stay well above
+/// the time in which a message gets through the network: what comes again after it is passed on again. With
+/// `validate_messages`, what discovery refuses is not kept beside its id for the five heartbeats of `history_length`.
+///
 /// Should you replace the ids: they have to tell two announcements of the same addresses apart. Made from the
 /// content alone, they let gossipsub drop the second one as a duplicate for as long as it remembers the first, and
 /// a peer that announces nothing new expires.
