@@ -92,6 +92,7 @@
 //! - js-libp2p forgets nobody; here a silent peer expires.
 
 mod addresses;
+mod announce;
 mod behaviour;
 mod census;
 mod config;
@@ -117,7 +118,8 @@ mod reading;
 mod schedule;
 
 pub use self::{
-    behaviour::{Behaviour, announce},
+    announce::announce,
+    behaviour::Behaviour,
     config::{Config, DEFAULT_TOPIC},
     counters::Counters,
     error::ConfigError,

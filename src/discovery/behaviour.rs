@@ -10,7 +10,7 @@ use std::{
 use libp2p_core::{Endpoint, Multiaddr, transport::PortUse};
 use libp2p_identity::PeerId;
 use libp2p_swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, Swarm, THandler, THandlerInEvent,
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
     THandlerOutEvent, ToSwarm,
     behaviour::{
         ConnectionClosed, ConnectionEstablished, DialFailure, ExpiredListenAddr, ExternalAddresses,
@@ -231,8 +231,8 @@ impl<P: PubSub> Behaviour<P> {
         self.intake.counters().with_rounds(self.rounds)
     }
 
-    /// The announcement that the application asks for; see [`announce`].
-    fn announce(&mut self, listeners: &[Multiaddr]) -> Announced {
+    /// The announcement that the application asks for; see [`announce`](super::announce()).
+    pub(super) fn announce(&mut self, listeners: &[Multiaddr]) -> Announced {
         self.wake();
         let now = deadline::now();
         let announced = match self.schedule.on_request(now) {
@@ -383,36 +383,6 @@ impl<P: PubSub> Behaviour<P> {
     fn tell(&mut self, event: Event<<P as NetworkBehaviour>::ToSwarm>) {
         self.outputs.push_back(ToSwarm::GenerateEvent(event));
     }
-}
-
-/// Announces what `swarm` listens on now, on all topics of the discovery behaviour in it.
-///
-/// For an application that wants to say it itself: the behaviour announces without being asked when addresses
-/// change, when somebody subscribes, and at its interval. It never fails; what it has led to is the answer.
-///
-/// ```
-/// # use libp2p_lazy_websocket::discovery;
-/// # #[derive(libp2p::swarm::NetworkBehaviour)]
-/// # struct Behaviour { discovery: discovery::Behaviour<discovery::Gossipsub> }
-/// # fn example(swarm: &mut libp2p::Swarm<Behaviour>) {
-/// match discovery::announce(swarm, |behaviour| &mut behaviour.discovery) {
-///     discovery::Announced::Published => println!("announced"),
-///     discovery::Announced::Delayed { until } => println!("in {:?}", until - std::time::Instant::now()),
-///     discovery::Announced::Skipped(reason) => println!("not announced: {reason}"),
-///     _ => {}
-/// }
-/// # }
-/// ```
-pub fn announce<B, P>(
-    swarm: &mut Swarm<B>,
-    discovery: impl FnOnce(&mut B) -> &mut Behaviour<P>,
-) -> Announced
-where
-    B: NetworkBehaviour,
-    P: PubSub,
-{
-    let listeners = swarm.listeners().cloned().collect::<Vec<_>>();
-    discovery(swarm.behaviour_mut()).announce(&listeners)
 }
 
 fn subscribe<P: PubSub>(pubsub: &mut P, topic: &str) -> Result<(), ConfigError> {
