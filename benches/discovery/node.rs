@@ -102,11 +102,9 @@ pub(crate) fn encode(
 
 /// For how long the table of a node with this interval knows a peer of this crate by an announcement with this promise.
 pub(crate) fn time_to_live(promise: Option<Duration>, own_interval: Duration) -> Duration {
-    let own = longest(own_interval);
-    3 * match promise {
-        Some(promise) if promise < own / 2 => promise,
-        Some(promise) => promise.max(own),
-        None => own,
+    match promise {
+        Some(promise) => 3 * promise,
+        None => (3 * longest(own_interval)).max(Config::default().time_to_live()),
     }
 }
 

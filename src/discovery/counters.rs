@@ -89,6 +89,7 @@ impl Counters {
     pub fn rejected(&self) -> u64 {
         self.rejected_malformed + self.rejected_foreign_key
     }
+
     /// With what became of the own announcements.
     pub(super) fn with_rounds(self, rounds: Rounds) -> Self {
         let Rounds {

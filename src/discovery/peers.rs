@@ -91,28 +91,23 @@ pub(crate) struct Lifetimes {
 enum Pace {
     /// As often as it has promised.
     Promised(Duration),
-    /// As often as we do, since it goes by the same rules; at least as often as it has promised.
-    Ours(Duration),
+    /// As often as we do, since it goes by the same rules and has heard too little to promise anything.
+    Ours,
     /// As it has been heard.
     Heard(Gaps),
 }
 
 impl Pace {
-    /// `gap`: since the announcement before. `before`: what has been known until now. `own`: our own interval.
+    /// `gap`: since the announcement before. `before`: what has been known until now.
     fn new(
         stamp: Stamp,
         gap: Option<Duration>,
         before: Option<Self>,
-        own: Duration,
         lifetimes: &Lifetimes,
     ) -> Self {
-        let promise = stamp.promise.map(|promise| promise.min(lifetimes.longest));
-        match (promise, stamp.sequence) {
-            // One that announces itself twice as often as the number of peers demands has been told to, and will not
-            // slow down with us when there are more.
-            (Some(promise), _) if promise < own / 2 => Self::Promised(promise),
-            (Some(promise), _) => Self::Ours(promise),
-            (None, Some(_)) => Self::Ours(Duration::ZERO),
+        match (stamp.promise, stamp.sequence) {
+            (Some(promise), _) => Self::Promised(promise),
+            (None, Some(_)) => Self::Ours,
             (None, None) => {
                 let mut gaps = match before {
                     Some(Self::Heard(gaps)) => gaps,
@@ -130,15 +125,20 @@ impl Pace {
     fn interval(&self, own: Duration) -> Option<Duration> {
         match *self {
             Self::Promised(interval) => Some(interval),
-            Self::Ours(promised) => Some(promised.max(own)),
+            Self::Ours => Some(own),
             Self::Heard(gaps) => gaps.interval(),
         }
     }
 
     fn time_to_live(&self, own: Duration, lifetimes: &Lifetimes) -> Duration {
-        match self.interval(own) {
-            Some(interval) => interval.min(lifetimes.longest).saturating_mul(INTERVALS),
-            None => lifetimes.unknown,
+        let Some(interval) = self.interval(own) else {
+            return lifetimes.unknown;
+        };
+        let time_to_live = interval.min(lifetimes.longest).saturating_mul(INTERVALS);
+        match self {
+            // It may hear more than we do, and slow down while we do not.
+            Self::Ours => time_to_live.max(lifetimes.unknown),
+            Self::Promised(_) | Self::Heard(_) => time_to_live,
         }
     }
 }
@@ -217,7 +217,7 @@ impl Peers {
                     Ordering::Equal | Ordering::Less => {}
                 }
                 let gap = now.checked_duration_since(row.last_heard);
-                row.pace = Pace::new(stamp, gap, Some(row.pace), own, &self.lifetimes);
+                row.pace = Pace::new(stamp, gap, Some(row.pace), &self.lifetimes);
                 row.sequence = stamp.sequence;
                 let ttl = row.pace.time_to_live(own, &self.lifetimes);
                 let expires_at = after(now, ttl);
@@ -240,7 +240,7 @@ impl Peers {
             // newcomer would let anybody who invents identities empty the table.
             Entry::Vacant(_) if is_full => Heard::Full,
             Entry::Vacant(entry) => {
-                let pace = Pace::new(stamp, None, None, own, &self.lifetimes);
+                let pace = Pace::new(stamp, None, None, &self.lifetimes);
                 let ttl = pace.time_to_live(own, &self.lifetimes);
                 let expires_at = after(now, ttl);
                 entry.insert(Row {
@@ -332,7 +332,7 @@ impl Peers {
             };
             let row = entry.get_mut();
             let prolonged = after(row.last_heard, row.pace.time_to_live(own, &self.lifetimes));
-            if prolonged > now && matches!(row.pace, Pace::Ours(_)) && !row.is_unreachable {
+            if prolonged > now && matches!(row.pace, Pace::Ours) && !row.is_unreachable {
                 row.ttl = prolonged.saturating_duration_since(row.last_heard);
                 row.expires_at = prolonged;
                 self.expiry.insert((prolonged, peer));
@@ -660,13 +660,20 @@ mod tests {
             sequence: Some(sequence),
             promise,
         };
-        let known = |promise| known_for(MINUTE, &[(SECOND, stamp(1, promise))]);
-        assert_eq!(known(None), 3 * MINUTE);
-        assert_eq!(known(Some(MINUTE)), 3 * MINUTE);
-        assert_eq!(known(Some(MINUTE - SECOND)), 3 * MINUTE);
-        assert_eq!(known(Some(2 * MINUTE)), 6 * MINUTE);
-        // It has another configuration.
-        assert_eq!(known(Some(10 * SECOND)), 30 * SECOND);
+        let known = |own, promise| known_for(own, &[(SECOND, stamp(1, promise))]);
+        assert_eq!(known(MINUTE, None), 3 * MINUTE);
+        for promise in [10 * SECOND, MINUTE, 2 * MINUTE] {
+            assert_eq!(known(MINUTE, Some(promise)), 3 * promise);
+        }
+    }
+
+    #[test]
+    fn who_promises_nothing_may_slow_down_though_we_do_not() {
+        let stamp = Stamp {
+            sequence: Some(1),
+            promise: None,
+        };
+        assert_eq!(known_for(SECOND, &[(SECOND, stamp)]), LIFETIMES.unknown);
     }
 
     #[test]
@@ -689,20 +696,16 @@ mod tests {
     #[test]
     fn who_goes_by_our_rules_is_known_for_longer_when_the_network_grows() {
         let now = deadline::now();
-        let mut peers = peers(3);
+        let mut peers = peers(2);
+        peers.lifetimes.unknown = SECOND;
         let own = 10 * SECOND;
         peers.on_announcement(now, stamped(1, &[], 1, None), false, own);
+        // This one will keep what it has promised.
         peers.on_announcement(now, stamped(2, &[], 1, Some(own)), false, own);
-        peers.on_announcement(now, stamped(3, &[], 1, Some(SECOND)), false, own);
-        // The third has promised to announce itself more often whatever happens.
-        assert_eq!(
-            peers.pop_expired(now + 30 * SECOND, MINUTE).unwrap().peer,
-            peer(3)
-        );
-        assert_eq!(peers.pop_expired(now + 30 * SECOND, MINUTE), None);
+        let then = now + 3 * own;
+        assert_eq!(peers.pop_expired(then, MINUTE).unwrap().peer, peer(2));
+        assert_eq!(peers.pop_expired(then, MINUTE), None);
         assert_eq!(peers.next_timeout(), Some(now + 3 * MINUTE));
-        assert_eq!(peers.iter().len(), 2);
-        assert!(peers.pop_expired(now + 3 * MINUTE, MINUTE).is_some());
         assert!(peers.pop_expired(now + 3 * MINUTE, MINUTE).is_some());
         assert_eq!(peers.pop_expired(now + 3 * MINUTE, MINUTE), None);
     }

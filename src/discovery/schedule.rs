@@ -305,7 +305,8 @@ impl Schedule {
     /// interval grows, as long as it may become. To be asked for what is published next: the round after that comes by
     /// then.
     pub(crate) fn promise(&mut self, now: Instant) -> Option<Duration> {
-        let is_alone = self.count(now) < 1.0;
+        self.count(now);
+        let is_alone = self.others < 1.0;
         let is_steady = self.history.is_steady(now, window(self.interval));
         self.has_heard_all |= is_steady && !is_alone;
         self.promised = match (is_alone, is_steady) {
@@ -346,21 +347,19 @@ impl Schedule {
         }
     }
 
-    /// Counts the authors, and returns how many there are beside us.
-    fn count(&mut self, now: Instant) -> f64 {
+    /// Counts the authors.
+    fn count(&mut self, now: Instant) {
         let Timing {
             interval,
             max_interval,
             target_rate,
             ..
         } = self.timing;
-        let others = self.census.count(now, window(self.interval));
-        let all = Duration::from_secs_f64((others + 1.0) / f64::from(target_rate.get()));
+        self.others = self.census.count(now, window(self.interval));
+        let all = Duration::from_secs_f64((self.others + 1.0) / f64::from(target_rate.get()));
         let wanted = all.clamp(interval, max_interval.max(interval));
-        self.interval = self.history.limit(now, wanted);
+        self.interval = self.history.limit(now, self.interval, wanted);
         self.counted_at = now;
-        self.others = others;
-        others
     }
 
     /// As long as the interval may become, for now.
@@ -445,11 +444,17 @@ impl History {
         }
     }
 
-    /// What becomes of an interval that the count suggests.
-    fn limit(&mut self, now: Instant, interval: Duration) -> Duration {
+    /// What becomes of an interval that the count suggests, when `current` has been in force until now.
+    fn limit(&mut self, now: Instant, current: Duration, interval: Duration) -> Duration {
         let interval = match now < self.settled_at {
             true => interval,
-            false => self.limit_settled(now, interval),
+            false => {
+                // What it has come to when it settles is where its history begins.
+                if self.least == [Duration::MAX; PERIODS] {
+                    self.least[PERIODS - 1] = current;
+                }
+                self.limit_settled(now, interval)
+            }
         };
         let (_, base) = self.grown;
         if interval > window(base) {
@@ -860,6 +865,22 @@ mod tests {
         let now = schedule.hear(now, 300, 10, HOUR);
         schedule.count(now);
         assert!(schedule.interval() <= before.mul_f64(1.1));
+    }
+
+    #[test]
+    fn authors_that_are_invented_while_a_node_settles_do_no_more() {
+        let start = Instant::now();
+        let mut schedule = announced(start);
+        let mut now = schedule.hear(start, 300, 10, MAX_INTERVAL - SHORT);
+        let before = schedule.interval();
+        schedule.counted_at = now;
+        // So many that the next count comes when the node has just settled, and finds all of them.
+        for number in 0..36_000 {
+            now += Duration::from_millis(1);
+            schedule.on_announcement(now, &author(1_000 + number), true);
+        }
+        assert!(now > start + MAX_INTERVAL);
+        assert!(schedule.interval() <= before.mul_f64(2.2));
     }
 
     #[test]
