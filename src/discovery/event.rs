@@ -82,7 +82,7 @@ impl fmt::Display for SkipReason {
     }
 }
 
-/// What [`announce`](super::announce) has led to.
+/// What [`announce`](super::announce()) has led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Announced {
