@@ -97,6 +97,7 @@ mod known_listeners;
 mod names;
 #[cfg(feature = "tokio")]
 mod probe;
+mod stream;
 mod tls;
 #[cfg(feature = "tokio")]
 pub mod tokio;
@@ -109,4 +110,5 @@ pub use config::Config;
 pub use connection::Connection;
 pub use counters::Counters;
 pub use error::Error;
+pub use stream::{ProtocolError, Stream};
 pub use transport::Transport;

@@ -1,0 +1,421 @@
+//! WebSocket as a byte stream: [`Stream`].
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures::{
+    AsyncRead, AsyncWrite,
+    task::{ArcWake, AtomicWaker, waker_ref},
+};
+
+use crate::deadline::{self, Deadline, Instant};
+
+mod close;
+mod error;
+mod frame;
+mod mask;
+mod pool;
+mod reader;
+mod writer;
+
+pub use error::ProtocolError;
+
+use close::Code;
+use pool::Buffer;
+use reader::Reader;
+use writer::Writer;
+
+/// From this length on, a caller's buffer is read into directly. Smaller ones are filled from one of the pool, which
+/// takes fewer system calls.
+const DIRECT: usize = 32 * 1024;
+
+/// How often one `poll_read` reads again after what brought no payload: headers, control frames and empty frames.
+const MAX_FRUITLESS_PER_POLL: usize = 32;
+
+/// How long `poll_close` waits for a peer that does not read.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which side of the connection this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Masks what it sends.
+    Client,
+    /// Demands that of the other side.
+    Server,
+}
+
+/// A WebSocket connection behind its HTTP upgrade, as a stream of bytes
+/// ([RFC 6455](https://www.rfc-editor.org/rfc/rfc6455)).
+///
+/// libp2p needs no messages, so there are none: what is written is sent in binary frames of any size, and what
+/// binary frames bring is read as it arrives, before the frame is whole. Frames that come in may be of any length, since
+/// nothing is ever set aside for one.
+///
+/// # Writing
+///
+/// What is written is collected, at most some 256 KiB of it, until [`poll_flush`](AsyncWrite::poll_flush) or until
+/// there is no more room. Each flush is one frame for every 64 KiB, and one system call if the transport below takes
+/// it whole.
+///
+/// # Reading
+///
+/// A buffer of 32 KiB or more is read into directly. A smaller one is filled from a larger one that is lent while there
+/// is something in it.
+///
+/// The end of the stream (`Ok(0)`) is the other side's close frame. So is the end of what is below, if no frame and
+/// no message is cut short by it, as libp2p's other transports end; otherwise it is an error of the kind `UnexpectedEof`.
+/// If the other side breaks a rule, the error is of the kind `InvalidData` around a [`ProtocolError`], the other side is
+/// told, and nothing more is read or written. Pings are answered whenever the stream is read or written.
+///
+/// # Closing
+///
+/// WebSocket has no half-close: after a close frame no data may be sent, in neither direction.
+/// [`poll_close`](AsyncWrite::poll_close) sends what has been written, a close frame, and closes what is below. Then only
+/// what the other side had sent before it heard of that can be read. A peer that does not read can hold it up for ten
+/// seconds; then it fails with the kind `TimedOut`. Once the other side has closed, writing fails with `BrokenPipe`.
+///
+/// # Memory
+///
+/// An idle stream owns no buffer. Those of all streams of a process come from two pools that lend at most 32 MiB for
+/// writing and 16 MiB for reading; when they have no more, a stream goes on with 4 KiB of its own. So peers that do not
+/// read what is sent to them cannot make a node grow.
+///
+/// The two halves of a stream may be used in two tasks, as by [`AsyncReadExt::split`](futures::AsyncReadExt::split).
+pub struct Stream<S> {
+    io: S,
+    reader: Reader,
+    writer: Writer,
+    input: Option<Input>,
+    end: Option<End>,
+    /// Whether what is below has not been flushed since it was written to.
+    is_unflushed: bool,
+    wakers: Arc<Wakers>,
+    closing: Option<Box<Closing>>,
+}
+
+/// Payload that has been read and not been delivered.
+#[derive(Debug)]
+struct Input {
+    buffer: Buffer,
+    start: usize,
+    end: usize,
+}
+
+/// How reading has ended.
+#[derive(Debug)]
+enum End {
+    Closed,
+    /// The error, until it has been told.
+    Failed(Option<io::Error>),
+}
+
+/// What waits for the transport below to take more. A reader does as well: it has to answer.
+///
+/// The transport below keeps one waker for writing, so it is given one that wakes both. Otherwise a reader that answers
+/// a ping would take the place of a writer that waits.
+#[derive(Debug, Default)]
+struct Wakers {
+    reader: AtomicWaker,
+    writer: AtomicWaker,
+}
+
+impl ArcWake for Wakers {
+    fn wake_by_ref(wakers: &Arc<Self>) {
+        wakers.reader.wake();
+        wakers.writer.wake();
+    }
+}
+
+#[derive(Debug)]
+struct Closing {
+    at: Instant,
+    deadline: Deadline,
+    is_done: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
+    /// The side that has dialled. `received` is what the other side sent right behind its response.
+    pub fn client(io: S, received: Vec<u8>) -> Self {
+        Self::new(io, Role::Client, received)
+    }
+
+    /// The side that has been dialled. `received` is what the other side sent right behind its request.
+    pub fn server(io: S, received: Vec<u8>) -> Self {
+        Self::new(io, Role::Server, received)
+    }
+
+    fn new(io: S, role: Role, received: Vec<u8>) -> Self {
+        let mut stream = Self {
+            io,
+            reader: Reader::new(role),
+            writer: Writer::new(role, &pool::OUTGOING),
+            input: None,
+            end: None,
+            is_unflushed: false,
+            wakers: Arc::default(),
+            closing: None,
+        };
+        if !received.is_empty() {
+            let end = received.len();
+            let mut buffer = Buffer::from(received);
+            let end = stream.on_bytes(&mut buffer[..end]);
+            stream.keep(buffer, end);
+        }
+        stream
+    }
+
+    fn keep(&mut self, buffer: Buffer, end: usize) {
+        if end > 0 {
+            let start = 0;
+            self.input = Some(Input { buffer, start, end });
+        }
+    }
+
+    /// Something has come in. Returns how many bytes of payload are at the front of it now.
+    fn on_bytes(&mut self, bytes: &mut [u8]) -> usize {
+        let (count, result) = self.reader.on_bytes(bytes);
+        if let Some(ping) = self.reader.take_ping() {
+            self.writer.on_ping(ping);
+        }
+        if let Err(broken) = result {
+            self.writer.close(Some(broken.code()));
+            self.end = Some(End::Failed(Some(broken.into())));
+        } else if let Some(closed) = self.reader.close() {
+            // It is told the same code (section 5.5.1).
+            self.writer.close(closed.code);
+            self.end = Some(End::Closed);
+        }
+        count
+    }
+
+    fn on_end_of_file(&mut self) {
+        self.end = Some(if self.reader.is_between_messages() {
+            End::Closed
+        } else {
+            End::Failed(Some(io::ErrorKind::UnexpectedEof.into()))
+        });
+    }
+
+    /// Reads once from below. Returns how many bytes of payload are in `buf`.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if buf.len() >= DIRECT {
+            let count = ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+            if count == 0 {
+                self.on_end_of_file();
+                return Poll::Ready(Ok(0));
+            }
+            return Poll::Ready(Ok(self.on_bytes(&mut buf[..count])));
+        }
+        let mut buffer = pool::INCOMING.lend();
+        let count = ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+        if count == 0 {
+            self.on_end_of_file();
+            return Poll::Ready(Ok(0));
+        }
+        let end = self.on_bytes(&mut buffer[..count]);
+        self.keep(buffer, end);
+        Poll::Ready(Ok(self.deliver(buf)))
+    }
+
+    fn deliver(&mut self, buf: &mut [u8]) -> usize {
+        let Some(input) = &mut self.input else {
+            return 0;
+        };
+        let count = buf.len().min(input.end - input.start);
+        buf[..count].copy_from_slice(&input.buffer[input.start..input.start + count]);
+        input.start += count;
+        if input.start == input.end {
+            self.input = None;
+        }
+        count
+    }
+
+    /// Sends what is sealed. Whoever has registered in `wakers` is woken when that goes on.
+    fn poll_send(&mut self) -> Poll<io::Result<()>> {
+        let waker = waker_ref(&self.wakers);
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            let bytes = self.writer.sealed(random_key);
+            if bytes.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            match ready!(Pin::new(&mut self.io).poll_write(&mut cx, bytes))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.writer.on_sent(count),
+            }
+            self.is_unflushed = true;
+        }
+    }
+
+    fn poll_send_and_flush(&mut self) -> Poll<io::Result<()>> {
+        ready!(self.poll_send())?;
+        if self.is_unflushed {
+            let waker = waker_ref(&self.wakers);
+            let mut cx = Context::from_waker(&waker);
+            ready!(Pin::new(&mut self.io).poll_flush(&mut cx))?;
+            self.is_unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what nobody may ask to be sent: answers, and the rest of a frame of which a part has gone.
+    fn answer(&mut self, cx: &mut Context<'_>) {
+        if self.writer.has_to_send() {
+            self.wakers.reader.register(cx.waker());
+            // If it fails, so does the next write, and that tells it.
+            let _ = self.poll_send_and_flush();
+        }
+    }
+
+    fn poll_shut(&mut self) -> Poll<io::Result<()>> {
+        ready!(self.poll_send_and_flush())?;
+        let waker = waker_ref(&self.wakers);
+        let mut cx = Context::from_waker(&waker);
+        Pin::new(&mut self.io).poll_close(&mut cx)
+    }
+}
+
+fn random_key() -> [u8; 4] {
+    rand::random::<u32>().to_ne_bytes()
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        for _ in 0..MAX_FRUITLESS_PER_POLL {
+            let delivered = this.deliver(buf);
+            if delivered > 0 {
+                return Poll::Ready(Ok(delivered));
+            }
+            this.answer(cx);
+            match &mut this.end {
+                Some(End::Closed) => return Poll::Ready(Ok(0)),
+                Some(End::Failed(error)) => {
+                    let told = || io::ErrorKind::NotConnected.into();
+                    return Poll::Ready(Err(error.take().unwrap_or_else(told)));
+                }
+                None => {}
+            }
+            let count = ready!(this.poll_fill(cx, buf))?;
+            if count > 0 {
+                this.answer(cx);
+                return Poll::Ready(Ok(count));
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        loop {
+            if this.writer.is_closing() {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let count = this.writer.append(buf, random_key);
+            if count > 0 {
+                return Poll::Ready(Ok(count));
+            }
+            this.writer.seal();
+            this.wakers.writer.register(cx.waker());
+            ready!(this.poll_send())?;
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut written = 0;
+        for buf in bufs {
+            if buf.is_empty() {
+                continue;
+            }
+            if written > 0 {
+                // What does not fit waits for the next call.
+                let count = self.writer.append(buf, random_key);
+                written += count;
+                if count < buf.len() {
+                    break;
+                }
+                continue;
+            }
+            written = ready!(self.as_mut().poll_write(cx, buf))?;
+            if written < buf.len() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        this.writer.seal();
+        this.wakers.writer.register(cx.waker());
+        this.poll_send_and_flush()
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        this.writer.close(Some(Code::NORMAL));
+        let now = deadline::now();
+        let closing = this.closing.get_or_insert_with(|| {
+            Box::new(Closing {
+                at: deadline::after(now, CLOSE_TIMEOUT),
+                deadline: Deadline::default(),
+                is_done: false,
+            })
+        });
+        if closing.is_done {
+            return Poll::Ready(Ok(()));
+        }
+        this.wakers.writer.register(cx.waker());
+        let shut = this.poll_shut();
+        let Some(closing) = &mut this.closing else {
+            return shut;
+        };
+        if shut.is_ready() {
+            closing.is_done = true;
+            return shut;
+        }
+        ready!(closing.deadline.poll(now, Some(closing.at), cx));
+        closing.is_done = true;
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the other side does not take the close frame",
+        )))
+    }
+}
+
+impl<S> fmt::Debug for Stream<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+use std::io;
+
+use crate::websocket::stream::close::Code;
+
+/// Which rule of [RFC 6455](https://www.rfc-editor.org/rfc/rfc6455) the other side of a
+/// [`Stream`](crate::websocket::Stream) has broken.
+///
+/// It is inside the `io::Error`, of the kind `InvalidData`, that the stream is read with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// A reserved bit is set, although no extension was agreed on (section 5.2).
+    #[error("a frame has a reserved bit set, and there is no extension (RFC 6455, 5.2)")]
+    ReservedBits,
+    /// An opcode that the RFC does not have (section 5.2).
+    #[error("a frame has the unknown opcode {opcode:#x} (RFC 6455, 5.2)")]
+    #[non_exhaustive]
+    UnknownOpcode {
+        /// That opcode.
+        opcode: u8,
+    },
+    /// A text frame. The RFC allows it, libp2p does not: it has bytes.
+    #[error("a text frame, where libp2p has binary ones")]
+    Text,
+    /// A length that is not encoded in the fewest bytes, or has its highest bit set (section 5.2).
+    #[error("a frame's length is not encoded as it has to be (RFC 6455, 5.2)")]
+    LengthEncoding,
+    /// A server received a frame that is not masked (section 5.1).
+    #[error("a client sent a frame that is not masked (RFC 6455, 5.1)")]
+    NotMasked,
+    /// A client received a masked frame (section 5.1).
+    #[error("a server sent a masked frame (RFC 6455, 5.1)")]
+    Masked,
+    /// A control frame that is not the last of its message (section 5.5).
+    #[error("a control frame is fragmented (RFC 6455, 5.5)")]
+    FragmentedControl,
+    /// A control frame with a payload of more than 125 bytes (section 5.5).
+    #[error("a control frame has more than 125 bytes of payload (RFC 6455, 5.5)")]
+    LongControl,
+    /// A continuation of no message (section 5.4).
+    #[error("a frame continues a message, and none has begun (RFC 6455, 5.4)")]
+    NothingToContinue,
+    /// A new message before the last one has ended (section 5.4).
+    #[error("a message begins before the one before it has ended (RFC 6455, 5.4)")]
+    Unfinished,
+    /// The payload of a close frame is one byte, its code is not one that may be sent, or its reason is no UTF-8
+    /// (sections 5.5.1 and 7.4).
+    #[error("a close frame has a payload that none may have (RFC 6455, 5.5.1 and 7.4)")]
+    ClosePayload,
+}
+
+impl ProtocolError {
+    /// What the other side is told before the connection ends.
+    pub(super) fn code(&self) -> Code {
+        match self {
+            Self::Text => Code::UNSUPPORTED_DATA,
+            _ => Code::PROTOCOL_ERROR,
+        }
+    }
+}
+
+impl From<ProtocolError> for io::Error {
+    fn from(error: ProtocolError) -> Self {
+        Self::new(io::ErrorKind::InvalidData, error)
+    }
+}

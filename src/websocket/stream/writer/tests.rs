@@ -1,0 +1,172 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::websocket::stream::{pool, reader::Reader};
+
+const KEY: [u8; 4] = [3, 33, 233, 133];
+
+fn other(role: Role) -> Role {
+    match role {
+        Role::Client => Role::Server,
+        Role::Server => Role::Client,
+    }
+}
+
+/// Takes all that can be sent, in pieces of `at_once`.
+fn take(writer: &mut Writer, at_once: usize) -> Vec<u8> {
+    let mut taken = Vec::new();
+    loop {
+        let sealed = writer.sealed(|| KEY);
+        if sealed.is_empty() {
+            return taken;
+        }
+        let count = sealed.len().min(at_once);
+        taken.extend(&sealed[..count]);
+        writer.on_sent(count);
+    }
+}
+
+fn read(role: Role, mut bytes: Vec<u8>) -> Vec<u8> {
+    let (count, result) = Reader::new(other(role)).on_bytes(&mut bytes);
+    result.unwrap();
+    bytes.truncate(count);
+    bytes
+}
+
+#[test]
+fn a_flush_is_one_frame_of_the_shortest_form_and_frees_the_buffer() {
+    for (role, mask) in [(Role::Server, 0), (Role::Client, 4)] {
+        for (length, header) in [(1, 2), (125, 2), (126, 4), (MAX_PAYLOAD, 4)] {
+            let mut writer = Writer::new(role, &pool::OUTGOING);
+            let bytes: Vec<u8> = (0..length).map(|i| (i % 255) as u8).collect();
+            assert_eq!(writer.append(&bytes[..1], || KEY), 1);
+            assert_eq!(writer.append(&bytes[1..], || KEY), length - 1);
+            assert!(writer.sealed(|| KEY).is_empty(), "not before it is sealed");
+            assert!(!writer.has_to_send());
+            writer.seal();
+            let sent = take(&mut writer, usize::MAX);
+            assert_eq!(sent.len(), header + mask + length);
+            assert!(read(role, sent) == bytes);
+            assert!(writer.buffer.is_none());
+        }
+    }
+}
+
+#[test]
+fn a_buffer_takes_no_more_than_it_holds_and_then_goes_on() {
+    static SMALL: Pool = Pool::new(0, 0, 0);
+    for pool in [&SMALL, &pool::OUTGOING] {
+        for role in [Role::Client, Role::Server] {
+            let mut writer = Writer::new(role, pool);
+            let bytes = vec![42; 1 << 20];
+            let taken = writer.append(&bytes, || KEY);
+            assert!(taken > 3000 && taken < bytes.len());
+            assert_eq!(writer.append(&bytes, || KEY), 0);
+            writer.seal();
+            assert_eq!(
+                writer.append(&bytes, || KEY),
+                0,
+                "there is no room for a frame"
+            );
+            assert_eq!(read(role, take(&mut writer, 1000)).len(), taken);
+            assert_eq!(writer.append(&bytes, || KEY), taken);
+        }
+    }
+}
+
+#[test]
+fn a_control_frame_stands_behind_the_open_one() {
+    for role in [Role::Client, Role::Server] {
+        let mut writer = Writer::new(role, &pool::OUTGOING);
+        writer.append(b"abc", || KEY);
+        writer.on_ping(b"first");
+        writer.on_ping(b"hey");
+        assert!(writer.has_to_send());
+        let sent = writer.sealed(|| KEY).to_vec();
+        let mask = if role == Role::Client { 4 } else { 0 };
+        assert_eq!(sent.len(), 2 + mask + 3 + 2 + mask + 3);
+        assert_eq!(sent[2 + mask + 3], 0x8a);
+        // More is written before that has gone.
+        writer.append(b"def", || KEY);
+        writer.close(Some(Code::NORMAL));
+        assert!(writer.is_closing());
+        writer.on_ping(b"too late");
+        writer.close(Some(Code::PROTOCOL_ERROR));
+        let sent = take(&mut writer, 1);
+        assert_eq!(
+            &sent[sent.len() - 4 - mask..][..2],
+            [0x88, 2 | if mask > 0 { 0x80 } else { 0 }]
+        );
+        assert_eq!(sent.iter().filter(|byte| **byte == 0x88).count(), 1);
+        assert_eq!(read(role, sent), b"abcdef");
+        assert!(writer.buffer.is_none() && !writer.has_to_send());
+    }
+}
+
+#[test]
+fn pings_do_not_make_it_grow() {
+    let mut writer = Writer::new(Role::Client, &pool::OUTGOING);
+    for _ in 0..10_000 {
+        writer.on_ping(&[1; MAX_CONTROL]);
+        assert_eq!(writer.sealed(|| KEY).len(), 2 + 4 + MAX_CONTROL);
+    }
+    assert_eq!(
+        take(&mut writer, usize::MAX).len(),
+        2 * (2 + 4 + MAX_CONTROL)
+    );
+}
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Append(usize),
+    Seal,
+    Send(usize),
+    Ping(usize),
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_order_what_comes_out_is_what_went_in(
+        is_client: bool,
+        is_small: bool,
+        operations in prop::collection::vec(
+            prop_oneof![
+                (0..300_usize).prop_map(Operation::Append),
+                (0..200_000_usize).prop_map(Operation::Append),
+                Just(Operation::Seal),
+                (1..100_usize).prop_map(Operation::Send),
+                (1..300_000_usize).prop_map(Operation::Send),
+                (0..MAX_CONTROL).prop_map(Operation::Ping),
+            ],
+            0..60,
+        ),
+    ) {
+        static SMALL: Pool = Pool::new(0, 0, 0);
+        let role = if is_client { Role::Client } else { Role::Server };
+        let mut writer = Writer::new(role, if is_small { &SMALL } else { &pool::OUTGOING });
+        let (mut written, mut sent) = (Vec::new(), Vec::new());
+        for operation in operations {
+            match operation {
+                Operation::Append(count) => {
+                    let start = written.len();
+                    let bytes: Vec<u8> = (start..start + count).map(|i| (i % 251) as u8).collect();
+                    let taken = writer.append(&bytes, || KEY);
+                    written.extend(&bytes[..taken]);
+                }
+                Operation::Seal => writer.seal(),
+                Operation::Send(count) => {
+                    let sealed = writer.sealed(|| KEY);
+                    let count = count.min(sealed.len());
+                    sent.extend(&sealed[..count]);
+                    writer.on_sent(count);
+                }
+                Operation::Ping(length) => writer.on_ping(&vec![9; length]),
+            }
+        }
+        writer.close(None);
+        sent.extend(take(&mut writer, usize::MAX));
+        let read = read(role, sent);
+        prop_assert!(read == written);
+        prop_assert!(writer.buffer.is_none());
+    }
+}
