@@ -16,6 +16,16 @@ pub fn announcement(data: &[u8]) {
     crate::discovery::fuzz_announcement(data);
 }
 
+/// Bytes that may be the HTTP request of whoever connects by [`websocket`](crate::websocket).
+pub fn request(data: &[u8]) {
+    crate::websocket::fuzz_request(data);
+}
+
+/// Bytes that may be the HTTP response to a request of this node, and where they may lead to.
+pub fn response(data: &[u8]) {
+    crate::websocket::fuzz_response(data);
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path, time::Duration};
@@ -113,5 +123,15 @@ mod tests {
     #[test]
     fn announcement() {
         run("announcement", 2000, super::announcement);
+    }
+
+    #[test]
+    fn request() {
+        run("request", 10_000, super::request);
+    }
+
+    #[test]
+    fn response() {
+        run("response", 10_000, super::response);
     }
 }

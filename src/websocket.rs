@@ -86,6 +86,7 @@ mod certificates;
 mod config;
 mod connection;
 mod counters;
+mod dial;
 mod error;
 mod half_open;
 #[cfg_attr(
@@ -95,6 +96,7 @@ mod half_open;
 mod interfaces;
 mod known_listeners;
 mod names;
+mod path;
 #[cfg(feature = "tokio")]
 mod probe;
 mod stream;
@@ -102,6 +104,7 @@ mod tls;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 mod transport;
+mod upgrade;
 
 // The public interface is:
 pub use certificate::{Certificate, CertificateError, TrustAnchor};
@@ -112,3 +115,6 @@ pub use counters::Counters;
 pub use error::Error;
 pub use stream::{ProtocolError, Stream};
 pub use transport::Transport;
+pub use upgrade::HandshakeError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use upgrade::fuzz::{run_request as fuzz_request, run_response as fuzz_response};

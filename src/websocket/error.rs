@@ -3,6 +3,8 @@ use std::{io, time::Duration};
 use libp2p_websocket::{error::Error as Stock, tls};
 use multiaddr::Multiaddr;
 
+use crate::websocket::HandshakeError;
+
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// What goes wrong in a [`websocket::Transport`](crate::websocket::Transport).
@@ -17,7 +19,9 @@ pub enum Error {
     /// The TLS handshake failed, for instance because the certificate of the other side is not trusted.
     #[error("TLS failed")]
     Tls(#[source] Cause),
-    /// The other side does not speak WebSocket, or refused.
+    /// The other side does not speak WebSocket, or refused. With
+    /// [`Engine::Stream`](crate::websocket::Engine::Stream) the source is a
+    /// [`HandshakeError`](crate::websocket::HandshakeError).
     #[error("the WebSocket handshake failed")]
     Handshake(#[source] Cause),
     /// The other side broke the WebSocket protocol.
@@ -46,6 +50,10 @@ pub enum Error {
     /// The other side redirected to something that is not a WebSocket address.
     #[error("redirected to something that is not a WebSocket address")]
     InvalidRedirect,
+    /// The other side redirected from TLS to where there is none. Only with
+    /// [`Engine::Stream`](crate::websocket::Engine::Stream): libp2p-websocket goes there.
+    #[error("redirected from TLS to an address without it")]
+    RedirectWithoutTls,
     /// The transport below cannot dial this address.
     #[error("unsupported address {0}")]
     UnsupportedAddress(Multiaddr),
@@ -62,6 +70,12 @@ impl Error {
             link = error.source();
         }
         None
+    }
+}
+
+impl From<HandshakeError> for Error {
+    fn from(error: HandshakeError) -> Self {
+        Self::Handshake(Box::new(error))
     }
 }
 

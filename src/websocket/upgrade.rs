@@ -1,0 +1,230 @@
+//! The handshake by which a stream of bytes becomes one of WebSocket: RFC 6455, section 4, in both roles.
+//!
+//! What is sent and what is made of what comes is decided in [`client`] and [`server`], which see only bytes.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Poll, ready},
+};
+
+use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, FutureExt as _};
+
+use crate::websocket::path::Path;
+
+mod client;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
+mod http;
+mod server;
+
+use http::Head;
+
+/// How many bytes are read at once.
+const MAX_READ: usize = 2048;
+
+/// How many bytes of a request that is refused are read and thrown away.
+const MAX_DISCARDED: usize = 64 * 1024;
+
+/// Why a WebSocket handshake came to nothing. It is the [`source`](std::error::Error::source) of
+/// [`Error::Handshake`](crate::websocket::Error::Handshake) with
+/// [`Engine::Stream`](crate::websocket::Engine::Stream).
+///
+/// What the other side has sent is repeated in it only in part.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The connection failed.
+    #[error("the connection failed during the handshake")]
+    Io(#[source] io::Error),
+    /// The other side closed the connection.
+    #[error("the other side closed the connection before the end of its {}", if *.has_begun { "headers, which have begun" } else { "headers, of which there are none" })]
+    #[non_exhaustive]
+    Closed {
+        /// Whether anything came before that.
+        has_begun: bool,
+    },
+    /// What came is not HTTP.
+    #[error("the other side does not speak HTTP")]
+    Malformed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It is longer than 8 KiB.
+    #[error("the headers are longer than {} bytes", http::MAX_SIZE)]
+    TooLarge,
+    /// It has more than 64 headers.
+    #[error("there are more than {} headers", http::MAX_HEADERS)]
+    TooManyHeaders,
+    /// It is not HTTP/1.1.
+    #[error("the HTTP version is not 1.1")]
+    HttpVersion,
+    /// A header is not there.
+    #[error("there is no header {name}")]
+    #[non_exhaustive]
+    MissingHeader {
+        /// Which one.
+        name: &'static str,
+    },
+    /// A header says something else than it has to, or is there twice, or says what nobody has asked for.
+    #[error("there is a header {name} of {value:?}")]
+    #[non_exhaustive]
+    UnexpectedHeader {
+        /// Which one.
+        name: &'static str,
+        /// What it says.
+        value: String,
+    },
+    /// The request of whoever connected is not GET.
+    #[error("the request is {method}, not GET")]
+    #[non_exhaustive]
+    Method {
+        /// What it is.
+        method: String,
+    },
+    /// The request of whoever connected has a body.
+    #[error("the request has a body")]
+    Body,
+    /// Whoever connected speaks another version of WebSocket than 13, that of RFC 6455.
+    #[error("the WebSocket version is {version:?}, not 13")]
+    #[non_exhaustive]
+    WebSocketVersion {
+        /// Which one.
+        version: String,
+    },
+    /// Whoever connected requested another path than that of the listener, and
+    /// [that matters](crate::websocket::Config::with_exact_path).
+    #[error("the request is for {path:?}, which is not the path of this listener")]
+    #[non_exhaustive]
+    NotFound {
+        /// Which one.
+        path: String,
+    },
+    /// The server that was dialled refused.
+    #[error("the server answered with status {status}")]
+    #[non_exhaustive]
+    Refused {
+        /// The status of its HTTP response.
+        status: u16,
+    },
+}
+
+/// A stream on which the handshake is done.
+#[derive(Debug)]
+pub(super) struct Upgraded<S> {
+    pub(super) io: S,
+    /// What the other side has sent behind it.
+    pub(super) received: Vec<u8>,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(super) enum Answer<S> {
+    Upgraded(Upgraded<S>),
+    /// Elsewhere, please.
+    Redirected(String),
+}
+
+/// Awaits the request of whoever connected, and answers it. With a path, it has to be for that one.
+///
+/// One that is refused is told why, and its connection is closed.
+pub(super) async fn accept<S>(mut io: S, only: Option<Path>) -> Result<Upgraded<S>, HandshakeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let request = receive(&mut io, |bytes| {
+        server::Request::parse(bytes, only.as_ref())
+    })
+    .await;
+    let (request, received) = match request {
+        Ok(request) => request,
+        Err(error) => {
+            if !matches!(
+                error,
+                HandshakeError::Io(_) | HandshakeError::Closed { has_begun: false }
+            ) {
+                // Whoever has gone has no need of it.
+                let _ = refuse(&mut io, &error).await;
+            }
+            return Err(error);
+        }
+    };
+    send(&mut io, &request.accepted()).await?;
+    Ok(Upgraded { io, received })
+}
+
+/// Requests a path of a host, both as they stand in the request.
+pub(super) async fn request<S>(
+    mut io: S,
+    host: &str,
+    path: &Path,
+) -> Result<Answer<S>, HandshakeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let request = client::Request::new(rand::random());
+    send(&mut io, &request.text(host, path.as_str())).await?;
+    let (response, received) = receive(&mut io, |bytes| request.parse_response(bytes)).await?;
+    Ok(match response {
+        client::Response::Accepted => Answer::Upgraded(Upgraded { io, received }),
+        client::Response::Redirected(location) => Answer::Redirected(location),
+    })
+}
+
+async fn send<S: AsyncWrite + Unpin>(io: &mut S, text: &str) -> Result<(), HandshakeError> {
+    io.write_all(text.as_bytes())
+        .await
+        .map_err(HandshakeError::Io)?;
+    io.flush().await.map_err(HandshakeError::Io)
+}
+
+/// Reads until it is whole, and returns with it what came behind it.
+async fn receive<S, R>(
+    io: &mut S,
+    parse: impl Fn(&[u8]) -> Result<Option<(R, usize)>, HandshakeError>,
+) -> Result<(R, Vec<u8>), HandshakeError>
+where
+    S: AsyncRead + Unpin,
+{
+    let mut head = Head::default();
+    let received = poll_fn(|cx| {
+        // Not kept while nothing comes, which is what a stranger may cost.
+        let mut bytes = [0; MAX_READ];
+        loop {
+            let count = match ready!(Pin::new(&mut *io).poll_read(cx, &mut bytes)) {
+                Ok(0) => {
+                    let has_begun = !head.is_empty();
+                    return Poll::Ready(Err(HandshakeError::Closed { has_begun }));
+                }
+                Ok(count) => count,
+                Err(error) => return Poll::Ready(Err(HandshakeError::Io(error))),
+            };
+            let bytes = bytes.get(..count).unwrap_or(&bytes);
+            if let Some(received) = head.read(bytes, &parse).transpose() {
+                return Poll::Ready(received);
+            }
+        }
+    })
+    .await?;
+    Ok((received, head.into_rest()))
+}
+
+/// Says why, and closes the connection.
+async fn refuse<S>(io: &mut S, reason: &HandshakeError) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    io.write_all(server::refused(reason).as_bytes()).await?;
+    io.close().await?;
+    // What has come and is not read makes some systems reset the connection, and with that the answer may be lost.
+    // Whatever is still to come is not waited for.
+    let mut bytes = [0; MAX_READ];
+    for _ in 0..MAX_DISCARDED / MAX_READ {
+        match io.read(&mut bytes).now_or_never() {
+            Some(Ok(1..)) => {}
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
