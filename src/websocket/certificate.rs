@@ -1,16 +1,18 @@
-//! Certificates and trust anchors, checked before libp2p-websocket sees them: it panics on a key that it cannot
-//! read.
+//! Certificates and trust anchors, checked before any transport sees them: libp2p-websocket panics on a key that it
+//! cannot read.
 
 use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use libp2p_websocket::tls;
 use rustls::{
     InconsistentKeys, RootCertStore,
+    crypto::ring,
     pki_types::{
         CertificateDer, PrivateKeyDer,
         pem::{self, PemObject as _},
     },
     server::ParsedCertificate,
+    sign::CertifiedKey,
 };
 use x509_parser::{
     certificate::X509CertificateParser, error::X509Error, nom::Parser as _, time::ASN1Time,
@@ -25,8 +27,9 @@ use crate::deadline::SystemTime;
 pub struct Certificate(Arc<Parts>);
 
 struct Parts {
-    chain: Vec<tls::Certificate>,
-    key: tls::PrivateKey,
+    key: PrivateKeyDer<'static>,
+    /// The chain, and the key ready to sign.
+    certified: Arc<CertifiedKey>,
     not_before: SystemTime,
     not_after: SystemTime,
 }
@@ -58,13 +61,14 @@ impl Certificate {
             index: 0,
             source: Box::new(e),
         })?;
-        PrivateKeyDer::try_from(key.as_slice()).map_err(|_| CertificateError::UnreadableKey)?;
-        let key = tls::PrivateKey::new(key);
-        let chain: Vec<_> = chain.into_iter().map(tls::Certificate::new).collect();
-        tls::Config::new(key.clone(), chain.clone()).map_err(refusal)?;
+        let key = PrivateKeyDer::try_from(key).map_err(|_| CertificateError::UnreadableKey)?;
+        let chain = chain.into_iter().map(CertificateDer::from).collect();
+        let provider = ring::default_provider();
+        let certified =
+            CertifiedKey::from_der(chain, key.clone_key(), &provider).map_err(refusal)?;
         Ok(Self(Arc::new(Parts {
-            chain,
             key,
+            certified: Arc::new(certified),
             not_before,
             not_after,
         })))
@@ -121,9 +125,19 @@ impl Certificate {
     }
 
     pub(super) fn add_to(&self, builder: &mut tls::Builder) {
+        let chain = self.0.certified.cert.iter();
+        let chain = chain.map(|der| tls::Certificate::new(der.to_vec()));
         builder
-            .server(self.0.key.clone(), self.0.chain.clone())
-            .expect("the same call succeeded in `from_der`");
+            .server(
+                tls::PrivateKey::new(self.0.key.secret_der().to_vec()),
+                chain,
+            )
+            .expect("`from_der` has read them in the same way");
+    }
+
+    /// What a server proves its name with.
+    pub(super) fn certified(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.0.certified)
     }
 }
 
@@ -135,7 +149,7 @@ impl fmt::Debug for Certificate {
 
 /// A certificate authority that is trusted when dialling, besides those that browsers trust.
 #[derive(Debug, Clone)]
-pub struct TrustAnchor(tls::Certificate);
+pub struct TrustAnchor(CertificateDer<'static>);
 
 impl TrustAnchor {
     /// Takes an X.509 certificate in DER.
@@ -144,19 +158,26 @@ impl TrustAnchor {
     ///
     /// If it cannot be read.
     pub fn from_der(certificate: Vec<u8>) -> Result<Self, CertificateError> {
+        let certificate = CertificateDer::from(certificate);
         RootCertStore::empty()
-            .add(CertificateDer::from(certificate.as_slice()))
+            .add(certificate.clone())
             .map_err(|e| CertificateError::Unreadable {
                 index: 0,
                 source: Box::new(e),
             })?;
-        Ok(Self(tls::Certificate::new(certificate)))
+        Ok(Self(certificate))
     }
 
     pub(super) fn add_to(&self, builder: &mut tls::Builder) {
         builder
-            .add_trust(&self.0)
-            .expect("the same call succeeded in `from_der`");
+            .add_trust(&tls::Certificate::new(self.0.to_vec()))
+            .expect("`from_der` has added it to a store already");
+    }
+
+    pub(super) fn add_to_store(&self, store: &mut RootCertStore) {
+        store
+            .add(self.0.clone())
+            .expect("`from_der` has added it to a store already");
     }
 }
 
@@ -219,14 +240,11 @@ pub enum CertificateError {
     },
 }
 
-fn refusal(error: tls::Error) -> CertificateError {
+fn refusal(error: rustls::Error) -> CertificateError {
     match error {
-        tls::Error::Tls(cause) => match cause.downcast_ref() {
-            Some(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-                CertificateError::KeyMismatch
-            }
-            _ => CertificateError::Unusable(cause),
-        },
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            CertificateError::KeyMismatch
+        }
         other => CertificateError::Unusable(Box::new(other)),
     }
 }
@@ -452,7 +470,7 @@ qjM=
             (&reversed, &reversed),
         ] {
             let read = Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
-            assert_eq!(read.0.chain.len(), 2);
+            assert_eq!(read.0.certified.cert.len(), 2);
         }
     }
 

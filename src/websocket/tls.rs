@@ -1,6 +1,11 @@
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
+use futures_rustls::{TlsAcceptor, TlsConnector};
 use libp2p_websocket::tls;
+use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::ring, sign::SingleCertAndKey};
 
 use crate::{
     lazy::{Missing, Support},
@@ -12,8 +17,8 @@ pub(super) struct Tls {
     trust_anchors: Vec<TrustAnchor>,
     /// Where certificates come from, if they ever do.
     certificates: Option<Subscription>,
-    /// The one that [`Tls::config`] serves. Never taken away again: libp2p-websocket panics when a TLS listener
-    /// accepts and there is none.
+    /// The one that is served. Never taken away again: libp2p-websocket panics when a TLS listener accepts and there
+    /// is none.
     certificate: Option<Certificate>,
 }
 
@@ -37,7 +42,7 @@ impl Tls {
     }
 
     /// All of it, as libp2p-websocket takes it: at once, for listening and for dialling.
-    pub(super) fn config(&self) -> tls::Config {
+    pub(super) fn libp2p(&self) -> tls::Config {
         let mut builder = tls::Config::builder();
         if let Some(certificate) = &self.certificate {
             certificate.add_to(&mut builder);
@@ -48,14 +53,42 @@ impl Tls {
         builder.finish()
     }
 
-    /// Ready with a configuration that serves a new certificate.
-    pub(super) fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<tls::Config> {
+    /// For listening, as soon as there is a certificate. Nothing else is in it, so a new one replaces nothing but the
+    /// certificate, and the sessions that could be resumed.
+    ///
+    /// Neither side names a protocol by ALPN, as in libp2p-websocket: without one it is HTTP/1.1, and that is all that
+    /// is spoken here. To name it would only turn away those who offer nothing but others.
+    pub(super) fn acceptor(&self) -> Option<TlsAcceptor> {
+        let certified = self.certificate.as_ref()?.certified();
+        let config = ServerConfig::builder_with_provider(ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .expect("ring has ciphers for all of them")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        Some(Arc::new(config).into())
+    }
+
+    /// For dialling. The sessions that can be resumed are in it, so it is to be kept.
+    pub(super) fn connector(&self) -> TlsConnector {
+        let mut trusted = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        for anchor in &self.trust_anchors {
+            anchor.add_to_store(&mut trusted);
+        }
+        let config = ClientConfig::builder_with_provider(ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .expect("ring has ciphers for all of them")
+            .with_root_certificates(trusted)
+            .with_no_client_auth();
+        Arc::new(config).into()
+    }
+
+    /// Ready when there is a new certificate to serve.
+    pub(super) fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(certificates) = &mut self.certificates else {
             return Poll::Pending;
         };
         certificates.poll(cx).map(|certificate| {
             self.certificate = Some(certificate);
-            self.config()
         })
     }
 }

@@ -74,7 +74,7 @@ where
         let tls = Tls::new(config);
         let mut stock = libp2p_websocket::Config::new(KnownListeners::new(tcp));
         stock
-            .set_tls_config(tls.config())
+            .set_tls_config(tls.libp2p())
             .set_max_redirects(config.max_redirects())
             .set_max_data_size(config.max_frame_size().get());
         Self {
@@ -206,9 +206,9 @@ where
     }
 
     fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Changed> {
-        if let Poll::Ready(config) = self.tls.poll_changed(cx) {
+        if self.tls.poll_changed(cx).is_ready() {
             // Replaces both sides of TLS, and nothing else.
-            self.stock.set_tls_config(config);
+            self.stock.set_tls_config(self.tls.libp2p());
             return Poll::Ready(Changed::Support);
         }
         let stock = &mut self.stock;
