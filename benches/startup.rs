@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench startup` prints, after criterion's own reports, the tables of the README. Durations are those
 //! of one machine. The ratio is the one to go by: what is compared runs in turn in one process, and the ratio is the
-//! median of those of all rounds. A target that is missed is said to be, and fails nothing.
+//! median of those of all rounds. A target that is missed is said to be, and fails nothing. With
+//! `ENGINE=stream` in the environment, lazy is that with `websocket::Engine::Stream`.
 
 #[path = "startup/late.rs"]
 mod late;

@@ -1,5 +1,5 @@
-//! What a stranger costs who connects and goes no further: this crate beside stock libp2p-websocket, both in a whole
-//! node.
+//! What a stranger costs who connects and goes no further: this crate, with each of its engines, beside stock
+//! libp2p-websocket, all in a whole node.
 //!
 //! `cargo bench --bench strangers` prints the table of the README: the bytes on the heap of the node, for each of a
 //! thousand strangers, who run in a process of their own. What the kernel holds for a socket is not among them.
@@ -13,6 +13,7 @@ mod node;
 use std::{env, error::Error, fmt};
 
 use clients::Clients;
+use libp2p_lazy_websocket::websocket::Engine;
 use node::{Authority, Kind, Node};
 
 #[global_allocator]
@@ -68,19 +69,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .trim_backtraces(Some(4))
         .build();
 
-    println!("\n| bytes for each of {count} strangers | lazy | stock | ratio |");
-    println!("| --- | --: | --: | --: |");
+    println!(
+        "\n| bytes for each of {count} strangers | lazy | stock | ratio | lazy, `Engine::Stream` | ratio |"
+    );
+    println!("| --- | --: | --: | --: | --: | --: |");
     for listen in ["/ip4/127.0.0.1/tcp/0/ws", "/ip4/127.0.0.1/tcp/0/tls/ws"] {
         for phase in Phase::ALL {
-            let lazy = cost(Kind::Lazy, listen, phase, count).await?;
+            let lazy = cost(Kind::Lazy(Engine::Libp2p), listen, phase, count).await?;
+            let stream = cost(Kind::Lazy(Engine::Stream), listen, phase, count).await?;
             let stock = cost(Kind::Stock, listen, phase, count).await?;
             let security = if listen.contains("/tls") {
                 "`/tls/ws`"
             } else {
                 "`/ws`"
             };
-            let ratio = lazy as f64 / stock as f64;
-            println!("| {security}, {phase} | {lazy} | {stock} | {ratio:.2} |");
+            let ratio = |bytes| bytes as f64 / stock as f64;
+            println!(
+                "| {security}, {phase} | {lazy} | {stock} | {:.2} | {stream} | {:.2} |",
+                ratio(lazy),
+                ratio(stream)
+            );
         }
     }
     Ok(())

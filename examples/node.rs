@@ -62,6 +62,9 @@ struct Arguments {
     /// The private key of that certificate, in PEM.
     #[arg(long, value_name = "FILE", requires_all = ["own", "tls_cert"])]
     tls_key: Option<PathBuf>,
+    /// What speaks WebSocket.
+    #[arg(long, value_enum, default_value_t)]
+    engine: Engine,
     /// The private key of this node, as libp2p encodes it (protobuf). Made if it is missing.
     #[arg(long, value_name = "FILE", requires = "own")]
     key: Option<PathBuf>,
@@ -73,7 +76,22 @@ struct Arguments {
     peers: u32,
 }
 
+/// Those of the crate.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum Engine {
+    #[default]
+    Libp2p,
+    Stream,
+}
+
 impl Arguments {
+    fn websocket(&self) -> websocket::Config {
+        websocket::Config::default().with_engine(match self.engine {
+            Engine::Libp2p => websocket::Engine::Libp2p,
+            Engine::Stream => websocket::Engine::Stream,
+        })
+    }
+
     fn discovery(&self, default_interval: Duration) -> discovery::Config {
         let config = discovery::Config::default()
             .with_interval(self.interval.unwrap_or(default_interval))

@@ -1,7 +1,8 @@
 //! WebSocket over TCP, ready to be made [`lazy`](crate::lazy).
 //!
-//! With tokio, `websocket::tokio::transport` is all that is needed: libp2p-websocket over DNS
-//! over TCP, with lazy listeners. [`Transport`] is the same for any other TCP.
+//! With tokio, `websocket::tokio::transport` is all that is needed: WebSocket over DNS over TCP, with lazy listeners.
+//! [`Transport`] is the same for any other TCP. What speaks WebSocket is libp2p-websocket, or [`Stream`] of this crate:
+//! see [`Config::with_engine`].
 //!
 //! | | addresses |
 //! | --- | --- |
@@ -78,7 +79,8 @@ if let Some(error) = certificates.refused() {
 //! connection; [`Counters`] tell of them. A full listener drops a newcomer rather than one it has, so strangers who
 //! come quickly enough can keep others out, as they can by filling the kernel's queue.
 //!
-//! What this node dials is not bounded so: libp2p-websocket takes up to 256 MiB in a frame there.
+//! What this node dials is not bounded so: libp2p-websocket takes up to 256 MiB in a frame there. With
+//! [`Engine::Stream`] no frame is kept in memory, on either side.
 
 mod address;
 mod certificate;
@@ -87,6 +89,7 @@ mod config;
 mod connection;
 mod counters;
 mod dial;
+mod engine;
 mod error;
 mod half_open;
 #[cfg_attr(
@@ -112,6 +115,7 @@ pub use certificates::Certificates;
 pub use config::Config;
 pub use connection::Connection;
 pub use counters::Counters;
+pub use engine::Engine;
 pub use error::Error;
 pub use stream::{ProtocolError, Stream};
 pub use transport::Transport;

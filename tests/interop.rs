@@ -31,11 +31,37 @@ const TOPIC: &str = "_peer-discovery._p2p._pubsub";
 const LISTEN: &str = "/ip4/127.0.0.1/tcp/0/ws";
 const OLDEST_NODE_JS: u32 = 22;
 
-#[tokio::test]
-async fn nodes_that_know_only_the_hub_find_each_other() {
+macro_rules! on_every_engine {
+    ($($test:ident),+ $(,)?) => {
+        mod libp2p_engine {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test("libp2p").await;
+            })+
+        }
+
+        mod stream_engine {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test("stream").await;
+            })+
+        }
+    };
+}
+
+on_every_engine!(
+    nodes_that_know_only_the_hub_find_each_other,
+    a_hub_that_dials_is_found_as_well,
+    small_and_large_streams_come_back_whole,
+    a_connection_lives_on_while_the_certificate_changes,
+);
+
+async fn nodes_that_know_only_the_hub_find_each_other(engine: &str) {
     let scene = Scene::default();
     let hub = scene
-        .rust(&format!("--listen {LISTEN} --listen {LISTEN} --interval 1"))
+        .rust(&format!(
+            "--listen {LISTEN} --listen {LISTEN} --interval 1 --engine {engine}"
+        ))
         .await;
     let one = scene.js("one", &listen_and_dial(&hub)).await;
     let two = scene
@@ -54,8 +80,7 @@ async fn nodes_that_know_only_the_hub_find_each_other() {
     }
 }
 
-#[tokio::test]
-async fn a_hub_that_dials_is_found_as_well() {
+async fn a_hub_that_dials_is_found_as_well(engine: &str) {
     let scene = Scene::default();
     let one = scene.js("one", &format!("--listen {LISTEN}")).await;
     let two = scene
@@ -64,7 +89,7 @@ async fn a_hub_that_dials_is_found_as_well() {
     let (to_one, to_two) = (one.address(), two.address());
     let hub = scene
         .rust(&format!(
-            "--listen {LISTEN} --dial {to_one} --dial {to_two} --interval 1"
+            "--listen {LISTEN} --dial {to_one} --dial {to_two} --interval 1 --engine {engine}"
         ))
         .await;
 
@@ -76,7 +101,8 @@ async fn a_hub_that_dials_is_found_as_well() {
     two.discovers(&hub).await;
 }
 
-/// Of each kind one node knows the Rust hub, one the js hub and one both. These two are all that joins the stars.
+/// Of each kind one node knows the Rust hub, one the js hub and one both. These two are all that joins the stars. Of the
+/// Rust nodes two have one engine, and two the other.
 #[tokio::test]
 async fn everybody_finds_everybody_in_a_mixed_network_with_two_hubs() {
     let scene = Scene::default();
@@ -91,11 +117,12 @@ async fn everybody_finds_everybody_in_a_mixed_network_with_two_hubs() {
         let args = format!("--listen {LISTEN} {dial}");
         network.push(scene.js(name, &args).await);
     }
-    for (dial, name) in dials
-        .iter()
-        .zip(["rust of rust", "rust of js", "rust of both"])
-    {
-        let args = format!("--listen {LISTEN} --interval 1 {dial}");
+    for (dial, (name, engine)) in dials.iter().zip([
+        ("rust of rust", "stream"),
+        ("rust of js", "libp2p"),
+        ("rust of both", "stream"),
+    ]) {
+        let args = format!("--listen {LISTEN} --interval 1 --engine {engine} {dial}");
         network.push(scene.rust_named(name, &args).await);
     }
     for node in &network {
@@ -168,10 +195,11 @@ async fn a_node_that_only_dials_is_found_without_addresses() {
     silent.discovers(&hub).await;
 }
 
-#[tokio::test]
-async fn small_and_large_streams_come_back_whole() {
+async fn small_and_large_streams_come_back_whole(engine: &str) {
     let scene = Scene::default();
-    let hub = scene.rust(&format!("--listen {LISTEN}")).await;
+    let hub = scene
+        .rust(&format!("--listen {LISTEN} --engine {engine}"))
+        .await;
     let mut js = scene.js("js", &format!("--dial {}", hub.address())).await;
 
     for bytes in [0, 1, 1000, 300 * 1024, 32 * 1024 * 1024] {
@@ -187,11 +215,10 @@ async fn small_and_large_streams_come_back_whole() {
 }
 
 /// A name is listened on as well, and what is announced of it can be dialled.
-#[tokio::test]
-async fn a_connection_lives_on_while_the_certificate_changes() {
+async fn a_connection_lives_on_while_the_certificate_changes(engine: &str) {
     let authority = Authority::new();
     let [ca, chain, key] =
-        ["tls.ca.pem", "tls.chain.pem", "tls.key.pem"].map(|name| Path::new(SCRATCH).join(name));
+        ["ca", "chain", "key"].map(|name| Path::new(SCRATCH).join(format!("{engine}.{name}.pem")));
     fs::write(&ca, authority.pem()).expect("Cargo made the directory");
     let write = |signed: Signed| {
         for (file, text) in [(&key, signed.key_pem()), (&chain, signed.chain_pem())] {
@@ -206,7 +233,7 @@ async fn a_connection_lives_on_while_the_certificate_changes() {
     let listen = "/dns4/localhost/tcp/0/tls/ws";
     let hub = scene
         .rust(&format!(
-            "--listen {listen} --interval 1 --tls-cert {} --tls-key {}",
+            "--listen {listen} --interval 1 --engine {engine} --tls-cert {} --tls-key {}",
             chain.display(),
             key.display()
         ))

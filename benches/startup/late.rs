@@ -14,7 +14,7 @@ use libp2p::{
 use libp2p_lazy_websocket::websocket::{self, Certificate, Certificates};
 use libp2p_websocket::tls;
 
-use crate::nodes::{lazy_transport, stock_transport};
+use crate::nodes::{engine, lazy_transport, stock_transport};
 
 /// At which interval somebody tries again by hand: the first delay of a lazy listener.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -78,7 +78,9 @@ impl Made {
 /// A certificate that comes when the listener waits for it.
 pub(crate) async fn lazy_certificate(made: &Made) -> Duration {
     let certificates = Certificates::new();
-    let config = websocket::Config::default().with_certificates(certificates.clone());
+    let config = websocket::Config::default()
+        .with_engine(engine())
+        .with_certificates(certificates.clone());
     let mut transport =
         websocket::tokio::transport(config).expect("the resolver's configuration is readable");
     listen(&mut transport, &tls_address());

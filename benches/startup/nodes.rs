@@ -1,6 +1,6 @@
 //! The transports that are compared, and nodes on each.
 
-use std::time::Duration;
+use std::{env, time::Duration};
 
 use futures::{AsyncRead, AsyncWrite, StreamExt as _, stream};
 use libp2p::{
@@ -14,7 +14,8 @@ use libp2p::{
 };
 use libp2p_lazy_websocket::{
     discovery::{self, Gossipsub},
-    lazy, websocket,
+    lazy,
+    websocket::{self, Engine},
 };
 
 pub(crate) type Node = Swarm<discovery::Behaviour<Gossipsub>>;
@@ -32,8 +33,16 @@ pub(crate) enum Kind {
     Stock,
 }
 
+/// That of the lazy transport.
+pub(crate) fn engine() -> Engine {
+    match env::var("ENGINE").as_deref() {
+        Ok("stream") => Engine::Stream,
+        _ => Engine::default(),
+    }
+}
+
 pub(crate) fn lazy_transport() -> lazy::Transport<websocket::tokio::Transport> {
-    websocket::tokio::transport(websocket::Config::default())
+    websocket::tokio::transport(websocket::Config::default().with_engine(engine()))
         .expect("the resolver's configuration is readable")
 }
 

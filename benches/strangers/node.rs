@@ -11,7 +11,7 @@ use libp2p::{
     swarm::SwarmEvent,
     yamux,
 };
-use libp2p_lazy_websocket::websocket::{self, Certificate, Certificates};
+use libp2p_lazy_websocket::websocket::{self, Certificate, Certificates, Engine};
 use libp2p_websocket::tls;
 
 use super::clients::Clients;
@@ -24,7 +24,8 @@ const QUIET: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
-    Lazy,
+    /// This crate, with either of its engines.
+    Lazy(Engine),
     Stock,
 }
 
@@ -84,7 +85,7 @@ impl Node {
     ) -> Result<Self, Box<dyn Error>> {
         let key = Keypair::generate_ed25519();
         let transport = match kind {
-            Kind::Lazy => {
+            Kind::Lazy(engine) => {
                 let room = NonZeroUsize::MIN.saturating_add(strangers);
                 let certificates = Certificates::new();
                 certificates.set(Certificate::from_der(
@@ -92,6 +93,7 @@ impl Node {
                     authority.key.clone(),
                 )?)?;
                 let config = websocket::Config::default()
+                    .with_engine(engine)
                     .with_certificates(certificates)
                     .with_handshake_timeout(PATIENCE)
                     .with_max_half_open(room);

@@ -9,7 +9,7 @@ use std::{
 
 use futures::{StreamExt as _, future};
 use libp2p::{Multiaddr, PeerId, Swarm, identity::Keypair, swarm::SwarmEvent};
-use libp2p_lazy_websocket::{discovery, websocket};
+use libp2p_lazy_websocket::discovery;
 use tokio::{
     sync::{mpsc, watch},
     time,
@@ -45,7 +45,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         let config = arguments.discovery(interval);
         let (mut swarm, _) = swarm(
             Keypair::generate_ed25519(),
-            websocket::Config::default(),
+            arguments.websocket(),
             gossipsub.build()?,
             config,
         )?;

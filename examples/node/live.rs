@@ -35,7 +35,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         None => Keypair::generate_ed25519(),
     };
     let discovery = arguments.discovery(Duration::from_secs(10));
-    let mut websocket = websocket::Config::default();
+    let mut websocket = arguments.websocket();
     if let (Some(chain), Some(key)) = (&arguments.tls_cert, &arguments.tls_key) {
         websocket = websocket.with_certificates(websocket::Certificates::watch(chain, key)?);
     }

@@ -162,7 +162,7 @@ impl Listen {
             address
                 .iter()
                 .skip(1)
-                // libp2p-websocket knows it only in addresses that are dialled.
+                // Below, it is known only in addresses that are dialled.
                 .filter(|protocol| !matches!(protocol, Protocol::Sni(_)))
                 .fold(Multiaddr::empty().with(ip.acquire()), Multiaddr::with)
         };

@@ -32,8 +32,9 @@ use watch::Files;
 ///
 /// Until the first certificate, TLS listeners wait, and hold up nobody. Then they bind. After a replacement new
 /// connections are served the new certificate from the next poll of the swarm on; one whose handshake had begun
-/// may still see the old. No socket is closed, no address expires, and connections that exist live on. A TLS
-/// session of an earlier dial is not resumed over a replacement.
+/// may still see the old. No socket is closed, no address expires, and connections that exist live on. With
+/// [`Engine::Libp2p`](crate::websocket::Engine::Libp2p), a TLS session of an earlier dial is not resumed over a
+/// replacement.
 ///
 /// What is in use stays in use until the next is accepted, even when it expires:
 /// [`time_left`](Self::time_left) tells how long that is.

@@ -1,13 +1,15 @@
 use std::{num::NonZeroUsize, time::Duration};
 
-use crate::websocket::{Certificates, Counters, TrustAnchor};
+use crate::websocket::{Certificates, Counters, Engine, TrustAnchor};
 
 /// Options of a [`websocket::Transport`](crate::websocket::Transport).
 #[derive(Debug, Clone)]
 pub struct Config {
+    engine: Engine,
     certificates: Option<Certificates>,
     trust_anchors: Vec<TrustAnchor>,
     max_redirects: u8,
+    has_exact_paths: bool,
     handshake_timeout: Duration,
     max_half_open: NonZeroUsize,
     max_frame_size: NonZeroUsize,
@@ -21,9 +23,15 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            engine: if std::env::var_os("WS_ENGINE").is_some() {
+                Engine::Stream
+            } else {
+                Engine::default()
+            }, // TEMP
             certificates: None,
             trust_anchors: Vec::new(),
             max_redirects: 0,
+            has_exact_paths: false,
             handshake_timeout: Duration::from_secs(10),
             max_half_open: const { NonZeroUsize::new(256).expect("not zero") },
             max_frame_size: const { NonZeroUsize::new(256 * 1024).expect("not zero") },
@@ -37,6 +45,14 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What speaks WebSocket.
+    ///
+    /// Defaults to [`Engine::Libp2p`], which has been in use for years.
+    pub fn with_engine(mut self, engine: Engine) -> Self {
+        self.engine = engine;
+        self
+    }
+
     /// Where the certificate of TLS listeners comes from. There need not be one yet: they wait for it.
     ///
     /// Defaults to nowhere, and then TLS addresses cannot be listened on: nobody could ever connect.
@@ -58,6 +74,17 @@ impl Config {
     /// Defaults to 0: a redirect lets whoever answers choose whom this node connects to next.
     pub fn with_max_redirects(mut self, max: u8) -> Self {
         self.max_redirects = max;
+        self
+    }
+
+    /// Whether a listener takes only requests for the path of its own address, which is `/` if that has none. A query
+    /// in a request is passed over. All others are answered with 404, and end with a
+    /// [`HandshakeError::NotFound`](crate::websocket::HandshakeError::NotFound).
+    ///
+    /// Defaults to false, as in libp2p-websocket: a proxy in front may have changed the path. With
+    /// [`Engine::Libp2p`] it cannot be otherwise, and this does nothing.
+    pub fn with_exact_path(mut self, exact: bool) -> Self {
+        self.has_exact_paths = exact;
         self
     }
 
@@ -158,6 +185,14 @@ impl Config {
     #[cfg(feature = "tokio")]
     pub(super) fn probes_ports(&self) -> bool {
         !self.shares_ports
+    }
+
+    pub(super) fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    pub(super) fn has_exact_paths(&self) -> bool {
+        self.has_exact_paths
     }
 
     pub(super) fn certificates(&self) -> Option<&Certificates> {

@@ -25,7 +25,7 @@ use crate::{
 type Dns = libp2p_dns::tokio::Transport<libp2p_tcp::tokio::Transport>;
 type Below = MapErr<Dns, fn(libp2p_dns::Error<io::Error>) -> io::Error>;
 
-/// libp2p-websocket over DNS over TCP, with listeners that bind when the transport is polled.
+/// WebSocket over DNS over TCP, with listeners that bind when the transport is polled.
 ///
 /// Below, it looks whether somebody else listens on a port ([`Config::with_port_probe`]), and watches the interfaces
 /// of the host from the first bind to a specific address on.

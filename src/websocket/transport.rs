@@ -1,18 +1,13 @@
 use std::{
     fmt, io,
     net::SocketAddr,
-    num::NonZeroUsize,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use futures::{AsyncRead, AsyncWrite, FutureExt as _, TryFutureExt as _, future::BoxFuture};
-use libp2p_core::{
-    Transport as _,
-    transport::{DialOpts, ListenerId, TransportError, TransportEvent},
-};
-use libp2p_websocket::error::Error as Stock;
+use futures::{AsyncRead, AsyncWrite, FutureExt as _, future::BoxFuture};
+use libp2p_core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
 
 #[cfg(feature = "tokio")]
@@ -23,9 +18,9 @@ use crate::{
     websocket::{
         Config, Connection, Error,
         address::{Listen, Security, is_specific},
+        engine::{Running, Upgrading},
         half_open::{HalfOpen, Handshake},
         interfaces::Interfaces,
-        known_listeners::KnownListeners,
         names::{Action, Names},
         tls::Tls,
     },
@@ -36,7 +31,7 @@ pub(super) const MAX_FRUITLESS_PER_POLL: usize = 64;
 
 type Upgrade = BoxFuture<'static, Result<Connection, Error>>;
 
-/// libp2p-websocket over `T`, a transport that listens on `/ip4|ip6/<ip>/tcp/<port>`.
+/// WebSocket over `T`, a transport that listens on `/ip4|ip6/<ip>/tcp/<port>`.
 ///
 /// `T` should resolve names when it dials, if names are to be dialled. Hand it to
 /// [`lazy::Transport`](crate::lazy::Transport): by itself it binds in `listen_on`.
@@ -50,7 +45,7 @@ where
     T: libp2p_core::Transport + Unpin,
     T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    stock: libp2p_websocket::Config<KnownListeners<T>>,
+    engine: Running<T>,
     tls: Tls,
     names: Names,
     interfaces: Interfaces,
@@ -58,7 +53,6 @@ where
     probe: Option<fn(SocketAddr) -> io::Result<()>>,
     half_open: HalfOpen,
     handshake_timeout: Duration,
-    max_frame_size: NonZeroUsize,
 }
 
 impl<T> Transport<T>
@@ -72,20 +66,14 @@ where
     /// WebSocket over `tcp`.
     pub fn new(tcp: T, config: &Config) -> Self {
         let tls = Tls::new(config);
-        let mut stock = libp2p_websocket::Config::new(KnownListeners::new(tcp));
-        stock
-            .set_tls_config(tls.libp2p())
-            .set_max_redirects(config.max_redirects())
-            .set_max_data_size(config.max_frame_size().get());
         Self {
-            stock,
+            engine: Running::new(tcp, config, &tls),
             tls,
             names: Names::default(),
             interfaces: Interfaces::new(None),
             probe: None,
             half_open: HalfOpen::new(config.max_half_open(), config.counters()),
             handshake_timeout: config.handshake_timeout(),
-            max_frame_size: config.max_frame_size(),
         }
     }
 
@@ -98,7 +86,7 @@ where
         self
     }
 
-    /// Listens on an address that libp2p-websocket understands, and that is `at`.
+    /// Listens on an address that an engine understands, and that is `at`.
     fn bind(
         &mut self,
         id: ListenerId,
@@ -109,24 +97,14 @@ where
             probe(at).map_err(|error| TransportError::Other(Error::Transport(Box::new(error))))?;
         }
         let Some(ip) = at.map(|at| at.ip()).filter(|ip| is_specific(*ip)) else {
-            return self.listen_below(id, addr);
+            return self.engine.listen_on(id, addr);
         };
         self.interfaces.on_binding();
-        let bound = self.listen_below(id, addr);
+        let bound = self.engine.listen_on(id, addr);
         if bound.as_ref().err().is_none_or(is_not_there) {
             self.interfaces.on_bound(id, ip, bound.is_ok());
         }
         bound
-    }
-
-    fn listen_below(
-        &mut self,
-        id: ListenerId,
-        addr: Multiaddr,
-    ) -> Result<(), TransportError<Error>> {
-        self.stock
-            .listen_on(id, addr)
-            .map_err(|error| error.map(Error::from))
     }
 
     /// Does what `names` wants.
@@ -140,7 +118,7 @@ where
                 }
                 Action::Remove { part } => {
                     self.interfaces.on_removed(part);
-                    let was_there = self.stock.remove_listener(part);
+                    let was_there = self.engine.remove_listener(part);
                     self.names.on_removed(part, was_there);
                 }
             }
@@ -148,14 +126,10 @@ where
     }
 
     /// The event as this transport reports it. `None` is a connection too many, which is dropped.
-    fn limit<F, C>(
+    fn limit(
         &mut self,
-        event: TransportEvent<F, Error>,
-    ) -> Option<TransportEvent<Upgrade, Error>>
-    where
-        F: Future<Output = Result<C, Stock<T::Error>>> + Unpin + Send + 'static,
-        C: AsyncRead + AsyncWrite + Send + 'static,
-    {
+        event: TransportEvent<Upgrading<T>, Error>,
+    ) -> Option<TransportEvent<Upgrade, Error>> {
         let place = match &event {
             TransportEvent::Incoming { listener_id, .. } => {
                 Some(self.half_open.admit(*listener_id)?)
@@ -166,13 +140,8 @@ where
             }
             _ => None,
         };
-        let (timeout, max_frame_size) = (self.handshake_timeout, self.max_frame_size);
-        let upgrade = |upgrade: F| {
-            let upgrade = upgrade
-                .map_ok(move |connection| Connection::new(connection, max_frame_size))
-                .map_err(Error::from);
-            Handshake::new(upgrade, place, deadline::now(), timeout).boxed()
-        };
+        let timeout = self.handshake_timeout;
+        let upgrade = |upgrade| Handshake::new(upgrade, place, deadline::now(), timeout).boxed();
         Some(event.map_upgrade(upgrade))
     }
 }
@@ -207,13 +176,12 @@ where
 
     fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Changed> {
         if self.tls.poll_changed(cx).is_ready() {
-            // Replaces both sides of TLS, and nothing else.
-            self.stock.set_tls_config(self.tls.libp2p());
+            self.engine.set_tls(&self.tls);
             return Poll::Ready(Changed::Support);
         }
-        let stock = &mut self.stock;
+        let engine = &mut self.engine;
         self.interfaces
-            .poll(cx, |id| stock.remove_listener(id))
+            .poll(cx, |id| engine.remove_listener(id))
             .map(|()| Changed::Network)
     }
 }
@@ -260,7 +228,7 @@ where
             return true;
         }
         self.interfaces.on_removed(id);
-        self.stock.remove_listener(id)
+        self.engine.remove_listener(id)
     }
 
     fn dial(
@@ -268,15 +236,7 @@ where
         addr: Multiaddr,
         opts: DialOpts,
     ) -> Result<Self::Dial, TransportError<Self::Error>> {
-        let dial = self
-            .stock
-            .dial(addr, opts)
-            .map_err(|error| error.map(Error::from))?;
-        let max_frame_size = self.max_frame_size;
-        Ok(dial
-            .map_ok(move |connection| Connection::new(connection, max_frame_size))
-            .map_err(Error::from)
-            .boxed())
+        self.engine.dial(addr, opts).map(Upgrading::boxed)
     }
 
     fn poll(
@@ -292,7 +252,7 @@ where
                 }
                 return Poll::Ready(report.map_upgrade(|never| match never {}));
             }
-            let mut event = match ready!(Pin::new(&mut this.stock).poll(cx)) {
+            let mut event = match ready!(this.engine.poll(cx)) {
                 // Nothing below has anything to do with it, and a start has one for each listener.
                 TransportEvent::NewAddress {
                     listener_id,
@@ -303,7 +263,7 @@ where
                         listen_addr,
                     });
                 }
-                event => event.map_err(Error::from),
+                event => event,
             };
             this.interfaces.on_event(&mut event);
             let event = this.names.on_event(event);

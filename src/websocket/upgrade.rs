@@ -107,33 +107,24 @@ pub enum HandshakeError {
     },
 }
 
-/// A stream on which the handshake is done.
-#[derive(Debug)]
-pub(super) struct Upgraded<S> {
-    pub(super) io: S,
-    /// What the other side has sent behind it.
-    pub(super) received: Vec<u8>,
-}
-
 /// What became of a request.
 #[derive(Debug)]
-pub(super) enum Answer<S> {
-    Upgraded(Upgraded<S>),
+pub(super) enum Answer {
+    /// What follows is WebSocket, and this is what came of it already.
+    Upgraded(Vec<u8>),
     /// Elsewhere, please.
     Redirected(String),
 }
 
-/// Awaits the request of whoever connected, and answers it. With a path, it has to be for that one.
+/// Awaits the request of whoever connected, and answers it. With a path, it has to be for that one. Returns what came
+/// behind the request.
 ///
 /// One that is refused is told why, and its connection is closed.
-pub(super) async fn accept<S>(mut io: S, only: Option<Path>) -> Result<Upgraded<S>, HandshakeError>
+pub(super) async fn accept<S>(io: &mut S, only: Option<Path>) -> Result<Vec<u8>, HandshakeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let request = receive(&mut io, |bytes| {
-        server::Request::parse(bytes, only.as_ref())
-    })
-    .await;
+    let request = receive(io, |bytes| server::Request::parse(bytes, only.as_ref())).await;
     let (request, received) = match request {
         Ok(request) => request,
         Err(error) => {
@@ -142,29 +133,29 @@ where
                 HandshakeError::Io(_) | HandshakeError::Closed { has_begun: false }
             ) {
                 // Whoever has gone has no need of it.
-                let _ = refuse(&mut io, &error).await;
+                let _ = refuse(io, &error).await;
             }
             return Err(error);
         }
     };
-    send(&mut io, &request.accepted()).await?;
-    Ok(Upgraded { io, received })
+    send(io, &request.accepted()).await?;
+    Ok(received)
 }
 
 /// Requests a path of a host, both as they stand in the request.
 pub(super) async fn request<S>(
-    mut io: S,
+    io: &mut S,
     host: &str,
     path: &Path,
-) -> Result<Answer<S>, HandshakeError>
+) -> Result<Answer, HandshakeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let request = client::Request::new(rand::random());
-    send(&mut io, &request.text(host, path.as_str())).await?;
-    let (response, received) = receive(&mut io, |bytes| request.parse_response(bytes)).await?;
+    send(io, &request.text(host, path.as_str())).await?;
+    let (response, received) = receive(io, |bytes| request.parse_response(bytes)).await?;
     Ok(match response {
-        client::Response::Accepted => Answer::Upgraded(Upgraded { io, received }),
+        client::Response::Accepted => Answer::Upgraded(received),
         client::Response::Redirected(location) => Answer::Redirected(location),
     })
 }

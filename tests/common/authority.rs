@@ -102,9 +102,16 @@ impl Signed {
         self.key.serialize_pem()
     }
 
+    pub(crate) fn chain_der(&self) -> Vec<Vec<u8>> {
+        vec![self.leaf.der().to_vec(), self.authority.clone()]
+    }
+
+    pub(crate) fn key_der(&self) -> Vec<u8> {
+        self.key.serialize_der()
+    }
+
     pub(crate) fn certificate(&self) -> Certificate {
-        let chain = vec![self.leaf.der().to_vec(), self.authority.clone()];
-        Certificate::from_der(chain, self.key.serialize_der()).expect("it is accepted")
+        Certificate::from_der(self.chain_der(), self.key_der()).expect("it is accepted")
     }
 
     /// A handle with this certificate in use.

@@ -19,7 +19,7 @@ use tokio_test::task;
 
 use super::*;
 use crate::websocket::{
-    Certificate, Certificates,
+    Certificate, Certificates, Engine,
     interfaces::{Change, Changes, Network},
 };
 
@@ -111,13 +111,15 @@ struct Rig {
 }
 
 impl Rig {
-    fn new() -> Self {
+    fn new(engine: Engine) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let chain = vec![made.cert.der().to_vec()];
         let certificate = Certificate::from_der(chain, made.key_pair.serialize_der()).unwrap();
         let certificates = Certificates::new();
         certificates.set(certificate).unwrap();
-        let config = Config::default().with_certificates(certificates);
+        let config = Config::default()
+            .with_engine(engine)
+            .with_certificates(certificates);
         let tcp = Tcp::default();
         Self {
             tcp: tcp.clone(),
@@ -192,10 +194,9 @@ const HERE: Network = (
     24,
 );
 
-#[test]
-fn a_listener_closes_when_its_address_leaves_and_whoever_waits_hears_of_its_return() {
+fn a_listener_closes_when_its_address_leaves_and_whoever_waits_hears_of_its_return(engine: Engine) {
     for suffix in ["/ws", "/tls/sni/a.example/ws"] {
-        let mut rig = Rig::new();
+        let mut rig = Rig::new(engine);
         let address = format!("/ip4/192.0.2.1/tcp/4{suffix}");
         let id = rig.listen(&address);
         change(Change::Up(HERE));
@@ -219,10 +220,9 @@ fn a_listener_closes_when_its_address_leaves_and_whoever_waits_hears_of_its_retu
     }
 }
 
-#[test]
-fn a_listener_that_is_removed_closes_without_a_reason() {
+fn a_listener_that_is_removed_closes_without_a_reason(engine: Engine) {
     for suffix in ["/ws", "/tls/sni/a.example/ws"] {
-        let mut rig = Rig::new();
+        let mut rig = Rig::new(engine);
         let id = rig.listen(&format!("/ip4/192.0.2.1/tcp/4{suffix}"));
         change(Change::Up(HERE));
         change(Change::Down(HERE));
@@ -232,9 +232,8 @@ fn a_listener_that_is_removed_closes_without_a_reason() {
     }
 }
 
-#[test]
-fn only_a_specific_address_is_a_reason_to_watch() {
-    let mut rig = Rig::new();
+fn only_a_specific_address_is_a_reason_to_watch(engine: Engine) {
+    let mut rig = Rig::new(engine);
     for address in [
         "/ip4/127.0.0.1/tcp/0/ws",
         "/ip4/0.0.0.0/tcp/0/ws",
@@ -250,9 +249,8 @@ fn only_a_specific_address_is_a_reason_to_watch() {
     assert_eq!(WATCHERS.with_borrow(Vec::len), 1);
 }
 
-#[test]
-fn the_second_family_follows_the_first_to_its_port_before_the_name_is_announced() {
-    let mut rig = Rig::new();
+fn the_second_family_follows_the_first_to_its_port_before_the_name_is_announced(engine: Engine) {
+    let mut rig = Rig::new(engine);
     let id = rig.listen("/dns/a.example/tcp/0/ws");
     assert_eq!(rig.bound(), ["/ip4/0.0.0.0/tcp/0"]);
     rig.found(rig.inner(0), "/ip4/127.0.0.1/tcp/5");
@@ -267,9 +265,8 @@ fn the_second_family_follows_the_first_to_its_port_before_the_name_is_announced(
     assert!(!rig.transport.remove_listener(id));
 }
 
-#[test]
-fn if_the_second_family_cannot_follow_the_listener_closes_with_that_error() {
-    let mut rig = Rig::new();
+fn if_the_second_family_cannot_follow_the_listener_closes_with_that_error(engine: Engine) {
+    let mut rig = Rig::new(engine);
     let id = rig.listen("/dns/a.example/tcp/0/ws");
     rig.found(rig.inner(0), "/ip4/127.0.0.1/tcp/5");
     rig.tcp.script().failure = Some(("/ip6/", io::ErrorKind::AddrInUse));
@@ -277,9 +274,8 @@ fn if_the_second_family_cannot_follow_the_listener_closes_with_that_error() {
     assert_eq!(rig.poll(), (None, Some(closed)));
 }
 
-#[test]
-fn what_cannot_be_listened_on_comes_back_as_it_was() {
-    let mut rig = Rig::new();
+fn what_cannot_be_listened_on_comes_back_as_it_was(engine: Engine) {
+    let mut rig = Rig::new(engine);
     for address in [
         "/ip4/127.0.0.1/tcp/1",
         "/dnsaddr/a.example/tcp/1/ws",
@@ -294,9 +290,8 @@ fn what_cannot_be_listened_on_comes_back_as_it_was() {
     assert!(rig.bound().is_empty());
 }
 
-#[test]
-fn the_interfaces_of_a_name_do_not_keep_others_from_their_turn() {
-    let mut rig = Rig::new();
+fn the_interfaces_of_a_name_do_not_keep_others_from_their_turn(engine: Engine) {
+    let mut rig = Rig::new(engine);
     let id = rig.listen("/dns4/a.example/tcp/0/ws");
     for n in 0..MAX_FRUITLESS_PER_POLL + 1 {
         rig.found(rig.inner(0), &format!("/ip4/192.0.2.{n}/tcp/5"));
@@ -308,3 +303,67 @@ fn the_interfaces_of_a_name_do_not_keep_others_from_their_turn() {
     assert_eq!(rig.poll(), (None, None));
     assert!(!rig.task.is_woken());
 }
+
+/// libp2p-tcp has such events: of a listener whose `listen_on` failed in its last step.
+fn of_a_listener_that_failed_nothing_is_heard_nor_after_a_close(engine: Engine) {
+    let mut rig = Rig::new(engine);
+    let good = rig.listen("/ip4/127.0.0.1/tcp/1/x-parity-ws/%2Fa");
+    rig.tcp.script().failure = Some(("/ip4/127.0.0.1/tcp/2", io::ErrorKind::AddrInUse));
+    let failed = ListenerId::next();
+    let address = "/ip4/127.0.0.1/tcp/2/ws".parse().unwrap();
+    rig.transport.listen_on(failed, address).unwrap_err();
+    rig.found(failed, "/ip4/127.0.0.1/tcp/2");
+    rig.found(good, "/ip4/127.0.0.1/tcp/1");
+    let announced = "new /ip4/127.0.0.1/tcp/1/x-parity-ws/%2Fa".to_owned();
+    assert_eq!(rig.poll(), (None, Some((good, announced))));
+    assert!(rig.transport.remove_listener(good));
+    for _ in 0..MAX_FRUITLESS_PER_POLL + 1 {
+        rig.found(good, "/ip4/127.0.0.1/tcp/1");
+    }
+    assert_eq!(rig.poll(), (None, Some((good, "closed".to_owned()))));
+    assert_eq!(rig.poll(), (None, None));
+    assert!(rig.task.is_woken());
+    assert_eq!(rig.poll(), (None, None));
+    assert!(!rig.task.is_woken());
+    assert!(rig.tcp.script().events.is_empty());
+}
+
+fn a_tls_listener_needs_a_certificate(engine: Engine) {
+    let config = Config::default().with_engine(engine);
+    let mut transport = Transport::new(Tcp::default(), &config);
+    let address: Multiaddr = "/ip4/127.0.0.1/tcp/0/wss".parse().unwrap();
+    match transport.listen_on(ListenerId::next(), address.clone()) {
+        Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
+        other => panic!("{other:?}"),
+    }
+}
+
+macro_rules! on_every_engine {
+    ($($test:ident),+ $(,)?) => {
+        mod libp2p {
+            $(#[test]
+            fn $test() {
+                super::$test(super::Engine::Libp2p);
+            })+
+        }
+
+        mod stream {
+            $(#[test]
+            fn $test() {
+                super::$test(super::Engine::Stream);
+            })+
+        }
+    };
+}
+
+on_every_engine!(
+    a_listener_closes_when_its_address_leaves_and_whoever_waits_hears_of_its_return,
+    a_listener_that_is_removed_closes_without_a_reason,
+    only_a_specific_address_is_a_reason_to_watch,
+    the_second_family_follows_the_first_to_its_port_before_the_name_is_announced,
+    if_the_second_family_cannot_follow_the_listener_closes_with_that_error,
+    what_cannot_be_listened_on_comes_back_as_it_was,
+    the_interfaces_of_a_name_do_not_keep_others_from_their_turn,
+    of_a_listener_that_failed_nothing_is_heard_nor_after_a_close,
+    a_tls_listener_needs_a_certificate,
+);

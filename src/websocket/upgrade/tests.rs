@@ -103,7 +103,7 @@ impl AsyncWrite for Peer {
 
 fn accepted(peer: &mut Peer, only: Option<&str>) -> Result<Vec<u8>, HandshakeError> {
     let only = only.map(Path::new);
-    block_on(accept(peer, only)).map(|upgraded| upgraded.received)
+    block_on(accept(peer, only))
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn who_goes_is_not_answered_and_who_stops_half_way_is() {
 fn a_refusal_does_not_wait_for_whoever_stays() {
     let mut peer = Peer::new([&b"\x16\x03\x01\n"[..]]);
     peer.stays = true;
-    let mut accepting = task::spawn(accept(peer, None));
+    let mut accepting = task::spawn(accept(&mut peer, None));
     assert_ready!(accepting.poll()).unwrap_err();
 }
 
