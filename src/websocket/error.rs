@@ -21,7 +21,7 @@ pub enum Error {
     Tls(#[source] Cause),
     /// The other side does not speak WebSocket, or refused. With
     /// [`Engine::Stream`](crate::websocket::Engine::Stream) the source is a
-    /// [`HandshakeError`](crate::websocket::HandshakeError).
+    /// [`HandshakeError`].
     #[error("the WebSocket handshake failed")]
     Handshake(#[source] Cause),
     /// The other side broke the WebSocket protocol.
