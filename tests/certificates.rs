@@ -1,5 +1,5 @@
 //! Certificates that come late and are replaced, with real TLS on real sockets.
-#![cfg(feature = "tokio")]
+#![cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "common/authority.rs"]
@@ -17,13 +17,19 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread,
     time::Duration,
 };
 
 use authority::{Authority, Signed};
-use common::{new_address, next, socket_address, swarm, transport, within};
+use common::{Case, new_address, next, on_each, socket_address, swarm, within};
 use echo::{answers, assert_echoes, dial, dial_with, echo, port, send_back};
-use futures::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _, future::poll_fn};
+use futures::{
+    AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _,
+    channel::oneshot,
+    future::{self, poll_fn},
+};
+use futures_timer::Delay;
 use libp2p::{
     Multiaddr, Transport as _,
     core::transport::{ListenerId, TransportEvent},
@@ -32,7 +38,7 @@ use libp2p::{
 };
 use libp2p_lazy_websocket::websocket::{CertificateError, Certificates, Config, Connection};
 use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::{sync::mpsc, task::spawn_blocking};
+use tokio::sync::mpsc;
 use x509_parser::parse_x509_certificate;
 
 const TLS: &str = "/ip4/127.0.0.1/tcp/0/tls/ws";
@@ -49,7 +55,8 @@ async fn served(authority: &Authority, address: &Multiaddr) -> u64 {
         .with_root_certificates(roots)
         .with_no_client_auth();
     let address = socket_address(address);
-    let handshake = spawn_blocking(move || {
+    let (sender, handshake) = oneshot::channel();
+    thread::spawn(move || {
         let mut tcp = TcpStream::connect(address).unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let mut tls = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
@@ -57,7 +64,8 @@ async fn served(authority: &Authority, address: &Multiaddr) -> u64 {
             tls.complete_io(&mut tcp).unwrap();
         }
         let (_, leaf) = parse_x509_certificate(&tls.peer_certificates().unwrap()[0]).unwrap();
-        leaf.tbs_certificate.serial.clone().try_into().unwrap()
+        let serial = leaf.tbs_certificate.serial.clone().try_into().unwrap();
+        let _ = sender.send(serial);
     });
     within(handshake).await.unwrap()
 }
@@ -68,21 +76,26 @@ async fn until_served(authority: &Authority, address: &Multiaddr, serial: u64) {
 }
 
 /// Listens in a task of its own, sends everything back, and tells of everything else that happens.
-fn listen(config: Config, address: &str) -> mpsc::UnboundedReceiver<Result<Multiaddr, String>> {
+fn listen(
+    case: Case,
+    config: Config,
+    address: &str,
+) -> mpsc::UnboundedReceiver<Result<Multiaddr, String>> {
     let (sender, events) = mpsc::unbounded_channel();
-    let mut transport = transport(config);
+    let mut transport = case.transport(config);
     let id = ListenerId::next();
     transport.listen_on(id, address.parse().unwrap()).unwrap();
-    tokio::spawn(async move {
+    case.spawn(async move {
         loop {
             let event = poll_fn(|cx| Pin::new(&mut transport).poll(cx)).await;
             let told = match event {
                 TransportEvent::Incoming { upgrade, .. } => {
-                    tokio::spawn(async move {
+                    case.spawn(async move {
                         if let Ok(connection) = upgrade.await {
                             let _ = send_back(connection).await;
                         }
-                    });
+                    })
+                    .forget();
                     continue;
                 }
                 TransportEvent::NewAddress { listen_addr, .. } => Ok(listen_addr),
@@ -92,7 +105,8 @@ fn listen(config: Config, address: &str) -> mpsc::UnboundedReceiver<Result<Multi
                 return;
             }
         }
-    });
+    })
+    .forget();
     events
 }
 
@@ -109,12 +123,13 @@ async fn assert_answers(connection: &mut Connection) {
     assert_eq!(sent, received);
 }
 
-#[tokio::test]
-async fn a_listener_without_a_certificate_waits_and_holds_up_nobody() {
+on_each!(a_listener_without_a_certificate_waits_and_holds_up_nobody);
+
+async fn a_listener_without_a_certificate_waits_and_holds_up_nobody(case: Case) {
     let authority = Authority::new();
     let certificates = Certificates::new();
-    let config = Config::default().with_certificates(certificates.clone());
-    let mut node = swarm(transport(config));
+    let config = case.config().with_certificates(certificates.clone());
+    let mut node = swarm(case, case.transport(config));
     let waits = node.listen_on(TLS.parse().unwrap()).unwrap();
     for _ in 0..5 {
         node.listen_on(PLAIN.parse().unwrap()).unwrap();
@@ -135,17 +150,17 @@ async fn a_listener_without_a_certificate_waits_and_holds_up_nobody() {
         } if listener_id == waits => address,
         other => panic!("an address of the listener that waited, not {other:?}"),
     };
-    let config = Config::default().with_trust_anchor(authority.anchor());
-    let mut other = swarm(transport(config));
+    let config = case.config().with_trust_anchor(authority.anchor());
+    let mut other = swarm(case, case.transport(config));
     other.dial(address).unwrap();
     within(async {
         loop {
-            tokio::select! {
-                event = node.select_next_some() => assert!(
+            match future::select(node.select_next_some(), other.select_next_some()).await {
+                future::Either::Left((event, _)) => assert!(
                     !matches!(event, SwarmEvent::IncomingConnectionError { .. }),
                     "{event:?}"
                 ),
-                event = other.select_next_some() => match event {
+                future::Either::Right((event, _)) => match event {
                     SwarmEvent::ConnectionEstablished { .. } => break,
                     SwarmEvent::OutgoingConnectionError { error, .. } => panic!("{error:?}"),
                     _ => {}
@@ -156,17 +171,18 @@ async fn a_listener_without_a_certificate_waits_and_holds_up_nobody() {
     .await;
 }
 
-#[tokio::test]
-async fn a_connection_and_its_listener_live_on_over_a_rotation() {
+on_each!(a_connection_and_its_listener_live_on_over_a_rotation);
+
+async fn a_connection_and_its_listener_live_on_over_a_rotation(case: Case) {
     let authority = Authority::new();
     let certificates = authority.sign_number(1).in_use();
-    let config = Config::default().with_certificates(certificates.clone());
-    let mut events = listen(config, TLS);
+    let config = case.config().with_certificates(certificates.clone());
+    let mut events = listen(case, config, TLS);
     let address = within(events.recv()).await.unwrap().unwrap();
     assert_eq!(served(&authority, &address).await, 1);
 
-    let config = Config::default().with_trust_anchor(authority.anchor());
-    let mut connection = dial(config, &address).await.unwrap();
+    let config = case.config().with_trust_anchor(authority.anchor());
+    let mut connection = dial(case, config, &address).await.unwrap();
     assert_answers(&mut connection).await;
     for serial in 2..5 {
         // Half of it is on its way when the certificate changes.
@@ -192,12 +208,13 @@ async fn a_connection_and_its_listener_live_on_over_a_rotation() {
     assert_eq!(events.try_recv(), Err(mpsc::error::TryRecvError::Empty));
 }
 
-#[tokio::test]
-async fn one_handle_serves_two_transports() {
+on_each!(one_handle_serves_two_transports);
+
+async fn one_handle_serves_two_transports(case: Case) {
     let authority = Authority::new();
     let certificates = Certificates::new();
-    let config = Config::default().with_certificates(certificates.clone());
-    let mut listeners = [listen(config.clone(), TLS), listen(config, TLS)];
+    let config = case.config().with_certificates(certificates.clone());
+    let mut listeners = [listen(case, config.clone(), TLS), listen(case, config, TLS)];
     certificates
         .set(authority.sign_number(1).certificate())
         .unwrap();
@@ -215,17 +232,20 @@ async fn one_handle_serves_two_transports() {
     }
 }
 
-#[tokio::test]
-async fn what_a_dial_trusts_and_follows_is_the_same_after_a_rotation() {
+on_each!(what_a_dial_trusts_and_follows_is_the_same_after_a_rotation);
+
+async fn what_a_dial_trusts_and_follows_is_the_same_after_a_rotation(case: Case) {
     let authority = Authority::new();
     let addresses = echo(
-        Config::default().with_certificates(authority.sign_number(1).in_use()),
+        case,
+        case.config()
+            .with_certificates(authority.sign_number(1).in_use()),
         &[TLS],
     )
     .await;
     let certificates = Certificates::new();
-    let mut dialler = transport(
-        Config::default()
+    let mut dialler = case.transport(
+        case.config()
             .with_certificates(certificates.clone())
             .with_trust_anchor(authority.anchor())
             .with_max_redirects(1),
@@ -254,25 +274,26 @@ async fn what_a_dial_trusts_and_follows_is_the_same_after_a_rotation() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_dial_fails_while_a_hundred_certificates_follow_each_other() {
+on_each!(no_dial_fails_while_a_hundred_certificates_follow_each_other);
+
+async fn no_dial_fails_while_a_hundred_certificates_follow_each_other(case: Case) {
     const ROTATIONS: u64 = 100;
 
     let authority = Authority::new();
     let certificates = authority.sign_number(1).in_use();
-    let config = Config::default().with_certificates(certificates.clone());
-    let mut events = listen(config, TLS);
+    let config = case.config().with_certificates(certificates.clone());
+    let mut events = listen(case, config, TLS);
     let address = within(events.recv()).await.unwrap().unwrap();
     let dialled = Arc::new(AtomicUsize::new(0));
     let is_over = Arc::new(AtomicBool::new(false));
     let (one_more, mut dials) = mpsc::channel(1);
     let diallers: Vec<_> = (0..4)
         .map(|_| {
-            let config = Config::default().with_trust_anchor(authority.anchor());
+            let config = case.config().with_trust_anchor(authority.anchor());
             let (address, dialled) = (address.clone(), Arc::clone(&dialled));
             let (is_over, one_more) = (Arc::clone(&is_over), one_more.clone());
-            tokio::spawn(async move {
-                let mut transport = transport(config);
+            case.spawn(async move {
+                let mut transport = case.transport(config);
                 while !is_over.load(Ordering::Relaxed) {
                     let mut connection = dial_with(&mut transport, &address).await.unwrap();
                     assert_answers(&mut connection).await;
@@ -291,7 +312,7 @@ async fn no_dial_fails_while_a_hundred_certificates_follow_each_other() {
     }
     is_over.store(true, Ordering::Relaxed);
     for dialler in diallers {
-        within(dialler).await.unwrap();
+        within(dialler).await;
     }
     assert!(dialled.load(Ordering::Relaxed) >= 100);
     until_served(&authority, &address, ROTATIONS + 1).await;
@@ -335,19 +356,20 @@ fn watch(chain: PathBuf, key: PathBuf) -> Certificates {
 async fn refused(certificates: &Certificates, expected: fn(&CertificateError) -> bool) {
     within(async {
         while !certificates.refused().is_some_and(|error| expected(&error)) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            Delay::new(Duration::from_millis(5)).await;
         }
     })
     .await;
 }
 
-#[tokio::test]
-async fn files_are_followed_from_before_they_exist() {
+on_each!(files_are_followed_from_before_they_exist);
+
+async fn files_are_followed_from_before_they_exist(case: Case) {
     let authority = Authority::new();
     let directory = Directory::new("followed");
     let certificates = watch(directory.file("chain.pem"), directory.file("key.pem"));
-    let config = Config::default().with_certificates(certificates.clone());
-    let mut events = listen(config, TLS);
+    let config = case.config().with_certificates(certificates.clone());
+    let mut events = listen(case, config, TLS);
     let is_missing = |error: &CertificateError| matches!(error, CertificateError::File { .. });
     refused(&certificates, is_missing).await;
     assert_eq!(events.try_recv(), Err(mpsc::error::TryRecvError::Empty));
@@ -385,8 +407,10 @@ async fn files_are_followed_from_before_they_exist() {
 }
 
 #[cfg(unix)]
-#[tokio::test]
-async fn symbolic_links_are_followed_to_where_they_lead_now() {
+on_each!(symbolic_links_are_followed_to_where_they_lead_now);
+
+#[cfg(unix)]
+async fn symbolic_links_are_followed_to_where_they_lead_now(case: Case) {
     let authority = Authority::new();
     let directory = Directory::new("links");
     let put = |serial: u64, signed: &Signed| {
@@ -407,8 +431,8 @@ async fn symbolic_links_are_followed_to_where_they_lead_now() {
         std::os::unix::fs::symlink(target, directory.file(file)).unwrap();
     }
     let certificates = watch(directory.file("chain.pem"), directory.file("key.pem"));
-    let config = Config::default().with_certificates(certificates);
-    let mut events = listen(config, TLS);
+    let config = case.config().with_certificates(certificates);
+    let mut events = listen(case, config, TLS);
     put(1, &authority.sign_number(1));
     let address = within(events.recv()).await.unwrap().unwrap();
     for serial in 2..5 {
@@ -418,13 +442,16 @@ async fn symbolic_links_are_followed_to_where_they_lead_now() {
     assert_eq!(events.try_recv(), Err(mpsc::error::TryRecvError::Empty));
 }
 
-#[tokio::test]
-async fn one_file_with_both_is_followed() {
+on_each!(one_file_with_both_is_followed);
+
+async fn one_file_with_both_is_followed(case: Case) {
     let authority = Authority::new();
     let directory = Directory::new("bundle");
     let bundle = directory.file("bundle.pem");
-    let config = Config::default().with_certificates(watch(bundle.clone(), bundle));
-    let mut events = listen(config, TLS);
+    let config = case
+        .config()
+        .with_certificates(watch(bundle.clone(), bundle));
+    let mut events = listen(case, config, TLS);
     let mut address = None;
     for serial in 1..4 {
         let signed = authority.sign_number(serial);

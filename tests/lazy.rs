@@ -1,5 +1,5 @@
 //! Lazy listeners in real swarms, on real sockets.
-#![cfg(feature = "tokio")]
+#![cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -11,8 +11,8 @@ use std::{
     time::Duration,
 };
 
-use common::{new_address, next, socket_address, swarm, transport, within};
-use futures::FutureExt as _;
+use common::{Case, new_address, next, on_each, socket_address, swarm, within};
+use futures::{FutureExt as _, future};
 use libp2p::{
     Multiaddr, Swarm, SwarmBuilder, Transport as _,
     core::{
@@ -25,10 +25,9 @@ use libp2p::{
     swarm::{SwarmEvent, dummy},
     yamux,
 };
-use libp2p_lazy_websocket::websocket;
 
-fn lazy_swarm() -> Swarm<dummy::Behaviour> {
-    swarm(transport(websocket::Config::default()))
+fn lazy_swarm(case: Case) -> Swarm<dummy::Behaviour> {
+    swarm(case, case.transport(case.config()))
 }
 
 fn loopback(port: u16) -> Multiaddr {
@@ -59,9 +58,10 @@ fn connect(address: impl Into<SocketAddr>) -> io::Result<TcpStream> {
     TcpStream::connect_timeout(&address.into(), Duration::from_secs(10))
 }
 
-#[tokio::test]
-async fn before_the_poll_there_is_no_socket_and_at_the_address_there_is() {
-    let mut swarm = lazy_swarm();
+on_each!(before_the_poll_there_is_no_socket_and_at_the_address_there_is);
+
+async fn before_the_poll_there_is_no_socket_and_at_the_address_there_is(case: Case) {
+    let mut swarm = lazy_swarm(case);
     let ip = own_ip(1);
     let port = free_port(ip);
     let address = listen_address(ip, port);
@@ -85,9 +85,10 @@ async fn before_the_poll_there_is_no_socket_and_at_the_address_there_is() {
     );
 }
 
-#[tokio::test]
-async fn what_is_not_websocket_is_refused_unchanged() {
-    let mut swarm = lazy_swarm();
+on_each!(what_is_not_websocket_is_refused_unchanged);
+
+async fn what_is_not_websocket_is_refused_unchanged(case: Case) {
+    let mut swarm = lazy_swarm(case);
     for address in [
         "/ip4/127.0.0.1/tcp/0",
         "/ip4/127.0.0.1/udp/0/quic-v1",
@@ -103,9 +104,10 @@ async fn what_is_not_websocket_is_refused_unchanged() {
     assert!(swarm.next().now_or_never().is_none());
 }
 
-#[tokio::test]
-async fn a_listener_removed_before_the_first_poll_only_closes() {
-    let mut swarm = lazy_swarm();
+on_each!(a_listener_removed_before_the_first_poll_only_closes);
+
+async fn a_listener_removed_before_the_first_poll_only_closes(case: Case) {
+    let mut swarm = lazy_swarm(case);
     let ip = own_ip(2);
     let port = free_port(ip);
     let id = swarm.listen_on(listen_address(ip, port)).unwrap();
@@ -126,9 +128,10 @@ async fn a_listener_removed_before_the_first_poll_only_closes() {
     assert!(connect((ip, port)).is_err());
 }
 
-#[tokio::test]
-async fn a_port_that_a_listener_leaves_serves_the_next_one() {
-    let mut swarm = lazy_swarm();
+on_each!(a_port_that_a_listener_leaves_serves_the_next_one);
+
+async fn a_port_that_a_listener_leaves_serves_the_next_one(case: Case) {
+    let mut swarm = lazy_swarm(case);
     let mut id = swarm.listen_on(listen_address(own_ip(3), 0)).unwrap();
     let address = new_address(&mut swarm).await;
     for _ in 0..3 {
@@ -150,9 +153,10 @@ async fn a_port_that_a_listener_leaves_serves_the_next_one() {
     assert!(connect(socket_address(&address)).is_err());
 }
 
-#[tokio::test]
-async fn many_listeners_all_bind() {
-    let mut swarm = lazy_swarm();
+on_each!(many_listeners_all_bind);
+
+async fn many_listeners_all_bind(case: Case) {
+    let mut swarm = lazy_swarm(case);
     for _ in 0..100 {
         swarm.listen_on(loopback(0)).unwrap();
     }
@@ -168,10 +172,11 @@ async fn many_listeners_all_bind() {
     }
 }
 
-#[tokio::test]
-async fn a_wildcard_listener_reports_addresses_that_can_be_dialled() {
+on_each!(a_wildcard_listener_reports_addresses_that_can_be_dialled);
+
+async fn a_wildcard_listener_reports_addresses_that_can_be_dialled(case: Case) {
     for wildcard in ["/ip4/0.0.0.0/tcp/0/ws", "/ip6/::/tcp/0/ws"] {
-        let mut swarm = lazy_swarm();
+        let mut swarm = lazy_swarm(case);
         swarm.listen_on(wildcard.parse().unwrap()).unwrap();
         match next(&mut swarm).await {
             SwarmEvent::NewListenAddr { address, .. } => {
@@ -194,26 +199,27 @@ async fn a_wildcard_listener_reports_addresses_that_can_be_dialled() {
     }
 }
 
-#[tokio::test]
-async fn two_swarms_meet_and_a_stranger_disturbs_nobody() {
-    let mut listener = lazy_swarm();
+on_each!(two_swarms_meet_and_a_stranger_disturbs_nobody);
+
+async fn two_swarms_meet_and_a_stranger_disturbs_nobody(case: Case) {
+    let mut listener = lazy_swarm(case);
     listener.listen_on(loopback(0)).unwrap();
     let address = new_address(&mut listener).await;
     let mut stranger = connect(socket_address(&address)).unwrap();
     stranger.write_all(&[0xff; 64]).unwrap();
     drop(stranger);
 
-    let mut dialer = lazy_swarm();
+    let mut dialer = lazy_swarm(case);
     dialer
         .dial(address.with(Protocol::P2p(*listener.local_peer_id())))
         .unwrap();
     let (mut met, mut turned_away) = (0, 0);
     while met < 2 || turned_away < 1 {
         let event = within(async {
-            tokio::select! {
-                event = listener.select_next_some() => event,
-                event = dialer.select_next_some() => event,
-            }
+            future::select(listener.select_next_some(), dialer.select_next_some())
+                .await
+                .factor_first()
+                .0
         })
         .await;
         match event {
@@ -226,12 +232,17 @@ async fn two_swarms_meet_and_a_stranger_disturbs_nobody() {
     assert_eq!(listener.listeners().count(), 1);
 }
 
+#[cfg(feature = "tokio")]
 #[tokio::test]
 async fn in_a_swarm_builder_it_shares_the_work_with_other_transports() {
+    let case = Case {
+        runtime: common::Runtime::Tokio,
+    };
     let mut swarm = SwarmBuilder::with_new_identity()
         .with_tokio()
         .with_other_transport(|key| {
-            Ok(transport(websocket::Config::default())
+            Ok(case
+                .transport(case.config())
                 .upgrade(Version::V1Lazy)
                 .authenticate(noise::Config::new(key)?)
                 .multiplex(yamux::Config::default()))

@@ -1,5 +1,5 @@
 //! What strangers cannot do to a listener, and what large writes can, on real sockets.
-#![cfg(feature = "tokio")]
+#![cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "common/authority.rs"]
@@ -8,17 +8,19 @@ mod common;
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     num::NonZeroUsize,
     pin::{Pin, pin},
     time::Duration,
 };
 
+use async_io::Async;
 use authority::{Authority, Leaf};
-use common::{socket_address, transport, within};
+use common::{Case, Runtime, on_each, socket_address, within};
 use futures::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, future, future::poll_fn,
 };
+use futures_timer::Delay;
 use libp2p::{
     Multiaddr, Transport as _,
     core::{
@@ -34,12 +36,10 @@ use libp2p_lazy_websocket::{
     lazy,
     websocket::{self, Connection},
 };
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    sync::mpsc,
-    time,
-};
+use tokio::sync::mpsc;
+
+/// Of a stranger, on no runtime at all.
+type TcpStream = Async<std::net::TcpStream>;
 
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -49,7 +49,18 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin> Duplex for C {}
 #[derive(Debug, Clone, Copy)]
 enum Dialer {
     This,
+    /// Over libp2p-tcp, which is for tokio only.
+    #[cfg(feature = "tokio")]
     Stock,
+}
+
+impl Dialer {
+    fn all(case: Case) -> Vec<Self> {
+        match case.runtime {
+            #[cfg(feature = "tokio")]
+            Runtime::Tokio => vec![Self::This, Self::Stock],
+        }
+    }
 }
 
 type Upgraded = Result<Connection, lazy::Error<websocket::Error>>;
@@ -63,13 +74,14 @@ enum Event {
 
 /// A listener that runs in a task of its own.
 struct Listener {
+    case: Case,
     address: Multiaddr,
     events: mpsc::Receiver<Event>,
 }
 
 impl Listener {
-    async fn start(config: websocket::Config, address: &str) -> Self {
-        let mut transport = transport(config);
+    async fn start(case: Case, config: websocket::Config, address: &str) -> Self {
+        let mut transport = case.transport(config);
         transport
             .listen_on(ListenerId::next(), address.parse().unwrap())
             .unwrap();
@@ -78,28 +90,31 @@ impl Listener {
             panic!("a new address, not {event:?}");
         };
         let (sender, events) = mpsc::channel(64);
-        tokio::spawn(async move {
+        case.spawn(async move {
             loop {
                 let event = poll_fn(|cx| Pin::new(&mut transport).poll(cx)).await;
                 let TransportEvent::Incoming { upgrade, .. } = event else {
                     panic!("only connections, not {event:?}");
                 };
                 let sender = sender.clone();
-                tokio::spawn(async move {
+                case.spawn(async move {
                     // A test that has seen enough hears no more.
                     let _ = sender.send(Event::Accepted).await;
                     let _ = sender.send(Event::Upgraded(upgrade.await)).await;
-                });
+                })
+                .forget();
             }
-        });
+        })
+        .forget();
         Self {
+            case,
             address: listen_addr,
             events,
         }
     }
 
-    async fn plain(config: websocket::Config) -> Self {
-        Self::start(config, "/ip4/127.0.0.1/tcp/0/ws").await
+    async fn plain(case: Case, config: websocket::Config) -> Self {
+        Self::start(case, config, "/ip4/127.0.0.1/tcp/0/ws").await
     }
 
     /// One who has connected, and nothing more.
@@ -137,7 +152,7 @@ impl Listener {
 
     /// Both ends of a connection, the dialled one first.
     async fn connection(&mut self, dialer: Dialer) -> (Box<dyn Duplex>, Connection) {
-        let address = self.address.clone();
+        let (case, address) = (self.case, self.address.clone());
         let opts = DialOpts {
             role: Endpoint::Dialer,
             port_use: PortUse::New,
@@ -145,9 +160,10 @@ impl Listener {
         let dial = async move {
             match dialer {
                 Dialer::This => {
-                    let mut transport = transport(websocket::Config::default());
+                    let mut transport = case.transport(case.config());
                     Box::new(transport.dial(address, opts).unwrap().await.unwrap()) as Box<_>
                 }
+                #[cfg(feature = "tokio")]
                 Dialer::Stock => {
                     let tcp = libp2p_tcp::tokio::Transport::new(libp2p_tcp::Config::default());
                     let mut transport = libp2p_websocket::Config::new(tcp);
@@ -166,7 +182,9 @@ impl Listener {
         let accepted = self.upgraded().await.unwrap();
         let mut response = Vec::new();
         while !response.ends_with(b"\r\n\r\n") {
-            response.push(within(client.read_u8()).await.unwrap());
+            let mut byte = [0];
+            within(client.read_exact(&mut byte)).await.unwrap();
+            response.extend(byte);
         }
         assert!(response.starts_with(b"HTTP/1.1 101 "));
         (client, accepted)
@@ -191,7 +209,7 @@ const FIRST: u8 = 0x02;
 const LAST: u8 = 0x80;
 
 /// The other side has closed the connection, in one way or the other.
-async fn sees_the_end(stranger: &mut TcpStream) {
+async fn sees_the_end(stranger: &mut (impl AsyncRead + Unpin)) {
     // What the stranger has sent, and nobody read, makes a reset of it.
     match within(stranger.read(&mut [0; 64])).await {
         Ok(count) => assert_eq!(count, 0),
@@ -201,30 +219,30 @@ async fn sees_the_end(stranger: &mut TcpStream) {
 
 const SOON: Duration = Duration::from_millis(100);
 
-#[tokio::test]
-async fn who_connects_and_is_silent_is_cut_off() {
-    let config = websocket::Config::default().with_handshake_timeout(SOON);
+on_each!(who_connects_and_is_silent_is_cut_off);
+
+async fn who_connects_and_is_silent_is_cut_off(case: Case) {
+    let config = case.config().with_handshake_timeout(SOON);
     let counters = config.counters();
-    let mut listener = Listener::plain(config).await;
+    let mut listener = Listener::plain(case, config).await;
     let stranger = listener.stranger().await;
     listener.is_cut_off(stranger, SOON).await;
     assert_eq!((counters.timed_out(), counters.upgraded()), (1, 0));
     assert_eq!(counters.half_open(), 0);
 }
 
-#[tokio::test]
-async fn who_sends_a_request_that_does_not_end_is_cut_off() {
-    let config = websocket::Config::default().with_handshake_timeout(SOON);
-    let mut listener = Listener::plain(config).await;
-    let (read, mut write) = listener.stranger().await.into_split();
-    let trickle = tokio::spawn(async move {
+on_each!(who_sends_a_request_that_does_not_end_is_cut_off);
+
+async fn who_sends_a_request_that_does_not_end_is_cut_off(case: Case) {
+    let config = case.config().with_handshake_timeout(SOON);
+    let mut listener = Listener::plain(case, config).await;
+    let (mut read, mut write) = listener.stranger().await.split();
+    let trickle = case.spawn(async move {
         write.write_all(b"GET / HTTP/1.1\r\nHost: ").await.unwrap();
         // So slowly that the limit of a request's size is half a minute away.
-        let mut pace = time::interval(Duration::from_millis(5));
         while write.write_all(b"a").await.is_ok() {
-            pace.tick().await;
+            Delay::new(Duration::from_millis(5)).await;
         }
-        write
     });
     let result = listener.upgraded().await;
     assert!(
@@ -236,17 +254,19 @@ async fn who_sends_a_request_that_does_not_end_is_cut_off() {
         ),
         "{result:?}"
     );
-    let write = within(trickle).await.unwrap();
-    sees_the_end(&mut read.reunite(write).unwrap()).await;
+    within(trickle).await;
+    sees_the_end(&mut read).await;
 }
 
-#[tokio::test]
-async fn who_stops_within_tls_is_cut_off() {
-    let config = websocket::Config::default()
+on_each!(who_stops_within_tls_is_cut_off);
+
+async fn who_stops_within_tls_is_cut_off(case: Case) {
+    let config = case
+        .config()
         .with_certificates(Authority::new().sign(&Leaf::default()).in_use())
         .with_handshake_timeout(SOON);
     let counters = config.counters();
-    let mut listener = Listener::start(config, "/ip4/127.0.0.1/tcp/0/tls/ws").await;
+    let mut listener = Listener::start(case, config, "/ip4/127.0.0.1/tcp/0/tls/ws").await;
     // The header of a record with a hello of 512 bytes, and the beginning of that.
     for sent in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"] {
         let mut stranger = listener.stranger().await;
@@ -256,13 +276,15 @@ async fn who_stops_within_tls_is_cut_off() {
     assert_eq!((counters.timed_out(), counters.half_open()), (2, 0));
 }
 
-#[tokio::test]
-async fn a_connection_too_many_is_closed_and_a_freed_place_is_given_again() {
-    let config = websocket::Config::default()
+on_each!(a_connection_too_many_is_closed_and_a_freed_place_is_given_again);
+
+async fn a_connection_too_many_is_closed_and_a_freed_place_is_given_again(case: Case) {
+    let config = case
+        .config()
         .with_handshake_timeout(Duration::MAX)
         .with_max_half_open(NonZeroUsize::new(2).unwrap());
     let counters = config.counters();
-    let mut listener = Listener::plain(config).await;
+    let mut listener = Listener::plain(case, config).await;
     let first = listener.stranger().await;
     let _second = listener.stranger().await;
     assert_eq!((counters.half_open(), counters.dropped()), (2, 0));
@@ -295,9 +317,10 @@ async fn is_too_large_for(accepted: &mut Connection, size: u64) {
     );
 }
 
-#[tokio::test]
-async fn a_frame_of_a_tebibyte_ends_its_connection_and_no_other() {
-    let mut listener = Listener::plain(websocket::Config::default()).await;
+on_each!(a_frame_of_a_tebibyte_ends_its_connection_and_no_other);
+
+async fn a_frame_of_a_tebibyte_ends_its_connection_and_no_other(case: Case) {
+    let mut listener = Listener::plain(case, case.config()).await;
     let (mut other, mut others) = listener.frames().await;
     let (mut client, mut accepted) = listener.frames().await;
     // If this were set aside, the process would end here.
@@ -317,14 +340,16 @@ async fn a_frame_of_a_tebibyte_ends_its_connection_and_no_other() {
     assert_eq!(&read, b"yes");
 }
 
-#[tokio::test]
-async fn the_limit_is_that_of_a_message_in_one_frame_or_in_several() {
+on_each!(the_limit_is_that_of_a_message_in_one_frame_or_in_several);
+
+async fn the_limit_is_that_of_a_message_in_one_frame_or_in_several(case: Case) {
     const MAX: u64 = 1000;
     let config = || {
         let max = usize::try_from(MAX).unwrap();
-        websocket::Config::default().with_max_frame_size(NonZeroUsize::new(max).unwrap())
+        case.config()
+            .with_max_frame_size(NonZeroUsize::new(max).unwrap())
     };
-    let mut listener = Listener::plain(config()).await;
+    let mut listener = Listener::plain(case, config()).await;
     let bytes = [7; MAX as usize];
 
     let (mut client, mut accepted) = listener.frames().await;
@@ -340,7 +365,7 @@ async fn the_limit_is_that_of_a_message_in_one_frame_or_in_several() {
     client.write_all(&bytes).await.unwrap();
     client.write_all(&header(LAST, 1)).await.unwrap();
     // soketto reads on for a while before it says so.
-    client.shutdown().await.unwrap();
+    client.get_ref().shutdown(Shutdown::Write).unwrap();
     is_too_large_for(&mut accepted, MAX + 1).await;
 }
 
@@ -369,24 +394,28 @@ async fn passes(
     assert!(sent == received, "the bytes are the same");
 }
 
-#[tokio::test]
-async fn a_large_write_to_a_bare_connection_passes_if_this_crate_made_it() {
-    let mut listener = Listener::plain(websocket::Config::default()).await;
+on_each!(a_large_write_to_a_bare_connection_passes_if_this_crate_made_it);
+
+async fn a_large_write_to_a_bare_connection_passes_if_this_crate_made_it(case: Case) {
+    let mut listener = Listener::plain(case, case.config()).await;
     let (dialled, accepted) = listener.connection(Dialer::This).await;
     passes(dialled, accepted, 1 << 20).await;
 
-    let (mut dialled, mut accepted) = listener.connection(Dialer::Stock).await;
-    let large = bytes(1 << 20);
-    let written = async {
-        // How far it comes is a matter of buffers.
-        let _ = dialled.write_all(&large).await;
-        let _ = dialled.flush().await;
-    };
-    within(future::join(
-        written,
-        is_too_large_for(&mut accepted, 1 << 20),
-    ))
-    .await;
+    // Another one does not cut it.
+    for dialer in Dialer::all(case).into_iter().skip(1) {
+        let (mut dialled, mut accepted) = listener.connection(dialer).await;
+        let large = bytes(1 << 20);
+        let written = async {
+            // How far it comes is a matter of buffers.
+            let _ = dialled.write_all(&large).await;
+            let _ = dialled.flush().await;
+        };
+        within(future::join(
+            written,
+            is_too_large_for(&mut accepted, 1 << 20),
+        ))
+        .await;
+    }
 }
 
 type Secured<C> = noise::Output<C>;
@@ -403,22 +432,24 @@ async fn secured(
     (dialled.unwrap().1, accepted.unwrap().1)
 }
 
-#[tokio::test]
-async fn large_writes_through_noise_pass() {
-    let mut listener = Listener::plain(websocket::Config::default()).await;
-    for dialer in [Dialer::This, Dialer::Stock] {
+on_each!(large_writes_through_noise_pass);
+
+async fn large_writes_through_noise_pass(case: Case) {
+    let mut listener = Listener::plain(case, case.config()).await;
+    for dialer in Dialer::all(case) {
         let (dialled, accepted) = secured(listener.connection(dialer).await).await;
         passes(dialled, accepted, 2 << 20).await;
     }
 }
 
-#[tokio::test]
-async fn large_writes_to_many_streams_pass() {
+on_each!(large_writes_to_many_streams_pass);
+
+async fn large_writes_to_many_streams_pass(case: Case) {
     const STREAMS: usize = 4;
     const SIZE: usize = 1 << 20;
 
-    let mut listener = Listener::plain(websocket::Config::default()).await;
-    for dialer in [Dialer::This, Dialer::Stock] {
+    let mut listener = Listener::plain(case, case.config()).await;
+    for dialer in Dialer::all(case) {
         let (dialled, accepted) = secured(listener.connection(dialer).await).await;
         let config = yamux::Config::default;
         let protocol = "/yamux/1.0.0";
@@ -437,7 +468,7 @@ async fn large_writes_to_many_streams_pass() {
         // It is driven as long as the streams are read, whatever it has to say.
         let driven = poll_fn(|cx| dialled.poll_unpin(cx).map(drop));
         let (sender, mut inbound) = mpsc::channel(STREAMS);
-        let accepting = tokio::spawn(async move {
+        let accepting = case.spawn(async move {
             while let Ok(stream) = poll_fn(|cx| {
                 let _ = accepted.poll_unpin(cx);
                 accepted.poll_inbound_unpin(cx)
@@ -462,6 +493,6 @@ async fn large_writes_to_many_streams_pass() {
             }
             future::Either::Right(_) => panic!("the connection ended"),
         }
-        accepting.abort();
+        drop(accepting);
     }
 }

@@ -1,5 +1,5 @@
 //! Listeners on names, and with the name of a TLS server in their address, on real sockets.
-#![cfg(feature = "tokio")]
+#![cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "common/authority.rs"]
@@ -15,7 +15,7 @@ use std::{
 };
 
 use authority::{Authority, Leaf};
-use common::{cause, new_address, next, swarm, transport, within};
+use common::{Case, cause, new_address, next, on_each, swarm, within};
 use echo::{assert_echoes, dial, echo, port};
 use futures::{FutureExt as _, future::poll_fn};
 use libp2p::{
@@ -24,7 +24,7 @@ use libp2p::{
     futures::StreamExt as _,
     swarm::SwarmEvent,
 };
-use libp2p_lazy_websocket::websocket::{self, Certificates};
+use libp2p_lazy_websocket::websocket::Certificates;
 
 /// Whether this machine has IPv6. Says so if not, since a part of the test is then left out.
 fn has_ipv6() -> bool {
@@ -51,8 +51,9 @@ fn connects(ip: impl Into<std::net::IpAddr>, address: &Multiaddr) -> bool {
     TcpStream::connect(SocketAddr::new(ip.into(), port(address))).is_ok()
 }
 
-#[tokio::test]
-async fn a_name_is_announced_as_it_is_with_its_port_and_can_be_dialled_there() {
+on_each!(a_name_is_announced_as_it_is_with_its_port_and_can_be_dialled_there);
+
+async fn a_name_is_announced_as_it_is_with_its_port_and_can_be_dialled_there(case: Case) {
     for (listen, ip4, ip6) in [
         ("/dns4/localhost/tcp/0/ws", true, false),
         ("/dns4/localhost/tcp/0/x-parity-ws/%2Fa", true, false),
@@ -63,23 +64,22 @@ async fn a_name_is_announced_as_it_is_with_its_port_and_can_be_dialled_there() {
         if !has_ipv6 && !ip4 {
             continue;
         }
-        let announced = echo(websocket::Config::default(), &[listen])
-            .await
-            .remove(0);
+        let announced = echo(case, case.config(), &[listen]).await.remove(0);
         assert_eq!(announced, with_port_of(listen, &announced));
         assert!(!ip4 || connects(Ipv4Addr::LOCALHOST, &announced));
         assert!(!ip6 || !has_ipv6 || connects(Ipv6Addr::LOCALHOST, &announced));
-        let connection = dial(websocket::Config::default(), &announced).await;
+        let connection = dial(case, case.config(), &announced).await;
         assert_echoes(connection.unwrap_or_else(|e| panic!("{listen}: {e:?}"))).await;
     }
 }
 
-#[tokio::test]
-async fn every_form_with_tls_is_announced_as_it_is_and_can_be_dialled_there() {
+on_each!(every_form_with_tls_is_announced_as_it_is_and_can_be_dialled_there);
+
+async fn every_form_with_tls_is_announced_as_it_is_and_can_be_dialled_there(case: Case) {
     let authority = Authority::new();
     let certificates = authority.sign(&Leaf::default()).in_use();
-    let listener = websocket::Config::default().with_certificates(certificates);
-    let dialer = websocket::Config::default().with_trust_anchor(authority.anchor());
+    let listener = case.config().with_certificates(certificates);
+    let dialer = case.config().with_trust_anchor(authority.anchor());
     for listen in [
         "/dns4/localhost/tcp/0/tls/ws",
         "/dns4/localhost/tcp/0/wss",
@@ -89,22 +89,23 @@ async fn every_form_with_tls_is_announced_as_it_is_and_can_be_dialled_there() {
         "/ip4/127.0.0.1/tcp/0/tls/sni/localhost/ws",
         "/ip4/127.0.0.1/tcp/0/tls/sni/localhost/x-parity-ws/%2Fa",
     ] {
-        let announced = echo(listener.clone(), &[listen]).await.remove(0);
+        let announced = echo(case, listener.clone(), &[listen]).await.remove(0);
         assert_eq!(announced, with_port_of(listen, &announced));
-        let connection = dial(dialer.clone(), &announced).await;
+        let connection = dial(case, dialer.clone(), &announced).await;
         assert_echoes(connection.unwrap_or_else(|e| panic!("{listen}: {e:?}"))).await;
     }
 }
 
-#[tokio::test]
-async fn a_connection_comes_in_at_the_announced_address() {
+on_each!(a_connection_comes_in_at_the_announced_address);
+
+async fn a_connection_comes_in_at_the_announced_address(case: Case) {
     for listen in [
         "/dns/localhost/tcp/0/ws",
         "/dns4/localhost/tcp/0/tls/ws",
         "/ip4/127.0.0.1/tcp/0/tls/sni/localhost/ws",
     ] {
         let certificates = Authority::new().sign(&Leaf::default()).in_use();
-        let mut transport = transport(websocket::Config::default().with_certificates(certificates));
+        let mut transport = case.transport(case.config().with_certificates(certificates));
         let id = ListenerId::next();
         transport.listen_on(id, listen.parse().unwrap()).unwrap();
         let mut poll = async || within(poll_fn(|cx| Pin::new(&mut transport).poll(cx))).await;
@@ -130,10 +131,11 @@ async fn a_connection_comes_in_at_the_announced_address() {
     }
 }
 
-#[tokio::test]
-async fn a_name_is_one_address_of_the_swarm_until_its_listener_is_removed() {
+on_each!(a_name_is_one_address_of_the_swarm_until_its_listener_is_removed);
+
+async fn a_name_is_one_address_of_the_swarm_until_its_listener_is_removed(case: Case) {
     for listen in ["/dns/localhost/tcp/0/ws", "/dns4/localhost/tcp/0/ws"] {
-        let mut swarm = swarm(transport(websocket::Config::default()));
+        let mut swarm = swarm(case, case.transport(case.config()));
         let id = swarm.listen_on(listen.parse().unwrap()).unwrap();
         let announced = new_address(&mut swarm).await;
         // All interfaces of all its parts have been seen.
@@ -161,8 +163,9 @@ async fn a_name_is_one_address_of_the_swarm_until_its_listener_is_removed() {
     }
 }
 
-#[tokio::test]
-async fn if_the_second_family_cannot_be_bound_the_first_is_not_kept() {
+on_each!(if_the_second_family_cannot_be_bound_the_first_is_not_kept);
+
+async fn if_the_second_family_cannot_be_bound_the_first_is_not_kept(case: Case) {
     if !has_ipv6() {
         return;
     }
@@ -181,8 +184,8 @@ async fn if_the_second_family_cannot_be_bound_the_first_is_not_kept() {
     };
 
     // By itself, so that nobody tries it again.
-    let config = websocket::Config::default();
-    let mut transport = websocket::tokio::Transport::new(&config).unwrap();
+    let config = case.config();
+    let mut transport = case.inner(&config);
     let address: Multiaddr = format!("/dns/localhost/tcp/{taken}/ws").parse().unwrap();
     match transport.listen_on(ListenerId::next(), address.clone()) {
         Err(TransportError::Other(error)) => assert_eq!(
@@ -210,8 +213,9 @@ async fn if_the_second_family_cannot_be_bound_the_first_is_not_kept() {
     }
 }
 
-#[tokio::test]
-async fn tls_forms_need_a_certificate_as_those_of_an_ip_do() {
+on_each!(tls_forms_need_a_certificate_as_those_of_an_ip_do);
+
+async fn tls_forms_need_a_certificate_as_those_of_an_ip_do(case: Case) {
     for listen in [
         "/dns4/localhost/tcp/0/tls/ws",
         "/dns/localhost/tcp/0/wss",
@@ -219,15 +223,18 @@ async fn tls_forms_need_a_certificate_as_those_of_an_ip_do() {
         "/ip4/127.0.0.1/tcp/0/tls/sni/localhost/ws",
     ] {
         let address: Multiaddr = listen.parse().unwrap();
-        let never = websocket::Config::default();
-        match transport(never).listen_on(ListenerId::next(), address.clone()) {
+        let never = case.config();
+        match case
+            .transport(never)
+            .listen_on(ListenerId::next(), address.clone())
+        {
             Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
             other => panic!("{listen}: {other:?}"),
         }
 
         let certificates = Certificates::new();
-        let later = websocket::Config::default().with_certificates(certificates.clone());
-        let mut transport = transport(later);
+        let later = case.config().with_certificates(certificates.clone());
+        let mut transport = case.transport(later);
         transport
             .listen_on(ListenerId::next(), address.clone())
             .unwrap();
@@ -244,8 +251,9 @@ async fn tls_forms_need_a_certificate_as_those_of_an_ip_do() {
     }
 }
 
-#[tokio::test]
-async fn what_is_no_name_of_a_host_is_refused_unchanged() {
+on_each!(what_is_no_name_of_a_host_is_refused_unchanged);
+
+async fn what_is_no_name_of_a_host_is_refused_unchanged(case: Case) {
     for address in [
         "/dnsaddr/localhost/tcp/0/ws",
         "/dns/localhost/udp/0/quic-v1",
@@ -255,7 +263,7 @@ async fn what_is_no_name_of_a_host_is_refused_unchanged() {
         "/dns4/localhost/tcp/0/ws/p2p/12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5",
     ] {
         let address: Multiaddr = address.parse().unwrap();
-        let mut transport = transport(websocket::Config::default());
+        let mut transport = case.transport(case.config());
         match transport.listen_on(ListenerId::next(), address.clone()) {
             Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
             other => panic!("{address}: {other:?}"),

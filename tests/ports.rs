@@ -1,5 +1,5 @@
 //! Ports on which somebody listens already, found before the bind.
-#![cfg(feature = "tokio")]
+#![cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
 };
 
-use common::{cause, within};
+use common::{Any, Case, cause, on_each, within};
 use futures::future::poll_fn;
 use libp2p::{
     Multiaddr, Transport as _,
@@ -24,7 +24,7 @@ use libp2p_lazy_websocket::websocket::{self, Config, Connection};
 use socket2::{Domain, Socket, Type};
 
 /// By itself, so that what `listen_on` returns is how the bind went.
-type Transport = websocket::tokio::Transport;
+type Transport = Any;
 
 const IP4: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -35,12 +35,8 @@ const IP6: [IpAddr; 2] = [
     IpAddr::V6(Ipv6Addr::UNSPECIFIED),
 ];
 
-fn transport(config: &Config) -> Transport {
-    Transport::new(config).unwrap()
-}
-
-fn sharing() -> Config {
-    Config::default().with_port_probe(false)
+fn sharing(case: Case) -> Config {
+    case.config().with_port_probe(false)
 }
 
 fn websocket(ip: IpAddr, port: u16) -> Multiaddr {
@@ -131,8 +127,9 @@ fn port(address: &Multiaddr) -> u16 {
 /// Whether a wildcard finds a specific address and the other way round.
 const CROSSWISE: bool = cfg!(target_os = "linux");
 
-#[tokio::test]
-async fn whoever_listens_there_and_however_the_port_is_in_use() {
+on_each!(whoever_listens_there_and_however_the_port_is_in_use);
+
+async fn whoever_listens_there_and_however_the_port_is_in_use(case: Case) {
     for ips in [IP4, IP6] {
         for theirs in ips {
             for shares in [false, true] {
@@ -146,7 +143,7 @@ async fn whoever_listens_there_and_however_the_port_is_in_use() {
                 };
                 for ours in ips.into_iter().filter(|ours| CROSSWISE || *ours == theirs) {
                     let what = format!("{ours} beside {theirs}, sharing {shares}");
-                    let mut transport = transport(&Config::default());
+                    let mut transport = case.inner(&case.config());
                     assert_in_use(try_listen(&mut transport, ours, port_of(&other)), &what);
                 }
             }
@@ -154,15 +151,16 @@ async fn whoever_listens_there_and_however_the_port_is_in_use() {
     }
 }
 
-#[tokio::test]
-async fn one_s_own_listeners_count_too_until_they_are_closed() {
+on_each!(one_s_own_listeners_count_too_until_they_are_closed);
+
+async fn one_s_own_listeners_count_too_until_they_are_closed(case: Case) {
     for theirs in IP4 {
         for ours in IP4.into_iter().filter(|ours| CROSSWISE || *ours == theirs) {
             let what = format!("{ours} beside {theirs}");
-            let mut first = transport(&Config::default());
+            let mut first = case.inner(&case.config());
             let (id, address) = listening(&mut first, theirs).await;
             let port = port(&address);
-            let mut second = transport(&Config::default());
+            let mut second = case.inner(&case.config());
             assert_in_use(try_listen(&mut second, ours, port), &what);
             assert_in_use(try_listen(&mut first, ours, port), &what);
             // The other interfaces of a wildcard.
@@ -177,8 +175,10 @@ async fn one_s_own_listeners_count_too_until_they_are_closed() {
 }
 
 #[cfg(target_os = "linux")]
-#[tokio::test]
-async fn a_socket_of_both_families_has_the_port_in_both() {
+on_each!(a_socket_of_both_families_has_the_port_in_both);
+
+#[cfg(target_os = "linux")]
+async fn a_socket_of_both_families_has_the_port_in_both(case: Case) {
     let Ok(socket) = Socket::new(Domain::IPV6, Type::STREAM, None) else {
         eprintln!("SKIPPED: this machine has no IPv6");
         return;
@@ -189,7 +189,7 @@ async fn a_socket_of_both_families_has_the_port_in_both() {
         .unwrap();
     socket.listen(8).unwrap();
     for ip in IP4.into_iter().chain(IP6) {
-        let mut transport = transport(&Config::default());
+        let mut transport = case.inner(&case.config());
         assert_in_use(
             try_listen(&mut transport, ip, port_of(&socket)),
             &ip.to_string(),
@@ -197,9 +197,10 @@ async fn a_socket_of_both_families_has_the_port_in_both() {
     }
 }
 
-#[tokio::test]
-async fn the_port_of_another_family_or_address_is_free() {
-    let mut transport = transport(&Config::default());
+on_each!(the_port_of_another_family_or_address_is_free);
+
+async fn the_port_of_another_family_or_address_is_free(case: Case) {
+    let mut transport = case.inner(&case.config());
     let (_, address) = listening(&mut transport, IP4[0]).await;
     match try_listen(&mut transport, IP6[1], port(&address)) {
         Ok(_) => {}
@@ -215,13 +216,15 @@ async fn the_port_of_another_family_or_address_is_free() {
 }
 
 #[cfg(unix)]
-#[tokio::test]
-async fn switched_off_only_the_bind_decides() {
+on_each!(switched_off_only_the_bind_decides);
+
+#[cfg(unix)]
+async fn switched_off_only_the_bind_decides(case: Case) {
     let shares = listener(IP4[0], true).unwrap();
-    try_listen(&mut transport(&sharing()), IP4[0], port_of(&shares)).unwrap();
+    try_listen(&mut case.inner(&sharing(case)), IP4[0], port_of(&shares)).unwrap();
     let keeps = listener(IP4[0], false).unwrap();
     assert_in_use(
-        try_listen(&mut transport(&sharing()), IP4[0], port_of(&keeps)),
+        try_listen(&mut case.inner(&sharing(case)), IP4[0], port_of(&keeps)),
         "a socket that does not share",
     );
 }
@@ -251,15 +254,16 @@ async fn connect(
     (dialled.unwrap(), accepted, from)
 }
 
-#[tokio::test]
-async fn connections_with_the_port_do_not_count() {
+on_each!(connections_with_the_port_do_not_count);
+
+async fn connections_with_the_port_do_not_count(case: Case) {
     // Each from its own address, where that is possible, so that nobody else is given the ports in between.
     let ips = if cfg!(target_os = "linux") {
         [Ipv4Addr::new(127, 0, 3, 2), Ipv4Addr::new(127, 0, 3, 3)]
     } else {
         [Ipv4Addr::LOCALHOST; 2]
     };
-    let [mut from, mut to] = [(); 2].map(|()| transport(&Config::default()));
+    let [mut from, mut to] = [(); 2].map(|()| case.inner(&case.config()));
     let (from_id, from_address) = listening(&mut from, ips[0].into()).await;
     let (to_id, to_address) = listening(&mut to, ips[1].into()).await;
     let (dialled, accepted, seen) = connect(&mut from, &mut to, to_address.clone()).await;
@@ -268,7 +272,7 @@ async fn connections_with_the_port_do_not_count() {
     close(&mut to, to_id).await;
 
     // Alive on both ports, and nobody listens.
-    let mut next_ones = [(); 2].map(|()| transport(&Config::default()));
+    let mut next_ones = [(); 2].map(|()| case.inner(&case.config()));
     let addresses = [from_address, to_address];
     let mut ids = Vec::new();
     for ((transport, ip), address) in next_ones.iter_mut().zip(ips).zip(&addresses) {

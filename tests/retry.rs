@@ -22,7 +22,7 @@ use std::{
 };
 
 use child::{Child, Outcome};
-use common::{new_address, next, socket_address, swarm, transport, within};
+use common::{Case, Runtime, new_address, next, socket_address, within};
 use futures::future::poll_fn;
 use libp2p::{
     Multiaddr, Swarm, SwarmBuilder, Transport as _,
@@ -41,14 +41,18 @@ use libp2p_lazy_websocket::{
 };
 use mortal::Mortal;
 
+const CASE: Case = Case {
+    runtime: Runtime::Tokio,
+};
+
 fn websocket_address(ip: Ipv4Addr, port: u16) -> Multiaddr {
     format!("/ip4/{ip}/tcp/{port}/ws").parse().unwrap()
 }
 
 fn lazy_swarm(retry: Retry) -> Swarm<dummy::Behaviour> {
-    let inner = websocket::tokio::Transport::new(&websocket::Config::default()).unwrap();
+    let inner = CASE.inner(&CASE.config());
     let config = lazy::Config::default().with_retry(retry);
-    swarm(lazy::Transport::new(inner, config))
+    common::swarm(CASE, lazy::Transport::new(inner, config))
 }
 
 /// As its users build it: what lies between wraps the errors.
@@ -123,7 +127,7 @@ async fn an_address_of_no_interface_is_tried_again() {
 async fn a_port_that_is_taken_at_the_start_and_freed_later_is_listened_on() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = websocket_address(Ipv4Addr::LOCALHOST, taken.local_addr().unwrap().port());
-    let mut swarm = built_swarm(transport(websocket::Config::default()));
+    let mut swarm = built_swarm(CASE.transport(CASE.config()));
     swarm.listen_on(address.clone()).unwrap();
     for attempt in 1..=2 {
         let error = failure(&mut swarm).await;
@@ -146,7 +150,7 @@ async fn giving_up_is_one_close_with_the_last_failure_found_through_the_swarm_bu
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = websocket_address(Ipv4Addr::LOCALHOST, taken.local_addr().unwrap().port());
     let retry = Retry::default().with_max_attempts(NonZeroU32::new(2));
-    let inner = websocket::tokio::Transport::new(&websocket::Config::default()).unwrap();
+    let inner = CASE.inner(&CASE.config());
     let lazy = lazy::Transport::new(inner, lazy::Config::default().with_retry(retry));
     let mut swarm = built_swarm(lazy);
     let id = swarm.listen_on(address).unwrap();
@@ -172,7 +176,7 @@ async fn giving_up_is_one_close_with_the_last_failure_found_through_the_swarm_bu
 
 #[tokio::test]
 async fn a_listener_that_dies_comes_back_on_its_port_and_dials_leave_from_it() {
-    let inner = websocket::tokio::Transport::new(&websocket::Config::default()).unwrap();
+    let inner = CASE.inner(&CASE.config());
     let (mortal, death) = Mortal::new(inner);
     let mut transport = lazy::Transport::new(mortal, lazy::Config::default());
     let id = ListenerId::next();
@@ -204,7 +208,7 @@ async fn dials_from<T>(transport: &mut T, ip: Ipv4Addr) -> u16
 where
     T: libp2p::Transport + Unpin,
 {
-    let mut remote = common::transport(websocket::Config::default());
+    let mut remote = CASE.transport(CASE.config());
     remote
         .listen_on(ListenerId::next(), websocket_address(ip, 0))
         .unwrap();
@@ -375,7 +379,7 @@ async fn child_an_address_that_comes_and_goes() {
     };
     // An attempt is made because the address is there, and not because it is time.
     let retry = Retry::default().with_first_delay(Duration::from_secs(3600));
-    let inner = websocket::tokio::Transport::new(&websocket::Config::default()).unwrap();
+    let inner = CASE.inner(&CASE.config());
     let mut transport = lazy::Transport::new(inner, lazy::Config::default().with_retry(retry));
     let own = Ipv4Addr::new(10, 9, 0, 1);
     transport

@@ -1,5 +1,5 @@
 //! WebSocket with and without TLS, on real sockets, without anything of libp2p above it.
-#![cfg(feature = "tokio")]
+#![cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "common/authority.rs"]
@@ -11,7 +11,7 @@ mod echo;
 use std::{io, pin::Pin, task::Poll};
 
 use authority::{Authority, Leaf};
-use common::{cause, transport, within};
+use common::{Case, cause, on_each, within};
 use echo::{Error, answers, assert_echoes, dial, echo, port};
 use futures::future::poll_fn;
 use libp2p::{
@@ -21,15 +21,18 @@ use libp2p::{
         transport::{DialOpts, ListenerId, PortUse, TransportError, TransportEvent},
     },
 };
-use libp2p_lazy_websocket::{lazy, websocket};
+#[cfg(feature = "tokio")]
+use libp2p_lazy_websocket::lazy;
+use libp2p_lazy_websocket::websocket;
 
-#[tokio::test]
-async fn plain_addresses_are_listened_on_as_given_and_dialled_by_ip_and_name() {
+on_each!(plain_addresses_are_listened_on_as_given_and_dialled_by_ip_and_name);
+
+async fn plain_addresses_are_listened_on_as_given_and_dialled_by_ip_and_name(case: Case) {
     let listen = [
         "/ip4/127.0.0.1/tcp/0/ws",
         "/ip4/127.0.0.1/tcp/0/x-parity-ws/%2Fa",
     ];
-    let addresses = echo(websocket::Config::default(), &listen).await;
+    let addresses = echo(case, case.config(), &listen).await;
     for (address, given) in addresses.iter().zip(listen) {
         assert_ne!(port(address), 0);
         let expected = given.replace("/tcp/0/", &format!("/tcp/{}/", port(address)));
@@ -37,20 +40,21 @@ async fn plain_addresses_are_listened_on_as_given_and_dialled_by_ip_and_name() {
         for host in ["/ip4/127.0.0.1", "/dns4/localhost", "/dns/localhost"] {
             let rest = address.iter().skip(1);
             let address = rest.fold(host.parse().unwrap(), Multiaddr::with);
-            let connection = dial(websocket::Config::default(), &address).await;
+            let connection = dial(case, case.config(), &address).await;
             assert_echoes(connection.unwrap_or_else(|e| panic!("{address}: {e:?}"))).await;
         }
     }
 }
 
-#[tokio::test]
-async fn tls_addresses_are_listened_on_as_given_and_dialled_in_every_form() {
+on_each!(tls_addresses_are_listened_on_as_given_and_dialled_in_every_form);
+
+async fn tls_addresses_are_listened_on_as_given_and_dialled_in_every_form(case: Case) {
     let authority = Authority::new();
     let certificates = authority.sign(&Leaf::default()).in_use();
-    let listener = websocket::Config::default().with_certificates(certificates);
-    let dialer = websocket::Config::default().with_trust_anchor(authority.anchor());
+    let listener = case.config().with_certificates(certificates);
+    let dialer = case.config().with_trust_anchor(authority.anchor());
     let listen = ["/ip4/127.0.0.1/tcp/0/tls/ws", "/ip4/127.0.0.1/tcp/0/wss"];
-    let addresses = echo(listener, &listen).await;
+    let addresses = echo(case, listener, &listen).await;
     for (address, suffix) in addresses.iter().zip(["/tls/ws", "/wss"]) {
         assert!(address.to_string().ends_with(suffix), "{address}");
         let port = port(address);
@@ -62,45 +66,49 @@ async fn tls_addresses_are_listened_on_as_given_and_dialled_in_every_form() {
             format!("/dns4/localhost/tcp/{port}/wss"),
             format!("/dns/localhost/tcp/{port}/tls/sni/localhost/ws"),
         ] {
-            let connection = dial(dialer.clone(), &form.parse().unwrap()).await;
+            let connection = dial(case, dialer.clone(), &form.parse().unwrap()).await;
             assert_echoes(connection.unwrap_or_else(|e| panic!("{form}: {e:?}"))).await;
         }
     }
 }
 
-#[tokio::test]
-async fn a_certificate_that_does_not_fit_is_a_typed_error_and_ends_nothing() {
+on_each!(a_certificate_that_does_not_fit_is_a_typed_error_and_ends_nothing);
+
+async fn a_certificate_that_does_not_fit_is_a_typed_error_and_ends_nothing(case: Case) {
     let authority = Authority::new();
     let certificates = authority.sign(&Leaf::default()).in_use();
-    let listener = websocket::Config::default().with_certificates(certificates);
-    let addresses = echo(listener, &["/ip4/127.0.0.1/tcp/0/tls/ws"]).await;
-    let trusting = websocket::Config::default().with_trust_anchor(authority.anchor());
+    let listener = case.config().with_certificates(certificates);
+    let addresses = echo(case, listener, &["/ip4/127.0.0.1/tcp/0/tls/ws"]).await;
+    let trusting = case.config().with_trust_anchor(authority.anchor());
     let port = port(&addresses[0]);
     let wrong_name: Multiaddr = format!("/ip4/127.0.0.1/tcp/{port}/tls/sni/example.com/ws")
         .parse()
         .unwrap();
     for (config, address) in [
-        (websocket::Config::default(), &addresses[0]),
+        (case.config(), &addresses[0]),
         (trusting.clone(), &wrong_name),
     ] {
-        let refused = dial(config, address).await.unwrap_err();
+        let refused = dial(case, config, address).await.unwrap_err();
         assert!(
             matches!(refused, Error::Inner(websocket::Error::Tls(_))),
             "{refused:?}"
         );
     }
-    assert_echoes(dial(trusting, &addresses[0]).await.unwrap()).await;
+    assert_echoes(dial(case, trusting, &addresses[0]).await.unwrap()).await;
 }
 
-#[tokio::test]
-async fn without_a_certificate_tls_is_refused_unchanged() {
+on_each!(without_a_certificate_tls_is_refused_unchanged);
+
+async fn without_a_certificate_tls_is_refused_unchanged(case: Case) {
     for address in [
         "/ip4/127.0.0.1/tcp/0/tls/ws",
         "/ip4/127.0.0.1/tcp/0/wss",
         "/ip4/127.0.0.1/tcp/0/tls/sni/localhost/ws",
     ] {
         let address: Multiaddr = address.parse().unwrap();
-        match transport(websocket::Config::default()).listen_on(ListenerId::next(), address.clone())
+        match case
+            .transport(case.config())
+            .listen_on(ListenerId::next(), address.clone())
         {
             Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
             other => panic!("{address}: {other:?}"),
@@ -108,18 +116,19 @@ async fn without_a_certificate_tls_is_refused_unchanged() {
     }
 }
 
-#[tokio::test]
-async fn what_goes_wrong_in_a_dial_is_told_apart() {
-    let config = websocket::Config::default;
+on_each!(what_goes_wrong_in_a_dial_is_told_apart);
+
+async fn what_goes_wrong_in_a_dial_is_told_apart(case: Case) {
+    let config = || case.config();
     let no_websocket = answers("SSH-2.0-OpenSSH\r\n\r\n");
-    let refused = dial(config(), &no_websocket).await.unwrap_err();
+    let refused = dial(case, config(), &no_websocket).await.unwrap_err();
     assert!(
         matches!(refused, Error::Inner(websocket::Error::Handshake(_))),
         "{refused:?}"
     );
 
     let redirect = "HTTP/1.1 302 Found\r\nLocation: ws://127.0.0.1:1/\r\n\r\n";
-    let refused = dial(config(), &answers(redirect)).await.unwrap_err();
+    let refused = dial(case, config(), &answers(redirect)).await.unwrap_err();
     assert!(
         matches!(refused, Error::Inner(websocket::Error::TooManyRedirects)),
         "{refused:?}"
@@ -132,7 +141,9 @@ async fn what_goes_wrong_in_a_dial_is_told_apart() {
         nobody.local_addr().unwrap().port()
     );
     drop(nobody);
-    let refused = dial(config(), &address.parse().unwrap()).await.unwrap_err();
+    let refused = dial(case, config(), &address.parse().unwrap())
+        .await
+        .unwrap_err();
     assert_eq!(
         cause::<io::Error>(&refused).unwrap().kind(),
         io::ErrorKind::ConnectionRefused,
@@ -140,20 +151,22 @@ async fn what_goes_wrong_in_a_dial_is_told_apart() {
     );
 }
 
-#[tokio::test]
-async fn a_redirect_is_followed_if_allowed() {
-    let addresses = echo(websocket::Config::default(), &["/ip4/127.0.0.1/tcp/0/ws"]).await;
+on_each!(a_redirect_is_followed_if_allowed);
+
+async fn a_redirect_is_followed_if_allowed(case: Case) {
+    let addresses = echo(case, case.config(), &["/ip4/127.0.0.1/tcp/0/ws"]).await;
     let redirect = format!(
         "HTTP/1.1 302 Found\r\nLocation: ws://127.0.0.1:{}/\r\n\r\n",
         port(&addresses[0])
     );
-    let config = websocket::Config::default().with_max_redirects(1);
-    let connection = dial(config, &answers(redirect.leak())).await.unwrap();
+    let config = case.config().with_max_redirects(1);
+    let connection = dial(case, config, &answers(redirect.leak())).await.unwrap();
     assert_echoes(connection).await;
 }
 
-#[tokio::test]
-async fn what_cannot_be_dialled_comes_back_unchanged() {
+on_each!(what_cannot_be_dialled_comes_back_unchanged);
+
+async fn what_cannot_be_dialled_comes_back_unchanged(case: Case) {
     for address in [
         "/ip4/127.0.0.1/tcp/1",
         "/memory/1",
@@ -164,7 +177,7 @@ async fn what_cannot_be_dialled_comes_back_unchanged() {
             role: Endpoint::Dialer,
             port_use: PortUse::New,
         };
-        match transport(websocket::Config::default()).dial(address.clone(), opts) {
+        match case.transport(case.config()).dial(address.clone(), opts) {
             Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
             Err(other) => panic!("{address}: {other:?}"),
             Ok(_) => panic!("{address}"),
@@ -172,8 +185,9 @@ async fn what_cannot_be_dialled_comes_back_unchanged() {
     }
 }
 
-#[tokio::test]
-async fn a_dial_does_nothing_until_it_is_polled() {
+on_each!(a_dial_does_nothing_until_it_is_polled);
+
+async fn a_dial_does_nothing_until_it_is_polled(case: Case) {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = format!(
@@ -184,7 +198,7 @@ async fn a_dial_does_nothing_until_it_is_polled() {
         role: Endpoint::Dialer,
         port_use: PortUse::New,
     };
-    let mut transport = transport(websocket::Config::default());
+    let mut transport = case.transport(case.config());
     let mut dial = transport.dial(address.parse().unwrap(), opts).unwrap();
     assert_eq!(
         listener.accept().unwrap_err().kind(),
@@ -203,6 +217,7 @@ async fn a_dial_does_nothing_until_it_is_polled() {
     .await;
 }
 
+#[cfg(feature = "tokio")]
 #[tokio::test]
 async fn another_tcp_can_be_put_below() {
     let tcp = libp2p_tcp::tokio::Transport::new(libp2p_tcp::Config::default());

@@ -21,13 +21,13 @@ use libp2p_lazy_websocket::{
     websocket::{self, Connection},
 };
 
-use crate::common::{Transport, transport, within};
+use crate::common::{Case, Transport, within};
 
 pub(crate) type Error = lazy::Error<websocket::Error>;
 
 /// Listens and sends everything back, in a task of its own. Returns the addresses that were reported.
-pub(crate) async fn echo(config: websocket::Config, listen: &[&str]) -> Vec<Multiaddr> {
-    let mut transport = transport(config);
+pub(crate) async fn echo(case: Case, config: websocket::Config, listen: &[&str]) -> Vec<Multiaddr> {
+    let mut transport = case.transport(config);
     for address in listen {
         transport
             .listen_on(ListenerId::next(), address.parse().unwrap())
@@ -40,20 +40,22 @@ pub(crate) async fn echo(config: websocket::Config, listen: &[&str]) -> Vec<Mult
             other => panic!("a new address, not {other:?}"),
         }
     }
-    tokio::spawn(async move {
+    case.spawn(async move {
         loop {
             let event = poll_fn(|cx| Pin::new(&mut transport).poll(cx)).await;
             let TransportEvent::Incoming { upgrade, .. } = event else {
                 panic!("only connections, not {event:?}");
             };
-            tokio::spawn(async move {
+            case.spawn(async move {
                 // Some of those who connect are not meant to get through.
                 if let Ok(connection) = upgrade.await {
                     let _ = send_back(connection).await;
                 }
-            });
+            })
+            .forget();
         }
-    });
+    })
+    .forget();
     addresses
 }
 
@@ -73,10 +75,11 @@ pub(crate) async fn send_back(connection: Connection) -> io::Result<()> {
 }
 
 pub(crate) async fn dial(
+    case: Case,
     config: websocket::Config,
     address: &Multiaddr,
 ) -> Result<Connection, Error> {
-    dial_with(&mut transport(config), address).await
+    dial_with(&mut case.transport(config), address).await
 }
 
 pub(crate) async fn dial_with(

@@ -1,13 +1,24 @@
 //! What the tests with real sockets share.
 #![allow(dead_code, reason = "each test uses its part")]
 
-use std::{future::Future, net, time::Duration};
+mod any;
+mod case;
+
+use std::{future::Future, net, pin::pin, time::Duration};
+
+use futures::future::{self, Either};
 
 use libp2p::{
     Multiaddr, Swarm, Transport as _, core::upgrade::Version, futures::StreamExt as _, identity,
     multiaddr::Protocol, noise, swarm, swarm::SwarmEvent, yamux,
 };
-use libp2p_lazy_websocket::{lazy, websocket};
+use libp2p_lazy_websocket::lazy;
+
+#[allow(unused_imports, reason = "each test uses its part")]
+pub(crate) use self::{
+    any::Any,
+    case::{Case, Runtime, on_each},
+};
 
 /// The first error of this type below the one that is given.
 pub(crate) fn cause<'a, E: std::error::Error + 'static>(
@@ -25,19 +36,17 @@ pub(crate) fn cause<'a, E: std::error::Error + 'static>(
 
 /// Fails a test that would hang. No test measures anything by it.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), future)
-        .await
-        .expect("it happens within 30 s")
+    let limit = futures_timer::Delay::new(Duration::from_secs(30));
+    match future::select(pin!(future), limit).await {
+        Either::Left((done, _)) => done,
+        Either::Right(_) => panic!("it happens within 30 s"),
+    }
 }
 
-pub(crate) type Transport = lazy::Transport<websocket::tokio::Transport>;
-
-pub(crate) fn transport(config: websocket::Config) -> Transport {
-    websocket::tokio::transport(config).expect("the resolver's configuration is readable")
-}
+pub(crate) type Transport = lazy::Transport<Any>;
 
 /// A swarm that does nothing but hold connections.
-pub(crate) fn swarm(transport: Transport) -> Swarm<swarm::dummy::Behaviour> {
+pub(crate) fn swarm(case: Case, transport: Transport) -> Swarm<swarm::dummy::Behaviour> {
     let key = identity::Keypair::generate_ed25519();
     let transport = transport
         .upgrade(Version::V1Lazy)
@@ -45,8 +54,9 @@ pub(crate) fn swarm(transport: Transport) -> Swarm<swarm::dummy::Behaviour> {
         .multiplex(yamux::Config::default())
         .timeout(Duration::from_secs(20))
         .boxed();
-    let config =
-        swarm::Config::with_tokio_executor().with_idle_connection_timeout(Duration::from_secs(60));
+    let config = case
+        .swarm_config()
+        .with_idle_connection_timeout(Duration::from_secs(60));
     Swarm::new(
         transport,
         swarm::dummy::Behaviour,

@@ -9,17 +9,18 @@ use std::{
     task::{Context, Poll},
 };
 
+use crate::common::Any;
 use libp2p::{
     Multiaddr, Transport,
     core::transport::{DialOpts, ListenerId, TransportError, TransportEvent},
 };
 use libp2p_lazy_websocket::{
     lazy::{Changed, Inner, Support},
-    websocket::{self, Connection, Error},
+    websocket::{Connection, Error},
 };
 
 pub(crate) struct Mortal {
-    inner: websocket::tokio::Transport,
+    inner: Any,
     listeners: Vec<ListenerId>,
     death: Death,
 }
@@ -35,7 +36,7 @@ impl Death {
 }
 
 impl Mortal {
-    pub(crate) fn new(inner: websocket::tokio::Transport) -> (Self, Death) {
+    pub(crate) fn new(inner: Any) -> (Self, Death) {
         let death = Death::default();
         let mortal = Self {
             inner,
@@ -59,8 +60,8 @@ impl Inner for Mortal {
 impl Transport for Mortal {
     type Output = Connection;
     type Error = Error;
-    type ListenerUpgrade = <websocket::tokio::Transport as Transport>::ListenerUpgrade;
-    type Dial = <websocket::tokio::Transport as Transport>::Dial;
+    type ListenerUpgrade = <Any as Transport>::ListenerUpgrade;
+    type Dial = <Any as Transport>::Dial;
 
     fn listen_on(&mut self, id: ListenerId, addr: Multiaddr) -> Result<(), TransportError<Error>> {
         self.inner.listen_on(id, addr)?;
