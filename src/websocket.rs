@@ -1,8 +1,9 @@
 //! WebSocket over TCP, ready to be made [`lazy`](crate::lazy).
 //!
 //! With tokio, `websocket::tokio::transport` is all that is needed: WebSocket over DNS over TCP, with lazy listeners.
-//! [`Transport`] is the same for any other TCP. What speaks WebSocket is libp2p-websocket, or [`Stream`] of this crate:
-//! see [`Config::with_engine`].
+//! `websocket::async_std::transport` and `websocket::smol::transport` are that on these runtimes, with the same options,
+//! over a TCP of this crate. [`Transport`] is the same for any other TCP. What speaks WebSocket is libp2p-websocket, or
+//! [`Stream`] of this crate: see [`Config::with_engine`].
 //!
 //! | | addresses |
 //! | --- | --- |
@@ -25,14 +26,18 @@
 //! If one of both cannot be bound, the other is not kept. The name in `/tls/sni/<name>` is announced and otherwise
 //! ignored: whatever name a client asks for, it is served the same certificate.
 //!
-//! What `websocket::tokio` adds below:
+//! What all three add below:
 //!
 //! - A port on which a socket of this host already listens is in use, on the same address or through a wildcard: two
 //!   listeners never share one, unless `Config::with_port_probe` is switched off.
 //! - A listener on a specific address, other than loopback, is closed when that address leaves its interface, with an
 //!   error of the kind `AddrNotAvailable`, and it is said when the address returns. `lazy` lets it wait until then.
-//!   libp2p-tcp does this for wildcards only. (An address that two interfaces have with the same length of prefix counts
+//!   A TCP transport does this for wildcards only. (An address that two interfaces have with the same length of prefix counts
 //!   as gone when one of them loses it, and the listener is bound again.)
+//!
+//! How names are resolved is the runtime's: on tokio by libp2p-dns, which asks the name servers of the system itself;
+//! on the others by the operating system. `/dnsaddr`, which only libp2p-dns could resolve, is refused before it comes to
+//! that.
 //!
 //! The certificate of TLS listeners may come after them and be replaced while they listen. Until it is there, they
 //! wait; the others do not. See [`Certificates`].
@@ -83,26 +88,39 @@ if let Some(error) = certificates.refused() {
 //! [`Engine::Stream`] no frame is kept in memory, on either side.
 
 mod address;
+#[cfg(feature = "async-std")]
+pub mod async_std;
 mod certificate;
 mod certificates;
 mod config;
 mod connection;
 mod counters;
+#[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
+mod delegate;
 mod dial;
 mod engine;
 mod error;
 mod half_open;
 #[cfg_attr(
-    not(feature = "tokio"),
-    allow(dead_code, reason = "only the tokio constructor brings a watcher")
+    not(any(feature = "async-std", feature = "smol", feature = "tokio")),
+    allow(
+        dead_code,
+        reason = "only the constructors of the runtimes bring a watcher"
+    )
 )]
 mod interfaces;
 mod known_listeners;
 mod names;
 mod path;
-#[cfg(feature = "tokio")]
+#[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 mod probe;
+#[cfg(feature = "smol")]
+pub mod smol;
+#[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
+mod socket;
 mod stream;
+#[cfg(any(feature = "async-std", feature = "smol"))]
+mod tcp;
 mod tls;
 #[cfg(feature = "tokio")]
 pub mod tokio;

@@ -323,7 +323,8 @@ async fn no_dial_fails_while_a_hundred_certificates_follow_each_other(case: Case
 struct Directory(PathBuf);
 
 impl Directory {
-    fn new(name: &str) -> Self {
+    fn new(case: Case, name: &str) -> Self {
+        let name = format!("{name}-{:?}", case.runtime);
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
@@ -366,7 +367,7 @@ on_each!(files_are_followed_from_before_they_exist);
 
 async fn files_are_followed_from_before_they_exist(case: Case) {
     let authority = Authority::new();
-    let directory = Directory::new("followed");
+    let directory = Directory::new(case, "followed");
     let certificates = watch(directory.file("chain.pem"), directory.file("key.pem"));
     let config = case.config().with_certificates(certificates.clone());
     let mut events = listen(case, config, TLS);
@@ -412,7 +413,7 @@ on_each!(symbolic_links_are_followed_to_where_they_lead_now);
 #[cfg(unix)]
 async fn symbolic_links_are_followed_to_where_they_lead_now(case: Case) {
     let authority = Authority::new();
-    let directory = Directory::new("links");
+    let directory = Directory::new(case, "links");
     let put = |serial: u64, signed: &Signed| {
         let name = format!("..{serial}");
         fs::create_dir(directory.file(&name)).unwrap();
@@ -446,7 +447,7 @@ on_each!(one_file_with_both_is_followed);
 
 async fn one_file_with_both_is_followed(case: Case) {
     let authority = Authority::new();
-    let directory = Directory::new("bundle");
+    let directory = Directory::new(case, "bundle");
     let bundle = directory.file("bundle.pem");
     let config = case
         .config()

@@ -59,6 +59,8 @@ impl Dialer {
         match case.runtime {
             #[cfg(feature = "tokio")]
             Runtime::Tokio => vec![Self::This, Self::Stock],
+            #[cfg(any(feature = "async-std", feature = "smol"))]
+            _ => vec![Self::This],
         }
     }
 }

@@ -1,5 +1,7 @@
 use std::{num::NonZeroUsize, time::Duration};
 
+#[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
+use crate::websocket::socket;
 use crate::websocket::{Certificates, Counters, Engine, TrustAnchor};
 
 /// Options of a [`websocket::Transport`](crate::websocket::Transport).
@@ -14,9 +16,9 @@ pub struct Config {
     max_half_open: NonZeroUsize,
     max_frame_size: NonZeroUsize,
     counters: Counters,
-    #[cfg(feature = "tokio")]
-    tcp: libp2p_tcp::Config,
-    #[cfg(feature = "tokio")]
+    #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
+    socket: socket::Options,
+    #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
     shares_ports: bool,
 }
 
@@ -36,9 +38,9 @@ impl Default for Config {
             max_half_open: const { NonZeroUsize::new(256).expect("not zero") },
             max_frame_size: const { NonZeroUsize::new(256 * 1024).expect("not zero") },
             counters: Counters::default(),
-            #[cfg(feature = "tokio")]
-            tcp: libp2p_tcp::Config::default(),
-            #[cfg(feature = "tokio")]
+            #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
+            socket: socket::Options::default(),
+            #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
             shares_ports: false,
         }
     }
@@ -134,39 +136,48 @@ impl Config {
         self.counters.clone()
     }
 
-    /// Whether small writes are sent at once (`TCP_NODELAY`). Used by [`tokio`](crate::websocket::tokio).
+    /// Whether small writes are sent at once (`TCP_NODELAY`). Used by the transports of the runtimes.
     ///
     /// Defaults to true, as in libp2p-tcp: libp2p's negotiation is many small messages, each waiting for the one before.
-    #[cfg(feature = "tokio")]
+    #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
     pub fn with_nodelay(mut self, nodelay: bool) -> Self {
-        self.tcp = self.tcp.nodelay(nodelay);
+        self.socket.nodelay = nodelay;
         self
     }
 
-    /// The time to live of IP packets. Used by [`tokio`](crate::websocket::tokio).
+    /// The time to live of IP packets. Used by the transports of the runtimes.
     ///
     /// Defaults to that of the operating system.
-    #[cfg(feature = "tokio")]
+    #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
     pub fn with_ttl(mut self, ttl: u32) -> Self {
-        self.tcp = self.tcp.ttl(ttl);
+        self.socket.ttl = Some(ttl);
         self
     }
 
-    /// How many connections the kernel keeps for a listener until they are accepted. Used by
-    /// [`tokio`](crate::websocket::tokio).
+    /// How many connections the kernel keeps for a listener until they are accepted. Used by the transports of the runtimes.
     ///
     /// Defaults to 1024, as in libp2p-tcp: enough for a burst while the swarm is busy. The kernel may have a
     /// lower limit.
-    #[cfg(feature = "tokio")]
+    #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
     pub fn with_listen_backlog(mut self, backlog: u32) -> Self {
-        self.tcp = self.tcp.listen_backlog(backlog);
+        self.socket.backlog = backlog;
+        self
+    }
+
+    /// How long closing a connection waits for what was written to be sent (`SO_LINGER`). With zero it is dropped, and
+    /// the connection reset. Used by the transports of the runtimes.
+    ///
+    /// Defaults to none, as in libp2p-tcp: the operating system goes on sending after the close.
+    #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
+    pub fn with_linger(mut self, linger: Option<Duration>) -> Self {
+        self.socket.linger = linger;
         self
     }
 
     /// Whether a port that a socket of this host already listens on counts as in use, on the same address or through
-    /// a wildcard, whoever's it is. Used by [`tokio`](crate::websocket::tokio).
+    /// a wildcard, whoever's it is. Used by the transports of the runtimes.
     ///
-    /// Defaults to true: libp2p-tcp sets `SO_REUSEPORT`, so that dials can leave from the port of a listener, and
+    /// Defaults to true: listeners have `SO_REUSEPORT`, as in libp2p-tcp, so that dials can leave from the port of a listener, and
     /// with that a second listener on the port, of the same user, is bound as well. The kernel then splits the
     /// connections between the two, and half of those who dial meet somebody else. Switch it off in processes that
     /// share a port on purpose, to share its load for instance: in all of them, since any may come second.
@@ -176,13 +187,13 @@ impl Config {
     /// share the port but listen nowhere do not count. On Linux it finds all that listens there. macOS and the BSDs
     /// let a wildcard and a specific address have the same port side by side, and so may Windows: there it finds what
     /// listens on the very same address. Two who bind in the same moment may miss each other.
-    #[cfg(feature = "tokio")]
+    #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
     pub fn with_port_probe(mut self, probe: bool) -> Self {
         self.shares_ports = !probe;
         self
     }
 
-    #[cfg(feature = "tokio")]
+    #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
     pub(super) fn probes_ports(&self) -> bool {
         !self.shares_ports
     }
@@ -219,8 +230,8 @@ impl Config {
         self.max_frame_size
     }
 
-    #[cfg(feature = "tokio")]
-    pub(super) fn tcp(&self) -> libp2p_tcp::Config {
-        self.tcp.clone()
+    #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
+    pub(super) fn socket(&self) -> &socket::Options {
+        &self.socket
     }
 }

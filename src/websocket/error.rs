@@ -13,7 +13,7 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The transport below failed. In `websocket::tokio`, the source is an `io::Error`.
+    /// The transport below failed. On the runtimes of this crate, the source is an `io::Error`.
     #[error("the transport below WebSocket failed")]
     Transport(#[source] Cause),
     /// The TLS handshake failed, for instance because the certificate of the other side is not trusted.

@@ -37,6 +37,24 @@ pub(super) enum Change {
 /// First all that is there, then what changes.
 pub(super) type Changes = BoxStream<'static, io::Result<Change>>;
 
+/// What a watcher of `if-watch` says.
+#[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
+pub(super) fn changes<W>(watcher: W) -> Changes
+where
+    W: futures::Stream<Item = io::Result<if_watch::IfEvent>> + Send + 'static,
+{
+    use futures::TryStreamExt as _;
+    use if_watch::IfEvent;
+
+    let network = |net: if_watch::IpNet| (net.addr(), net.prefix_len());
+    watcher
+        .map_ok(move |event| match event {
+            IfEvent::Up(net) => Change::Up(network(net)),
+            IfEvent::Down(net) => Change::Down(network(net)),
+        })
+        .boxed()
+}
+
 /// Begins to watch.
 pub(super) type Watch = fn() -> io::Result<Changes>;
 

@@ -1,24 +1,17 @@
 //! WebSocket over DNS over TCP, on tokio.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::io;
 
-use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture};
-use if_watch::{IfEvent, tokio::IfWatcher};
-use libp2p_core::{
-    Transport as _,
-    transport::{DialOpts, ListenerId, TransportError, TransportEvent, map_err::MapErr},
-};
-use multiaddr::Multiaddr;
+use if_watch::tokio::IfWatcher;
+use libp2p_core::{Transport as _, transport::map_err::MapErr};
 
 use crate::{
-    lazy::{self, Changed, Inner, Support},
+    lazy,
     websocket::{
-        self, Config, Connection, Error,
-        interfaces::{Change, Changes},
+        self, Config,
+        delegate::delegate,
+        interfaces::{self, Changes},
+        socket,
     },
 };
 
@@ -54,7 +47,7 @@ impl Transport {
     ///
     /// If the configuration of the system's DNS resolver cannot be read.
     pub fn new(config: &Config) -> io::Result<Self> {
-        let tcp = libp2p_tcp::tokio::Transport::new(config.tcp());
+        let tcp = libp2p_tcp::tokio::Transport::new(tcp_config(config.socket()));
         let dns = Dns::system(tcp)?;
         let below = dns.map_err(into_io as fn(_) -> _);
         Ok(Self(
@@ -63,13 +56,19 @@ impl Transport {
     }
 }
 
-/// The addresses of this host's interfaces, and what becomes of them.
+fn tcp_config(options: &socket::Options) -> libp2p_tcp::Config {
+    let config = libp2p_tcp::Config::new()
+        .nodelay(options.nodelay)
+        .listen_backlog(options.backlog)
+        .linger(options.linger);
+    match options.ttl {
+        Some(ttl) => config.ttl(ttl),
+        None => config,
+    }
+}
+
 fn watch() -> io::Result<Changes> {
-    let changes = IfWatcher::new()?.map_ok(|event| match event {
-        IfEvent::Up(net) => Change::Up((net.addr(), net.prefix_len())),
-        IfEvent::Down(net) => Change::Down((net.addr(), net.prefix_len())),
-    });
-    Ok(changes.boxed())
+    Ok(interfaces::changes(IfWatcher::new()?))
 }
 
 /// Takes the layer of DNS off an error: it repeats the message of what it wraps, and hides the kind.
@@ -84,45 +83,7 @@ fn into_io(error: libp2p_dns::Error<io::Error>) -> io::Error {
     }
 }
 
-impl Inner for Transport {
-    fn support(&self, address: &Multiaddr) -> Support {
-        self.0.support(address)
-    }
-
-    fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Changed> {
-        self.0.poll_changed(cx)
-    }
-}
-
-impl libp2p_core::Transport for Transport {
-    type Output = Connection;
-    type Error = Error;
-    type ListenerUpgrade = BoxFuture<'static, Result<Connection, Error>>;
-    type Dial = BoxFuture<'static, Result<Connection, Error>>;
-
-    fn listen_on(&mut self, id: ListenerId, addr: Multiaddr) -> Result<(), TransportError<Error>> {
-        self.0.listen_on(id, addr)
-    }
-
-    fn remove_listener(&mut self, id: ListenerId) -> bool {
-        self.0.remove_listener(id)
-    }
-
-    fn dial(
-        &mut self,
-        addr: Multiaddr,
-        opts: DialOpts,
-    ) -> Result<Self::Dial, TransportError<Error>> {
-        self.0.dial(addr, opts)
-    }
-
-    fn poll(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<TransportEvent<Self::ListenerUpgrade, Error>> {
-        Pin::new(&mut self.0).poll(cx)
-    }
-}
+delegate!();
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ use futures::{AsyncRead, AsyncWrite, FutureExt as _, future::BoxFuture};
 use libp2p_core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
 
-#[cfg(feature = "tokio")]
+#[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 use crate::websocket::{interfaces::Watch, probe::probe};
 use crate::{
     deadline,
@@ -39,7 +39,7 @@ type Upgrade = BoxFuture<'static, Result<Connection, Error>>;
 /// A certificate that comes later is taken up in `Inner::poll_changed`, which `lazy::Transport` calls in each poll.
 ///
 /// The TCP options of [`Config`] and its port probe are for whoever makes `T`; they do nothing here. Nor are the
-/// interfaces of the host watched: that is in `websocket::tokio`.
+/// interfaces of the host watched: that is in `websocket::tokio` and its like.
 pub struct Transport<T>
 where
     T: libp2p_core::Transport + Unpin,
@@ -79,7 +79,7 @@ where
 
     /// Over sockets of this host: watches its interfaces for listeners on a specific address, and finds out who else
     /// listens, if `config` wants it.
-    #[cfg(feature = "tokio")]
+    #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
     pub(super) fn on_this_host(mut self, watch: Watch, config: &Config) -> Self {
         self.interfaces = Interfaces::new(Some(watch));
         self.probe = config.probes_ports().then_some(probe);

@@ -18,6 +18,10 @@ pub(crate) struct Case {
 pub(crate) enum Runtime {
     #[cfg(feature = "tokio")]
     Tokio,
+    #[cfg(feature = "async-std")]
+    AsyncStd,
+    #[cfg(feature = "smol")]
+    Smol,
 }
 
 /// Makes one test of each case out of an `async fn` of this name, which takes the [`Case`].
@@ -28,23 +32,36 @@ macro_rules! on_each {
             #[cfg(feature = "tokio")]
             #[test]
             fn tokio() {
-                use $crate::common::{Case, Runtime};
-                let case = Case {
-                    runtime: Runtime::Tokio,
-                };
-                case.run(super::$name(case));
+                $crate::common::Runtime::Tokio.run(super::$name);
+            }
+
+            #[cfg(feature = "async-std")]
+            #[test]
+            fn async_std() {
+                $crate::common::Runtime::AsyncStd.run(super::$name);
+            }
+
+            #[cfg(feature = "smol")]
+            #[test]
+            fn smol() {
+                $crate::common::Runtime::Smol.run(super::$name);
             }
         }
     };
 }
 pub(crate) use on_each;
 
-impl Case {
+impl Runtime {
     /// Runs a test on the runtime's own executor, with no other runtime around it.
-    pub(crate) fn run(self, test: impl Future<Output = ()>) {
-        match self.runtime {
+    pub(crate) fn run<F: Future<Output = ()>>(self, test: impl FnOnce(Case) -> F) {
+        let test = test(Case { runtime: self });
+        match self {
+            #[cfg(feature = "async-std")]
+            Self::AsyncStd => async_std::task::block_on(test),
+            #[cfg(feature = "smol")]
+            Self::Smol => smol::block_on(test),
             #[cfg(feature = "tokio")]
-            Runtime::Tokio => tokio::runtime::Builder::new_multi_thread()
+            Self::Tokio => tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()
                 .build()
@@ -52,7 +69,9 @@ impl Case {
                 .block_on(test),
         }
     }
+}
 
+impl Case {
     /// The options that a test starts from.
     pub(crate) fn config(self) -> websocket::Config {
         websocket::Config::default()
@@ -67,6 +86,10 @@ impl Case {
         match self.runtime {
             #[cfg(feature = "tokio")]
             Runtime::Tokio => drop(tokio::spawn(task)),
+            #[cfg(feature = "async-std")]
+            Runtime::AsyncStd => drop(async_std::task::spawn(task)),
+            #[cfg(feature = "smol")]
+            Runtime::Smol => smol::spawn(task).detach(),
         }
         handle
     }
@@ -75,9 +98,15 @@ impl Case {
     pub(crate) fn inner(self, config: &websocket::Config) -> Any {
         match self.runtime {
             #[cfg(feature = "tokio")]
-            Runtime::Tokio => websocket::tokio::Transport::new(config).map(Any::new),
+            Runtime::Tokio => Any::new(
+                websocket::tokio::Transport::new(config)
+                    .expect("the resolver's configuration is readable"),
+            ),
+            #[cfg(feature = "async-std")]
+            Runtime::AsyncStd => Any::new(websocket::async_std::Transport::new(config)),
+            #[cfg(feature = "smol")]
+            Runtime::Smol => Any::new(websocket::smol::Transport::new(config)),
         }
-        .expect("the resolver's configuration is readable")
     }
 
     pub(crate) fn transport(self, config: websocket::Config) -> super::Transport {
@@ -88,6 +117,10 @@ impl Case {
         match self.runtime {
             #[cfg(feature = "tokio")]
             Runtime::Tokio => swarm::Config::with_tokio_executor(),
+            #[cfg(feature = "async-std")]
+            Runtime::AsyncStd => websocket::async_std::swarm_config(),
+            #[cfg(feature = "smol")]
+            Runtime::Smol => websocket::smol::swarm_config(),
         }
     }
 }

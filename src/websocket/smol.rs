@@ -1,0 +1,62 @@
+//! WebSocket over TCP, on smol.
+
+use std::io;
+
+use futures::future::BoxFuture;
+use if_watch::smol::IfWatcher;
+
+use crate::{
+    lazy,
+    websocket::{
+        self, Config,
+        delegate::delegate,
+        interfaces::{self, Changes},
+        tcp,
+    },
+};
+
+/// libp2p-websocket over TCP, with listeners that bind when the transport is polled.
+///
+/// Below, it looks whether somebody else listens on a port ([`Config::with_port_probe`]), and watches the interfaces
+/// of the host from the first bind to a specific address on.
+///
+/// Names are looked up by the resolver of smol, which asks the operating system: 32 at a time, each for at most
+/// 10 seconds. The addresses of a name are tried one after the other, at most 16.
+///
+/// It may be polled by any executor. Bounds on what comes after the WebSocket handshake, such as `Transport::timeout`
+/// around the upgrade, are the caller's.
+pub fn transport(config: Config) -> lazy::Transport<Transport> {
+    lazy::Transport::new(Transport::new(&config), lazy::Config::default())
+}
+
+/// The options of a swarm whose connections are driven by tasks of smol.
+pub fn swarm_config() -> libp2p_swarm::Config {
+    libp2p_swarm::Config::with_executor(spawn)
+}
+
+/// What [`transport`] makes lazy; for those who want other [lazy options](lazy::Config).
+#[derive(Debug)]
+pub struct Transport(websocket::Transport<tcp::Transport>);
+
+impl Transport {
+    /// See [`transport`].
+    pub fn new(config: &Config) -> Self {
+        let runtime = tcp::Runtime { resolve, spawn };
+        let below = tcp::Transport::new(config.socket().clone(), runtime, watch);
+        Self(websocket::Transport::new(below, config).on_this_host(watch, config))
+    }
+}
+
+fn watch() -> io::Result<Changes> {
+    Ok(interfaces::changes(IfWatcher::new()?))
+}
+
+fn resolve(name: String) -> BoxFuture<'static, io::Result<Vec<std::net::SocketAddr>>> {
+    Box::pin(async move { smol::net::resolve((name, 0)).await })
+}
+
+fn spawn(task: BoxFuture<'static, ()>) {
+    smol::spawn(task).detach();
+}
+
+delegate!();

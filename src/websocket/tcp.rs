@@ -1,0 +1,167 @@
+//! TCP on async-io, the reactor that async-std and smol share. libp2p-tcp runs on tokio alone.
+//!
+//! It does what libp2p-tcp and libp2p-dns do together, and what of it is decided is decided in cores: which
+//! [`Addresses`] a listener has, from which of the [`Ports`] a dial leaves, what an error [`Meaning`]s while accepting.
+//! Other than there
+//!
+//! - the socket of a listener that is removed is closed at once, and no dial leaves from its port any more, while
+//!   others that listen on the same one keep it;
+//! - nothing is heard of a `listen_on` that failed;
+//! - one who connects and is gone before it is accepted is nobody's error, and pauses nothing.
+//!
+//! [`Meaning`]: accept::Meaning
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::{SocketAddr, TcpListener},
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+};
+
+use async_io::Async;
+use futures::{
+    StreamExt as _,
+    future::{BoxFuture, Ready},
+    stream::SelectAll,
+};
+use libp2p_core::transport::{DialOpts, ListenerId, PortUse, TransportError, TransportEvent};
+use multiaddr::Multiaddr;
+
+pub(super) use self::resolve::Runtime;
+use self::{
+    addresses::Addresses,
+    dial::Dialer,
+    listener::Listener,
+    ports::Ports,
+    resolve::Resolver,
+    stream::Stream,
+    target::{Host, Target},
+};
+use crate::websocket::{interfaces::Watch, socket::Options};
+
+mod accept;
+mod addresses;
+mod dial;
+mod listener;
+mod ports;
+mod resolve;
+mod stream;
+mod target;
+
+type Event = TransportEvent<Ready<io::Result<Stream>>, io::Error>;
+
+/// Listens on `<ip>/tcp/<port>`, and dials names as well.
+pub(super) struct Transport {
+    options: Options,
+    watch: Watch,
+    listeners: SelectAll<Listener>,
+    /// One close for each listener that was removed.
+    closed: VecDeque<ListenerId>,
+    dialer: Dialer,
+    waker: Option<Waker>,
+}
+
+impl Transport {
+    pub(super) fn new(options: Options, runtime: Runtime, watch: Watch) -> Self {
+        let ports = Arc::new(Mutex::new(Ports::default()));
+        Self {
+            dialer: Dialer::new(options.clone(), ports, Resolver::new(runtime)),
+            options,
+            watch,
+            listeners: SelectAll::new(),
+            closed: VecDeque::new(),
+            waker: None,
+        }
+    }
+
+    fn listen(&self, id: ListenerId, at: SocketAddr) -> io::Result<Listener> {
+        let socket = self.options.socket(at, PortUse::Reuse)?;
+        socket.bind(&at.into())?;
+        socket.listen(self.options.backlog())?;
+        let socket = Async::new_nonblocking(TcpListener::from(socket))?;
+        let addresses = Addresses::new(socket.get_ref().local_addr()?);
+        Listener::new(id, socket, addresses, self.watch)
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl libp2p_core::Transport for Transport {
+    type Output = Stream;
+    type Error = io::Error;
+    type ListenerUpgrade = Ready<io::Result<Stream>>;
+    type Dial = BoxFuture<'static, io::Result<Stream>>;
+
+    fn listen_on(
+        &mut self,
+        id: ListenerId,
+        addr: Multiaddr,
+    ) -> Result<(), TransportError<io::Error>> {
+        let Some(Target {
+            host: Host::Ip(ip),
+            port,
+        }) = Target::parse(&addr)
+        else {
+            return Err(TransportError::MultiaddrNotSupported(addr));
+        };
+        let listener = self
+            .listen(id, SocketAddr::new(ip, port))
+            .map_err(TransportError::Other)?;
+        tracing::debug!(listener = %id, at = %listener.bound(), "listening");
+        self.dialer.ports().on_listening(id, listener.bound());
+        self.listeners.push(listener);
+        self.wake();
+        Ok(())
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        let Some(listener) = self.listeners.iter_mut().find(|l| l.is(id)) else {
+            return false;
+        };
+        listener.close();
+        self.dialer.ports().on_closed(id);
+        self.closed.push_back(id);
+        self.wake();
+        true
+    }
+
+    fn dial(
+        &mut self,
+        addr: Multiaddr,
+        opts: DialOpts,
+    ) -> Result<Self::Dial, TransportError<io::Error>> {
+        match Target::parse(&addr) {
+            Some(target) if target.can_be_dialled() => {
+                Ok(Box::pin(self.dialer.clone().dial(target, opts.port_use)))
+            }
+            _ => Err(TransportError::MultiaddrNotSupported(addr)),
+        }
+    }
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Event> {
+        let this = &mut *self;
+        if let Some(listener_id) = this.closed.pop_front() {
+            return Poll::Ready(TransportEvent::ListenerClosed {
+                listener_id,
+                reason: Ok(()),
+            });
+        }
+        if let Poll::Ready(Some(event)) = this.listeners.poll_next_unpin(cx) {
+            return Poll::Ready(event);
+        }
+        match &mut this.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests;
