@@ -9,6 +9,8 @@ mod demo;
 mod echo;
 #[path = "node/live.rs"]
 mod live;
+#[path = "node/runtime.rs"]
+mod runtime;
 
 use std::{
     error::Error,
@@ -21,16 +23,15 @@ use std::{
 
 use clap::Parser;
 use libp2p::{
-    Multiaddr, PeerId, Swarm, SwarmBuilder, Transport as _,
+    Multiaddr, PeerId, Swarm,
     connection_limits::{Behaviour as Limits, ConnectionLimits},
-    core::upgrade::Version,
     identify,
     identity::Keypair,
-    noise, ping,
+    ping,
     swarm::NetworkBehaviour,
-    yamux,
 };
 use libp2p_lazy_websocket::{discovery, lazy::Readiness, websocket};
+use runtime::Runtime;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// A libp2p node on WebSocket. Without --listen and --dial: a hub and peers that find each other, and a table.
@@ -71,6 +72,9 @@ struct Arguments {
     /// End when standard input ends, as well as on Ctrl-C.
     #[arg(long, requires = "own")]
     until_stdin_closes: bool,
+    /// What it runs on, of what is compiled in.
+    #[arg(long, value_enum, default_value_t = Runtime::default())]
+    runtime: Runtime,
     /// How many peers the demonstration has beside the hub.
     #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "own", value_parser = clap::value_parser!(u32).range(1..=50))]
     peers: u32,
@@ -126,6 +130,7 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Both halves of the crate in one swarm, and a handle that tells how its listeners are doing.
 fn swarm(
+    runtime: Runtime,
     keypair: Keypair,
     websocket: websocket::Config,
     gossipsub: libp2p::gossipsub::Config,
@@ -144,29 +149,14 @@ fn swarm(
         ping: ping::Behaviour::default(),
         echo: echo::Behaviour,
     };
-    let mut transport = websocket::tokio::transport(websocket)?;
-    let readiness = transport.readiness();
-    let swarm = SwarmBuilder::with_existing_identity(keypair)
-        .with_tokio()
-        .with_other_transport(|keypair| -> Result<_, Box<dyn Error + Send + Sync>> {
-            let mut yamux = yamux::Config::default();
-            // Keeps the window of a stream at 1 MiB. js-libp2p sends a whole window as one frame, and the yamux of
-            // Rust ends a connection on which a frame is larger than that.
-            yamux.set_max_num_streams(4093);
-            Ok(transport
-                .upgrade(Version::V1Lazy)
-                .authenticate(noise::Config::new(keypair)?)
-                .multiplex(yamux)
-                .timeout(UPGRADE_TIMEOUT))
-        })?
-        .with_behaviour(|_| behaviour)?
-        .with_swarm_config(|config| {
-            config
-                .with_idle_connection_timeout(Duration::from_secs(60))
-                // A burst of streams is negotiated at once rather than dropped.
-                .with_max_negotiating_inbound_streams(4093)
-        })
-        .build();
+    let (transport, readiness) = runtime.transport(websocket, &keypair)?;
+    let config = runtime
+        .swarm_config()
+        .with_idle_connection_timeout(Duration::from_secs(60))
+        // A burst of streams is negotiated at once rather than dropped.
+        .with_max_negotiating_inbound_streams(4093);
+    let local = keypair.public().to_peer_id();
+    let swarm = Swarm::new(transport, behaviour, local, config);
     Ok((swarm, readiness))
 }
 
@@ -180,18 +170,12 @@ fn main() -> ExitCode {
         )
         .with_writer(io::stderr)
         .init();
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
-    };
-    let ended = runtime.block_on(async {
+    let ended = arguments.runtime.block_on(async {
         match arguments.listen.is_empty() && arguments.dial.is_empty() {
             true => demo::run(&arguments).await,
             false => live::run(&arguments).await,
         }
     });
-    // Not dropped, which would wait for the thread that reads standard input.
-    runtime.shutdown_background();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&*error),

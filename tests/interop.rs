@@ -2,9 +2,11 @@
 //! `interop/README.md`.
 
 #![cfg(feature = "interop")]
+#![cfg(all(feature = "gossipsub", feature = "tokio"))]
 
 #[path = "common/authority.rs"]
 mod authority;
+mod common;
 #[path = "common/node.rs"]
 mod node;
 #[path = "common/process.rs"]
@@ -23,7 +25,7 @@ use std::{
 use authority::{Authority, Signed};
 use libp2p::identity::Keypair;
 use libp2p_lazy_websocket::discovery;
-use process::{Process, SCRATCH, Scene, build, succeed};
+use process::{Process, RUNTIMES, SCRATCH, Scene, build, on_each_runtime, succeed};
 use tokio::process::Command;
 use watched::{Seen, Watched};
 
@@ -31,36 +33,13 @@ const TOPIC: &str = "_peer-discovery._p2p._pubsub";
 const LISTEN: &str = "/ip4/127.0.0.1/tcp/0/ws";
 const OLDEST_NODE_JS: u32 = 22;
 
-macro_rules! on_every_engine {
-    ($($test:ident),+ $(,)?) => {
-        mod libp2p_engine {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test("libp2p").await;
-            })+
-        }
+on_each_runtime!(nodes_that_know_only_the_hub_find_each_other);
 
-        mod stream_engine {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test("stream").await;
-            })+
-        }
-    };
-}
-
-on_every_engine!(
-    nodes_that_know_only_the_hub_find_each_other,
-    a_hub_that_dials_is_found_as_well,
-    small_and_large_streams_come_back_whole,
-    a_connection_lives_on_while_the_certificate_changes,
-);
-
-async fn nodes_that_know_only_the_hub_find_each_other(engine: &str) {
+async fn nodes_that_know_only_the_hub_find_each_other(runtime: &str) {
     let scene = Scene::default();
     let hub = scene
         .rust(&format!(
-            "--listen {LISTEN} --listen {LISTEN} --interval 1 --engine {engine}"
+            "--runtime {runtime} --listen {LISTEN} --listen {LISTEN} --interval 1"
         ))
         .await;
     let one = scene.js("one", &listen_and_dial(&hub)).await;
@@ -80,7 +59,9 @@ async fn nodes_that_know_only_the_hub_find_each_other(engine: &str) {
     }
 }
 
-async fn a_hub_that_dials_is_found_as_well(engine: &str) {
+on_each_runtime!(a_hub_that_dials_is_found_as_well);
+
+async fn a_hub_that_dials_is_found_as_well(runtime: &str) {
     let scene = Scene::default();
     let one = scene.js("one", &format!("--listen {LISTEN}")).await;
     let two = scene
@@ -89,7 +70,7 @@ async fn a_hub_that_dials_is_found_as_well(engine: &str) {
     let (to_one, to_two) = (one.address(), two.address());
     let hub = scene
         .rust(&format!(
-            "--listen {LISTEN} --dial {to_one} --dial {to_two} --interval 1 --engine {engine}"
+            "--runtime {runtime} --listen {LISTEN} --dial {to_one} --dial {to_two} --interval 1"
         ))
         .await;
 
@@ -101,8 +82,7 @@ async fn a_hub_that_dials_is_found_as_well(engine: &str) {
     two.discovers(&hub).await;
 }
 
-/// Of each kind one node knows the Rust hub, one the js hub and one both. These two are all that joins the stars. Of the
-/// Rust nodes two have one engine, and two the other.
+/// Of each kind one node knows the Rust hub, one the js hub and one both. These two are all that joins the stars.
 #[tokio::test]
 async fn everybody_finds_everybody_in_a_mixed_network_with_two_hubs() {
     let scene = Scene::default();
@@ -117,17 +97,40 @@ async fn everybody_finds_everybody_in_a_mixed_network_with_two_hubs() {
         let args = format!("--listen {LISTEN} {dial}");
         network.push(scene.js(name, &args).await);
     }
-    for (dial, (name, engine)) in dials.iter().zip([
-        ("rust of rust", "stream"),
-        ("rust of js", "libp2p"),
-        ("rust of both", "stream"),
-    ]) {
-        let args = format!("--listen {LISTEN} --interval 1 --engine {engine} {dial}");
+    for (dial, name) in dials
+        .iter()
+        .zip(["rust of rust", "rust of js", "rust of both"])
+    {
+        let args = format!("--listen {LISTEN} --interval 1 {dial}");
         network.push(scene.rust_named(name, &args).await);
     }
     for node in &network {
         for other in network.iter().filter(|other| other.id != node.id) {
             node.discovers(other).await;
+        }
+    }
+}
+
+/// Whoever is the hub: nodes on all runtimes that are compiled in, and one on js-libp2p.
+#[tokio::test]
+async fn nodes_on_every_runtime_and_js_find_each_other() {
+    for hub_runtime in RUNTIMES {
+        let scene = Scene::default();
+        let args = format!("--listen {LISTEN} --interval 1 --runtime {hub_runtime}");
+        let hub = scene.rust_named("hub", &args).await;
+        let dial = listen_and_dial(&hub);
+        let mut network = vec![hub, scene.js("js", &dial).await];
+        for runtime in RUNTIMES {
+            let args = format!("{dial} --interval 1 --runtime {runtime}");
+            network.push(scene.rust_named(runtime, &args).await);
+        }
+        for node in &network {
+            for other in network.iter().filter(|other| other.id != node.id) {
+                node.discovers(other).await;
+            }
+        }
+        for node in network {
+            node.process.finish().await;
         }
     }
 }
@@ -195,10 +198,12 @@ async fn a_node_that_only_dials_is_found_without_addresses() {
     silent.discovers(&hub).await;
 }
 
-async fn small_and_large_streams_come_back_whole(engine: &str) {
+on_each_runtime!(small_and_large_streams_come_back_whole);
+
+async fn small_and_large_streams_come_back_whole(runtime: &str) {
     let scene = Scene::default();
     let hub = scene
-        .rust(&format!("--listen {LISTEN} --engine {engine}"))
+        .rust(&format!("--runtime {runtime} --listen {LISTEN}"))
         .await;
     let mut js = scene.js("js", &format!("--dial {}", hub.address())).await;
 
@@ -214,11 +219,13 @@ async fn small_and_large_streams_come_back_whole(engine: &str) {
     assert!(!js.process.printed("disconnected "));
 }
 
+on_each_runtime!(a_connection_lives_on_while_the_certificate_changes);
+
 /// A name is listened on as well, and what is announced of it can be dialled.
-async fn a_connection_lives_on_while_the_certificate_changes(engine: &str) {
+async fn a_connection_lives_on_while_the_certificate_changes(runtime: &str) {
     let authority = Authority::new();
-    let [ca, chain, key] =
-        ["ca", "chain", "key"].map(|name| Path::new(SCRATCH).join(format!("{engine}.{name}.pem")));
+    let [ca, chain, key] = ["ca.pem", "chain.pem", "key.pem"]
+        .map(|name| Path::new(SCRATCH).join(format!("tls-{runtime}.{name}")));
     fs::write(&ca, authority.pem()).expect("Cargo made the directory");
     let write = |signed: Signed| {
         for (file, text) in [(&key, signed.key_pem()), (&chain, signed.chain_pem())] {
@@ -233,7 +240,7 @@ async fn a_connection_lives_on_while_the_certificate_changes(engine: &str) {
     let listen = "/dns4/localhost/tcp/0/tls/ws";
     let hub = scene
         .rust(&format!(
-            "--listen {listen} --interval 1 --engine {engine} --tls-cert {} --tls-key {}",
+            "--runtime {runtime} --listen {listen} --interval 1 --tls-cert {} --tls-key {}",
             chain.display(),
             key.display()
         ))

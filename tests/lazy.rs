@@ -235,9 +235,7 @@ async fn two_swarms_meet_and_a_stranger_disturbs_nobody(case: Case) {
 #[cfg(feature = "tokio")]
 #[tokio::test]
 async fn in_a_swarm_builder_it_shares_the_work_with_other_transports() {
-    let case = Case {
-        runtime: common::Runtime::Tokio,
-    };
+    let case = Case::TOKIO;
     let mut swarm = SwarmBuilder::with_new_identity()
         .with_tokio()
         .with_other_transport(|key| {

@@ -1,6 +1,9 @@
 //! The example `node` as its users run it.
 
-#![cfg(all(feature = "gossipsub", feature = "tokio"))]
+#![cfg(all(
+    feature = "gossipsub",
+    any(feature = "async-std", feature = "smol", feature = "tokio")
+))]
 
 #[path = "common/authority.rs"]
 mod authority;
@@ -14,7 +17,7 @@ use std::{
 };
 
 use authority::Authority;
-use process::{PATIENCE, Process, SCRATCH, Scene, build};
+use process::{PATIENCE, Process, RUNTIMES, SCRATCH, Scene, build, on_each_runtime};
 use tokio::{process::Command, time::timeout};
 
 const LISTEN: &str = "--listen /ip4/127.0.0.1/tcp/0/ws";
@@ -27,8 +30,9 @@ fn program() -> &'static Path {
         .unwrap_or_else(|err| panic!("{err}"))
 }
 
-fn node(scene: &Scene, name: &'static str, args: &str) -> Process {
+fn node(scene: &Scene, runtime: &str, name: &'static str, args: &str) -> Process {
     let mut command = Command::new(program());
+    command.args(["--runtime", runtime]);
     command.args(args.split(' ')).arg("--until-stdin-closes");
     scene.spawn(name, command)
 }
@@ -62,9 +66,10 @@ async fn run(args: &[&str]) -> (i32, String) {
     (status, String::from_utf8_lossy(&text).into_owned())
 }
 
-#[tokio::test]
-async fn without_arguments_everybody_finds_everybody() {
-    let (status, text) = run(&["--peers", "2"]).await;
+on_each_runtime!(without_arguments_everybody_finds_everybody);
+
+async fn without_arguments_everybody_finds_everybody(runtime: &str) {
+    let (status, text) = run(&["--runtime", runtime, "--peers", "2"]).await;
     assert_eq!(status, 0, "{text}");
     for row in ["hub ", "peer 1 ", "peer 2 "] {
         let row = text
@@ -75,17 +80,19 @@ async fn without_arguments_everybody_finds_everybody() {
     }
 }
 
-#[tokio::test]
-async fn two_nodes_discover_each_other_and_end_with_their_input() {
+on_each_runtime!(two_nodes_discover_each_other_and_end_with_their_input);
+
+async fn two_nodes_discover_each_other_and_end_with_their_input(runtime: &str) {
     let scene = Scene::default();
     let hub = node(
         &scene,
+        runtime,
         "hub",
         &format!("{LISTEN} --topic room --interval 1"),
     );
     let at = address(&hub).await;
     let peer_args = format!("{LISTEN} --dial {at} --topic room --topic other --interval 1");
-    let other = node(&scene, "other", &peer_args);
+    let other = node(&scene, runtime, "other", &peer_args);
     let from = address(&other).await;
     prints(&hub, &format!("discovered {} {from}", peer(&from))).await;
     prints(&other, &format!("discovered {} {at}", peer(&at))).await;
@@ -104,15 +111,16 @@ async fn a_key_is_made_once_and_kept() {
     let args = format!("{LISTEN} --key {}", file.display());
     let mut peers = Vec::new();
     for name in ["first", "second"] {
-        let node = node(&scene, name, &args);
+        let node = node(&scene, RUNTIMES[0], name, &args);
         peers.push(peer(&address(&node).await).to_owned());
         node.finish().await;
     }
     assert_eq!(peers[0], peers[1]);
 }
 
-#[tokio::test]
-async fn one_bad_address_does_not_keep_it_from_the_others() {
+on_each_runtime!(one_bad_address_does_not_keep_it_from_the_others);
+
+async fn one_bad_address_does_not_keep_it_from_the_others(runtime: &str) {
     let scene = Scene::default();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().port();
@@ -122,6 +130,7 @@ async fn one_bad_address_does_not_keep_it_from_the_others() {
     );
     let node = node(
         &scene,
+        runtime,
         "node",
         &bad.split_whitespace().collect::<Vec<_>>().join(" "),
     );
@@ -143,18 +152,24 @@ async fn one_bad_address_does_not_keep_it_from_the_others() {
     node.finish().await;
 }
 
-#[tokio::test]
-async fn a_node_waits_for_its_certificate_and_takes_the_next_one() {
+on_each_runtime!(a_node_waits_for_its_certificate_and_takes_the_next_one);
+
+async fn a_node_waits_for_its_certificate_and_takes_the_next_one(runtime: &str) {
     let scene = Scene::default();
     let authority = Authority::new();
-    let [chain, key] =
-        ["waits.chain.pem", "waits.key.pem"].map(|name| Path::new(SCRATCH).join(name));
+    let [chain, key] = ["chain.pem", "key.pem"]
+        .map(|name| Path::new(SCRATCH).join(format!("waits-{runtime}.{name}")));
     for file in [&chain, &key] {
         let _ = fs::remove_file(file);
     }
     let files = format!("--tls-cert {} --tls-key {}", chain.display(), key.display());
     let tls = "/ip4/127.0.0.1/tcp/0/tls/ws";
-    let node = node(&scene, "node", &format!("{files} --listen {tls} {LISTEN}"));
+    let node = node(
+        &scene,
+        runtime,
+        "node",
+        &format!("{files} --listen {tls} {LISTEN}"),
+    );
     prints(&node, &format!("listener {tls} waiting for certificate")).await;
     assert!(
         !address(&node).await.contains("/tls/"),
@@ -181,6 +196,7 @@ async fn what_makes_no_sense_is_refused_in_words() {
     for (args, word) in [
         (vec!["--peers", "51"], "51"),
         (vec!["--listen", "somewhere"], "somewhere"),
+        (vec!["--runtime", "glommio"], "glommio"),
         (vec!["--listen-only"], "--listen"),
         ([&listen[..], &["--tls-cert", "a"]].concat(), "--tls-key"),
         ([&listen[..], &["--peers", "3"]].concat(), "--peers"),

@@ -22,7 +22,7 @@ use std::{
 };
 
 use child::{Child, Outcome};
-use common::{Case, Runtime, new_address, next, socket_address, within};
+use common::{Case, new_address, next, socket_address, within};
 use futures::future::poll_fn;
 use libp2p::{
     Multiaddr, Swarm, SwarmBuilder, Transport as _,
@@ -41,9 +41,7 @@ use libp2p_lazy_websocket::{
 };
 use mortal::Mortal;
 
-const CASE: Case = Case {
-    runtime: Runtime::Tokio,
-};
+const CASE: Case = Case::TOKIO;
 
 fn websocket_address(ip: Ipv4Addr, port: u16) -> Multiaddr {
     format!("/ip4/{ip}/tcp/{port}/ws").parse().unwrap()

@@ -8,12 +8,10 @@ use std::{
 };
 
 use futures::{StreamExt as _, future};
+use futures_timer::Delay;
 use libp2p::{Multiaddr, PeerId, Swarm, identity::Keypair, swarm::SwarmEvent};
 use libp2p_lazy_websocket::discovery;
-use tokio::{
-    sync::{mpsc, watch},
-    time,
-};
+use tokio::sync::{mpsc, watch};
 
 use crate::{Arguments, Behaviour, BehaviourEvent, chain, say, swarm, with_peer};
 
@@ -44,6 +42,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         };
         let config = arguments.discovery(interval);
         let (mut swarm, _) = swarm(
+            arguments.runtime,
             Keypair::generate_ed25519(),
             arguments.websocket(),
             gossipsub.build()?,
@@ -60,17 +59,14 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     drop(reports);
     // They run beside each other in tasks that end with this function.
-    let mut tasks = tokio::task::JoinSet::new();
-    for node in nodes {
-        tasks.spawn(node);
-    }
+    let spawn = |node| arguments.runtime.spawn(node);
+    let _tasks: Vec<_> = nodes.into_iter().map(spawn).collect();
 
     say(format_args!(
         "a hub and {} peers that know only the hub",
         arguments.peers
     ));
-    let give_up = time::sleep(PATIENCE);
-    tokio::pin!(give_up);
+    let mut give_up = Delay::new(PATIENCE);
     let mut problems = Vec::new();
     while !rows.iter().all(|row| row.complete.is_some()) {
         let (index, report): (usize, Report) = tokio::select! {
@@ -118,7 +114,6 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             row.name
         ));
     }
-    tasks.shutdown().await;
 
     table(&rows);
     let incomplete = rows.iter().filter(|row| row.complete.is_none()).count();

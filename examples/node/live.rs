@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures::StreamExt as _;
+use futures_timer::Delay;
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::transport::ListenerId,
@@ -22,12 +23,15 @@ use libp2p_lazy_websocket::{
     lazy::{self, Change, State},
     websocket,
 };
-use tokio::{sync::oneshot, time};
+use tokio::sync::oneshot;
 
 use crate::{Arguments, Behaviour, BehaviourEvent, chain, list, say, swarm, with_peer};
 
 /// How many peers of this node can be in its gossipsub mesh: it may be the hub that others meet at.
 const LEAVES: std::num::NonZeroUsize = std::num::NonZeroUsize::new(64).expect("not zero");
+
+/// At which interval whoever is not connected is dialled again.
+const REDIAL: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let keypair = match &arguments.key {
@@ -40,6 +44,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         websocket = websocket.with_certificates(websocket::Certificates::watch(chain, key)?);
     }
     let (mut swarm, readiness) = swarm(
+        arguments.runtime,
         keypair,
         websocket,
         discovery::gossipsub::hub_config(LEAVES).build()?,
@@ -60,10 +65,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         }
     }
 
-    let mut redial = time::interval(Duration::from_secs(5));
+    let mut redial = Delay::new(Duration::ZERO);
     let mut stdin_closed = stdin_closed(arguments.until_stdin_closes);
-    // Not made anew for each event, or it would miss what comes between two.
-    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut interrupted = interrupted()?;
     loop {
         tokio::select! {
             event = swarm.select_next_some() => {
@@ -73,13 +77,14 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
                 tell(event, *swarm.local_peer_id());
             }
             Some(change) = states.next() => tell_state(change, &mut told),
-            _ = redial.tick() => {
+            () = &mut redial => {
+                redial.reset(REDIAL);
                 for target in &mut targets {
                     target.dial(&mut swarm);
                 }
             }
             _ = &mut stdin_closed => return Ok(()),
-            ended = &mut interrupted => return Ok(ended?),
+            _ = &mut interrupted => return Ok(()),
         }
     }
 }
@@ -207,6 +212,18 @@ impl Target {
             self.connection = None;
         }
     }
+}
+
+/// Resolves on Ctrl-C, on any runtime.
+fn interrupted() -> Result<oneshot::Receiver<()>, ctrlc::Error> {
+    let (interrupted, receiver) = oneshot::channel();
+    let mut interrupted = Some(interrupted);
+    ctrlc::set_handler(move || {
+        if let Some(interrupted) = interrupted.take() {
+            let _ = interrupted.send(());
+        }
+    })?;
+    Ok(receiver)
 }
 
 /// Resolves when standard input has ended; never if that is not `wanted`.

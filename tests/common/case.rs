@@ -72,6 +72,11 @@ impl Runtime {
 }
 
 impl Case {
+    #[cfg(feature = "tokio")]
+    pub(crate) const TOKIO: Self = Self {
+        runtime: Runtime::Tokio,
+    };
+
     /// The options that a test starts from.
     pub(crate) fn config(self) -> websocket::Config {
         websocket::Config::default()

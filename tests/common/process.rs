@@ -193,6 +193,7 @@ pub(crate) fn build() -> Result<PathBuf, String> {
     let mut command = std::process::Command::new(env!("CARGO"));
     command
         .args(["build", "--example", "node", "--profile", profile])
+        .args(["--no-default-features", "--features", &features()])
         .arg("--target-dir")
         .arg(target_dir)
         .current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -201,6 +202,52 @@ pub(crate) fn build() -> Result<PathBuf, String> {
         .join("examples")
         .join(format!("node{}", env::consts::EXE_SUFFIX)))
 }
+
+/// Those of this test that the node can have.
+fn features() -> String {
+    let mut features = vec!["gossipsub"];
+    features.extend(RUNTIMES);
+    features.join(",")
+}
+
+/// What a node can be told to run on.
+pub(crate) const RUNTIMES: &[&str] = &[
+    #[cfg(feature = "tokio")]
+    "tokio",
+    #[cfg(feature = "async-std")]
+    "async-std",
+    #[cfg(feature = "smol")]
+    "smol",
+];
+
+/// Makes one test of each runtime out of an `async fn` of this name, which takes the name of the one that its nodes
+/// run on. The test itself is on tokio.
+#[allow(unused_macros, reason = "each test file uses its part")]
+macro_rules! on_each_runtime {
+    ($name:ident) => {
+        mod $name {
+            #[cfg(feature = "tokio")]
+            #[::tokio::test]
+            async fn tokio() {
+                super::$name("tokio").await;
+            }
+
+            #[cfg(feature = "async-std")]
+            #[::tokio::test]
+            async fn async_std() {
+                super::$name("async-std").await;
+            }
+
+            #[cfg(feature = "smol")]
+            #[::tokio::test]
+            async fn smol() {
+                super::$name("smol").await;
+            }
+        }
+    };
+}
+#[allow(unused_imports, reason = "each test file uses its part")]
+pub(crate) use on_each_runtime;
 
 pub(crate) fn succeed(what: &str, output: io::Result<Output>) -> Result<(), String> {
     let output = output.map_err(|err| format!("`{what}` cannot be run: {err}"))?;

@@ -1,0 +1,127 @@
+//! What the node runs on.
+
+use std::{error::Error, future::Future};
+
+use futures::{FutureExt as _, future::RemoteHandle};
+use libp2p::{
+    PeerId, Transport as _,
+    core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version},
+    identity::Keypair,
+    noise, swarm, yamux,
+};
+use libp2p_lazy_websocket::{
+    lazy::{self, Readiness},
+    websocket::{self, Connection},
+};
+
+use crate::UPGRADE_TIMEOUT;
+
+#[cfg(not(any(feature = "async-std", feature = "smol", feature = "tokio")))]
+compile_error!("the node needs one of the features `async-std`, `smol` and `tokio`");
+
+/// Those that are compiled in.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Runtime {
+    #[cfg(feature = "tokio")]
+    Tokio,
+    #[cfg(feature = "async-std")]
+    AsyncStd,
+    #[cfg(feature = "smol")]
+    Smol,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        <Self as clap::ValueEnum>::value_variants()[0]
+    }
+}
+
+/// Finished with everything that comes before a connection can be used.
+type Upgraded = Boxed<(PeerId, StreamMuxerBox)>;
+
+impl Runtime {
+    pub(crate) fn block_on<T>(self, future: impl Future<Output = T>) -> T {
+        match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio => {
+                let runtime = tokio::runtime::Runtime::new();
+                let runtime = runtime.expect("the system has what a runtime needs");
+                let done = runtime.block_on(future);
+                // Not dropped, which would wait for tasks that block.
+                runtime.shutdown_background();
+                done
+            }
+            #[cfg(feature = "async-std")]
+            Self::AsyncStd => async_std::task::block_on(future),
+            #[cfg(feature = "smol")]
+            Self::Smol => smol::block_on(future),
+        }
+    }
+
+    /// Begins a task that ends when the handle is dropped.
+    pub(crate) fn spawn<T: Send + 'static>(
+        self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> RemoteHandle<T> {
+        let (task, handle) = task.remote_handle();
+        match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio => drop(tokio::spawn(task)),
+            #[cfg(feature = "async-std")]
+            Self::AsyncStd => drop(async_std::task::spawn(task)),
+            #[cfg(feature = "smol")]
+            Self::Smol => smol::spawn(task).detach(),
+        }
+        handle
+    }
+
+    pub(crate) fn swarm_config(self) -> swarm::Config {
+        match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio => swarm::Config::with_tokio_executor(),
+            #[cfg(feature = "async-std")]
+            Self::AsyncStd => websocket::async_std::swarm_config(),
+            #[cfg(feature = "smol")]
+            Self::Smol => websocket::smol::swarm_config(),
+        }
+    }
+
+    /// The transport, and a handle that tells how its listeners are doing.
+    pub(crate) fn transport(
+        self,
+        config: websocket::Config,
+        keypair: &Keypair,
+    ) -> Result<(Upgraded, Readiness), Box<dyn Error>> {
+        match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio => upgraded(websocket::tokio::transport(config)?, keypair),
+            #[cfg(feature = "async-std")]
+            Self::AsyncStd => upgraded(websocket::async_std::transport(config), keypair),
+            #[cfg(feature = "smol")]
+            Self::Smol => upgraded(websocket::smol::transport(config), keypair),
+        }
+    }
+}
+
+fn upgraded<T>(
+    mut transport: lazy::Transport<T>,
+    keypair: &Keypair,
+) -> Result<(Upgraded, Readiness), Box<dyn Error>>
+where
+    T: lazy::Inner<Output = Connection, Error = websocket::Error> + Send + Unpin + 'static,
+    T::ListenerUpgrade: Send,
+    T::Dial: Send,
+{
+    let readiness = transport.readiness();
+    let mut yamux = yamux::Config::default();
+    // Keeps the window of a stream at 1 MiB. js-libp2p sends a whole window as one frame, and the yamux of Rust ends a
+    // connection on which a frame is larger than that.
+    yamux.set_max_num_streams(4093);
+    let transport = transport
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(keypair)?)
+        .multiplex(yamux)
+        .timeout(UPGRADE_TIMEOUT)
+        .boxed();
+    Ok((transport, readiness))
+}
