@@ -1,14 +1,19 @@
 //! Discovery in real swarms: gossipsub over WebSocket on loopback.
 
-#![cfg(all(feature = "gossipsub", feature = "tokio"))]
+#![cfg(all(
+    feature = "gossipsub",
+    any(feature = "async-std", feature = "smol", feature = "tokio")
+))]
 
+mod common;
 #[path = "common/node.rs"]
 mod node;
 #[path = "common/steps.rs"]
 mod steps;
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{num::NonZeroUsize, pin::pin, time::Duration};
 
+use common::{Case, on_each, within};
 use libp2p::{
     Multiaddr, PeerId,
     core::multiaddr::Protocol,
@@ -26,10 +31,11 @@ fn id(swarm: &node::Node) -> PeerId {
     *swarm.local_peer_id()
 }
 
+on_each!(the_first_address_is_announced_and_nothing_before);
+
 /// js-libp2p issue 2902, in a node whose peer is there before it listens.
-#[tokio::test]
-async fn the_first_address_is_announced_and_nothing_before() {
-    let (mut a, mut b) = (node(config()), node(config()));
+async fn the_first_address_is_announced_and_nothing_before(case: Case) {
+    let (mut a, mut b) = (node(case, config()), node(case, config()));
     let (_, address) = listen(&mut b, &mut []).await;
     until(&mut a, &mut [], |_, event| match event {
         SwarmEvent::Behaviour(Event::Skipped {
@@ -79,12 +85,13 @@ async fn the_first_address_is_announced_and_nothing_before() {
     knows(&mut b, a_id, &expected, &mut [&mut a]).await;
 }
 
+on_each!(ten_orders_of_real_nodes_lead_to_the_same_announcement);
+
 /// Ten of the orders that `orders.rs` plays all of, here with real sockets, connections and gossipsub.
-#[tokio::test]
-async fn ten_orders_of_real_nodes_lead_to_the_same_announcement() {
+async fn ten_orders_of_real_nodes_lead_to_the_same_announcement(case: Case) {
     let orders = steps::orders();
     for order in orders.iter().step_by(orders.len() / 10) {
-        let (mut a, mut b) = (node(config()), node(config()));
+        let (mut a, mut b) = (node(case, config()), node(case, config()));
         let (a_id, b_id) = (id(&a), id(&b));
         // It knows nothing of the topic until it subscribes.
         let topic = IdentTopic::new(DEFAULT_TOPIC);
@@ -133,9 +140,14 @@ async fn ten_orders_of_real_nodes_lead_to_the_same_announcement() {
     }
 }
 
-#[tokio::test]
-async fn peers_of_a_hub_find_each_other_and_can_be_dialled_by_their_id() {
-    let (mut hub, mut a, mut b) = (node(config()), node(config()), node(config()));
+on_each!(peers_of_a_hub_find_each_other_and_can_be_dialled_by_their_id);
+
+async fn peers_of_a_hub_find_each_other_and_can_be_dialled_by_their_id(case: Case) {
+    let (mut hub, mut a, mut b) = (
+        node(case, config()),
+        node(case, config()),
+        node(case, config()),
+    );
     let (_, address) = listen(&mut hub, &mut []).await;
     let (_, of_b) = listen(&mut b, &mut []).await;
     let b_id = id(&b);
@@ -160,12 +172,13 @@ async fn peers_of_a_hub_find_each_other_and_can_be_dialled_by_their_id() {
     .await;
 }
 
-#[tokio::test]
-async fn who_leaves_is_forgotten() {
+on_each!(who_leaves_is_forgotten);
+
+async fn who_leaves_is_forgotten(case: Case) {
     let short = config()
         .with_interval(Duration::from_millis(200))
         .with_time_to_live(Duration::from_millis(700));
-    let (mut a, mut b) = (node(short.clone()), node(short));
+    let (mut a, mut b) = (node(case, short.clone()), node(case, short));
     let (_, address) = listen(&mut a, &mut []).await;
     let a_id = id(&a);
     connect(&mut b, &address, &mut [&mut a]).await;
@@ -182,16 +195,18 @@ async fn who_leaves_is_forgotten() {
     assert!(b.behaviour().known_peer(&a_id).is_none());
 }
 
-#[tokio::test]
-async fn announce_publishes_once_and_then_waits_for_the_gap() {
+on_each!(announce_publishes_once_and_then_waits_for_the_gap);
+
+async fn announce_publishes_once_and_then_waits_for_the_gap(case: Case) {
     let hour = Duration::from_secs(3600);
     let mut a = node(
+        case,
         config()
             .with_interval(hour)
             .with_minimum_gap(hour)
             .with_coalescing(hour),
     );
-    let mut b = node(config());
+    let mut b = node(case, config());
     assert_eq!(
         announce(&mut a, |behaviour| behaviour),
         Announced::Skipped(SkipReason::NoListeners)
@@ -222,9 +237,10 @@ async fn announce_publishes_once_and_then_waits_for_the_gap() {
     knows(&mut b, a_id, &[address], &mut [&mut a]).await;
 }
 
-#[tokio::test]
-async fn the_application_shares_the_gossipsub() {
-    let (mut a, mut b) = (node(config()), node(config()));
+on_each!(the_application_shares_the_gossipsub);
+
+async fn the_application_shares_the_gossipsub(case: Case) {
+    let (mut a, mut b) = (node(case, config()), node(case, config()));
     let topic = IdentTopic::new("application");
     for swarm in [&mut a, &mut b] {
         assert!(gossipsub(swarm).subscribe(&topic).unwrap());
@@ -256,9 +272,10 @@ async fn the_application_shares_the_gossipsub() {
     .await;
 }
 
-#[tokio::test]
-async fn bad_announcements_end_nothing_and_are_not_believed() {
-    let mut victim = node(config());
+on_each!(bad_announcements_end_nothing_and_are_not_believed);
+
+async fn bad_announcements_end_nothing_and_are_not_believed(case: Case) {
+    let mut victim = node(case, config());
     let (_, address) = listen(&mut victim, &mut []).await;
 
     // A gossipsub without discovery, whose owner writes what it likes.
@@ -267,7 +284,7 @@ async fn bad_announcements_end_nothing_and_are_not_believed() {
         MessageAuthenticity::Signed(keypair.clone()),
         discovery::gossipsub::config().build().unwrap(),
     );
-    let mut attacker = node::swarm(keypair.clone(), plain.unwrap());
+    let mut attacker = node::swarm(case, keypair.clone(), plain.unwrap());
     attacker.dial(address.clone()).unwrap();
     until(&mut attacker, &mut [&mut victim], |_, event| {
         matches!(
@@ -327,17 +344,15 @@ async fn bad_announcements_end_nothing_and_are_not_believed() {
         SwarmEvent::ConnectionClosed { cause, .. } => panic!("the connection has ended: {cause:?}"),
         _ => None,
     });
-    tokio::select! {
-        () = watch => {}
-        () = drive => {}
-    }
+    futures::future::select(pin!(watch), pin!(drive)).await;
     assert_eq!(heard, [(attacker_id, vec![]), (attacker_id, vec![good])]);
     assert_eq!(victim.behaviour().known_peers().count(), 1);
 }
 
+on_each!(the_heartbeat_of_gossipsub_goes_on_without_anybody_else_waking_the_task);
+
 /// Gossipsub re-arms its heartbeat without polling it; whoever wraps it must not go to sleep on that.
-#[tokio::test]
-async fn the_heartbeat_of_gossipsub_goes_on_without_anybody_else_waking_the_task() {
+async fn the_heartbeat_of_gossipsub_goes_on_without_anybody_else_waking_the_task(_: Case) {
     use libp2p::swarm::NetworkBehaviour as _;
 
     let beat = Duration::from_millis(10);
@@ -356,9 +371,7 @@ async fn the_heartbeat_of_gossipsub_goes_on_without_anybody_else_waking_the_task
             _ => std::task::Poll::Pending,
         }
     });
-    tokio::time::timeout(Duration::from_secs(10), beats)
-        .await
-        .expect("woken for each heartbeat");
+    within(beats).await;
 }
 
 #[test]
@@ -388,16 +401,17 @@ fn a_hub_has_room_for_its_leaves() {
     }
 }
 
-#[tokio::test]
-async fn with_validation_a_hub_passes_on_what_is_good_and_nothing_else() {
+on_each!(with_validation_a_hub_passes_on_what_is_good_and_nothing_else);
+
+async fn with_validation_a_hub_passes_on_what_is_good_and_nothing_else(case: Case) {
     let validating = || {
         discovery::gossipsub::config()
             .validate_messages()
             .build()
             .unwrap()
     };
-    let mut hub = node_with(Keypair::generate_ed25519(), validating(), config());
-    let (mut a, mut b) = (node(config()), node(config()));
+    let mut hub = node_with(case, Keypair::generate_ed25519(), validating(), config());
+    let (mut a, mut b) = (node(case, config()), node(case, config()));
     let (_, address) = listen(&mut hub, &mut []).await;
     connect(&mut b, &address, &mut [&mut hub]).await;
     connect(&mut a, &address, &mut [&mut hub]).await;
@@ -427,9 +441,14 @@ async fn with_validation_a_hub_passes_on_what_is_good_and_nothing_else() {
     );
 }
 
-#[tokio::test]
-async fn nobody_is_dialled_by_default() {
-    let (mut hub, mut a, mut b) = (node(config()), node(config()), node(config()));
+on_each!(nobody_is_dialled_by_default);
+
+async fn nobody_is_dialled_by_default(case: Case) {
+    let (mut hub, mut a, mut b) = (
+        node(case, config()),
+        node(case, config()),
+        node(case, config()),
+    );
     let (_, address) = listen(&mut hub, &mut []).await;
     listen(&mut b, &mut []).await;
     let b_id = id(&b);
@@ -453,12 +472,17 @@ async fn nobody_is_dialled_by_default() {
     assert!(!a.is_connected(&b_id));
 }
 
-#[tokio::test]
-async fn with_connections_a_known_peer_is_dialled_and_forgotten_sooner_if_it_is_gone() {
+on_each!(with_connections_a_known_peer_is_dialled_and_forgotten_sooner_if_it_is_gone);
+
+async fn with_connections_a_known_peer_is_dialled_and_forgotten_sooner_if_it_is_gone(case: Case) {
     // So that nobody is forgotten for another reason.
     let config = || config().with_interval(Duration::from_secs(3600));
-    let (mut hub, mut b, mut c) = (node(config()), node(config()), node(config()));
-    let mut a = node(config().with_connections(3));
+    let (mut hub, mut b, mut c) = (
+        node(case, config()),
+        node(case, config()),
+        node(case, config()),
+    );
+    let mut a = node(case, config().with_connections(3));
     let (_, address) = listen(&mut hub, &mut []).await;
     connect(&mut a, &address, &mut [&mut hub]).await;
     connect(&mut b, &address, &mut [&mut hub]).await;

@@ -2,6 +2,7 @@
 
 #![cfg(all(feature = "gossipsub", feature = "tokio"))]
 
+mod common;
 #[path = "common/flooder.rs"]
 mod flooder;
 #[path = "common/node.rs"]
@@ -13,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::common::Case;
 use flooder::{Flooder, Speaker, batches, invent};
 use libp2p::{Multiaddr, PeerId, identity::Keypair};
 use libp2p_lazy_websocket::discovery::{self, DEFAULT_TOPIC, Rate};
@@ -45,7 +47,7 @@ async fn honest(
 ) -> Vec<(Node, PeerId, Multiaddr)> {
     let mut all = Vec::new();
     for _ in 0..count {
-        let mut honest = node(limited());
+        let mut honest = node(Case::TOKIO, limited());
         let (_, own) = listen(&mut honest, &mut []).await;
         connect(&mut honest, address, &mut [hub]).await;
         let peer = id(&honest);
@@ -59,7 +61,7 @@ async fn honest(
 /// stays connected.
 async fn flood(target: &mut Node, address: &Multiaddr, others: &mut [&mut Node]) -> Flooder {
     let keypair = Keypair::generate_ed25519();
-    let speaker = swarm(keypair, Speaker::default());
+    let speaker = swarm(Case::TOKIO, keypair, Speaker::default());
     let batches = batches(invent(DEFAULT_TOPIC, 0..INVENTED, 1));
     let address = address.clone();
     let flooding = tokio::spawn(async move {
@@ -96,7 +98,7 @@ async fn knows_also(swarm: &mut Node, peer: PeerId, address: &Multiaddr, others:
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_invented_peers_makes_nobody_forgotten() {
-    let mut hub = node(limited());
+    let mut hub = node(Case::TOKIO, limited());
     let (_, address) = listen(&mut hub, &mut []).await;
     let mut peers = honest(3, &mut hub, &address).await;
     let expected = peers.iter().map(|(_, peer, _)| *peer);
@@ -149,11 +151,19 @@ async fn those_behind_hear_only_what_the_first_accepts() {
         .validate_messages()
         .build()
         .unwrap();
-    let mut hub = node_with(Keypair::generate_ed25519(), gossipsub, limited());
+    let mut hub = node_with(
+        Case::TOKIO,
+        Keypair::generate_ed25519(),
+        gossipsub,
+        limited(),
+    );
     let (_, address) = listen(&mut hub, &mut []).await;
     // By its own limit it could know nearly as many as are invented.
     let roomy = Rate::new(NonZeroU32::new(INVENTED).unwrap(), Duration::ZERO);
-    let mut behind = node(config().with_newcomer_rate(roomy).with_time_to_live(HOUR));
+    let mut behind = node(
+        Case::TOKIO,
+        config().with_newcomer_rate(roomy).with_time_to_live(HOUR),
+    );
     let (_, own) = listen(&mut behind, &mut []).await;
     connect(&mut behind, &address, &mut [&mut hub]).await;
     let (hub_id, behind_id) = (id(&hub), id(&behind));

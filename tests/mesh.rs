@@ -2,6 +2,7 @@
 
 #![cfg(all(feature = "gossipsub", feature = "tokio"))]
 
+mod common;
 #[path = "common/node.rs"]
 mod node;
 
@@ -11,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use crate::common::Case;
 use futures::StreamExt as _;
 use libp2p::{
     Multiaddr, PeerId,
@@ -156,7 +158,12 @@ async fn run(
 async fn thirty_nodes_that_know_only_a_hub_stay_one_network_without_it() {
     let leaves = NonZeroUsize::new(NODES).unwrap();
     let gossipsub = discovery::gossipsub::hub_config(leaves).build().unwrap();
-    let mut hub = node_with(Keypair::generate_ed25519(), gossipsub, config());
+    let mut hub = node_with(
+        Case::TOKIO,
+        Keypair::generate_ed25519(),
+        gossipsub,
+        config(),
+    );
     let hub_id = *hub.local_peer_id();
     let (_, address) = listen(&mut hub, &mut []).await;
     let mut tasks = JoinSet::new();
@@ -170,7 +177,7 @@ async fn thirty_nodes_that_know_only_a_hub_stay_one_network_without_it() {
     let mut nodes = BTreeMap::new();
     for _ in 0..NODES {
         // The hub is one of them.
-        let swarm = node::node(config().with_connections(CONNECTIONS + 1));
+        let swarm = node::node(Case::TOKIO, config().with_connections(CONNECTIONS + 1));
         let (publish, numbers) = mpsc::channel(16);
         nodes.insert(*swarm.local_peer_id(), publish);
         tasks.spawn(run(swarm, address.clone(), numbers, sender.clone()));

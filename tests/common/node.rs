@@ -2,11 +2,16 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, pin::pin, time::Duration};
 
-use futures::{FutureExt as _, StreamExt as _, future, stream};
+use futures::{
+    FutureExt as _, StreamExt as _,
+    future::{self, Either},
+    stream,
+};
+use futures_timer::Delay;
 use libp2p::{
-    Multiaddr, PeerId, Swarm, SwarmBuilder, Transport as _,
+    Multiaddr, PeerId, Swarm, Transport as _,
     core::{transport::ListenerId, upgrade::Version},
     gossipsub,
     identity::Keypair,
@@ -14,10 +19,9 @@ use libp2p::{
     swarm::SwarmEvent,
     yamux,
 };
-use libp2p_lazy_websocket::{
-    discovery::{self, Gossipsub},
-    websocket,
-};
+use libp2p_lazy_websocket::discovery::{self, Gossipsub};
+
+use crate::common::Case;
 
 pub(crate) type Behaviour = discovery::Behaviour<Gossipsub>;
 pub(crate) type Node = Swarm<Behaviour>;
@@ -33,39 +37,35 @@ pub(crate) fn config() -> discovery::Config {
         .with_coalescing(Duration::from_millis(10))
 }
 
-pub(crate) fn node(config: discovery::Config) -> Node {
+pub(crate) fn node(case: Case, config: discovery::Config) -> Node {
     let gossipsub = discovery::gossipsub::config().build().unwrap();
-    node_with(Keypair::generate_ed25519(), gossipsub, config)
+    node_with(case, Keypair::generate_ed25519(), gossipsub, config)
 }
 
 pub(crate) fn node_with(
+    case: Case,
     keypair: Keypair,
     gossipsub: gossipsub::Config,
     config: discovery::Config,
 ) -> Node {
     let discovery = Behaviour::gossipsub(&keypair, gossipsub, config).unwrap();
-    swarm(keypair, discovery)
+    swarm(case, keypair, discovery)
 }
 
 pub(crate) fn swarm<B: libp2p::swarm::NetworkBehaviour>(
+    case: Case,
     keypair: Keypair,
     behaviour: B,
 ) -> Swarm<B> {
-    SwarmBuilder::with_existing_identity(keypair)
-        .with_tokio()
-        .with_other_transport(|keypair| {
-            websocket::tokio::transport(websocket::Config::default())
-                .unwrap()
-                .upgrade(Version::V1Lazy)
-                .authenticate(noise::Config::new(keypair).unwrap())
-                .multiplex(yamux::Config::default())
-                .timeout(PATIENCE)
-        })
-        .unwrap()
-        .with_behaviour(|_| behaviour)
-        .unwrap()
-        .with_swarm_config(|config| config.with_idle_connection_timeout(PATIENCE))
-        .build()
+    let transport = case
+        .transport(case.config())
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(&keypair).unwrap())
+        .multiplex(yamux::Config::default())
+        .timeout(PATIENCE)
+        .boxed();
+    let config = case.swarm_config().with_idle_connection_timeout(PATIENCE);
+    Swarm::new(transport, behaviour, keypair.public().to_peer_id(), config)
 }
 
 pub(crate) fn loopback() -> Multiaddr {
@@ -87,21 +87,21 @@ where
     let mut others = std::pin::pin!(others.then(|()| future::pending::<()>()));
     let found = async {
         loop {
-            tokio::select! {
-                event = swarm.select_next_some() => {
-                    if let Some(found) = pick(swarm, &event) {
-                        return found;
-                    }
-                    seen.push(format!("{event:?}"));
-                }
-                () = &mut others => unreachable!("it goes on for ever"),
+            let event = match future::select(swarm.select_next_some(), &mut others).await {
+                Either::Left((event, _)) => event,
+                Either::Right(_) => unreachable!("it goes on for ever"),
+            };
+            if let Some(found) = pick(swarm, &event) {
+                return found;
             }
+            seen.push(format!("{event:?}"));
         }
     };
-    match tokio::time::timeout(PATIENCE, found).await {
-        Ok(found) => found,
-        Err(_) => panic!("not within {PATIENCE:?}; seen:\n{}", seen.join("\n")),
+    match future::select(pin!(found), Delay::new(PATIENCE)).await {
+        Either::Left((found, _)) => return found,
+        Either::Right(_) => {}
     }
+    panic!("not within {PATIENCE:?}; seen:\n{}", seen.join("\n"));
 }
 
 /// Lets `swarm` listen and returns the address, with the peer id.

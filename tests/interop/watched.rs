@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::common::Case;
 use futures::StreamExt as _;
 use libp2p::{
     Multiaddr, Swarm,
@@ -63,7 +64,7 @@ impl Watched {
             discovery,
             identify: identify::Behaviour::new(identify),
         };
-        let mut swarm = swarm(keypair, behaviour);
+        let mut swarm = swarm(Case::TOKIO, keypair, behaviour);
         swarm
             .listen_on(loopback())
             .expect("an address to listen on");
