@@ -2,7 +2,7 @@
 //!
 //! Some need what only a process of their own can have: another user, few descriptors, a network namespace. They run
 //! themselves once more as that process.
-#![cfg(feature = "tokio")]
+#![cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "retry/child.rs"]
@@ -22,7 +22,7 @@ use std::{
 };
 
 use child::{Child, Outcome};
-use common::{Case, new_address, next, socket_address, within};
+use common::{Case, new_address, next, on_each, socket_address, within};
 use futures::future::poll_fn;
 use libp2p::{
     Multiaddr, Swarm, SwarmBuilder, Transport as _,
@@ -41,16 +41,14 @@ use libp2p_lazy_websocket::{
 };
 use mortal::Mortal;
 
-const CASE: Case = Case::TOKIO;
-
 fn websocket_address(ip: Ipv4Addr, port: u16) -> Multiaddr {
     format!("/ip4/{ip}/tcp/{port}/ws").parse().unwrap()
 }
 
-fn lazy_swarm(retry: Retry) -> Swarm<dummy::Behaviour> {
-    let inner = CASE.inner(&CASE.config());
+fn lazy_swarm(case: Case, retry: Retry) -> Swarm<dummy::Behaviour> {
+    let inner = case.inner(&case.config());
     let config = lazy::Config::default().with_retry(retry);
-    common::swarm(CASE, lazy::Transport::new(inner, config))
+    common::swarm(case, lazy::Transport::new(inner, config))
 }
 
 /// As its users build it: what lies between wraps the errors.
@@ -81,8 +79,8 @@ async fn failure(swarm: &mut Swarm<dummy::Behaviour>) -> ListenError {
 }
 
 /// What is reported of an address that no retry can help with at the moment.
-async fn fails_with(address: &str, reason: &str) {
-    let mut swarm = lazy_swarm(Retry::default());
+async fn fails_with(case: Case, address: &str, reason: &str) {
+    let mut swarm = lazy_swarm(case, Retry::default());
     let address: Multiaddr = address.parse().unwrap();
     let id = swarm.listen_on(address.clone()).unwrap();
     for attempt in 1..=2 {
@@ -111,21 +109,23 @@ async fn fails_with(address: &str, reason: &str) {
     assert!(swarm.remove_listener(id));
 }
 
-#[tokio::test]
-async fn an_address_of_no_interface_is_tried_again() {
-    fails_with("/ip4/192.0.2.1/tcp/0/ws", "address not available").await;
+on_each!(an_address_of_no_interface_is_tried_again);
+
+async fn an_address_of_no_interface_is_tried_again(case: Case) {
+    fails_with(case, "/ip4/192.0.2.1/tcp/0/ws", "address not available").await;
     if std::net::UdpSocket::bind("[::1]:0").is_ok() {
-        fails_with("/ip6/2001:db8::1/tcp/0/ws", "address not available").await;
+        fails_with(case, "/ip6/2001:db8::1/tcp/0/ws", "address not available").await;
     } else {
         eprintln!("SKIPPED: the IPv6 documentation address needs a host with IPv6");
     }
 }
 
-#[tokio::test]
-async fn a_port_that_is_taken_at_the_start_and_freed_later_is_listened_on() {
+on_each!(a_port_that_is_taken_at_the_start_and_freed_later_is_listened_on);
+
+async fn a_port_that_is_taken_at_the_start_and_freed_later_is_listened_on(case: Case) {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = websocket_address(Ipv4Addr::LOCALHOST, taken.local_addr().unwrap().port());
-    let mut swarm = built_swarm(CASE.transport(CASE.config()));
+    let mut swarm = built_swarm(case.transport(case.config()));
     swarm.listen_on(address.clone()).unwrap();
     for attempt in 1..=2 {
         let error = failure(&mut swarm).await;
@@ -143,12 +143,13 @@ async fn a_port_that_is_taken_at_the_start_and_freed_later_is_listened_on() {
     std::net::TcpStream::connect(socket_address(&address)).unwrap();
 }
 
-#[tokio::test]
-async fn giving_up_is_one_close_with_the_last_failure_found_through_the_swarm_builder() {
+on_each!(giving_up_is_one_close_with_the_last_failure_found_through_the_swarm_builder);
+
+async fn giving_up_is_one_close_with_the_last_failure_found_through_the_swarm_builder(case: Case) {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = websocket_address(Ipv4Addr::LOCALHOST, taken.local_addr().unwrap().port());
     let retry = Retry::default().with_max_attempts(NonZeroU32::new(2));
-    let inner = CASE.inner(&CASE.config());
+    let inner = case.inner(&case.config());
     let lazy = lazy::Transport::new(inner, lazy::Config::default().with_retry(retry));
     let mut swarm = built_swarm(lazy);
     let id = swarm.listen_on(address).unwrap();
@@ -172,9 +173,10 @@ async fn giving_up_is_one_close_with_the_last_failure_found_through_the_swarm_bu
     assert!(!swarm.remove_listener(id));
 }
 
-#[tokio::test]
-async fn a_listener_that_dies_comes_back_on_its_port_and_dials_leave_from_it() {
-    let inner = CASE.inner(&CASE.config());
+on_each!(a_listener_that_dies_comes_back_on_its_port_and_dials_leave_from_it);
+
+async fn a_listener_that_dies_comes_back_on_its_port_and_dials_leave_from_it(case: Case) {
+    let inner = case.inner(&case.config());
     let (mortal, death) = Mortal::new(inner);
     let mut transport = lazy::Transport::new(mortal, lazy::Config::default());
     let id = ListenerId::next();
@@ -197,16 +199,16 @@ async fn a_listener_that_dies_comes_back_on_its_port_and_dials_leave_from_it() {
         assert_eq!(new_address_of(&mut transport).await, address);
     }
 
-    let from = dials_from(&mut transport, Ipv4Addr::LOCALHOST).await;
+    let from = dials_from(case, &mut transport, Ipv4Addr::LOCALHOST).await;
     assert_eq!(from, socket_address(&address).port());
 }
 
 /// The port from which a dial leaves that may have one that is listened on, to somebody on this address.
-async fn dials_from<T>(transport: &mut T, ip: Ipv4Addr) -> u16
+async fn dials_from<T>(case: Case, transport: &mut T, ip: Ipv4Addr) -> u16
 where
     T: libp2p::Transport + Unpin,
 {
-    let mut remote = CASE.transport(CASE.config());
+    let mut remote = case.transport(case.config());
     remote
         .listen_on(ListenerId::next(), websocket_address(ip, 0))
         .unwrap();
@@ -260,14 +262,18 @@ async fn new_address_of<T: libp2p::Transport + Unpin>(transport: &mut T) -> Mult
     }
 }
 
-#[test]
-fn a_port_that_the_user_may_not_have_closes_the_listener() {
-    Child::of_an_ordinary_user("child_a_low_port").run();
+on_each!(a_port_that_the_user_may_not_have_closes_the_listener);
+
+async fn a_port_that_the_user_may_not_have_closes_the_listener(case: Case) {
+    Child::of_an_ordinary_user(&case.runtime.test("child_a_low_port")).run();
 }
 
-#[tokio::test]
-#[ignore = "run by the test above"]
-async fn child_a_low_port() {
+on_each!(
+    #[ignore = "run by the test above"]
+    child_a_low_port
+);
+
+async fn child_a_low_port(case: Case) {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, 1)) {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
         other => {
@@ -276,7 +282,7 @@ async fn child_a_low_port() {
             ));
         }
     }
-    let mut swarm = lazy_swarm(Retry::default());
+    let mut swarm = lazy_swarm(case, Retry::default());
     swarm
         .listen_on(websocket_address(Ipv4Addr::LOCALHOST, 1))
         .unwrap();
@@ -292,20 +298,24 @@ async fn child_a_low_port() {
     Outcome::passed();
 }
 
-#[test]
-fn a_listener_heals_when_there_are_descriptors_again() {
-    Child::new("child_out_of_descriptors").run();
+on_each!(a_listener_heals_when_there_are_descriptors_again);
+
+async fn a_listener_heals_when_there_are_descriptors_again(case: Case) {
+    Child::new(&case.runtime.test("child_out_of_descriptors")).run();
 }
 
-#[tokio::test]
-#[ignore = "run by the test above"]
-async fn child_out_of_descriptors() {
+on_each!(
+    #[ignore = "run by the test above"]
+    child_out_of_descriptors
+);
+
+async fn child_out_of_descriptors(case: Case) {
     if let Err(error) = rlimit::setrlimit(rlimit::Resource::NOFILE, 64, 64) {
         return Outcome::needs(&format!(
             "a limit of descriptors that can be lowered: {error}"
         ));
     }
-    let mut swarm = lazy_swarm(Retry::default());
+    let mut swarm = lazy_swarm(case, Retry::default());
     let mut files = Vec::new();
     let code = loop {
         match File::open(std::env::current_exe().unwrap()) {
@@ -327,9 +337,10 @@ async fn child_out_of_descriptors() {
     Outcome::passed();
 }
 
-#[test]
-fn a_listener_follows_its_address_from_and_to_its_interface() {
-    Child::in_a_namespace("child_an_address_that_comes_and_goes").run();
+on_each!(a_listener_follows_its_address_from_and_to_its_interface);
+
+async fn a_listener_follows_its_address_from_and_to_its_interface(case: Case) {
+    Child::in_a_namespace(&case.runtime.test("child_an_address_that_comes_and_goes")).run();
 }
 
 /// Runs `ip`, and tells what it needs if that fails.
@@ -347,9 +358,12 @@ fn ip(arguments: &str) -> Result<(), String> {
     }
 }
 
-#[tokio::test]
-#[ignore = "run by the test above"]
-async fn child_an_address_that_comes_and_goes() {
+on_each!(
+    #[ignore = "run by the test above"]
+    child_an_address_that_comes_and_goes
+);
+
+async fn child_an_address_that_comes_and_goes(case: Case) {
     if let Err(needs) = ip("link set lo up") {
         return Outcome::needs(&needs);
     }
@@ -377,7 +391,7 @@ async fn child_an_address_that_comes_and_goes() {
     };
     // An attempt is made because the address is there, and not because it is time.
     let retry = Retry::default().with_first_delay(Duration::from_secs(3600));
-    let inner = CASE.inner(&CASE.config());
+    let inner = case.inner(&case.config());
     let mut transport = lazy::Transport::new(inner, lazy::Config::default().with_retry(retry));
     let own = Ipv4Addr::new(10, 9, 0, 1);
     transport
@@ -402,7 +416,7 @@ async fn child_an_address_that_comes_and_goes() {
         appear();
         assert_eq!(new_address_of(&mut transport).await, address);
     }
-    let from = dials_from(&mut transport, own).await;
+    let from = dials_from(case, &mut transport, own).await;
     assert_eq!(from, socket_address(&address).port());
     Outcome::passed();
 }

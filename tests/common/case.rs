@@ -24,25 +24,29 @@ pub(crate) enum Runtime {
     Smol,
 }
 
-/// Makes one test of each case out of an `async fn` of this name, which takes the [`Case`].
+/// Makes one test of each case out of an `async fn` of this name, which takes the [`Case`]. The
+/// attributes in front of the name are those of each.
 #[allow(unused_macros, reason = "each test uses its part")]
 macro_rules! on_each {
-    ($name:ident) => {
+    ($(#[$attribute:meta])* $name:ident) => {
         mod $name {
             #[cfg(feature = "tokio")]
             #[test]
+            $(#[$attribute])*
             fn tokio() {
                 $crate::common::Runtime::Tokio.run(super::$name);
             }
 
             #[cfg(feature = "async-std")]
             #[test]
+            $(#[$attribute])*
             fn async_std() {
                 $crate::common::Runtime::AsyncStd.run(super::$name);
             }
 
             #[cfg(feature = "smol")]
             #[test]
+            $(#[$attribute])*
             fn smol() {
                 $crate::common::Runtime::Smol.run(super::$name);
             }
@@ -52,6 +56,19 @@ macro_rules! on_each {
 pub(crate) use on_each;
 
 impl Runtime {
+    /// The test of this one that is made of an `async fn`.
+    pub(crate) fn test(self, name: &str) -> String {
+        let test = match self {
+            #[cfg(feature = "tokio")]
+            Self::Tokio => "tokio",
+            #[cfg(feature = "async-std")]
+            Self::AsyncStd => "async_std",
+            #[cfg(feature = "smol")]
+            Self::Smol => "smol",
+        };
+        format!("{name}::{test}")
+    }
+
     /// Runs a test on the runtime's own executor, with no other runtime around it.
     pub(crate) fn run<F: Future<Output = ()>>(self, test: impl FnOnce(Case) -> F) {
         let test = test(Case { runtime: self });
