@@ -337,6 +337,61 @@ async fn child_out_of_descriptors(case: Case) {
     Outcome::passed();
 }
 
+on_each!(a_listener_without_descriptors_says_so_and_accepts_when_there_are_some);
+
+async fn a_listener_without_descriptors_says_so_and_accepts_when_there_are_some(case: Case) {
+    Child::new(&case.runtime.test("child_accepting_without_descriptors")).run();
+}
+
+on_each!(
+    #[ignore = "run by the test above"]
+    child_accepting_without_descriptors
+);
+
+async fn child_accepting_without_descriptors(case: Case) {
+    if let Err(error) = rlimit::setrlimit(rlimit::Resource::NOFILE, 64, 64) {
+        return Outcome::needs(&format!(
+            "a limit of descriptors that can be lowered: {error}"
+        ));
+    }
+    let mut transport = case.transport(case.config());
+    transport
+        .listen_on(
+            ListenerId::next(),
+            websocket_address(Ipv4Addr::LOCALHOST, 0),
+        )
+        .unwrap();
+    let at = socket_address(&new_address_of(&mut transport).await);
+    let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let mut files = Vec::new();
+    while let Ok(file) = File::open(std::env::current_exe().unwrap()) {
+        files.push(file);
+    }
+    client.connect(&at.into()).unwrap();
+
+    let mut polls = 0;
+    for _ in 0..3 {
+        let event = poll_fn(|cx| {
+            polls += 1;
+            Pin::new(&mut transport).poll(cx)
+        });
+        match within(event).await {
+            TransportEvent::ListenerError { .. } => {}
+            other => panic!("an error, not {other:?}"),
+        }
+    }
+    assert!(polls < 30, "it spins: {polls} polls");
+    drop(files);
+    loop {
+        match next_of(&mut transport).await {
+            TransportEvent::Incoming { .. } => break,
+            TransportEvent::ListenerError { .. } => {}
+            other => panic!("a connection, not {other:?}"),
+        }
+    }
+    Outcome::passed();
+}
+
 on_each!(a_listener_follows_its_address_from_and_to_its_interface);
 
 async fn a_listener_follows_its_address_from_and_to_its_interface(case: Case) {
