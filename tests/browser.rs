@@ -19,14 +19,19 @@ use std::{
 };
 
 use authority::{Authority, Leaf};
-use common::{transport, within};
+use common::{Case, Engine, Runtime, within};
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, future::poll_fn};
 use libp2p::{
     Transport as _,
     core::transport::{ListenerId, TransportEvent},
 };
-use libp2p_lazy_websocket::websocket::{self, Connection, Engine};
+use libp2p_lazy_websocket::websocket::{self, Connection};
 use tokio::{process::Command, time::timeout};
+
+const CASE: Case = Case {
+    runtime: Runtime::Tokio,
+    engine: Engine::Stream,
+};
 
 const PAGE: &str = include_str!("browser/page.html");
 
@@ -40,9 +45,7 @@ async fn chromium_sends_receives_and_closes() {
         return;
     };
     let certificates = Authority::new().sign(&Leaf::default()).in_use();
-    let config = websocket::Config::default()
-        .with_engine(Engine::Stream)
-        .with_certificates(certificates);
+    let config = CASE.config().with_certificates(certificates);
     let plain = listen(config.clone(), "/ip4/127.0.0.1/tcp/0/ws").await;
     let tls = listen(config, "/ip4/127.0.0.1/tcp/0/tls/ws").await;
     let page = serve_page();
@@ -110,7 +113,7 @@ impl Drop for Profile {
 
 /// Sends everything back, in tasks of its own. Returns the port.
 async fn listen(config: websocket::Config, address: &str) -> u16 {
-    let mut transport = transport(config);
+    let mut transport = CASE.transport(config);
     transport
         .listen_on(ListenerId::next(), address.parse().unwrap())
         .unwrap();

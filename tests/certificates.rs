@@ -324,7 +324,7 @@ struct Directory(PathBuf);
 
 impl Directory {
     fn new(case: Case, name: &str) -> Self {
-        let name = format!("{name}-{:?}", case.runtime);
+        let name = format!("{name}-{:?}-{:?}", case.runtime, case.engine);
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();

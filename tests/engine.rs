@@ -17,7 +17,7 @@ use std::{
 };
 
 use authority::{Authority, Leaf, Signed};
-use common::{cause, socket_address, transport, within};
+use common::{Case, Engine, Runtime, cause, socket_address, within};
 use echo::{Error, answers, assert_echoes, dial, dial_with, echo, port};
 use futures::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, future, future::poll_fn,
@@ -31,7 +31,7 @@ use libp2p::{
 };
 use libp2p_lazy_websocket::{
     lazy,
-    websocket::{self, Certificates, Connection, Engine, HandshakeError},
+    websocket::{self, Certificates, Connection, HandshakeError},
 };
 use libp2p_websocket::tls;
 use rustls::{
@@ -49,8 +49,13 @@ const OPTS: DialOpts = DialOpts {
     port_use: PortUse::New,
 };
 
+const CASE: Case = Case {
+    runtime: Runtime::Tokio,
+    engine: Engine::Stream,
+};
+
 fn config() -> websocket::Config {
-    websocket::Config::default().with_engine(Engine::Stream)
+    CASE.config()
 }
 
 /// libp2p-websocket, with this certificate if it listens, and trusting the authority if it dials.
@@ -137,7 +142,7 @@ async fn libp2p_websocket_is_understood_in_both_roles_with_and_without_tls() {
         let config = config()
             .with_certificates(signed.in_use())
             .with_trust_anchor(authority.anchor());
-        transport(config)
+        CASE.transport(config)
     };
     let stock = || stock(&authority, &signed);
     for listen in [PLAIN, TLS] {
@@ -165,7 +170,7 @@ async fn listen(
     Multiaddr,
     mpsc::UnboundedReceiver<Result<Connection, Error>>,
 ) {
-    let mut transport = transport(config);
+    let mut transport = CASE.transport(config);
     let id = ListenerId::next();
     transport.listen_on(id, listen.parse().unwrap()).unwrap();
     let event = within(poll_fn(|cx| Pin::new(&mut transport).poll(cx))).await;
@@ -245,7 +250,7 @@ async fn assert_echoes_with(
     address: &Multiaddr,
     upgraded: &mut mpsc::UnboundedReceiver<Result<Connection, Error>>,
 ) {
-    let dialling = dial(config(), address);
+    let dialling = dial(CASE, config(), address);
     let accepting = within(upgraded.recv());
     let (dialled, accepted) = future::join(dialling, accepting).await;
     within(exchange(dialled.unwrap(), accepted.unwrap().unwrap())).await;
@@ -260,7 +265,7 @@ async fn a_listener_may_insist_on_its_path() {
     let other = format!("/ip4/127.0.0.1/tcp/{}/ws", port(&address))
         .parse()
         .unwrap();
-    let refused = dial(config(), &other).await.unwrap_err();
+    let refused = dial(CASE, config(), &other).await.unwrap_err();
     assert!(
         matches!(
             reason(&refused),
@@ -308,7 +313,7 @@ async fn what_comes_with_the_request_or_the_response_is_not_lost() {
         let response = [response.as_bytes(), b"\x82\x05early"].concat();
         stream.write_all(&response).unwrap();
     });
-    let mut dialled = dial(config(), &server).await.unwrap();
+    let mut dialled = dial(CASE, config(), &server).await.unwrap();
     within(dialled.read_exact(&mut received)).await.unwrap();
     assert_eq!(&received, b"early");
 }
@@ -404,7 +409,9 @@ async fn a_server_name_is_asked_for_within_tls_and_in_the_request() {
     let (port, mut requests) = serve_tls(&signed, NOT_FOUND);
     let address = format!("/ip4/127.0.0.1/tcp/{port}/tls/sni/a.example/x-parity-ws/%2Fb");
     let dialer = config().with_trust_anchor(authority.anchor());
-    let refused = dial(dialer, &address.parse().unwrap()).await.unwrap_err();
+    let refused = dial(CASE, dialer, &address.parse().unwrap())
+        .await
+        .unwrap_err();
     assert!(
         matches!(
             reason(&refused),
@@ -424,7 +431,7 @@ async fn a_session_is_resumed_also_over_a_rotation() {
     let (port, mut requests) = serve_tls(&authority.sign(&Leaf::default()), NOT_FOUND);
     let address = format!("/ip4/127.0.0.1/tcp/{port}/tls/ws").parse().unwrap();
     let certificates = Certificates::new();
-    let mut dialer = transport(
+    let mut dialer = CASE.transport(
         config()
             .with_trust_anchor(authority.anchor())
             .with_certificates(certificates.clone()),
@@ -447,7 +454,7 @@ async fn a_redirect_from_tls_leads_to_tls_only() {
     let authority = Authority::new();
     let certificates = authority.sign(&Leaf::default()).in_use();
     let listening = config().with_certificates(certificates);
-    let addresses = echo(listening, &[PLAIN, TLS]).await;
+    let addresses = echo(CASE, listening, &[PLAIN, TLS]).await;
     let dialer = config()
         .with_trust_anchor(authority.anchor())
         .with_max_redirects(2);
@@ -455,7 +462,9 @@ async fn a_redirect_from_tls_leads_to_tls_only() {
         "HTTP/1.1 308 There\r\nLocation: wss://127.0.0.1:{}/a?b\r\n\r\n",
         port(&addresses[1])
     );
-    let connection = dial(dialer.clone(), &answers(to_tls.leak())).await.unwrap();
+    let connection = dial(CASE, dialer.clone(), &answers(to_tls.leak()))
+        .await
+        .unwrap();
     assert_echoes(connection).await;
 
     let to_plain = format!(
@@ -464,7 +473,9 @@ async fn a_redirect_from_tls_leads_to_tls_only() {
     );
     let (from, _) = serve_tls(&authority.sign(&Leaf::default()), to_plain.leak());
     let from = format!("/ip4/127.0.0.1/tcp/{from}/tls/ws");
-    let refused = dial(dialer, &from.parse().unwrap()).await.unwrap_err();
+    let refused = dial(CASE, dialer, &from.parse().unwrap())
+        .await
+        .unwrap_err();
     assert!(
         matches!(refused, Error::Inner(websocket::Error::RedirectWithoutTls)),
         "{refused:?}"
@@ -473,7 +484,7 @@ async fn a_redirect_from_tls_leads_to_tls_only() {
 
 #[tokio::test]
 async fn redirects_are_followed_as_often_as_allowed() {
-    let addresses = echo(config(), &[PLAIN]).await;
+    let addresses = echo(CASE, config(), &[PLAIN]).await;
     let redirect = |to: &Multiaddr| -> &'static str {
         let location = format!("ws://127.0.0.1:{}/", port(to));
         format!("HTTP/1.1 302 There\r\nLocation: {location}\r\n\r\n").leak()
@@ -481,7 +492,7 @@ async fn redirects_are_followed_as_often_as_allowed() {
     for allowed in [1, 2] {
         let second = answers(redirect(&addresses[0]));
         let first = answers(redirect(&second));
-        let connection = dial(config().with_max_redirects(allowed), &first).await;
+        let connection = dial(CASE, config().with_max_redirects(allowed), &first).await;
         match (allowed, connection) {
             (2, Ok(connection)) => assert_echoes(connection).await,
             (1, Err(Error::Inner(websocket::Error::TooManyRedirects))) => {}

@@ -35,11 +35,11 @@ const OLDEST_NODE_JS: u32 = 22;
 
 on_each_runtime!(nodes_that_know_only_the_hub_find_each_other);
 
-async fn nodes_that_know_only_the_hub_find_each_other(runtime: &str) {
+async fn nodes_that_know_only_the_hub_find_each_other(on: &str) {
     let scene = Scene::default();
     let hub = scene
         .rust(&format!(
-            "--runtime {runtime} --listen {LISTEN} --listen {LISTEN} --interval 1"
+            "{on} --listen {LISTEN} --listen {LISTEN} --interval 1"
         ))
         .await;
     let one = scene.js("one", &listen_and_dial(&hub)).await;
@@ -61,7 +61,7 @@ async fn nodes_that_know_only_the_hub_find_each_other(runtime: &str) {
 
 on_each_runtime!(a_hub_that_dials_is_found_as_well);
 
-async fn a_hub_that_dials_is_found_as_well(runtime: &str) {
+async fn a_hub_that_dials_is_found_as_well(on: &str) {
     let scene = Scene::default();
     let one = scene.js("one", &format!("--listen {LISTEN}")).await;
     let two = scene
@@ -70,7 +70,7 @@ async fn a_hub_that_dials_is_found_as_well(runtime: &str) {
     let (to_one, to_two) = (one.address(), two.address());
     let hub = scene
         .rust(&format!(
-            "--runtime {runtime} --listen {LISTEN} --dial {to_one} --dial {to_two} --interval 1"
+            "{on} --listen {LISTEN} --dial {to_one} --dial {to_two} --interval 1"
         ))
         .await;
 
@@ -121,8 +121,10 @@ async fn nodes_on_every_runtime_and_js_find_each_other() {
         let dial = listen_and_dial(&hub);
         let mut network = vec![hub, scene.js("js", &dial).await];
         for runtime in RUNTIMES {
-            let args = format!("{dial} --interval 1 --runtime {runtime}");
-            network.push(scene.rust_named(runtime, &args).await);
+            for engine in ["libp2p", "stream"] {
+                let args = format!("{dial} --interval 1 --runtime {runtime} --engine {engine}");
+                network.push(scene.rust_named(runtime, &args).await);
+            }
         }
         for node in &network {
             for other in network.iter().filter(|other| other.id != node.id) {
@@ -200,11 +202,9 @@ async fn a_node_that_only_dials_is_found_without_addresses() {
 
 on_each_runtime!(small_and_large_streams_come_back_whole);
 
-async fn small_and_large_streams_come_back_whole(runtime: &str) {
+async fn small_and_large_streams_come_back_whole(on: &str) {
     let scene = Scene::default();
-    let hub = scene
-        .rust(&format!("--runtime {runtime} --listen {LISTEN}"))
-        .await;
+    let hub = scene.rust(&format!("{on} --listen {LISTEN}")).await;
     let mut js = scene.js("js", &format!("--dial {}", hub.address())).await;
 
     for bytes in [0, 1, 1000, 300 * 1024, 32 * 1024 * 1024] {
@@ -222,10 +222,10 @@ async fn small_and_large_streams_come_back_whole(runtime: &str) {
 on_each_runtime!(a_connection_lives_on_while_the_certificate_changes);
 
 /// A name is listened on as well, and what is announced of it can be dialled.
-async fn a_connection_lives_on_while_the_certificate_changes(runtime: &str) {
+async fn a_connection_lives_on_while_the_certificate_changes(on: &str) {
     let authority = Authority::new();
     let [ca, chain, key] = ["ca.pem", "chain.pem", "key.pem"]
-        .map(|name| Path::new(SCRATCH).join(format!("tls-{runtime}.{name}")));
+        .map(|name| Path::new(SCRATCH).join(format!("tls{}.{name}", on.replace(' ', ""))));
     fs::write(&ca, authority.pem()).expect("Cargo made the directory");
     let write = |signed: Signed| {
         for (file, text) in [(&key, signed.key_pem()), (&chain, signed.chain_pem())] {
@@ -240,7 +240,7 @@ async fn a_connection_lives_on_while_the_certificate_changes(runtime: &str) {
     let listen = "/dns4/localhost/tcp/0/tls/ws";
     let hub = scene
         .rust(&format!(
-            "--runtime {runtime} --listen {listen} --interval 1 --tls-cert {} --tls-key {}",
+            "{on} --listen {listen} --interval 1 --tls-cert {} --tls-key {}",
             chain.display(),
             key.display()
         ))

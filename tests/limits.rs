@@ -319,7 +319,7 @@ async fn is_too_large_for(accepted: &mut Connection, size: u64) {
     );
 }
 
-on_each!(a_frame_of_a_tebibyte_ends_its_connection_and_no_other);
+on_each!(libp2p: a_frame_of_a_tebibyte_ends_its_connection_and_no_other);
 
 async fn a_frame_of_a_tebibyte_ends_its_connection_and_no_other(case: Case) {
     let mut listener = Listener::plain(case, case.config()).await;
@@ -342,7 +342,7 @@ async fn a_frame_of_a_tebibyte_ends_its_connection_and_no_other(case: Case) {
     assert_eq!(&read, b"yes");
 }
 
-on_each!(the_limit_is_that_of_a_message_in_one_frame_or_in_several);
+on_each!(libp2p: the_limit_is_that_of_a_message_in_one_frame_or_in_several);
 
 async fn the_limit_is_that_of_a_message_in_one_frame_or_in_several(case: Case) {
     const MAX: u64 = 1000;
@@ -396,7 +396,7 @@ async fn passes(
     assert!(sent == received, "the bytes are the same");
 }
 
-on_each!(a_large_write_to_a_bare_connection_passes_if_this_crate_made_it);
+on_each!(libp2p: a_large_write_to_a_bare_connection_passes_if_this_crate_made_it);
 
 async fn a_large_write_to_a_bare_connection_passes_if_this_crate_made_it(case: Case) {
     let mut listener = Listener::plain(case, case.config()).await;

@@ -30,9 +30,9 @@ fn program() -> &'static Path {
         .unwrap_or_else(|err| panic!("{err}"))
 }
 
-fn node(scene: &Scene, runtime: &str, name: &'static str, args: &str) -> Process {
+fn node(scene: &Scene, on: &str, name: &'static str, args: &str) -> Process {
     let mut command = Command::new(program());
-    command.args(["--runtime", runtime]);
+    command.args(on.split(' '));
     command.args(args.split(' ')).arg("--until-stdin-closes");
     scene.spawn(name, command)
 }
@@ -68,8 +68,9 @@ async fn run(args: &[&str]) -> (i32, String) {
 
 on_each_runtime!(without_arguments_everybody_finds_everybody);
 
-async fn without_arguments_everybody_finds_everybody(runtime: &str) {
-    let (status, text) = run(&["--runtime", runtime, "--peers", "2"]).await;
+async fn without_arguments_everybody_finds_everybody(on: &str) {
+    let (status, text) =
+        run(&[&on.split(' ').collect::<Vec<_>>()[..], &["--peers", "2"]].concat()).await;
     assert_eq!(status, 0, "{text}");
     for row in ["hub ", "peer 1 ", "peer 2 "] {
         let row = text
@@ -82,17 +83,17 @@ async fn without_arguments_everybody_finds_everybody(runtime: &str) {
 
 on_each_runtime!(two_nodes_discover_each_other_and_end_with_their_input);
 
-async fn two_nodes_discover_each_other_and_end_with_their_input(runtime: &str) {
+async fn two_nodes_discover_each_other_and_end_with_their_input(on: &str) {
     let scene = Scene::default();
     let hub = node(
         &scene,
-        runtime,
+        on,
         "hub",
         &format!("{LISTEN} --topic room --interval 1"),
     );
     let at = address(&hub).await;
     let peer_args = format!("{LISTEN} --dial {at} --topic room --topic other --interval 1");
-    let other = node(&scene, runtime, "other", &peer_args);
+    let other = node(&scene, on, "other", &peer_args);
     let from = address(&other).await;
     prints(&hub, &format!("discovered {} {from}", peer(&from))).await;
     prints(&other, &format!("discovered {} {at}", peer(&at))).await;
@@ -111,7 +112,7 @@ async fn a_key_is_made_once_and_kept() {
     let args = format!("{LISTEN} --key {}", file.display());
     let mut peers = Vec::new();
     for name in ["first", "second"] {
-        let node = node(&scene, RUNTIMES[0], name, &args);
+        let node = node(&scene, &format!("--runtime {}", RUNTIMES[0]), name, &args);
         peers.push(peer(&address(&node).await).to_owned());
         node.finish().await;
     }
@@ -120,7 +121,7 @@ async fn a_key_is_made_once_and_kept() {
 
 on_each_runtime!(one_bad_address_does_not_keep_it_from_the_others);
 
-async fn one_bad_address_does_not_keep_it_from_the_others(runtime: &str) {
+async fn one_bad_address_does_not_keep_it_from_the_others(on: &str) {
     let scene = Scene::default();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().port();
@@ -130,7 +131,7 @@ async fn one_bad_address_does_not_keep_it_from_the_others(runtime: &str) {
     );
     let node = node(
         &scene,
-        runtime,
+        on,
         "node",
         &bad.split_whitespace().collect::<Vec<_>>().join(" "),
     );
@@ -154,11 +155,11 @@ async fn one_bad_address_does_not_keep_it_from_the_others(runtime: &str) {
 
 on_each_runtime!(a_node_waits_for_its_certificate_and_takes_the_next_one);
 
-async fn a_node_waits_for_its_certificate_and_takes_the_next_one(runtime: &str) {
+async fn a_node_waits_for_its_certificate_and_takes_the_next_one(on: &str) {
     let scene = Scene::default();
     let authority = Authority::new();
     let [chain, key] = ["chain.pem", "key.pem"]
-        .map(|name| Path::new(SCRATCH).join(format!("waits-{runtime}.{name}")));
+        .map(|name| Path::new(SCRATCH).join(format!("waits{}.{name}", on.replace(' ', ""))));
     for file in [&chain, &key] {
         let _ = fs::remove_file(file);
     }
@@ -166,7 +167,7 @@ async fn a_node_waits_for_its_certificate_and_takes_the_next_one(runtime: &str) 
     let tls = "/ip4/127.0.0.1/tcp/0/tls/ws";
     let node = node(
         &scene,
-        runtime,
+        on,
         "node",
         &format!("{files} --listen {tls} {LISTEN}"),
     );

@@ -265,7 +265,7 @@ async fn new_address_of<T: libp2p::Transport + Unpin>(transport: &mut T) -> Mult
 on_each!(a_port_that_the_user_may_not_have_closes_the_listener);
 
 async fn a_port_that_the_user_may_not_have_closes_the_listener(case: Case) {
-    Child::of_an_ordinary_user(&case.runtime.test("child_a_low_port")).run();
+    Child::of_an_ordinary_user(&case.test("child_a_low_port")).run();
 }
 
 on_each!(
@@ -301,7 +301,7 @@ async fn child_a_low_port(case: Case) {
 on_each!(a_listener_heals_when_there_are_descriptors_again);
 
 async fn a_listener_heals_when_there_are_descriptors_again(case: Case) {
-    Child::new(&case.runtime.test("child_out_of_descriptors")).run();
+    Child::new(&case.test("child_out_of_descriptors")).run();
 }
 
 on_each!(
@@ -340,7 +340,7 @@ async fn child_out_of_descriptors(case: Case) {
 on_each!(a_listener_without_descriptors_says_so_and_accepts_when_there_are_some);
 
 async fn a_listener_without_descriptors_says_so_and_accepts_when_there_are_some(case: Case) {
-    Child::new(&case.runtime.test("child_accepting_without_descriptors")).run();
+    Child::new(&case.test("child_accepting_without_descriptors")).run();
 }
 
 on_each!(
@@ -395,7 +395,7 @@ async fn child_accepting_without_descriptors(case: Case) {
 on_each!(a_listener_follows_its_address_from_and_to_its_interface);
 
 async fn a_listener_follows_its_address_from_and_to_its_interface(case: Case) {
-    Child::in_a_namespace(&case.runtime.test("child_an_address_that_comes_and_goes")).run();
+    Child::in_a_namespace(&case.test("child_an_address_that_comes_and_goes")).run();
 }
 
 /// Runs `ip`, and tells what it needs if that fails.

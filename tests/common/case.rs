@@ -4,7 +4,10 @@ use std::future::Future;
 
 use futures::{FutureExt as _, future::RemoteHandle};
 use libp2p::swarm;
-use libp2p_lazy_websocket::{lazy, websocket};
+use libp2p_lazy_websocket::{
+    lazy,
+    websocket::{self, Engine},
+};
 
 use super::any::Any;
 
@@ -12,6 +15,7 @@ use super::any::Any;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) runtime: Runtime,
+    pub(crate) engine: Engine,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -24,31 +28,47 @@ pub(crate) enum Runtime {
     Smol,
 }
 
-/// Makes one test of each case out of an `async fn` of this name, which takes the [`Case`]. The
-/// attributes in front of the name are those of each.
+/// Makes one test of each case out of an `async fn` of this name, which takes the [`Case`], or with `libp2p:` in
+/// front, of each that has that engine. The attributes in front of the name are those of each.
 #[allow(unused_macros, reason = "each test uses its part")]
 macro_rules! on_each {
+    (libp2p: $(#[$attribute:meta])* $name:ident) => {
+        mod $name {
+            $crate::common::on_each!(@ Libp2p, $(#[$attribute])* $name);
+        }
+    };
+    (@ $engine:ident, $(#[$attribute:meta])* $name:ident) => {
+        #[cfg(feature = "tokio")]
+        #[test]
+        $(#[$attribute])*
+        fn tokio() {
+            $crate::common::Runtime::Tokio.with($crate::common::Engine::$engine).run(super::$name);
+        }
+
+        #[cfg(feature = "async-std")]
+        #[test]
+        $(#[$attribute])*
+        fn async_std() {
+            $crate::common::Runtime::AsyncStd.with($crate::common::Engine::$engine).run(super::$name);
+        }
+
+        #[cfg(feature = "smol")]
+        #[test]
+        $(#[$attribute])*
+        fn smol() {
+            $crate::common::Runtime::Smol.with($crate::common::Engine::$engine).run(super::$name);
+        }
+    };
     ($(#[$attribute:meta])* $name:ident) => {
         mod $name {
-            #[cfg(feature = "tokio")]
-            #[test]
-            $(#[$attribute])*
-            fn tokio() {
-                $crate::common::Runtime::Tokio.run(super::$name);
+            use super::$name;
+
+            mod libp2p {
+                $crate::common::on_each!(@ Libp2p, $(#[$attribute])* $name);
             }
 
-            #[cfg(feature = "async-std")]
-            #[test]
-            $(#[$attribute])*
-            fn async_std() {
-                $crate::common::Runtime::AsyncStd.run(super::$name);
-            }
-
-            #[cfg(feature = "smol")]
-            #[test]
-            $(#[$attribute])*
-            fn smol() {
-                $crate::common::Runtime::Smol.run(super::$name);
+            mod stream {
+                $crate::common::on_each!(@ Stream, $(#[$attribute])* $name);
             }
         }
     };
@@ -56,34 +76,10 @@ macro_rules! on_each {
 pub(crate) use on_each;
 
 impl Runtime {
-    /// The test of this one that is made of an `async fn`.
-    pub(crate) fn test(self, name: &str) -> String {
-        let test = match self {
-            #[cfg(feature = "tokio")]
-            Self::Tokio => "tokio",
-            #[cfg(feature = "async-std")]
-            Self::AsyncStd => "async_std",
-            #[cfg(feature = "smol")]
-            Self::Smol => "smol",
-        };
-        format!("{name}::{test}")
-    }
-
-    /// Runs a test on the runtime's own executor, with no other runtime around it.
-    pub(crate) fn run<F: Future<Output = ()>>(self, test: impl FnOnce(Case) -> F) {
-        let test = test(Case { runtime: self });
-        match self {
-            #[cfg(feature = "async-std")]
-            Self::AsyncStd => async_std::task::block_on(test),
-            #[cfg(feature = "smol")]
-            Self::Smol => smol::block_on(test),
-            #[cfg(feature = "tokio")]
-            Self::Tokio => tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build()
-                .expect("a runtime")
-                .block_on(test),
+    pub(crate) fn with(self, engine: Engine) -> Case {
+        Case {
+            runtime: self,
+            engine,
         }
     }
 }
@@ -92,11 +88,47 @@ impl Case {
     #[cfg(feature = "tokio")]
     pub(crate) const TOKIO: Self = Self {
         runtime: Runtime::Tokio,
+        engine: Engine::Libp2p,
     };
+
+    /// The test of this one that [`on_each`] makes of an `async fn`, which has both engines.
+    pub(crate) fn test(self, name: &str) -> String {
+        let engine = match self.engine {
+            Engine::Stream => "stream",
+            _ => "libp2p",
+        };
+        let runtime = match self.runtime {
+            #[cfg(feature = "tokio")]
+            Runtime::Tokio => "tokio",
+            #[cfg(feature = "async-std")]
+            Runtime::AsyncStd => "async_std",
+            #[cfg(feature = "smol")]
+            Runtime::Smol => "smol",
+        };
+        format!("{name}::{engine}::{runtime}")
+    }
+
+    /// Runs a test on the runtime's own executor, with no other runtime around it.
+    pub(crate) fn run<F: Future<Output = ()>>(self, test: impl FnOnce(Self) -> F) {
+        let test = test(self);
+        match self.runtime {
+            #[cfg(feature = "async-std")]
+            Runtime::AsyncStd => async_std::task::block_on(test),
+            #[cfg(feature = "smol")]
+            Runtime::Smol => smol::block_on(test),
+            #[cfg(feature = "tokio")]
+            Runtime::Tokio => tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .expect("a runtime")
+                .block_on(test),
+        }
+    }
 
     /// The options that a test starts from.
     pub(crate) fn config(self) -> websocket::Config {
-        websocket::Config::default()
+        websocket::Config::default().with_engine(self.engine)
     }
 
     /// Begins a task. It ends when the handle is dropped, unless that is told to forget it.

@@ -19,6 +19,8 @@ pub(crate) use self::{
     any::Any,
     case::{Case, Runtime, on_each},
 };
+#[allow(unused_imports, reason = "each test uses its part")]
+pub(crate) use libp2p_lazy_websocket::websocket::Engine;
 
 /// The first error of this type below the one that is given.
 pub(crate) fn cause<'a, E: std::error::Error + 'static>(

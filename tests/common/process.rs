@@ -220,8 +220,8 @@ pub(crate) const RUNTIMES: &[&str] = &[
     "smol",
 ];
 
-/// Makes one test of each runtime out of an `async fn` of this name, which takes the name of the one that its nodes
-/// run on. The test itself is on tokio.
+/// Makes one test of each runtime and each engine out of an `async fn` of this name, which takes the arguments that tell
+/// a node of them. The test itself is on tokio.
 #[allow(unused_macros, reason = "each test file uses its part")]
 macro_rules! on_each_runtime {
     ($name:ident) => {
@@ -229,19 +229,31 @@ macro_rules! on_each_runtime {
             #[cfg(feature = "tokio")]
             #[::tokio::test]
             async fn tokio() {
-                super::$name("tokio").await;
+                super::$name("--runtime tokio").await;
+            }
+
+            #[cfg(feature = "tokio")]
+            #[::tokio::test]
+            async fn tokio_stream() {
+                super::$name("--runtime tokio --engine stream").await;
             }
 
             #[cfg(feature = "async-std")]
             #[::tokio::test]
             async fn async_std() {
-                super::$name("async-std").await;
+                super::$name("--runtime async-std").await;
             }
 
             #[cfg(feature = "smol")]
             #[::tokio::test]
             async fn smol() {
-                super::$name("smol").await;
+                super::$name("--runtime smol").await;
+            }
+
+            #[cfg(feature = "smol")]
+            #[::tokio::test]
+            async fn smol_stream() {
+                super::$name("--runtime smol --engine stream").await;
             }
         }
     };
