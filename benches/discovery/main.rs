@@ -25,7 +25,37 @@ mod delivery;
     unused_imports,
     reason = "of the library's modules a part is used, and not its tests"
 )]
-mod discovery;
+#[path = "../../src/discovery"]
+mod discovery {
+    mod addresses;
+    mod census;
+    mod config;
+    mod connections;
+    mod counters;
+    mod error;
+    mod event;
+    mod filter;
+    pub(crate) mod intake;
+    pub(crate) mod limits;
+    pub(crate) mod message;
+    // Cargo sets `test` for benches too, so that the tests of the cores are compiled, though nothing runs them.
+    #[cfg(test)]
+    mod outside;
+    mod peers;
+    mod pubsub;
+    mod reach;
+    pub(crate) mod schedule;
+
+    pub(crate) use self::{
+        config::Config,
+        counters::Counters,
+        error::ConfigError,
+        event::{Announced, SkipReason},
+        limits::Rate,
+        peers::KnownPeer,
+        pubsub::{PublishError, SubscribeError, Verdict},
+    };
+}
 mod identity;
 mod js;
 mod measured;
