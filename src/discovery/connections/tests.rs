@@ -1,0 +1,686 @@
+use std::{io, num::NonZeroUsize};
+
+use libp2p_swarm::{ConnectionDenied, dial_opts::PeerCondition};
+use multiaddr::multihash::Multihash;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    deadline,
+    discovery::{
+        message::{Announcement, Stamp},
+        peers::Lifetimes,
+    },
+};
+
+const TTL: Duration = Duration::from_secs(3600);
+const TOPIC: &str = "any";
+const LIFETIMES: Lifetimes = Lifetimes {
+    unknown: TTL,
+    longest: TTL,
+    gap: Duration::ZERO,
+};
+
+fn peer(seed: u16) -> PeerId {
+    let digest = [seed.to_be_bytes(); 16].concat();
+    PeerId::from_multihash(Multihash::wrap(0, &digest).unwrap()).unwrap()
+}
+
+fn id(number: usize) -> ConnectionId {
+    ConnectionId::new_unchecked(number)
+}
+
+fn address(port: u16) -> Multiaddr {
+    format!("/ip4/127.0.0.1/tcp/{port}/ws").parse().unwrap()
+}
+
+fn unreachable(ports: &[u16]) -> DialError {
+    let refused = || TransportError::Other(io::ErrorKind::ConnectionRefused.into());
+    DialError::Transport(ports.iter().map(|at| (address(*at), refused())).collect())
+}
+
+fn denied() -> DialError {
+    let cause = ConnectionDenied::new(io::Error::other("no more"));
+    DialError::Denied { cause }
+}
+
+fn wrong_peer(port: u16) -> DialError {
+    DialError::WrongPeerId {
+        obtained: peer(u16::MAX),
+        address: address(port),
+    }
+}
+
+/// Plays the swarm and the pubsub.
+struct Node {
+    now: Instant,
+    peers: Peers,
+    connections: Connections,
+    ids: usize,
+}
+
+impl Node {
+    fn new(target: usize, seed: u64) -> Self {
+        Self {
+            now: deadline::now(),
+            peers: Peers::new(NonZeroUsize::new(20_000).unwrap(), LIFETIMES),
+            connections: Connections::new(target, seed),
+            ids: 0,
+        }
+    }
+
+    fn announce(&mut self, seed: u16, ports: &[u16]) {
+        let announcement = Announcement {
+            peer: peer(seed),
+            addresses: ports.iter().map(|port| address(*port)).collect(),
+            dropped: 0,
+            stamp: Stamp {
+                sequence: None,
+                promise: Some(TTL / 3),
+            },
+        };
+        self.peers
+            .on_announcement(self.now, announcement, false, Duration::ZERO);
+        self.connections.on_candidate(self.now);
+    }
+
+    /// One that has other connections is to blame for a failure itself.
+    fn connect_somebody_else(&mut self) {
+        self.connect(u16::MAX);
+    }
+
+    fn connect(&mut self, seed: u16) {
+        self.ids += 1;
+        self.establish((peer(seed), id(self.ids)), &[]);
+    }
+
+    fn establish(&mut self, (dialled, id): (PeerId, ConnectionId), failed: &[Multiaddr]) {
+        let (now, peers) = (self.now, &mut self.peers);
+        self.connections
+            .on_connected(now, dialled, id, failed, peers);
+    }
+
+    fn disconnect(&mut self, seed: u16) {
+        self.connections
+            .on_disconnected(self.now, &peer(seed), &self.peers);
+    }
+
+    fn fail(&mut self, (dialled, id): (PeerId, ConnectionId), error: &DialError) {
+        self.connections
+            .on_dial_failed(self.now, &dialled, id, error, &mut self.peers);
+    }
+
+    fn next_dial(&mut self) -> Option<(PeerId, ConnectionId)> {
+        let (peer, addresses) = self.connections.next_dial(self.now, &self.peers)?;
+        assert_eq!(addresses, self.peers.get(&peer).unwrap().addresses());
+        self.ids += 1;
+        self.connections.on_dialling(peer, id(self.ids));
+        Some((peer, id(self.ids)))
+    }
+
+    /// All dials that are due now.
+    fn dials(&mut self) -> Vec<(PeerId, ConnectionId)> {
+        let dials = std::iter::from_fn(|| self.next_dial()).collect();
+        assert!(
+            self.connections
+                .next_timeout()
+                .is_none_or(|at| at > self.now)
+        );
+        dials
+    }
+
+    /// Those within a time from now, at the moments that the core asks for.
+    fn dials_within(&mut self, time: Duration) -> Vec<(PeerId, ConnectionId)> {
+        let end = self.now + time;
+        let mut dials = self.dials();
+        while let Some(at) = self.connections.next_timeout()
+            && at <= end
+        {
+            self.now = at;
+            dials.append(&mut self.dials());
+        }
+        self.now = end;
+        dials
+    }
+}
+
+#[test]
+fn switched_off_it_keeps_nothing_and_dials_nobody() {
+    let mut node = Node::new(0, 7);
+    node.announce(1, &[1]);
+    node.connect(2);
+    node.connections.on_subscribed(&peer(2), TOPIC);
+    node.fail((peer(1), id(9)), &unreachable(&[1]));
+    node.disconnect(2);
+    assert_eq!(node.dials_within(TTL), []);
+    assert!(node.connections.links.is_empty() && node.connections.backoffs.is_empty());
+    let expires_at = node.peers.get(&peer(1)).unwrap().expires_at();
+    assert_eq!(expires_at, node.now, "the time to live, and no sooner");
+}
+
+#[test]
+fn dials_as_many_as_are_missing_each_once() {
+    let mut node = Node::new(3, 7);
+    for seed in 0..9 {
+        node.announce(seed, &[seed]);
+    }
+    node.connect_somebody_else();
+    node.connections.on_subscribed(&peer(u16::MAX), TOPIC);
+    let dials = node.dials_within(TTL);
+    assert_eq!(dials.len(), 2);
+    assert_ne!(dials[0].0, dials[1].0);
+}
+
+#[test]
+fn waits_a_little_for_more_candidates() {
+    let mut node = Node::new(1, 7);
+    node.announce(1, &[1]);
+    let at = node.connections.next_timeout().unwrap();
+    assert!(at > node.now && at <= node.now + SPREAD);
+    node.announce(2, &[2]);
+    assert_eq!(node.connections.next_timeout(), Some(at), "and no longer");
+    assert_eq!(node.dials_within(SPREAD).len(), 1);
+}
+
+#[test]
+fn all_candidates_are_equally_likely() {
+    // One table, so that the order of its rows is the same each time.
+    let mut node = Node::new(1, 0);
+    for candidate in 0..10 {
+        node.announce(candidate, &[1]);
+    }
+    let mut chosen = HashMap::<_, u32>::new();
+    for seed in 0..1000 {
+        node.connections = Connections::new(1, seed);
+        node.connections.on_candidate(node.now);
+        *chosen.entry(node.dials_within(SPREAD)[0].0).or_default() += 1;
+    }
+    // 100 each; beyond five standard deviations of 9.5 something is wrong.
+    assert_eq!(chosen.len(), 10);
+    assert!(
+        chosen.values().all(|count| (52..=148).contains(count)),
+        "{chosen:?}"
+    );
+}
+
+#[test]
+fn no_more_than_the_cap_are_under_way() {
+    let mut node = Node::new(100, 7);
+    for seed in 0..100 {
+        node.announce(seed, &[1]);
+    }
+    let dials = node.dials_within(TTL);
+    assert_eq!(dials.len(), MAX_ATTEMPTS);
+    node.fail(dials[0], &unreachable(&[1]));
+    assert_eq!(node.dials_within(TTL).len(), 1);
+}
+
+#[test]
+fn a_table_of_dead_addresses_is_dialled_slowly() {
+    let mut node = Node::new(5, 7);
+    for seed in 0..1000 {
+        node.announce(seed, &[1]);
+    }
+    let start = node.now;
+    let mut attempts = 0;
+    while node.now < start + Duration::from_secs(100) {
+        for dial in node.dials() {
+            node.fail(dial, &unreachable(&[1]));
+            attempts += 1;
+        }
+        node.now = node.connections.next_timeout().unwrap();
+    }
+    assert!((190..=210).contains(&attempts), "{attempts}");
+}
+
+#[test]
+fn a_dialled_peer_counts_until_it_has_had_time_to_subscribe() {
+    let mut node = Node::new(1, 7);
+    node.announce(1, &[1]);
+    let [(first, id)] = node.dials_within(SPREAD)[..] else {
+        panic!("one dial");
+    };
+    node.establish((first, id), &[]);
+    node.announce(2, &[1]);
+    node.now += GRACE - Duration::from_nanos(1);
+    assert_eq!(node.dials(), []);
+    let [(second, id)] = node.dials_within(SPREAD + SPREAD)[..] else {
+        panic!("one dial");
+    };
+    assert_eq!(second, peer(2));
+    node.establish((second, id), &[]);
+    node.connections.on_subscribed(&second, TOPIC);
+    node.announce(3, &[1]);
+    assert_eq!(node.dials_within(TTL), []);
+}
+
+#[test]
+fn a_subscriber_counts_until_it_has_left_its_last_topic_or_disconnected() {
+    let mut node = Node::new(1, 7);
+    node.announce(1, &[1]);
+    node.connect(2);
+    // As gossipsub may tell it more than once.
+    for topic in ["a", "b", "a"] {
+        node.connections.on_subscribed(&peer(2), topic);
+    }
+    assert_eq!(node.dials_within(GRACE), []);
+    for topic in ["a", "a", "c"] {
+        node.connections.on_unsubscribed(node.now, &peer(2), topic);
+    }
+    assert_eq!(node.dials_within(GRACE), []);
+    node.connections.on_unsubscribed(node.now, &peer(2), "b");
+    let [dial] = node.dials_within(GRACE)[..] else {
+        panic!("one dial");
+    };
+    node.fail(dial, &unreachable(&[1]));
+    node.connections.on_subscribed(&peer(2), "b");
+    assert_eq!(node.dials_within(TTL), []);
+    node.disconnect(2);
+    node.connections.on_subscribed(&peer(2), "b");
+    assert_eq!(node.dials_within(GRACE).len(), 1);
+}
+
+#[test]
+fn who_is_connected_or_lists_no_addresses_is_not_dialled() {
+    let mut node = Node::new(3, 7);
+    node.announce(1, &[]);
+    node.announce(2, &[1]);
+    node.connect(2);
+    assert_eq!(node.dials_within(TTL), []);
+    node.disconnect(2);
+    node.announce(2, &[1]);
+    assert_eq!(node.dials_within(SPREAD).len(), 1);
+}
+
+#[test]
+fn each_failure_is_followed_by_a_longer_pause() {
+    let mut node = Node::new(1, 7);
+    node.announce(1, &[1]);
+    let mut delay = FIRST_DELAY;
+    let mut dial = node.dials_within(SPREAD)[0];
+    for _ in 0..10 {
+        node.fail(dial, &unreachable(&[1]));
+        node.announce(1, &[1]);
+        assert_eq!(node.dials_within(delay.mul_f64(1.0 - JITTER)), []);
+        dial = node.dials_within(delay.mul_f64(JITTER) + SPREAD)[0];
+        delay = (delay * 2).min(MAX_DELAY);
+    }
+    assert_eq!(delay, MAX_DELAY);
+}
+
+#[test]
+fn what_fails_here_is_not_held_against_the_peer() {
+    let mut node = Node::new(1, 7);
+    node.connect_somebody_else();
+    node.announce(1, &[1]);
+    let expires_at = node.peers.get(&peer(1)).unwrap().expires_at();
+    let errors = [
+        denied(),
+        DialError::Aborted,
+        DialError::DialPeerConditionFalse(PeerCondition::DisconnectedAndNotDialing),
+    ];
+    for error in errors {
+        let dial = node.dials_within(FIRST_DELAY + SPREAD)[0];
+        node.fail(dial, &error);
+        assert_eq!(node.dials(), [], "at once it would fail again");
+    }
+    assert_eq!(node.connections.backoffs[&peer(1)].failures, 0);
+    let known = node.peers.get(&peer(1)).unwrap();
+    assert_eq!(known.expires_at(), expires_at);
+    assert_eq!(known.addresses(), [address(1)]);
+}
+
+#[test]
+fn a_peer_whose_addresses_all_fail_is_forgotten_sooner() {
+    let mut node = Node::new(1, 7);
+    node.connect_somebody_else();
+    node.announce(1, &[1, 2]);
+    let announced = node.now;
+    let expires_at = |node: &Node| node.peers.get(&peer(1)).unwrap().expires_at();
+    let dial = node.dials_within(SPREAD)[0];
+    node.fail(dial, &unreachable(&[1]));
+    assert_eq!(expires_at(&node), announced + TTL, "one has not been tried");
+    let known = node.peers.get(&peer(1)).unwrap();
+    assert_eq!(known.addresses(), [address(2), address(1)]);
+
+    let dial = node.dials_within(FIRST_DELAY + SPREAD)[0];
+    node.fail(dial, &unreachable(&[1, 2]));
+    assert_eq!(expires_at(&node), announced + TTL / 2);
+
+    node.announce(1, &[1, 2]);
+    assert_eq!(expires_at(&node), node.now + TTL);
+    let known = node.peers.get(&peer(1)).unwrap();
+    assert_eq!(known.addresses(), [address(1), address(2)]);
+}
+
+#[test]
+fn what_failed_before_another_address_worked_is_tried_last() {
+    let mut node = Node::new(1, 7);
+    node.announce(1, &[1, 2, 3]);
+    let announced = node.now;
+    let dial = node.dials_within(SPREAD)[0];
+    node.establish(dial, &[address(1), address(2)]);
+    let known = node.peers.get(&peer(1)).unwrap();
+    assert_eq!(known.addresses(), [address(3), address(1), address(2)]);
+    // The application has found another way.
+    node.establish(dial, &[address(1), address(2), address(3)]);
+    let known = node.peers.get(&peer(1)).unwrap();
+    assert_eq!(known.expires_at(), announced + TTL);
+}
+
+#[test]
+fn a_peer_that_only_dials_is_not_forgotten_for_having_no_addresses() {
+    let mut node = Node::new(1, 7);
+    node.connect_somebody_else();
+    node.announce(1, &[]);
+    for error in [DialError::NoAddresses, unreachable(&[9])] {
+        node.fail((peer(1), id(99)), &error);
+    }
+    let expires_at = node.peers.get(&peer(1)).unwrap().expires_at();
+    assert_eq!(expires_at, node.now + TTL);
+}
+
+#[test]
+fn subscribers_of_a_topic_that_is_removed_no_longer_count() {
+    let mut node = Node::new(2, 7);
+    for (seed, topics) in [(1, &["a"][..]), (2, &["a", "b"])] {
+        node.connect(seed);
+        for topic in topics {
+            node.connections.on_subscribed(&peer(seed), topic);
+        }
+    }
+    for seed in 3..9 {
+        node.announce(seed, &[1]);
+    }
+    assert_eq!(node.dials_within(GRACE), []);
+    node.connections.on_topic_removed(node.now, "a", true);
+    let [dial] = node.dials_within(GRACE)[..] else {
+        panic!("one dial");
+    };
+    node.connections.on_topic_removed(node.now, "b", false);
+    node.fail(dial, &denied());
+    node.announce(9, &[1]);
+    assert_eq!(node.dials_within(TTL / 2), [], "nobody can be subscribed");
+    node.connections.on_topic_added(node.now);
+    assert_eq!(node.dials_within(SPREAD).len(), 2);
+}
+
+#[test]
+fn without_any_connection_nobody_is_forgotten_for_a_failure() {
+    let mut node = Node::new(1, 7);
+    node.announce(1, &[1]);
+    let announced = node.now;
+    let dial = node.dials_within(SPREAD)[0];
+    node.fail(dial, &unreachable(&[1]));
+    let expires_at = node.peers.get(&peer(1)).unwrap().expires_at();
+    assert_eq!(expires_at, announced + TTL);
+    assert_eq!(
+        node.dials_within(FIRST_DELAY - FIRST_DELAY.mul_f64(JITTER)),
+        []
+    );
+}
+
+#[test]
+fn what_no_transport_here_can_dial_says_nothing_of_the_peer() {
+    let mut node = Node::new(1, 7);
+    node.connect_somebody_else();
+    node.announce(1, &[1]);
+    let announced = node.now;
+    let unsupported = TransportError::MultiaddrNotSupported(address(1));
+    let dial = node.dials_within(SPREAD)[0];
+    node.fail(dial, &DialError::Transport(vec![(address(1), unsupported)]));
+    let expires_at = node.peers.get(&peer(1)).unwrap().expires_at();
+    assert_eq!(expires_at, announced + TTL);
+    assert_eq!(node.connections.backoffs[&peer(1)].failures, 1);
+}
+
+#[test]
+fn an_address_of_somebody_else_is_dropped() {
+    let mut node = Node::new(1, 7);
+    node.announce(1, &[1, 2]);
+    for (port, left) in [(1, vec![address(2)]), (2, vec![])] {
+        let dial = node.dials_within(2 * FIRST_DELAY + SPREAD)[0];
+        node.fail(dial, &wrong_peer(port));
+        assert_eq!(node.peers.get(&peer(1)).unwrap().addresses(), left);
+    }
+    assert_eq!(node.dials_within(TTL / 2), [], "nothing is left to dial");
+    node.announce(1, &[3]);
+    assert_eq!(node.dials_within(MAX_DELAY).len(), 1);
+}
+
+#[test]
+fn a_connection_that_ends_soon_is_no_better_than_none() {
+    let mut node = Node::new(1, 7);
+    node.announce(1, &[1]);
+    let (dialled, id) = node.dials_within(SPREAD)[0];
+    node.establish((dialled, id), &[]);
+    node.now += STEADY - Duration::from_nanos(1);
+    node.disconnect(1);
+    assert_eq!(node.dials_within(FIRST_DELAY.mul_f64(1.0 - JITTER)), []);
+
+    let (dialled, id) = node.dials_within(FIRST_DELAY)[0];
+    node.establish((dialled, id), &[]);
+    node.now += STEADY;
+    node.disconnect(1);
+    assert_eq!(node.dials_within(SPREAD).len(), 1);
+}
+
+#[test]
+fn an_attempt_ends_with_its_own_outcome_alone() {
+    let mut node = Node::new(1, 7);
+    node.announce(1, &[1]);
+    let (dialled, own) = node.dials_within(SPREAD)[0];
+    // The peer has dialled as well, and goes again.
+    node.connect(1);
+    node.disconnect(1);
+    assert_eq!(node.dials_within(TTL / 2), [], "it is still being dialled");
+    let other = id(99);
+    node.fail((dialled, other), &DialError::Aborted);
+    assert_eq!(node.dials_within(TTL / 4), []);
+    node.fail((dialled, own), &DialError::Aborted);
+    assert_eq!(node.dials_within(FIRST_DELAY + SPREAD).len(), 1);
+}
+
+#[test]
+fn who_is_dialled_and_subscribes_from_the_other_side_counts_once() {
+    let mut node = Node::new(2, 7);
+    node.announce(1, &[1]);
+    let dial = node.dials_within(SPREAD)[0];
+    node.connect(1);
+    node.connections.on_subscribed(&peer(1), TOPIC);
+    node.announce(2, &[1]);
+    node.establish(dial, &[]);
+    let [(second, _)] = node.dials_within(SPREAD)[..] else {
+        panic!("one dial");
+    };
+    assert_eq!(second, peer(2));
+}
+
+#[test]
+fn a_dial_of_the_application_teaches_as_well() {
+    let mut node = Node::new(1, 7);
+    node.announce(1, &[1]);
+    node.fail((peer(1), id(99)), &unreachable(&[1]));
+    node.fail((peer(2), id(98)), &unreachable(&[1]));
+    assert_eq!(node.dials_within(FIRST_DELAY.mul_f64(1.0 - JITTER)), []);
+    assert_eq!(node.connections.backoffs.len(), 1, "only of known peers");
+    assert_eq!(node.dials_within(FIRST_DELAY).len(), 1);
+}
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Announce { seed: u16, ports: Vec<u16> },
+    Connect(u16),
+    Disconnect(u16),
+    Subscribe(u16, bool),
+    Unsubscribe(u16, bool),
+    Succeed(usize),
+    Fail(usize, u8),
+    Wait(Duration),
+}
+
+const SEEDS: u16 = 14;
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let seed = || 0..SEEDS;
+    let ports = prop::sample::subsequence(vec![1, 2], 0..=2);
+    let wait = prop_oneof![0..2_000_u64, 0..60_000_u64, 0..4_000_000_u64];
+    prop_oneof![
+        6 => (seed(), ports).prop_map(|(seed, ports)| Operation::Announce { seed, ports }),
+        1 => seed().prop_map(Operation::Connect),
+        2 => seed().prop_map(Operation::Disconnect),
+        2 => (seed(), any::<bool>()).prop_map(|(seed, topic)| Operation::Subscribe(seed, topic)),
+        1 => (seed(), any::<bool>()).prop_map(|(seed, topic)| Operation::Unsubscribe(seed, topic)),
+        3 => (0..MAX_ATTEMPTS).prop_map(Operation::Succeed),
+        4 => (0..MAX_ATTEMPTS, 0..4_u8).prop_map(|(nth, kind)| Operation::Fail(nth, kind)),
+        6 => wait.prop_map(|millis| Operation::Wait(Duration::from_millis(millis))),
+    ]
+}
+
+/// What must hold, written down again without regard to cost.
+#[derive(Default)]
+struct Model {
+    /// Since when, whether it was dialled, and the topics.
+    connected: HashMap<PeerId, (Instant, bool, BTreeSet<bool>)>,
+    /// When an attempt has led to a connection last.
+    dialled: HashMap<PeerId, Instant>,
+    dialling: Vec<(PeerId, ConnectionId)>,
+    /// How many failures, and before when not to dial again.
+    failed: HashMap<PeerId, (u32, Instant)>,
+}
+
+impl Model {
+    fn subscribers(&self) -> usize {
+        let topics = self.connected.values().map(|(_, _, topics)| topics);
+        topics.filter(|topics| !topics.is_empty()).count()
+    }
+
+    fn fail(&mut self, now: Instant, peers: &Peers, peer: PeerId, failures: u32) {
+        if peers.get(&peer).is_none() {
+            return;
+        }
+        let (before, not_before) = self.failed.entry(peer).or_insert((0, now));
+        *before += failures;
+        let doublings = if failures == 0 { 0 } else { *before - 1 };
+        let delay = FIRST_DELAY * 2_u32.pow(doublings.min(20));
+        let delay = delay.min(MAX_DELAY).mul_f64(1.0 - JITTER);
+        *not_before = (*not_before).max(now + delay);
+    }
+
+    /// How many may be under way beside those that are dialled: connected by an attempt, and not subscribed.
+    fn waiting(&self, now: Instant) -> usize {
+        let is_new = |peer| self.dialled.get(peer).is_some_and(|at| *at + GRACE > now);
+        let silent = self.connected.iter().filter(|(_, link)| link.2.is_empty());
+        silent.filter(|(peer, _)| is_new(peer)).count()
+    }
+}
+
+proptest! {
+    #[test]
+    fn dials_whom_it_may_and_nobody_else(
+        target in 0..14_usize,
+        seed: u64,
+        operations in prop::collection::vec(operation(), 0..200),
+    ) {
+        let mut node = Node::new(target, seed);
+        let mut model = Model::default();
+        let topic = |topic| if topic { "a" } else { "b" };
+        for operation in operations {
+            match operation {
+                Operation::Announce { seed, ports } => node.announce(seed, &ports),
+                Operation::Connect(seed) => {
+                    node.connect(seed);
+                    let link = (node.now, false, BTreeSet::new());
+                    model.connected.entry(peer(seed)).or_insert(link);
+                }
+                Operation::Disconnect(seed) => {
+                    node.disconnect(seed);
+                    if let Some((since, is_dialled, _)) = model.connected.remove(&peer(seed)) {
+                        if since + STEADY <= node.now {
+                            model.failed.remove(&peer(seed));
+                        } else if is_dialled {
+                            model.fail(node.now, &node.peers, peer(seed), 1);
+                        }
+                    }
+                }
+                Operation::Subscribe(seed, which) => {
+                    node.connections.on_subscribed(&peer(seed), topic(which));
+                    if let Some((_, _, topics)) = model.connected.get_mut(&peer(seed)) {
+                        topics.insert(which);
+                    }
+                }
+                Operation::Unsubscribe(seed, which) => {
+                    node.connections.on_unsubscribed(node.now, &peer(seed), topic(which));
+                    if let Some((_, _, topics)) = model.connected.get_mut(&peer(seed)) {
+                        topics.remove(&which);
+                    }
+                }
+                Operation::Succeed(nth) if nth < model.dialling.len() => {
+                    let (dialled, id) = model.dialling.swap_remove(nth);
+                    node.establish((dialled, id), &[]);
+                    let link = (node.now, true, BTreeSet::new());
+                    model.connected.entry(dialled).or_insert(link).1 = true;
+                    model.dialled.insert(dialled, node.now);
+                }
+                Operation::Fail(nth, kind) if nth < model.dialling.len() => {
+                    let dial = model.dialling.swap_remove(nth);
+                    let error = match kind {
+                        0 => denied(),
+                        1 => wrong_peer(1),
+                        2 => unreachable(&[1]),
+                        _ => unreachable(&[1, 2]),
+                    };
+                    node.fail(dial, &error);
+                    model.fail(node.now, &node.peers, dial.0, u32::from(kind > 0));
+                }
+                Operation::Succeed(_) | Operation::Fail(..) => {}
+                Operation::Wait(time) => node.now += time,
+            }
+            while let Some(expired) = node.peers.pop_expired(node.now, Duration::ZERO) {
+                node.connections.on_expired(&expired.peer);
+                model.failed.remove(&expired.peer);
+            }
+            while let Some((dialled, id)) = node.next_dial() {
+                prop_assert!(model.subscribers() + model.dialling.len() < target);
+                prop_assert!(model.dialling.len() < MAX_ATTEMPTS);
+                prop_assert!(model.dialling.iter().all(|(peer, _)| *peer != dialled));
+                prop_assert!(!model.connected.contains_key(&dialled));
+                prop_assert!(!node.peers.get(&dialled).unwrap().addresses().is_empty());
+                let failed = model.failed.get(&dialled);
+                prop_assert!(failed.is_none_or(|(_, not_before)| *not_before <= node.now));
+                model.dialling.push((dialled, id));
+            }
+            let next = node.connections.next_timeout();
+            prop_assert!(next.is_none_or(|at| at > node.now), "it would be asked again at once");
+            let under_way = model.dialling.len() + model.waiting(node.now);
+            let is_candidate = |known: super::super::KnownPeer<'_>| {
+                !known.addresses().is_empty()
+                    && !model.connected.contains_key(&known.peer_id())
+                    && !model.failed.contains_key(&known.peer_id())
+                    && model.dialling.iter().all(|(peer, _)| *peer != known.peer_id())
+            };
+            if model.subscribers() + under_way < target
+                && under_way < MAX_ATTEMPTS
+                && node.peers.iter().any(is_candidate)
+            {
+                prop_assert!(next.is_some_and(|at| at <= node.now + SPREAD));
+            }
+        }
+        for dial in std::mem::take(&mut model.dialling) {
+            node.fail(dial, &unreachable(&[1]));
+        }
+        for seed in 0..SEEDS {
+            node.disconnect(seed);
+        }
+        node.now += 2 * TTL;
+        while let Some(expired) = node.peers.pop_expired(node.now, Duration::ZERO) {
+            node.connections.on_expired(&expired.peer);
+        }
+        prop_assert!(node.next_dial().is_none());
+        let left = &node.connections;
+        prop_assert_eq!(left.subscribers, 0);
+        prop_assert!(left.links.is_empty() && left.attempts.is_empty());
+        prop_assert!(left.backoffs.is_empty());
+        prop_assert_eq!(left.next_timeout(), None);
+    }
+}

@@ -1,0 +1,714 @@
+use std::num::NonZeroU32;
+
+use libp2p_identity::PublicKey;
+use multiaddr::{Multiaddr, Protocol};
+use proptest::prelude::*;
+
+use super::{super::outside, message::Stamp, *};
+use crate::deadline;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MS: Duration = Duration::from_millis(1);
+
+fn key(seed: u32) -> PublicKey {
+    outside::key(seed).unwrap()
+}
+
+fn peer(seed: u32) -> PeerId {
+    key(seed).to_peer_id()
+}
+
+fn payload(seed: u32, ports: &[u16]) -> Vec<u8> {
+    let addresses = ports
+        .iter()
+        .map(|&port| Multiaddr::from(Protocol::Memory(1)).with(Protocol::Tcp(port)));
+    message::encode(&key(seed), addresses, Stamp::default())
+}
+
+/// Our own interval.
+const OWN: Duration = Duration::from_secs(11);
+const LOCAL: u32 = 0;
+/// Delivers, but announces nothing.
+const HUB: u32 = 1_000_000;
+
+fn rate(burst: u32, interval: Duration) -> Rate {
+    Rate::new(NonZeroU32::new(burst).unwrap(), interval)
+}
+
+fn intake(settings: Settings) -> Intake {
+    Intake::new(peer(LOCAL), settings)
+}
+
+impl Intake {
+    fn hear_from(
+        &mut self,
+        now: Instant,
+        neighbour: u32,
+        author: Option<u32>,
+        payload: &[u8],
+    ) -> Outcome {
+        self.on_message(
+            now,
+            OWN,
+            Incoming {
+                neighbour: peer(neighbour),
+                author: author.map(peer),
+                payload,
+            },
+        )
+    }
+
+    fn announce(&mut self, now: Instant, neighbour: u32, author: u32) -> Outcome {
+        self.hear_from(now, neighbour, Some(author), &payload(author, &[1]))
+    }
+}
+
+fn accepted(change: impl Into<Option<Change>>) -> Outcome {
+    Outcome {
+        verdict: Verdict::Accept,
+        change: change.into(),
+        is_news: true,
+    }
+}
+
+const IGNORED: Outcome = Outcome {
+    verdict: Verdict::Ignore,
+    change: None,
+    is_news: false,
+};
+const REJECTED: Outcome = Outcome {
+    verdict: Verdict::Reject,
+    change: None,
+    is_news: false,
+};
+
+#[test]
+fn reports_what_is_new_and_only_that() {
+    let now = deadline::now();
+    let mut intake = intake(Settings::default());
+    let mut hear = |ports: &[u16]| intake.hear_from(now, HUB, Some(1), &payload(1, ports));
+    assert_eq!(hear(&[1]), accepted(Change::Discovered(peer(1))));
+    assert_eq!(hear(&[1]), accepted(None));
+    assert_eq!(hear(&[1, 2]), accepted(Change::Updated(peer(1))));
+    assert_eq!(hear(&[2, 1]), accepted(None));
+    assert_eq!(hear(&[]), accepted(Change::Updated(peer(1))));
+    assert_eq!(
+        intake.counters(),
+        Counters {
+            accepted: 5,
+            discovered: 1,
+            updated: 2,
+            known: 1,
+            ..Counters::default()
+        }
+    );
+    assert!(intake.peers().get(&peer(1)).unwrap().addresses().is_empty());
+}
+
+#[test]
+fn keeps_of_a_list_what_it_can_use() {
+    let [public, private, loopback] = ["1.2.3.4", "10.0.0.1", "127.0.0.1"]
+        .map(|ip| format!("/ip4/{ip}/tcp/1/ws").parse::<Multiaddr>().unwrap());
+    let unspecified = "/ip4/0.0.0.0/tcp/1/ws".parse().unwrap();
+    // More of the others than are kept, and the useful one last.
+    let many = (1..100).map(|port| Multiaddr::from(Protocol::Memory(1)).with(Protocol::Tcp(port)));
+    let many = many.chain([unspecified, loopback, private.clone(), public.clone()]);
+    let now = deadline::now();
+    let mut intake = intake(Settings::default());
+    let hear = |intake: &mut Intake, addresses: Vec<Multiaddr>| {
+        let payload = message::encode(&key(1), addresses, Stamp::default());
+        let outcome = intake.hear_from(now, HUB, Some(1), &payload);
+        assert_eq!(outcome.verdict, Verdict::Accept);
+        let known = intake.peers().get(&peer(1)).unwrap();
+        known.addresses().to_vec()
+    };
+    let full = |address: &Multiaddr| address.clone().with_p2p(peer(1)).unwrap();
+
+    let kept = hear(&mut intake, many.clone().collect());
+    assert_eq!(kept, [full(&public), full(&private)]);
+    // What is known stays until the peer announces itself again.
+    intake.on_own_reach(true);
+    assert_eq!(intake.peers().get(&peer(1)).unwrap().addresses().len(), 2);
+    assert_eq!(hear(&mut intake, many.collect()), [full(&public)]);
+    assert_eq!(hear(&mut intake, vec![private.clone()]), []);
+    intake.on_own_reach(false);
+    assert_eq!(hear(&mut intake, vec![private.clone()]), [full(&private)]);
+}
+
+#[test]
+fn a_peer_with_no_address_of_use_is_known_without() {
+    let now = deadline::now();
+    let unspecified: Multiaddr = "/ip6/::/tcp/1/ws".parse().unwrap();
+    for (filter, payload) in [
+        (Filter::custom(|_| false), payload(1, &[1, 2])),
+        (
+            Filter::custom(|_| true),
+            message::encode(&key(1), [unspecified], Stamp::default()),
+        ),
+    ] {
+        let mut intake = intake(Settings {
+            filter,
+            ..Settings::default()
+        });
+        for change in [Some(Change::Discovered(peer(1))), None] {
+            let outcome = intake.hear_from(now, HUB, Some(1), &payload);
+            assert_eq!(outcome, accepted(change));
+        }
+        assert_eq!(intake.peers().get(&peer(1)).unwrap().addresses(), []);
+    }
+}
+
+#[test]
+fn believes_nothing_that_is_not_authenticated() {
+    let now = deadline::now();
+    let mut intake = intake(Settings::default());
+    for payload in [&payload(1, &[1])[..], b"garbage"] {
+        assert_eq!(intake.hear_from(now, HUB, None, payload), IGNORED);
+    }
+    assert_eq!(intake.counters().ignored_unauthenticated, 2);
+    assert_eq!(intake.peers().iter().len(), 0);
+    assert!(intake.neighbours.rows.is_empty());
+}
+
+#[test]
+fn ignores_its_own() {
+    let now = deadline::now();
+    let mut intake = intake(Settings::default());
+    assert_eq!(intake.announce(now, HUB, LOCAL), IGNORED);
+    assert_eq!(intake.counters().ignored_own, 1);
+    assert_eq!(intake.peers().iter().len(), 0);
+}
+
+#[test]
+fn rejects_what_no_honest_node_would_deliver() {
+    let now = deadline::now();
+    let mut intake = intake(Settings::default());
+    assert_eq!(intake.hear_from(now, HUB, Some(1), b"garbage"), REJECTED);
+    assert_eq!(intake.hear_from(now, HUB, Some(1), b""), REJECTED);
+    assert_eq!(intake.counters().rejected_malformed, 2);
+    for about in [2, LOCAL] {
+        let foreign = payload(about, &[1]);
+        assert_eq!(intake.hear_from(now, HUB, Some(1), &foreign), REJECTED);
+    }
+    assert_eq!(intake.counters().rejected_foreign_key, 2);
+    assert_eq!(intake.counters().rejected(), 4);
+    assert_eq!(intake.peers().iter().len(), 0);
+}
+
+#[test]
+fn blames_nobody_for_what_exceeds_our_own_limits() {
+    let now = deadline::now();
+    let mut intake = intake(Settings {
+        limits: Limits {
+            max_message_size: 100_000,
+        },
+        ..Settings::default()
+    });
+    let too_many: Vec<_> = (0..1_000).collect();
+    let too_many = payload(1, &too_many);
+    assert!(too_many.len() < 100_000);
+    assert_eq!(intake.hear_from(now, HUB, Some(1), &too_many), IGNORED);
+    let too_large = vec![0; 100_001];
+    assert_eq!(intake.hear_from(now, HUB, Some(1), &too_large), IGNORED);
+    assert_eq!(intake.counters().ignored_oversized, 2);
+    assert_eq!(intake.peers().iter().len(), 0);
+}
+
+#[test]
+fn rejected_messages_neither_change_nor_prolong_what_is_known() {
+    let now = deadline::now();
+    let mut intake = intake(Settings::default());
+    intake.announce(now, HUB, 1);
+    let expires_at = intake.next_timeout();
+    let later = now + SECOND;
+    for payload in [&payload(2, &[9])[..], b"garbage", &[0; 20_000]] {
+        assert_ne!(
+            intake.hear_from(later, HUB, Some(1), payload).verdict,
+            Verdict::Accept
+        );
+    }
+    assert_eq!(intake.next_timeout(), expires_at);
+    assert_eq!(intake.peers().iter().len(), 1);
+}
+
+#[test]
+fn a_known_author_keeps_to_its_rate_whoever_delivers() {
+    let now = deadline::now();
+    let mut intake = intake(Settings {
+        author_rate: rate(3, SECOND),
+        ..Settings::default()
+    });
+    intake.announce(now, HUB, 1);
+    for neighbour in [HUB, HUB + 1, HUB + 2] {
+        assert_eq!(intake.announce(now, neighbour, 1), accepted(None));
+    }
+    assert_eq!(intake.announce(now, HUB, 1), IGNORED);
+    assert_eq!(intake.announce(now, HUB + 3, 1), IGNORED);
+    assert_eq!(intake.counters().ignored_author_rate, 2);
+    assert_eq!(intake.announce(now + SECOND, HUB, 1), accepted(None));
+}
+
+#[test]
+fn one_author_cannot_use_up_what_others_behind_the_neighbour_need() {
+    let now = deadline::now();
+    let mut intake = intake(Settings {
+        author_rate: rate(3, SECOND),
+        neighbour_rate: rate(5, SECOND),
+        ..Settings::default()
+    });
+    intake.announce(now, HUB, 1);
+    intake.announce(now, HUB, 2);
+    for _ in 0..100 {
+        intake.announce(now, HUB, 1);
+    }
+    assert_eq!(intake.announce(now, HUB, 2), accepted(None));
+    assert_eq!(intake.announce(now, HUB, 2), accepted(None));
+    assert_eq!(intake.announce(now, HUB, 2), IGNORED);
+    assert_eq!(intake.counters().ignored_neighbour_rate, 1);
+    assert_eq!(intake.counters().ignored_author_rate, 97);
+}
+
+#[test]
+fn a_neighbour_with_too_many_newcomers_still_delivers_known_peers() {
+    let now = deadline::now();
+    let mut intake = intake(Settings {
+        newcomer_rate: rate(2, SECOND),
+        ..Settings::default()
+    });
+    assert_eq!(
+        intake.announce(now, HUB, 1),
+        accepted(Change::Discovered(peer(1)))
+    );
+    // One that is malformed counts as well: it was as much work.
+    assert_eq!(intake.hear_from(now, HUB, Some(2), b"garbage"), REJECTED);
+    assert_eq!(intake.announce(now, HUB, 2), IGNORED);
+    assert_eq!(intake.hear_from(now, HUB, Some(3), b"garbage"), IGNORED);
+    assert_eq!(intake.counters().ignored_newcomer_rate, 2);
+
+    assert_eq!(intake.announce(now, HUB, 1), accepted(None));
+    // Another neighbour has its own rate, and so has this one a second later.
+    assert_eq!(
+        intake.announce(now, HUB + 1, 2),
+        accepted(Change::Discovered(peer(2)))
+    );
+    assert_eq!(
+        intake.announce(now + SECOND, HUB, 3),
+        accepted(Change::Discovered(peer(3)))
+    );
+}
+
+#[test]
+fn a_neighbour_with_too_much_of_known_peers_still_delivers_newcomers() {
+    let now = deadline::now();
+    let mut intake = intake(Settings {
+        neighbour_rate: rate(2, SECOND),
+        ..Settings::default()
+    });
+    for _ in 0..4 {
+        intake.announce(now, HUB, 1);
+    }
+    assert_eq!(intake.counters().ignored_neighbour_rate, 1);
+    assert_eq!(
+        intake.announce(now, HUB, 2),
+        accepted(Change::Discovered(peer(2)))
+    );
+}
+
+#[test]
+fn what_a_known_peer_announces_in_time_passes_whatever_flood_comes_with_it() {
+    let now = deadline::now();
+    let mut intake = intake(Settings {
+        author_rate: rate(1, SECOND),
+        neighbour_rate: rate(1, SECOND),
+        newcomer_rate: rate(3, SECOND),
+        ..Settings::default()
+    });
+    for author in [1, 2] {
+        intake.announce(now, HUB, author);
+    }
+    for round in 1..10 {
+        let now = now + round * 10 * SECOND;
+        for author in 100..200 {
+            intake.announce(now, HUB, author);
+        }
+        // The second one floods as well.
+        for _ in 0..100 {
+            intake.announce(now, HUB, 2);
+        }
+        assert_eq!(intake.announce(now, HUB, 1), accepted(None));
+    }
+}
+
+#[test]
+fn a_peer_that_speaks_for_itself_is_not_invented() {
+    let now = deadline::now();
+    let mut intake = intake(Settings {
+        newcomer_rate: rate(1, SECOND),
+        ..Settings::default()
+    });
+    intake.announce(now, HUB, 1);
+    assert_eq!(intake.announce(now, HUB, HUB + 1), IGNORED);
+    assert_eq!(
+        intake.announce(now, HUB, HUB),
+        accepted(Change::Discovered(peer(HUB)))
+    );
+}
+
+#[test]
+fn the_same_on_another_topic_is_no_news_and_an_older_one_is_ignored() {
+    let now = deadline::now();
+    let mut intake = intake(Settings::default());
+    let mut hear = |sequence| {
+        let stamp = Stamp {
+            sequence: Some(sequence),
+            promise: None,
+        };
+        intake.hear_from(now, HUB, Some(1), &message::encode(&key(1), [], stamp))
+    };
+    assert_eq!(hear(7), accepted(Change::Discovered(peer(1))));
+    assert_eq!(
+        hear(7),
+        Outcome {
+            is_news: false,
+            ..accepted(None)
+        }
+    );
+    assert_eq!(hear(6), IGNORED);
+    assert_eq!(hear(8), accepted(None));
+    let counters = intake.counters();
+    assert_eq!((counters.repeated, counters.ignored_outdated), (1, 1));
+}
+
+#[test]
+fn a_peer_that_has_expired_is_a_newcomer_again() {
+    let now = deadline::now();
+    let settings = Settings {
+        author_rate: rate(1, SECOND),
+        ..Settings::default()
+    };
+    let ttl = settings.lifetimes.unknown;
+    let mut intake = intake(settings);
+    intake.announce(now, HUB, 1);
+    assert_eq!(intake.next_timeout(), Some(now + ttl));
+    assert_eq!(intake.pop_expired(now + ttl - MS, OWN), None);
+    assert_eq!(intake.pop_expired(now + ttl, OWN).unwrap().peer, peer(1));
+    assert_eq!(intake.next_timeout(), None);
+    assert_eq!(
+        intake.announce(now + ttl, HUB, 1),
+        accepted(Change::Discovered(peer(1)))
+    );
+}
+
+#[test]
+fn a_full_table_keeps_no_strangers() {
+    let now = deadline::now();
+    let mut intake = intake(Settings {
+        capacity: NonZeroUsize::MIN,
+        ..Settings::default()
+    });
+    intake.announce(now, HUB, 1);
+    assert_eq!(intake.announce(now, HUB, 2), accepted(None));
+    assert_eq!(intake.counters().not_kept, 1);
+    assert_eq!(intake.announce(now, HUB, 1), accepted(None));
+}
+
+#[test]
+fn a_neighbour_that_is_gone_takes_no_room() {
+    let now = deadline::now();
+    let mut intake = intake(Settings {
+        newcomer_rate: rate(1, SECOND),
+        ..Settings::default()
+    });
+    intake.on_neighbour_gone(&peer(HUB));
+    intake.announce(now, HUB, 1);
+    assert_eq!(intake.neighbours.rows.len(), 1);
+    intake.on_neighbour_gone(&peer(HUB));
+    assert!(intake.neighbours.rows.is_empty());
+    assert_eq!(intake.peers().iter().len(), 1);
+}
+
+#[test]
+fn neighbours_are_bounded_and_idle_ones_make_room() {
+    let now = deadline::now();
+    let mut intake = intake(Settings {
+        newcomer_rate: rate(2, SECOND),
+        neighbour_rate: rate(2, 10 * SECOND),
+        ..Settings::default()
+    });
+    let count = u32::try_from(MAX_NEIGHBOURS).unwrap();
+    for neighbour in 0..count {
+        intake.announce(now, HUB + neighbour, 1 + neighbour);
+    }
+    // The first one has delivered something of a known peer too, which takes longer to be forgiven.
+    intake.announce(now, HUB, 1);
+    let late = HUB + count;
+    assert_eq!(intake.announce(now, late, 1 + count), IGNORED);
+    assert_eq!(intake.counters().ignored_neighbours_full, 1);
+    assert_eq!(intake.neighbours.rows.len(), MAX_NEIGHBOURS);
+    // Those that have room deliver as before.
+    assert_eq!(intake.announce(now, HUB + 1, 2), accepted(None));
+
+    // An instant before all are full they are looked at, and not again at once.
+    let early = now + SECOND - MS;
+    assert_eq!(intake.announce(early, late, 1 + count), IGNORED);
+    intake.neighbours.swept_at = Some(early);
+    assert_eq!(intake.announce(now + SECOND, late, 1 + count), IGNORED);
+    assert_eq!(
+        intake.announce(early + SECOND, late, 1 + count),
+        accepted(Change::Discovered(peer(1 + count)))
+    );
+    let mut left: Vec<_> = intake.neighbours.rows.keys().copied().collect();
+    left.sort();
+    let mut expected = [peer(HUB), peer(HUB + 1), peer(late)];
+    expected.sort();
+    assert_eq!(left, expected);
+}
+
+#[test]
+fn a_clock_that_jumps_back_does_not_stop_the_sweep() {
+    let now = deadline::now();
+    let mut neighbours = Neighbours {
+        swept_at: Some(now + 3_600 * SECOND),
+        ..Neighbours::default()
+    };
+    neighbours.rows.insert(peer(1), Neighbour::default());
+    neighbours.sweep(now);
+    assert!(neighbours.rows.is_empty());
+}
+
+/// One connection, a hundred thousand identities with valid announcements, and a hundred honest peers behind the
+/// same neighbour.
+#[test]
+fn a_flood_of_invented_identities_leaves_the_known_peers_known() {
+    const HONEST: u32 = 100;
+    const SECONDS: u32 = 100;
+    const INVENTED_PER_SECOND: u32 = 1_000;
+    let settings = Settings::default();
+    assert!(settings.lifetimes.unknown < SECONDS * SECOND);
+    let mut intake = intake(settings);
+    let mut now = deadline::now();
+    let neighbour = peer(HUB);
+    let honest: Vec<_> = (1..=HONEST)
+        .map(|seed| (peer(seed), payload(seed, &[1])))
+        .collect();
+    let announce = |intake: &mut Intake, now, author, payload: &[u8]| {
+        let incoming = Incoming {
+            neighbour,
+            author: Some(author),
+            payload,
+        };
+        intake.on_message(now, OWN, incoming)
+    };
+
+    for (peer, payload) in &honest {
+        let outcome = announce(&mut intake, now, *peer, payload);
+        assert_eq!(outcome, accepted(Change::Discovered(*peer)));
+    }
+    let mut invented = HONEST;
+    for second in 0..SECONDS as usize {
+        now += SECOND;
+        for _ in 0..INVENTED_PER_SECOND {
+            invented += 1;
+            let key = key(invented);
+            announce(
+                &mut intake,
+                now,
+                key.to_peer_id(),
+                &message::encode(&key, [], Stamp::default()),
+            );
+        }
+        for (peer, payload) in honest.iter().skip(second % 10).step_by(10) {
+            assert_eq!(announce(&mut intake, now, *peer, payload), accepted(None));
+        }
+        while let Some(expired) = intake.pop_expired(now, OWN) {
+            assert!(honest.iter().all(|(peer, _)| *peer != expired.peer));
+        }
+        assert!(intake.peers().iter().len() <= HONEST as usize + 500 + 50 * 60);
+        assert_eq!(intake.neighbours.rows.len(), 1);
+    }
+    for (peer, _) in &honest {
+        let known = intake.peers().get(peer).unwrap();
+        assert!(now - known.last_heard() < 10 * SECOND);
+    }
+    let counters = intake.counters();
+    assert!(counters.ignored_newcomer_rate > 90_000, "{counters:?}");
+    assert_eq!(counters.ignored(), counters.ignored_newcomer_rate);
+    assert_eq!(counters.rejected(), 0);
+}
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Message {
+        neighbour: u32,
+        author: Option<u32>,
+        kind: Kind,
+    },
+    Gone(u32),
+    Pop,
+    Advance(Duration),
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Announcement(Vec<u16>),
+    About(u32),
+    Garbage,
+    Oversized,
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let ports = prop::sample::subsequence(vec![1, 2, 3], 0..=3).prop_shuffle();
+    let kind = prop_oneof![
+        6 => ports.prop_map(Kind::Announcement),
+        1 => (0..6_u32).prop_map(Kind::About),
+        1 => Just(Kind::Garbage),
+        1 => Just(Kind::Oversized),
+    ];
+    prop_oneof![
+        12 => (0..3_u32, prop::option::weighted(0.9, 0..6_u32), kind).prop_map(
+            |(neighbour, author, kind)| Operation::Message { neighbour, author, kind }
+        ),
+        1 => (0..3_u32).prop_map(Operation::Gone),
+        2 => Just(Operation::Pop),
+        3 => (0..1_500_u32).prop_map(|ms| Operation::Advance(ms * MS)),
+    ]
+}
+
+fn tight() -> Settings {
+    Settings {
+        limits: Limits {
+            max_message_size: 1_000,
+        },
+        filter: Filter::ByReach,
+        max_addresses: 16,
+        capacity: NonZeroUsize::new(3).unwrap(),
+        lifetimes: Lifetimes {
+            unknown: 3 * SECOND,
+            longest: 3 * SECOND,
+            // Nothing is learnt.
+            gap: Duration::MAX,
+        },
+        // So that nothing is ever due.
+        interval: Duration::MAX,
+        author_rate: rate(3, SECOND),
+        neighbour_rate: rate(5, 200 * MS),
+        newcomer_rate: rate(2, SECOND),
+    }
+}
+
+/// The rules one after the other, over seeds in place of peers.
+#[derive(Default)]
+struct Rules {
+    known: HashMap<u32, (Vec<u16>, Instant, Bucket)>,
+    neighbours: HashMap<u32, [Bucket; 2]>,
+}
+
+impl Rules {
+    fn judge(&mut self, now: Instant, neighbour: u32, author: Option<u32>, kind: &Kind) -> Outcome {
+        let settings = tight();
+        let Some(author) = author.filter(|&author| author != LOCAL) else {
+            return IGNORED;
+        };
+        let known = self.known.get_mut(&author);
+        let is_known = known.is_some();
+        if let Some((_, _, bucket)) = known
+            && !bucket.try_take(now, settings.author_rate)
+        {
+            return IGNORED;
+        }
+        let [of_known, of_newcomers] = self.neighbours.entry(neighbour).or_default();
+        let within = match is_known {
+            true => of_known.try_take(now, settings.neighbour_rate),
+            false => of_newcomers.try_take(now, settings.newcomer_rate),
+        };
+        if !within {
+            return IGNORED;
+        }
+        let mut ports = match kind {
+            Kind::Oversized => return IGNORED,
+            Kind::Garbage => return REJECTED,
+            Kind::About(about) if *about != author => return REJECTED,
+            Kind::About(_) => vec![],
+            Kind::Announcement(ports) => ports.clone(),
+        };
+        ports.sort_unstable();
+        let expires_at = now + settings.lifetimes.unknown;
+        let is_full = self.known.len() == settings.capacity.get();
+        match self.known.get_mut(&author) {
+            None if is_full => accepted(None),
+            None => {
+                self.known
+                    .insert(author, (ports, expires_at, Bucket::default()));
+                accepted(Change::Discovered(peer(author)))
+            }
+            Some((before, at, _)) => {
+                *at = expires_at;
+                let change = (*before != ports).then_some(Change::Updated(peer(author)));
+                *before = ports;
+                accepted(change)
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_the_rules_in_any_order(
+        operations in prop::collection::vec(operation(), 0..150),
+    ) {
+        let mut now = deadline::now();
+        let mut intake = intake(tight());
+        let mut rules = Rules::default();
+        let mut messages = 0;
+        for operation in operations {
+            match operation {
+                Operation::Message { neighbour, author, kind } => {
+                    let payload = match (&kind, author) {
+                        (Kind::Announcement(ports), author) => {
+                            payload(author.unwrap_or(1), ports)
+                        }
+                        (Kind::About(about), _) => payload(*about, &[]),
+                        (Kind::Garbage, _) => vec![0xff; 10],
+                        (Kind::Oversized, _) => vec![0; 1_001],
+                    };
+                    messages += 1;
+                    prop_assert_eq!(
+                        intake.hear_from(now, HUB + neighbour, author, &payload),
+                        rules.judge(now, neighbour, author, &kind)
+                    );
+                }
+                Operation::Gone(neighbour) => {
+                    intake.on_neighbour_gone(&peer(HUB + neighbour));
+                    rules.neighbours.remove(&neighbour);
+                }
+                Operation::Pop => {
+                    let mut expired: Vec<_> = std::iter::from_fn(|| intake.pop_expired(now, OWN))
+                        .map(|expired| expired.peer)
+                        .collect();
+                    expired.sort();
+                    let mut expected: Vec<_> = rules
+                        .known
+                        .extract_if(|_, (_, expires_at, _)| *expires_at <= now)
+                        .map(|(seed, _)| peer(seed))
+                        .collect();
+                    expected.sort();
+                    prop_assert_eq!(expired, expected);
+                }
+                Operation::Advance(step) => now += step,
+            }
+            let counters = intake.counters();
+            prop_assert_eq!(
+                counters.accepted + counters.ignored() + counters.rejected(),
+                messages
+            );
+            prop_assert_eq!(counters.known, rules.known.len() as u64);
+            prop_assert_eq!(counters.known, counters.discovered - counters.expired);
+            prop_assert!(counters.discovered + counters.updated <= counters.accepted);
+            prop_assert_eq!(
+                intake.next_timeout(),
+                rules.known.values().map(|row| row.1).min()
+            );
+            prop_assert!(intake.neighbours.rows.len() <= 3);
+        }
+    }
+}

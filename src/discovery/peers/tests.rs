@@ -1,0 +1,562 @@
+use std::num::NonZeroU32;
+
+use multiaddr::multihash::Multihash;
+use proptest::prelude::*;
+
+use super::*;
+use crate::deadline;
+
+const TTL: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+
+fn peer(seed: u8) -> PeerId {
+    PeerId::from_multihash(Multihash::wrap(0, &[seed; 32]).unwrap()).unwrap()
+}
+
+/// Our own interval in most tests: so short that it matters to nobody.
+const OWN: Duration = Duration::ZERO;
+const LIFETIMES: Lifetimes = Lifetimes {
+    unknown: TTL,
+    longest: Duration::MAX,
+    gap: SECOND,
+};
+
+fn peers(capacity: usize) -> Peers {
+    Peers::new(NonZeroUsize::new(capacity).unwrap(), LIFETIMES)
+}
+
+/// As of js-libp2p.
+fn announcement(seed: u8, ports: &[u16]) -> Announcement {
+    Announcement {
+        peer: peer(seed),
+        addresses: addresses(ports),
+        dropped: 0,
+        stamp: Stamp::default(),
+    }
+}
+
+fn stamped(seed: u8, ports: &[u16], sequence: u64, promise: Option<Duration>) -> Announcement {
+    Announcement {
+        stamp: Stamp {
+            sequence: Some(sequence),
+            promise,
+        },
+        ..announcement(seed, ports)
+    }
+}
+
+impl Peers {
+    /// An announcement that promises a third of the time to live.
+    fn hear(&mut self, now: Instant, mut announcement: Announcement, ttl: Duration) -> Heard {
+        announcement.stamp.promise = Some(ttl / INTERVALS);
+        self.on_announcement(now, announcement, false, OWN)
+    }
+
+    fn pop(&mut self, now: Instant) -> Option<Expired> {
+        self.pop_expired(now, OWN)
+    }
+}
+
+fn addresses(ports: &[u16]) -> Vec<Multiaddr> {
+    ports
+        .iter()
+        .map(|port| format!("/ip4/127.0.0.1/tcp/{port}/ws").parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_peer_is_discovered_once_until_it_expires() {
+    let now = deadline::now();
+    let mut peers = peers(2);
+    assert_eq!(
+        peers.hear(now, announcement(1, &[1]), TTL),
+        Heard::Discovered
+    );
+    assert_eq!(
+        peers.hear(now, announcement(1, &[1]), TTL),
+        Heard::Refreshed
+    );
+    let expired = peers.pop(now + TTL).unwrap();
+    assert_eq!(expired.peer, peer(1));
+    assert_eq!(expired.addresses, addresses(&[1]));
+    assert_eq!(peers.pop(now + TTL), None);
+    assert_eq!(
+        peers.hear(now + TTL, announcement(1, &[1]), TTL),
+        Heard::Discovered
+    );
+}
+
+#[test]
+fn a_refresh_moves_the_deadline_and_nothing_else() {
+    let now = deadline::now();
+    let later = now + 10 * SECOND;
+    let mut peers = peers(2);
+    peers.hear(now, announcement(1, &[1]), TTL);
+    assert_eq!(peers.next_timeout(), Some(now + TTL));
+    peers.hear(later, announcement(1, &[1]), TTL);
+    assert_eq!(peers.next_timeout(), Some(later + TTL));
+    assert_eq!(peers.pop(now + TTL), None);
+
+    let known = peers.get(&peer(1)).unwrap();
+    assert_eq!(known.peer_id(), peer(1));
+    assert_eq!(known.addresses(), addresses(&[1]));
+    assert_eq!(known.last_heard(), later);
+    assert_eq!(known.expires_at(), later + TTL);
+}
+
+#[test]
+fn expires_at_the_deadline_and_not_an_instant_earlier() {
+    let now = deadline::now();
+    let mut peers = peers(2);
+    peers.hear(now, announcement(1, &[]), TTL);
+    let early = now + TTL - Duration::from_nanos(1);
+    assert_eq!(peers.pop(early), None);
+    assert!(peers.pop(now + TTL).is_some());
+    assert_eq!(peers.next_timeout(), None);
+}
+
+#[test]
+fn the_addresses_are_a_set_with_an_order_of_preference() {
+    let now = deadline::now();
+    let mut peers = peers(2);
+    let mut hear = |ports: &[u16]| {
+        let heard = peers.hear(now, announcement(1, ports), TTL);
+        assert_eq!(peers.get(&peer(1)).unwrap().addresses(), addresses(ports));
+        heard
+    };
+    assert_eq!(hear(&[1, 2]), Heard::Discovered);
+    assert_eq!(hear(&[2, 1]), Heard::Refreshed);
+    assert_eq!(hear(&[2, 3]), Heard::Updated);
+    assert_eq!(hear(&[2]), Heard::Updated);
+    assert_eq!(hear(&[]), Heard::Updated);
+    assert_eq!(hear(&[]), Heard::Refreshed);
+}
+
+#[test]
+fn a_peer_that_only_dials_is_known_without_addresses() {
+    let now = deadline::now();
+    let mut peers = peers(2);
+    assert_eq!(
+        peers.hear(now, announcement(1, &[]), TTL),
+        Heard::Discovered
+    );
+    assert!(peers.get(&peer(1)).unwrap().addresses().is_empty());
+    assert_eq!(peers.iter().len(), 1);
+}
+
+#[test]
+fn a_full_table_refuses_strangers_and_keeps_its_own() {
+    let now = deadline::now();
+    let mut peers = peers(2);
+    peers.hear(now, announcement(1, &[1]), TTL);
+    peers.hear(now, announcement(2, &[2]), TTL);
+    assert_eq!(peers.hear(now, announcement(3, &[3]), TTL), Heard::Full);
+    assert!(peers.get(&peer(3)).is_none());
+    assert_eq!(
+        peers.hear(now + SECOND, announcement(1, &[4]), TTL),
+        Heard::Updated
+    );
+    assert_eq!(peers.pop(now + TTL).unwrap().peer, peer(2));
+    assert_eq!(
+        peers.hear(now + TTL, announcement(3, &[3]), TTL),
+        Heard::Discovered
+    );
+    assert_eq!(peers.iter().len(), 2);
+}
+
+#[test]
+fn expires_one_at_a_time_in_the_order_of_their_deadlines() {
+    let now = deadline::now();
+    let mut peers = peers(9);
+    for (seed, ttl) in [(1, 3), (2, 1), (3, 2)] {
+        peers.hear(now, announcement(seed, &[]), ttl * SECOND);
+    }
+    let mut expired = vec![];
+    while let Some(Expired { peer, .. }) = peers.pop(now + 2 * SECOND) {
+        expired.push(peer);
+    }
+    assert_eq!(expired, [peer(2), peer(3)]);
+    assert_eq!(peers.next_timeout(), Some(now + 3 * SECOND));
+}
+
+#[test]
+fn a_refresh_may_also_shorten_the_time_to_live() {
+    let now = deadline::now();
+    let mut peers = peers(2);
+    peers.hear(now, announcement(1, &[]), TTL);
+    peers.hear(now, announcement(1, &[]), SECOND);
+    assert!(peers.pop(now + SECOND).is_some());
+    assert_eq!(peers.pop(now + TTL), None);
+}
+
+#[test]
+fn an_endless_time_to_live_does_not_panic() {
+    let now = deadline::now();
+    let mut peers = peers(2);
+    for _ in 0..2 {
+        peers.hear(now, announcement(1, &[]), Duration::MAX);
+        assert_eq!(peers.pop(now + 1_000_000 * TTL), None);
+    }
+    assert_eq!(peers.expiry.len(), 1);
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// For how long a peer is known after these announcements, each after a pause, while our own interval is `own`.
+fn known_for(own: Duration, announcements: &[(Duration, Stamp)]) -> Duration {
+    let mut now = deadline::now();
+    let mut peers = peers(2);
+    for &(pause, stamp) in announcements {
+        now += pause;
+        let announcement = Announcement {
+            stamp,
+            ..announcement(1, &[])
+        };
+        peers.on_announcement(now, announcement, false, own);
+    }
+    peers.next_timeout().unwrap() - now
+}
+
+#[test]
+fn the_interval_of_a_js_peer_is_learnt_and_a_loss_does_not_stretch_it() {
+    let js = |pauses: &[u32]| {
+        let announcements = pauses
+            .iter()
+            .map(|&pause| (pause * SECOND, Stamp::default()));
+        known_for(MINUTE, &announcements.collect::<Vec<_>>())
+    };
+    for unknown in [&[0][..], &[0, 10], &[0, 1], &[0, 0, 0]] {
+        assert_eq!(js(unknown), LIFETIMES.unknown, "{unknown:?}");
+    }
+    let regular = [
+        &[0, 10, 10][..],
+        // A loss, sooner or later.
+        &[0, 20, 10, 10],
+        &[0, 10, 10, 20],
+        // It had news.
+        &[0, 1, 10, 10],
+        &[0, 10, 10, 2, 10],
+        // The same one on three topics.
+        &[0, 0, 0, 10, 0, 0, 10],
+    ];
+    for pauses in regular {
+        assert_eq!(js(pauses), 30 * SECOND, "{pauses:?}");
+    }
+    let slowed_down = [0, 10, 10, 25, 25];
+    assert_eq!(js(&slowed_down), 75 * SECOND);
+}
+
+#[test]
+fn who_goes_by_our_rules_is_known_for_three_of_our_intervals_or_as_it_promises() {
+    let stamp = |sequence, promise: Option<Duration>| Stamp {
+        sequence: Some(sequence),
+        promise,
+    };
+    let known = |own, promise| known_for(own, &[(SECOND, stamp(1, promise))]);
+    assert_eq!(known(MINUTE, None), 3 * MINUTE);
+    for promise in [10 * SECOND, MINUTE, 2 * MINUTE] {
+        assert_eq!(known(MINUTE, Some(promise)), 3 * promise);
+    }
+}
+
+#[test]
+fn who_promises_nothing_may_slow_down_though_we_do_not() {
+    let stamp = Stamp {
+        sequence: Some(1),
+        promise: None,
+    };
+    assert_eq!(known_for(SECOND, &[(SECOND, stamp)]), LIFETIMES.unknown);
+}
+
+#[test]
+fn no_interval_is_longer_than_the_longest() {
+    let mut peers = peers(2);
+    peers.lifetimes.longest = MINUTE;
+    let now = deadline::now();
+    let promise = Some(100 * MINUTE);
+    peers.on_announcement(now, stamped(1, &[], 1, promise), false, OWN);
+    assert_eq!(peers.next_timeout(), Some(now + 3 * MINUTE));
+    assert_eq!(
+        peers
+            .pop_expired(now + 3 * MINUTE, 100 * MINUTE)
+            .unwrap()
+            .peer,
+        peer(1)
+    );
+}
+
+#[test]
+fn who_goes_by_our_rules_is_known_for_longer_when_the_network_grows() {
+    let now = deadline::now();
+    let mut peers = peers(2);
+    peers.lifetimes.unknown = SECOND;
+    let own = 10 * SECOND;
+    peers.on_announcement(now, stamped(1, &[], 1, None), false, own);
+    // This one will keep what it has promised.
+    peers.on_announcement(now, stamped(2, &[], 1, Some(own)), false, own);
+    let then = now + 3 * own;
+    assert_eq!(peers.pop_expired(then, MINUTE).unwrap().peer, peer(2));
+    assert_eq!(peers.pop_expired(then, MINUTE), None);
+    assert_eq!(peers.next_timeout(), Some(now + 3 * MINUTE));
+    assert!(peers.pop_expired(now + 3 * MINUTE, MINUTE).is_some());
+    assert_eq!(peers.pop_expired(now + 3 * MINUTE, MINUTE), None);
+}
+
+#[test]
+fn an_older_announcement_brings_nothing_back() {
+    let now = deadline::now();
+    let mut peers = peers(2);
+    let mut hear = |announcement| {
+        let heard = peers.on_announcement(now + SECOND, announcement, false, MINUTE);
+        let known = peers.get(&peer(1)).unwrap();
+        (heard, known.addresses().to_vec(), known.last_heard())
+    };
+    let later = now + SECOND;
+    hear(stamped(1, &[1], 5, None));
+    assert_eq!(
+        hear(stamped(1, &[2], 6, None)),
+        (Heard::Updated, addresses(&[2]), later)
+    );
+    for (sequence, heard) in [(5, Heard::Outdated), (6, Heard::Repeated)] {
+        assert_eq!(
+            hear(stamped(1, &[1], sequence, None)),
+            (heard, addresses(&[2]), later)
+        );
+    }
+    // Nor does one from the time before it numbered them.
+    assert_eq!(hear(announcement(1, &[1])).0, Heard::Outdated);
+    assert_eq!(hear(stamped(1, &[3], 7, None)).0, Heard::Updated);
+}
+
+#[test]
+fn who_cannot_be_reached_is_forgotten_sooner_whatever_the_network_does() {
+    let now = deadline::now();
+    let mut peers = peers(2);
+    peers.on_announcement(now, stamped(1, &[1], 1, None), false, MINUTE);
+    assert!(!peers.on_failed(&peer(1), &addresses(&[2])));
+    assert!(peers.on_failed(&peer(1), &addresses(&[2, 1])));
+    for _ in 0..2 {
+        peers.on_unreachable(&peer(1));
+        assert_eq!(peers.next_timeout(), Some(now + 3 * MINUTE / 2));
+    }
+    assert_eq!(peers.pop_expired(now + MINUTE, 2 * MINUTE), None);
+    assert!(
+        peers
+            .pop_expired(now + 3 * MINUTE / 2, 2 * MINUTE)
+            .is_some()
+    );
+    assert!(peers.expiry.is_empty());
+
+    peers.on_announcement(now, stamped(1, &[1], 2, None), false, MINUTE);
+    assert_eq!(
+        peers.next_timeout(),
+        Some(now + 3 * MINUTE),
+        "as if it were new"
+    );
+}
+
+#[test]
+fn what_does_not_count_prolongs_nothing() {
+    let now = deadline::now();
+    let mut peers = peers(2);
+    peers.on_announcement(now, stamped(1, &[], 5, None), false, MINUTE);
+    for sequence in [4, 5] {
+        let at = now + MINUTE;
+        peers.on_announcement(at, stamped(1, &[], sequence, None), false, MINUTE);
+    }
+    assert_eq!(peers.next_timeout(), Some(now + 3 * MINUTE));
+}
+
+#[test]
+fn a_full_table_has_some_room_for_connected_peers() {
+    let now = deadline::now();
+    let mut peers = peers(8);
+    for seed in 0..20 {
+        peers.on_announcement(now, announcement(seed, &[]), false, OWN);
+    }
+    assert_eq!(peers.iter().len(), 8);
+    for seed in 10..20 {
+        peers.on_announcement(now, announcement(seed, &[]), true, OWN);
+    }
+    assert_eq!(peers.iter().len(), 9);
+}
+
+#[test]
+fn an_announcement_is_due_after_half_the_interval() {
+    let now = deadline::now();
+    let mut peers = peers(2);
+    let is_due = |peers: &Peers, after| peers.is_due(now + after, &peer(1), MINUTE, 10 * SECOND);
+    assert_eq!(is_due(&peers, SECOND), None);
+    peers.on_announcement(now, stamped(1, &[], 1, None), false, MINUTE);
+    assert_eq!(is_due(&peers, 29 * SECOND), Some(false));
+    assert_eq!(is_due(&peers, 30 * SECOND), Some(true));
+    // Who promises more than anybody needs may not send it.
+    peers.on_announcement(now, stamped(1, &[], 2, Some(SECOND)), false, MINUTE);
+    assert_eq!(is_due(&peers, 4 * SECOND), Some(false));
+    assert_eq!(is_due(&peers, 5 * SECOND), Some(true));
+}
+
+#[test]
+fn what_an_author_may_send_is_kept_with_its_row() {
+    let now = deadline::now();
+    let rate = Rate::new(NonZeroU32::new(2).unwrap(), SECOND);
+    let mut peers = peers(2);
+    assert_eq!(peers.try_take(now, &peer(1), rate), None);
+    for _ in 0..2 {
+        peers.hear(now, announcement(1, &[]), TTL);
+        assert_eq!(peers.try_take(now, &peer(1), rate), Some(true));
+    }
+    peers.hear(now, announcement(1, &[1]), TTL);
+    assert_eq!(peers.try_take(now, &peer(1), rate), Some(false));
+    assert_eq!(peers.try_take(now + SECOND, &peer(1), rate), Some(true));
+}
+
+const CAPACITY: usize = 4;
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Announce {
+        seed: u8,
+        ports: Vec<u16>,
+        ttl: Duration,
+    },
+    Pop,
+    Forward(Duration),
+    Back(Duration),
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    // A time to live is three intervals.
+    let duration = || (0..4_u64).prop_map(|seconds| Duration::from_secs(3 * seconds));
+    let ports = prop::sample::subsequence(vec![1, 2, 3], 0..=3).prop_shuffle();
+    let ttl = prop_oneof![9 => duration(), 1 => Just(Duration::MAX)];
+    prop_oneof![
+        6 => (0..7_u8, ports, ttl)
+            .prop_map(|(seed, ports, ttl)| Operation::Announce { seed, ports, ttl }),
+        4 => Just(Operation::Pop),
+        3 => duration().prop_map(Operation::Forward),
+        1 => duration().prop_map(Operation::Back),
+    ]
+}
+
+/// Looks at every row each time.
+#[derive(Default)]
+struct Naive(HashMap<PeerId, (Vec<Multiaddr>, Instant, Instant)>);
+
+impl Naive {
+    fn on_announcement(
+        &mut self,
+        now: Instant,
+        announcement: Announcement,
+        ttl: Duration,
+    ) -> Heard {
+        let before = self.0.get(&announcement.peer).map(|row| row.0.clone());
+        if before.is_none() && self.0.len() == CAPACITY {
+            return Heard::Full;
+        }
+        let sorted = |mut addresses: Vec<Multiaddr>| {
+            addresses.sort();
+            addresses
+        };
+        let row = (announcement.addresses.clone(), now, after(now, ttl));
+        self.0.insert(announcement.peer, row);
+        match before {
+            None => Heard::Discovered,
+            Some(before) if sorted(before.clone()) == sorted(announcement.addresses) => {
+                Heard::Refreshed
+            }
+            Some(_) => Heard::Updated,
+        }
+    }
+
+    fn next(&self) -> Option<(Instant, PeerId)> {
+        self.0.iter().map(|(peer, row)| (row.2, *peer)).min()
+    }
+
+    fn pop_expired(&mut self, now: Instant) -> Option<Expired> {
+        let (at, peer) = self.next()?;
+        if at > now {
+            return None;
+        }
+        let (addresses, ..) = self.0.remove(&peer).unwrap();
+        Some(Expired { peer, addresses })
+    }
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_a_table_without_an_index(
+        operations in prop::collection::vec(operation(), 0..200),
+    ) {
+        let mut now = deadline::now() + Duration::from_secs(86_400);
+        let mut peers = peers(CAPACITY);
+        let mut naive = Naive::default();
+        for operation in operations {
+            match operation {
+                Operation::Announce { seed, ports, ttl } => {
+                    let announcement = announcement(seed, &ports);
+                    prop_assert_eq!(
+                        peers.hear(now, announcement.clone(), ttl),
+                        naive.on_announcement(now, announcement, ttl)
+                    );
+                }
+                Operation::Pop => {
+                    prop_assert_eq!(peers.pop(now), naive.pop_expired(now));
+                }
+                Operation::Forward(step) => now += step,
+                Operation::Back(step) => now -= step,
+            }
+            prop_assert!(peers.iter().len() <= CAPACITY);
+            prop_assert_eq!(peers.next_timeout(), naive.next().map(|(at, _)| at));
+            prop_assert_eq!(
+                &peers.expiry,
+                &peers.iter().map(|known| (known.expires_at(), known.peer_id())).collect()
+            );
+            let rows: HashMap<_, _> = peers
+                .iter()
+                .map(|known| {
+                    let row = (
+                        known.addresses().to_vec(),
+                        known.last_heard(),
+                        known.expires_at(),
+                    );
+                    (known.peer_id(), row)
+                })
+                .collect();
+            prop_assert_eq!(&rows, &naive.0);
+        }
+    }
+
+    /// What an application sees of each peer: discovered, then updates, then expired, and so on.
+    #[test]
+    fn discovered_and_expired_take_turns(
+        operations in prop::collection::vec(operation(), 0..200),
+    ) {
+        let mut now = deadline::now() + Duration::from_secs(86_400);
+        let mut peers = peers(CAPACITY);
+        let mut known = std::collections::HashSet::new();
+        for operation in operations {
+            match operation {
+                Operation::Announce { seed, ports, ttl } => {
+                    let heard = peers.hear(now, announcement(seed, &ports), ttl);
+                    match heard {
+                        Heard::Discovered => prop_assert!(known.insert(peer(seed))),
+                        Heard::Updated | Heard::Refreshed => {
+                            prop_assert!(known.contains(&peer(seed)));
+                        }
+                        Heard::Full => prop_assert!(!known.contains(&peer(seed))),
+                        Heard::Repeated | Heard::Outdated => prop_assert!(false),
+                    }
+                }
+                Operation::Pop => {
+                    while let Some(Expired { peer, .. }) = peers.pop(now) {
+                        prop_assert!(known.remove(&peer));
+                    }
+                    prop_assert!(peers.next_timeout().is_none_or(|at| at > now));
+                }
+                Operation::Forward(step) => now += step,
+                Operation::Back(step) => now -= step,
+            }
+        }
+    }
+}

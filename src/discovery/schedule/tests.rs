@@ -1,0 +1,504 @@
+use multiaddr::multihash::Multihash;
+use proptest::prelude::*;
+
+use super::*;
+
+const INTERVAL: Duration = Duration::from_secs(10);
+const GAP: Duration = Duration::from_secs(1);
+const NOTHING: Outcome = Outcome::Skipped(SkipReason::NoListeners);
+const SHORT: Duration = Duration::from_millis(50);
+
+const MAX_INTERVAL: Duration = Duration::from_secs(20 * 60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const TIMING: Timing = Timing {
+    interval: INTERVAL,
+    max_interval: MAX_INTERVAL,
+    minimum_gap: GAP,
+    coalescing: SHORT,
+    target_rate: NonZeroU32::new(10).unwrap(),
+};
+
+fn schedule(now: Instant) -> Schedule {
+    Schedule::new(TIMING, false, 7, now)
+}
+
+/// One that has announced itself at `now`.
+fn announced(now: Instant) -> Schedule {
+    let mut schedule = schedule(now);
+    schedule.on_outcome(now, Outcome::Published);
+    schedule
+}
+
+fn author(number: u32) -> PeerId {
+    PeerId::from_multihash(Multihash::wrap(0, &number.to_be_bytes()).unwrap()).unwrap()
+}
+
+impl Schedule {
+    /// `authors` of them, one after the other, `rate` a second, each announcing itself again when all have, for
+    /// `time`. Returns when it ends.
+    fn hear(&mut self, now: Instant, authors: u32, rate: u32, time: Duration) -> Instant {
+        let pause = Duration::from_secs(1) / rate;
+        let mut at = now;
+        for number in (0..authors).cycle() {
+            if at >= now + time {
+                break;
+            }
+            self.on_announcement(at, &author(number), false);
+            at += pause;
+        }
+        at
+    }
+}
+
+#[test]
+fn the_first_round_is_due_at_once_and_the_next_after_the_interval() {
+    let now = Instant::now();
+    let mut schedule = schedule(now);
+    assert!(schedule.is_due(now));
+    schedule.on_outcome(now, Outcome::Published);
+    assert!(!schedule.is_due(now + INTERVAL - Duration::from_nanos(1)));
+    assert!(schedule.is_due(now + INTERVAL + INTERVAL / JITTER));
+}
+
+#[test]
+fn a_skipped_round_does_not_delay_the_announcement_of_the_first_address() {
+    let now = Instant::now();
+    let mut schedule = schedule(now);
+    schedule.on_outcome(now, NOTHING);
+    schedule.on_addresses_changed(now);
+    assert_eq!(schedule.next_timeout(), Some(now + SHORT));
+}
+
+#[test]
+fn changes_are_coalesced_from_the_first_on() {
+    let now = Instant::now();
+    let mut schedule = schedule(now);
+    schedule.on_outcome(now, NOTHING);
+    for i in 0..10 {
+        schedule.on_addresses_changed(now + Duration::from_millis(i));
+        schedule.on_subscriber(now + Duration::from_millis(i));
+    }
+    assert_eq!(schedule.next_timeout(), Some(now + SHORT));
+    schedule.on_outcome(now + SHORT, Outcome::Published);
+    assert!(!schedule.is_due(now + SHORT + GAP));
+}
+
+#[test]
+fn a_change_within_the_gap_waits_for_its_end() {
+    let now = Instant::now();
+    let mut schedule = schedule(now);
+    schedule.on_outcome(now, Outcome::Published);
+    schedule.on_addresses_changed(now);
+    assert_eq!(schedule.next_timeout(), Some(now + GAP));
+}
+
+#[test]
+fn a_request_within_the_gap_is_put_off_and_not_forgotten() {
+    let now = Instant::now();
+    let mut schedule = schedule(now);
+    assert_eq!(schedule.on_request(now), Ok(()));
+    schedule.on_outcome(now, Outcome::Published);
+    let until = now + GAP;
+    assert_eq!(schedule.on_request(now), Err(Announced::Delayed { until }));
+    assert_eq!(schedule.next_timeout(), Some(until));
+    assert_eq!(schedule.on_request(until), Ok(()));
+}
+
+#[test]
+fn a_failure_is_tried_again_soon() {
+    let now = Instant::now();
+    let mut schedule = schedule(now);
+    let until = now + RETRY;
+    assert_eq!(
+        schedule.on_outcome(now, Outcome::Failed),
+        Announced::Delayed { until }
+    );
+    assert_eq!(schedule.next_timeout(), Some(until));
+}
+
+#[test]
+fn one_topic_is_enough_and_no_subscribers_are_no_failure() {
+    assert_eq!(Outcome::of_topics(1, 5), Outcome::Published);
+    assert_eq!(Outcome::of_topics(0, 1), Outcome::Failed);
+    assert_eq!(
+        Outcome::of_topics(0, 0),
+        Outcome::Skipped(SkipReason::NoSubscribers)
+    );
+}
+
+#[test]
+fn silence_is_never_broken() {
+    let now = Instant::now();
+    let mut schedule = Schedule::new(TIMING, true, 7, now);
+    schedule.on_addresses_changed(now);
+    schedule.on_subscriber(now);
+    assert_eq!(schedule.next_timeout(), None);
+    assert_eq!(
+        schedule.on_request(now),
+        Err(Announced::Skipped(SkipReason::ListenOnly))
+    );
+    assert!(!schedule.is_due(now + INTERVAL * 2));
+}
+
+#[test]
+fn durations_without_end_do_not_overflow() {
+    let now = Instant::now();
+    let timing = Timing {
+        interval: Duration::MAX,
+        max_interval: Duration::MAX,
+        minimum_gap: Duration::MAX,
+        coalescing: Duration::MAX,
+        target_rate: NonZeroU32::MAX,
+    };
+    let mut schedule = Schedule::new(timing, false, 7, now);
+    for outcome in [Outcome::Failed, Outcome::Published] {
+        schedule.on_addresses_changed(now);
+        schedule.on_subscriber(now);
+        schedule.on_announcement(now, &author(1), true);
+        schedule.queue_up(now);
+        schedule.on_outcome(now, outcome);
+        assert!(!schedule.is_due(now + INTERVAL));
+        schedule.promise(now + HOUR);
+    }
+}
+
+#[test]
+fn up_to_a_hundred_announce_at_the_configured_interval_and_more_share_the_rate() {
+    let now = Instant::now();
+    for (authors, seconds) in [(1, 10), (50, 10), (98, 10), (400, 40), (5_000, 500)] {
+        let mut schedule = announced(now);
+        let end = schedule.hear(now, authors, 10, 2 * MAX_INTERVAL);
+        schedule.count(end);
+        let ratio = schedule.interval().as_secs_f64() / f64::from(seconds);
+        assert!((0.93..1.07).contains(&ratio), "{authors}: {ratio}");
+    }
+}
+
+#[test]
+fn the_interval_has_an_upper_limit_and_shrinks_again() {
+    let now = Instant::now();
+    let mut schedule = announced(now);
+    let now = schedule.hear(now, 100_000, 100, MAX_INTERVAL / 2);
+    assert_eq!(schedule.interval(), MAX_INTERVAL);
+    let now = schedule.hear(now, 10, 1, 3 * MAX_INTERVAL);
+    schedule.count(now);
+    assert_eq!(schedule.interval(), INTERVAL);
+}
+
+#[test]
+fn a_round_is_put_off_while_more_and_more_are_heard() {
+    let now = Instant::now();
+    let mut schedule = announced(now);
+    let (mut at, mut rounds) = (now, 0);
+    for number in 0..1_000 {
+        at += Duration::from_millis(100);
+        schedule.on_announcement(at, &author(number), false);
+        if schedule.is_due(at) {
+            schedule.on_outcome(at, Outcome::Published);
+            rounds += 1;
+        }
+    }
+    // A count that is a little too low may let one through.
+    assert!(rounds <= 1, "{rounds} rounds in ten intervals");
+    assert!(schedule.next_timeout().unwrap() >= at - INTERVAL);
+}
+
+#[test]
+fn a_newcomer_is_answered_within_the_gap() {
+    let now = Instant::now() + HOUR;
+    for is_subscriber in [false, true] {
+        let mut schedule = announced(now - GAP);
+        match is_subscriber {
+            true => schedule.on_subscriber(now),
+            false => schedule.on_announcement(now, &author(1), true),
+        }
+        assert!(schedule.is_due(now + GAP));
+    }
+    let mut schedule = announced(now - GAP);
+    schedule.on_announcement(now, &author(1), false);
+    assert!(!schedule.is_due(now + GAP));
+}
+
+#[test]
+fn who_has_just_started_answers_nobody_once_there_are_enough() {
+    let answers = |others: u32| {
+        let now = Instant::now();
+        let mut schedule = announced(now);
+        let later = schedule.hear(now, others, others, 2 * GAP);
+        schedule.on_announcement(later, &author(others), true);
+        schedule.next_timeout() < Some(later + GAP)
+    };
+    assert!(answers(5));
+    assert!(!answers(ENOUGH + 5));
+
+    let now = Instant::now();
+    let mut schedule = announced(now);
+    let later = schedule.hear(now, ENOUGH + 5, 5, 3 * INTERVAL);
+    schedule.promise(later).unwrap();
+    schedule.on_outcome(later, Outcome::Published);
+    let later = schedule.hear(later, ENOUGH + 5, 5, 2 * GAP);
+    schedule.on_announcement(later, &author(99), true);
+    assert!(schedule.next_timeout() < Some(later + GAP));
+}
+
+#[test]
+fn nobody_answers_when_enough_others_have() {
+    let now = Instant::now() + HOUR;
+    let mut schedule = announced(now - 2 * GAP);
+    schedule.on_announcement(now, &author(0), true);
+    for number in 1..ENOUGH {
+        schedule.on_announcement(now, &author(number), false);
+    }
+    assert!(schedule.next_timeout() <= Some(now + GAP));
+    schedule.on_announcement(now, &author(ENOUGH), false);
+    assert!(!schedule.is_due(now + GAP));
+}
+
+#[test]
+fn a_network_that_is_busy_enough_answers_nobody() {
+    let now = Instant::now();
+    let mut schedule = announced(now);
+    let now = schedule.hear(now, 200, 10, 3 * INTERVAL);
+    schedule.on_outcome(now, Outcome::Published);
+    schedule.on_announcement(now, &author(1_000), true);
+    schedule.on_subscriber(now);
+    assert!(!schedule.is_due(now + GAP));
+}
+
+#[test]
+fn who_was_never_heard_does_not_let_others_answer() {
+    let now = Instant::now();
+    for outcome in [Outcome::Skipped(SkipReason::NoSubscribers), Outcome::Failed] {
+        let mut schedule = schedule(now);
+        schedule.on_outcome(now, outcome);
+        schedule.on_subscriber(now);
+        for number in 0..2 * ENOUGH {
+            schedule.on_announcement(now, &author(number), true);
+        }
+        assert!(schedule.is_due(now + RETRY));
+    }
+    let mut schedule = schedule(now);
+    schedule.on_outcome(now, NOTHING);
+    schedule.on_subscriber(now);
+    assert!(!schedule.is_due(now + GAP), "there is nothing to say");
+}
+
+#[test]
+fn news_waits_in_line_while_everybody_speaks() {
+    let now = Instant::now();
+    let mut places = Vec::new();
+    for seed in 0..50 {
+        let mut schedule = Schedule::new(TIMING, false, seed, now);
+        schedule.on_outcome(now, NOTHING);
+        for number in 0..1_000 {
+            schedule.on_announcement(now, &author(number), true);
+        }
+        schedule.on_addresses_changed(now);
+        assert!(!schedule.is_due(now + SHORT));
+        places.push((schedule.next_timeout().unwrap() - now).as_secs());
+    }
+    // A thousand authors take a hundred seconds.
+    assert!(places.iter().all(|&place| place < 110));
+    assert!(places.iter().any(|&place| place < 25));
+    assert!(places.iter().any(|&place| place > 75));
+}
+
+#[test]
+fn only_who_has_heard_everybody_promises_when_it_announces_next() {
+    let now = Instant::now();
+    let mut schedule = announced(now);
+    assert_eq!(schedule.promise(now + HOUR), None, "nobody is heard");
+    let now = now + HOUR;
+    let mut schedule = announced(now);
+    let soon = schedule.hear(now, 1_000, 10, 5 * INTERVAL);
+    assert_eq!(
+        schedule.promise(soon),
+        None,
+        "half of them are not heard yet"
+    );
+    let late = schedule.hear(soon, 1_000, 10, 30 * INTERVAL);
+    let promise = schedule.promise(late).unwrap();
+    assert_eq!(promise, longest(schedule.interval()));
+    schedule.on_outcome(late, Outcome::Published);
+    assert!(schedule.next_timeout() <= Some(late + promise));
+}
+
+#[test]
+fn a_promise_is_kept_however_many_come_after_it() {
+    let now = Instant::now();
+    let mut schedule = announced(now);
+    let late = schedule.hear(now, 10, 1, 3 * INTERVAL);
+    let promise = schedule.promise(late).unwrap();
+    assert_eq!(promise, longest(INTERVAL));
+    schedule.on_outcome(late, Outcome::Published);
+
+    let later = schedule.hear(late, 5_000, 500, INTERVAL);
+    assert!(schedule.interval() > 10 * INTERVAL);
+    assert!(schedule.next_timeout() <= Some(late + promise));
+    assert!(schedule.is_due(late + promise));
+    // What grows cannot tell how far, only that it has a limit.
+    assert_eq!(schedule.promise(later), Some(longest(MAX_INTERVAL)));
+    schedule.on_outcome(later, Outcome::Published);
+    assert!(!schedule.is_due(later + 10 * INTERVAL));
+}
+
+#[test]
+fn invented_authors_double_the_interval_of_a_settled_node_and_no_more() {
+    let now = Instant::now();
+    let mut schedule = announced(now);
+    let now = schedule.hear(now, 300, 10, 2 * HOUR);
+    schedule.count(now);
+    let before = schedule.interval();
+    let mut now = now;
+    for number in 0..360_000 {
+        now += Duration::from_millis(10);
+        schedule.on_announcement(now, &author(1_000 + number), true);
+        assert!(schedule.interval() <= before.mul_f64(2.2));
+    }
+    assert!(schedule.interval() > before.mul_f64(1.8));
+    // Once it is over, it is over.
+    let now = schedule.hear(now, 300, 10, HOUR);
+    schedule.count(now);
+    assert!(schedule.interval() <= before.mul_f64(1.1));
+}
+
+#[test]
+fn authors_that_are_invented_while_a_node_settles_do_no_more() {
+    let start = Instant::now();
+    let mut schedule = announced(start);
+    let mut now = schedule.hear(start, 300, 10, MAX_INTERVAL - SHORT);
+    let before = schedule.interval();
+    schedule.counted_at = now;
+    // So many that the next count comes when the node has just settled, and finds all of them.
+    for number in 0..36_000 {
+        now += Duration::from_millis(1);
+        schedule.on_announcement(now, &author(1_000 + number), true);
+    }
+    assert!(now > start + MAX_INTERVAL);
+    assert!(schedule.interval() <= before.mul_f64(2.2));
+}
+
+#[test]
+fn silence_can_be_broken_and_kept_again() {
+    let now = Instant::now();
+    let mut schedule = Schedule::new(TIMING, true, 7, now);
+    schedule.set_silent(now, false);
+    assert!(schedule.is_due(now + SHORT));
+    schedule.set_silent(now, true);
+    assert!(!schedule.is_due(now + HOUR));
+    assert_eq!(schedule.next_timeout(), None);
+}
+
+#[test]
+fn a_topic_more_is_news() {
+    let now = Instant::now() + HOUR;
+    let mut schedule = announced(now - GAP);
+    schedule.on_topic_added(now);
+    assert_eq!(schedule.next_timeout(), Some(now + SHORT));
+}
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Wait(u64),
+    AddressesChanged,
+    Subscriber,
+    Announcement(u32, bool),
+    Request,
+    Silent(bool),
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        4 => (0..15_000u64).prop_map(Operation::Wait),
+        4 => (0..100u64).prop_map(Operation::Wait),
+        1 => Just(Operation::AddressesChanged),
+        1 => Just(Operation::Subscriber),
+        1 => Just(Operation::Request),
+        1 => any::<bool>().prop_map(Operation::Silent),
+        8 => (0..1_000u32, any::<bool>()).prop_map(|(n, new)| Operation::Announcement(n, new)),
+    ]
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        Just(Outcome::Published),
+        Just(NOTHING),
+        Just(Outcome::Failed)
+    ]
+}
+
+proptest! {
+    #[test]
+    fn keeps_the_gap_the_interval_and_its_promises(
+        operations in prop::collection::vec((operation(), outcome()), 0..300),
+        seed: u64,
+    ) {
+        let mut now = Instant::now();
+        let mut schedule = Schedule::new(TIMING, false, seed, now);
+        let (mut published, mut changed, mut silent) = (None, None, false);
+        // When the interval began that is under way, and what was promised then.
+        let (mut began, mut promised) = (now, None);
+        for (operation, outcome) in operations {
+            let mut requested = false;
+            match operation {
+                Operation::Wait(millis) => now += Duration::from_millis(millis),
+                Operation::AddressesChanged => {
+                    schedule.on_addresses_changed(now);
+                    changed = changed.or(Some(now));
+                }
+                Operation::Subscriber => schedule.on_subscriber(now),
+                Operation::Announcement(number, is_newcomer) => {
+                    schedule.on_announcement(now, &author(number), is_newcomer);
+                }
+                Operation::Silent(value) => {
+                    schedule.set_silent(now, value);
+                    silent = value;
+                }
+                Operation::Request => {
+                    let answer = schedule.on_request(now);
+                    if let Err(Announced::Delayed { until }) = answer {
+                        prop_assert!(until > now);
+                        prop_assert!(schedule.next_timeout() <= Some(until));
+                    }
+                    requested = answer.is_ok();
+                    prop_assert!(!(requested && silent));
+                }
+            };
+            let is_due = schedule.is_due(now);
+            prop_assert!(!(is_due && silent));
+            if requested || is_due {
+                if let Some(last) = published {
+                    prop_assert!(now >= last + GAP);
+                }
+                schedule.on_outcome(now, outcome);
+                (began, changed) = (now, None);
+                promised = schedule.promise(now);
+                if outcome == Outcome::Published {
+                    published = Some(now);
+                }
+                prop_assert!(!schedule.is_due(now), "a round causes no round");
+            }
+            let interval = schedule.interval();
+            prop_assert!((INTERVAL..=MAX_INTERVAL).contains(&interval));
+            if silent {
+                prop_assert_eq!(schedule.next_timeout(), None);
+                continue;
+            }
+            let next = schedule.next_timeout().unwrap();
+            prop_assert!(next <= began + longest(interval) || next <= now + GAP);
+            if let Some(promised) = promised
+                && interval == INTERVAL
+            {
+                prop_assert!(next <= began + promised || next <= now + GAP);
+            }
+            if let Some(changed) = changed
+                && !schedule.is_busy(now)
+            {
+                let gap_ended = published.map_or(changed, |last| last + GAP);
+                // What had to queue up while the topic was busy stays in the queue.
+                let in_queue = matches!(schedule.round.part, Part::Some);
+                prop_assert!(in_queue || next <= changed.max(gap_ended) + SHORT);
+            }
+        }
+    }
+}
