@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use libp2p_core::transport::TransportError;
 use libp2p_identity::PeerId;
 use libp2p_swarm::{ConnectionId, DialError};
 use multiaddr::Multiaddr;
@@ -22,6 +21,10 @@ use super::{
     peers::Peers,
 };
 use crate::deadline::{Instant, after};
+
+mod failure;
+
+use failure::Failure;
 
 /// How many attempts are under way at once. Each may hold as many sockets as the swarm dials addresses of one peer at
 /// a time, by default eight.
@@ -96,39 +99,6 @@ enum Attempt {
 struct Backoff {
     failures: u32,
     until: Instant,
-}
-
-/// What a dial that failed says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Failure {
-    /// The peer cannot be reached, and these addresses lead nowhere. Addresses that no transport of this node can
-    /// dial are not among them.
-    Unreachable(Vec<Multiaddr>),
-    /// Somebody else is at this address. Whether the others are good is not known.
-    WrongPeer(Multiaddr),
-    /// The dial has not been made, for a reason that lies here.
-    Local,
-}
-
-impl Failure {
-    fn of(error: &DialError) -> Self {
-        match error {
-            DialError::Transport(errors) => {
-                let failed = errors
-                    .iter()
-                    .filter(|(_, error)| matches!(error, TransportError::Other(_)));
-                Self::Unreachable(failed.map(|(address, _)| address.clone()).collect())
-            }
-            DialError::WrongPeerId { address, .. } | DialError::LocalPeerId { address } => {
-                Self::WrongPeer(address.clone())
-            }
-            // The peer names nothing but addresses that this node listens on itself.
-            DialError::NoAddresses => Self::Unreachable(Vec::new()),
-            DialError::Denied { .. }
-            | DialError::Aborted
-            | DialError::DialPeerConditionFalse(_) => Self::Local,
-        }
-    }
 }
 
 impl Connections {

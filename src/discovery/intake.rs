@@ -1,24 +1,21 @@
 //! What becomes of an incoming message: whether it is believed, and what it changes.
 
-use std::{collections::HashMap, error::Error, num::NonZeroUsize, time::Duration};
+use std::{error::Error, num::NonZeroUsize, time::Duration};
 
 use libp2p_identity::PeerId;
 
 use super::{
     Counters, Verdict,
     filter::Filter,
-    limits::{Bucket, Rate},
+    limits::Rate,
     message::{self, DecodeError, Limits},
     peers::{Expired, Heard, Lifetimes, Peers},
 };
 use crate::deadline::Instant;
 
-/// Bounds the memory for neighbours to about one MiB. Only those count whose buckets have not refilled, which by
-/// default takes 20 ms after a message, so that far more than these may be connected.
-const MAX_NEIGHBOURS: usize = 4096;
+mod neighbours;
 
-/// At the bound all neighbours are looked at, but not for every message.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+use neighbours::Neighbours;
 
 /// What is believed, and how much of it.
 #[derive(Debug, Clone)]
@@ -371,47 +368,6 @@ impl Intake {
             return Err(Refused::NewcomerRate);
         }
         Ok(())
-    }
-}
-
-/// What each neighbour may still deliver, for at most [`MAX_NEIGHBOURS`] of them.
-#[derive(Debug, Default)]
-struct Neighbours {
-    rows: HashMap<PeerId, Neighbour>,
-    swept_at: Option<Instant>,
-}
-
-#[derive(Debug, Default)]
-struct Neighbour {
-    known: Bucket,
-    newcomers: Bucket,
-}
-
-impl Neighbours {
-    /// The neighbour's buckets, new ones if it has none; `None` if there is no room for them.
-    fn get(&mut self, now: Instant, neighbour: PeerId) -> Option<&mut Neighbour> {
-        if self.rows.len() >= MAX_NEIGHBOURS && !self.rows.contains_key(&neighbour) {
-            self.sweep(now);
-            if self.rows.len() >= MAX_NEIGHBOURS {
-                return None;
-            }
-        }
-        Some(self.rows.entry(neighbour).or_default())
-    }
-
-    /// Forgets the neighbours whose buckets are full: new ones would be the same.
-    fn sweep(&mut self, now: Instant) {
-        let since = |at| now.checked_duration_since(at);
-        if self
-            .swept_at
-            .and_then(since)
-            .is_some_and(|elapsed| elapsed < SWEEP_INTERVAL)
-        {
-            return;
-        }
-        self.swept_at = Some(now);
-        self.rows
-            .retain(|_, row| !(row.known.is_full(now) && row.newcomers.is_full(now)));
     }
 }
 

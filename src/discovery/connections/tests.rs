@@ -1,5 +1,6 @@
 use std::{io, num::NonZeroUsize};
 
+use libp2p_core::transport::TransportError;
 use libp2p_swarm::{ConnectionDenied, dial_opts::PeerCondition};
 use multiaddr::multihash::Multihash;
 use proptest::prelude::*;

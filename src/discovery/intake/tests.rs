@@ -1,10 +1,15 @@
-use std::num::NonZeroU32;
+use std::{collections::HashMap, num::NonZeroU32};
 
 use libp2p_identity::PublicKey;
 use multiaddr::{Multiaddr, Protocol};
 use proptest::prelude::*;
 
-use super::{super::outside, message::Stamp, *};
+use super::{
+    super::{limits::Bucket, outside},
+    message::Stamp,
+    neighbours::{MAX_NEIGHBOURS, Neighbour},
+    *,
+};
 use crate::deadline;
 
 const SECOND: Duration = Duration::from_secs(1);

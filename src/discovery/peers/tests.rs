@@ -3,7 +3,7 @@ use std::num::NonZeroU32;
 use multiaddr::multihash::Multihash;
 use proptest::prelude::*;
 
-use super::*;
+use super::{super::message::Stamp, pace::INTERVALS, *};
 use crate::deadline;
 
 const TTL: Duration = Duration::from_secs(60);

@@ -1,0 +1,101 @@
+//! How the interval of a schedule develops.
+
+use std::time::Duration;
+
+use super::window;
+use crate::deadline::{Instant, after};
+
+/// How many periods the history of a settled node has, and how long each is. They cover an hour when the last one has
+/// just begun.
+const PERIODS: usize = 5;
+const PERIOD: Duration = Duration::from_secs(15 * 60);
+
+/// How the interval has developed, and how far it may grow.
+///
+/// Who has been there for long enough to hear everybody is settled. From then on the interval is at most twice its least
+/// value of the last hour: identities that are invented to silence the others can do no more than double it. A network
+/// that really grows is soon made of newcomers, who are not bound by this, and the few that are add less than half the
+/// target rate.
+#[derive(Debug)]
+pub(super) struct History {
+    settled_at: Instant,
+    /// The least interval of the last periods, the current one last; the longest of durations before the node is
+    /// settled.
+    least: [Duration; PERIODS],
+    period_ends: Instant,
+    /// The interval when it last grew by more than a quarter, or less if it has shrunk since; and when.
+    grown: (Instant, Duration),
+}
+
+impl History {
+    pub(super) fn new(interval: Duration, max_interval: Duration, now: Instant) -> Self {
+        let settled_at = after(now, max_interval);
+        Self {
+            settled_at,
+            least: [Duration::MAX; PERIODS],
+            period_ends: after(settled_at, PERIOD),
+            grown: (now, interval),
+        }
+    }
+
+    /// What becomes of an interval that the count suggests, when `current` has been in force until now.
+    pub(super) fn limit(
+        &mut self,
+        now: Instant,
+        current: Duration,
+        interval: Duration,
+    ) -> Duration {
+        let interval = match now < self.settled_at {
+            true => interval,
+            false => {
+                // What it has come to when it settles is where its history begins.
+                if self.least == [Duration::MAX; PERIODS] {
+                    self.least[PERIODS - 1] = current;
+                }
+                self.limit_settled(now, interval)
+            }
+        };
+        let (_, base) = self.grown;
+        if interval > window(base) {
+            self.grown = (now, interval);
+        } else {
+            self.grown.1 = base.min(interval);
+        }
+        interval
+    }
+
+    /// What it may be at most now.
+    pub(super) fn most(&self, now: Instant) -> Duration {
+        match now < self.settled_at {
+            true => Duration::MAX,
+            false => {
+                let least = self.least.iter().copied().min().unwrap_or(Duration::MAX);
+                least.saturating_mul(2)
+            }
+        }
+    }
+
+    fn limit_settled(&mut self, now: Instant, interval: Duration) -> Duration {
+        let interval = interval.min(self.most(now));
+        // However long nobody has asked, after as many steps as there are periods nothing is left of the past.
+        for _ in 0..PERIODS {
+            if now < self.period_ends {
+                break;
+            }
+            self.least.rotate_left(1);
+            self.least[PERIODS - 1] = interval;
+            self.period_ends = after(self.period_ends, PERIOD);
+        }
+        if now >= self.period_ends {
+            self.period_ends = after(now, PERIOD);
+        }
+        let current = &mut self.least[PERIODS - 1];
+        *current = interval.min(*current);
+        interval
+    }
+
+    /// Whether the interval has not grown for `time`.
+    pub(super) fn is_steady(&self, now: Instant, time: Duration) -> bool {
+        now.saturating_duration_since(self.grown.0) >= time
+    }
+}
