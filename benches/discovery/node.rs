@@ -10,7 +10,7 @@ use libp2p_identity::PeerId;
 use crate::{
     discovery::{
         Config, SkipReason,
-        intake::{Change, Incoming, Intake},
+        intake::{Incoming, Intake},
         message::{self, Stamp},
         schedule::{self, Outcome, Schedule},
     },
@@ -138,8 +138,7 @@ impl Table {
             payload,
         };
         let outcome = self.intake.on_message(now, longest(own_interval), incoming);
-        let is_newcomer = matches!(outcome.change, Some(Change::Discovered(_)));
-        outcome.is_news.then_some(is_newcomer)
+        outcome.news.map(|news| news.is_newcomer)
     }
 
     pub(crate) fn on_neighbour_gone(&mut self, neighbour: &PeerId) {

@@ -24,7 +24,7 @@ use super::{
     addresses::{Addresses, announceable},
     connections::Connections,
     counters::Rounds,
-    intake::{Change, Incoming, Intake},
+    intake::{Change, Incoming, Intake, News},
     message::{self, Sequence, Stamp},
     schedule::{Outcome, Schedule},
 };
@@ -315,8 +315,7 @@ impl<P: PubSub> Behaviour<P> {
                 };
                 let own = self.schedule.longest_interval();
                 let outcome = self.intake.on_message(now, own, incoming);
-                if let (true, Some(author)) = (outcome.is_news, author) {
-                    let is_newcomer = matches!(outcome.change, Some(Change::Discovered(_)));
+                if let (Some(News { is_newcomer }), Some(author)) = (outcome.news, author) {
                     self.schedule.on_announcement(now, &author, is_newcomer);
                 }
                 if self.pubsub.wants_verdicts() {

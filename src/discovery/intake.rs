@@ -65,8 +65,8 @@ pub(crate) struct Outcome {
     pub(crate) verdict: Verdict,
     /// What it changed. Nothing unless it is accepted, and not always then.
     pub(crate) change: Option<Change>,
-    /// Whether it tells of an author, rather than the same thing once more. Only if it is accepted.
-    pub(crate) is_news: bool,
+    /// That its author has announced itself, unless it is the same thing once more. Only if it is accepted.
+    pub(crate) news: Option<News>,
 }
 
 /// A change of the table, whose row has the details.
@@ -76,6 +76,13 @@ pub(crate) enum Change {
     Discovered(PeerId),
     /// The peer was known with other addresses.
     Updated(PeerId),
+}
+
+/// The author of a message has announced itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct News {
+    /// Whether it was not known before, and is now.
+    pub(crate) is_newcomer: bool,
 }
 
 /// Why a message is not believed.
@@ -139,7 +146,7 @@ impl Refused {
 /// What an accepted message has led to.
 struct Accepted {
     change: Option<Change>,
-    is_news: bool,
+    news: Option<News>,
 }
 
 /// Judges incoming messages and keeps the table of known peers.
@@ -191,7 +198,7 @@ impl Intake {
         incoming: Incoming<'_>,
     ) -> Outcome {
         match self.hear(now, own, incoming) {
-            Ok(Accepted { change, is_news }) => {
+            Ok(Accepted { change, news }) => {
                 self.counters.accepted += 1;
                 match change {
                     Some(Change::Discovered(_)) => self.counters.discovered += 1,
@@ -201,7 +208,7 @@ impl Intake {
                 Outcome {
                     verdict: Verdict::Accept,
                     change,
-                    is_news,
+                    news,
                 }
             }
             Err(refused) => {
@@ -220,7 +227,7 @@ impl Intake {
                 Outcome {
                     verdict,
                     change: None,
-                    is_news: false,
+                    news: None,
                 }
             }
         }
@@ -327,7 +334,9 @@ impl Intake {
         self.counters.dropped_addresses += dropped;
         Ok(Accepted {
             change,
-            is_news: heard != Heard::Repeated,
+            news: (heard != Heard::Repeated).then_some(News {
+                is_newcomer: heard == Heard::Discovered,
+            }),
         })
     }
 

@@ -242,10 +242,14 @@ impl Outside {
             Some(Change::Updated(peer)) => assert!(self.known.contains(&peer)),
             None => {}
         }
-        if outcome.is_news {
+        if let Some(news) = outcome.news {
             assert_eq!(outcome.verdict, Verdict::Accept);
-            let is_newcomer = matches!(outcome.change, Some(Change::Discovered(_)));
-            self.schedule.on_announcement(now, &author, is_newcomer);
+            assert_eq!(
+                news.is_newcomer,
+                matches!(outcome.change, Some(Change::Discovered(_)))
+            );
+            self.schedule
+                .on_announcement(now, &author, news.is_newcomer);
         }
     }
 

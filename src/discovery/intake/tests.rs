@@ -69,22 +69,25 @@ impl Intake {
 }
 
 fn accepted(change: impl Into<Option<Change>>) -> Outcome {
+    let change = change.into();
     Outcome {
         verdict: Verdict::Accept,
-        change: change.into(),
-        is_news: true,
+        change,
+        news: Some(News {
+            is_newcomer: matches!(change, Some(Change::Discovered(_))),
+        }),
     }
 }
 
 const IGNORED: Outcome = Outcome {
     verdict: Verdict::Ignore,
     change: None,
-    is_news: false,
+    news: None,
 };
 const REJECTED: Outcome = Outcome {
     verdict: Verdict::Reject,
     change: None,
-    is_news: false,
+    news: None,
 };
 
 #[test]
@@ -374,7 +377,7 @@ fn the_same_on_another_topic_is_no_news_and_an_older_one_is_ignored() {
     assert_eq!(
         hear(7),
         Outcome {
-            is_news: false,
+            news: None,
             ..accepted(None)
         }
     );
