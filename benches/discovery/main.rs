@@ -180,6 +180,13 @@ fn jobs(up_to: usize) -> Vec<Job> {
         add(Kind::Small, small(nodes, Shape::Mesh), Network::<Ours>::run);
     }
     add(Kind::Small, small(30, Shape::Star), Network::<Ours>::run);
+    for (nodes, shape) in [(99, Shape::Mesh), (30, Shape::Star)] {
+        add(
+            Kind::Small,
+            one_a_second(nodes, shape),
+            Network::<Ours>::run,
+        );
+    }
     jobs
 }
 
@@ -224,6 +231,16 @@ fn small(nodes: usize, shape: Shape) -> Plan {
         measured: MINUTE,
         tables: nodes,
         ..cold_start(nodes)
+    }
+}
+
+/// The same, but one starts after the other.
+fn one_a_second(nodes: usize, shape: Shape) -> Plan {
+    let boot = Duration::from_secs(nodes as u64);
+    Plan {
+        boot,
+        measured: boot + MINUTE,
+        ..small(nodes, shape)
     }
 }
 

@@ -8,7 +8,8 @@
 //! What everybody announces together stays near a target rate, however many they are. Each counts the authors that it
 //! hears and announces once in the time in which that many announcements may come: the interval. When its time has
 //! come it counts again, and waits on if there are more by now, so that a crowd that starts at once does not announce
-//! at once. (The timer reconsideration of RTCP, RFC 3550 section 6.3.)
+//! at once. (The timer reconsideration of RTCP, RFC 3550 section 6.3.) And the second announcement of each comes after a
+//! random part of the interval, so that those who have started in step do not go on in step.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -110,7 +111,7 @@ struct Round {
     part: Part,
     /// From 0 to 1.
     random: f64,
-    /// By when it has been promised.
+    /// By when it has been promised, or a newcomer is to hear of us.
     latest: Option<Instant>,
 }
 
@@ -194,7 +195,8 @@ impl Schedule {
     /// Somebody new listens to one of the topics.
     pub(crate) fn on_subscriber(&mut self, now: Instant) {
         match self.last {
-            Some(Outcome::Published) => self.reply(now),
+            Some(Outcome::Published) if !self.is_stretched() => self.reply(now),
+            Some(Outcome::Published) => {}
             Some(Outcome::Skipped(SkipReason::NoListeners | SkipReason::NothingLeft)) => {}
             // Nobody could hear us before, so that others cannot answer in our place.
             Some(Outcome::Skipped(_) | Outcome::Failed) | None => {
@@ -217,8 +219,9 @@ impl Schedule {
                 self.reply = None;
             }
         }
-        if is_newcomer && self.last == Some(Outcome::Published) {
+        if is_newcomer && self.last == Some(Outcome::Published) && !self.is_stretched() {
             self.reply(now);
+            self.hurry(now);
         }
     }
 
@@ -240,11 +243,18 @@ impl Schedule {
     pub(crate) fn on_outcome(&mut self, now: Instant, outcome: Outcome) -> Announced {
         self.wanted = None;
         self.reply = None;
-        self.last = Some(outcome);
+        let before = self.last.replace(outcome);
+        let (part, random) = match (before, outcome) {
+            // Nobody could be told before. Whoever has been in the same place is now heard at the same moment.
+            (before, Outcome::Published) if before != Some(Outcome::Published) => {
+                (Part::Some, self.random_after_gap())
+            }
+            _ => (Part::All, self.random()),
+        };
         self.round = Round {
             from: now,
-            part: Part::All,
-            random: self.random(),
+            part,
+            random,
             latest: match (outcome, self.promised.take()) {
                 (Outcome::Published, Some(promised)) => Some(after(now, promised)),
                 _ => None,
@@ -324,13 +334,29 @@ impl Schedule {
     ///
     /// To a node that has just started everybody is new. It leaves the answers to the others once there are enough.
     fn reply(&mut self, now: Instant) {
-        let is_stretched = self.interval > self.timing.interval;
         let is_new_itself = !self.has_heard_all && self.others >= f64::from(ENOUGH);
-        if is_stretched || is_new_itself || self.reply.is_some() {
+        if is_new_itself || self.reply.is_some() {
             return;
         }
         let at = after(now, self.part_of_gap());
         self.reply = Some(Reply { at, heard: 0 });
+    }
+
+    /// Whether there are so many that newcomers need no answers: they hear enough as it is. Not as soon as there is one too
+    /// many for the shortest interval, since not all count the same.
+    fn is_stretched(&self) -> bool {
+        self.interval > window(self.timing.interval)
+    }
+
+    /// Sees to it that a newcomer hears of us within an interval of its coming, whether it is answered or not. It came
+    /// within a gap of being heard, and the way there and back takes less than another one.
+    fn hurry(&mut self, now: Instant) {
+        let gap = self.timing.minimum_gap;
+        let early = gap.saturating_mul(2).saturating_add(self.part_of_gap());
+        let soon = after(now, self.timing.interval.saturating_sub(early));
+        if self.round.due(self.interval) > soon {
+            self.round.latest = Some(soon);
+        }
     }
 
     /// Takes a random place among those who wait, unless the own round comes before.
@@ -393,6 +419,13 @@ impl Schedule {
     fn part_of_gap(&mut self) -> Duration {
         let random = self.random();
         part(self.timing.minimum_gap, random)
+    }
+
+    /// What part of the interval has passed at a random moment after the minimum gap.
+    fn random_after_gap(&mut self) -> f64 {
+        let gap = self.timing.minimum_gap.as_secs_f64() / self.timing.interval.as_secs_f64();
+        let gap = gap.min(1.0);
+        gap + (1.0 - gap) * self.random()
     }
 
     fn random(&mut self) -> f64 {

@@ -22,9 +22,10 @@ fn schedule(now: Instant) -> Schedule {
     Schedule::new(TIMING, false, 7, now)
 }
 
-/// One that has announced itself at `now`.
+/// One that has announced itself at `now`, and not for the first time.
 fn announced(now: Instant) -> Schedule {
     let mut schedule = schedule(now);
+    schedule.on_outcome(now, Outcome::Published);
     schedule.on_outcome(now, Outcome::Published);
     schedule
 }
@@ -51,13 +52,66 @@ impl Schedule {
 }
 
 #[test]
-fn the_first_round_is_due_at_once_and_the_next_after_the_interval() {
+fn the_first_round_is_due_at_once_the_second_within_the_interval_and_the_next_ones_after_it() {
     let now = Instant::now();
     let mut schedule = schedule(now);
     assert!(schedule.is_due(now));
     schedule.on_outcome(now, Outcome::Published);
-    assert!(!schedule.is_due(now + INTERVAL - Duration::from_nanos(1)));
-    assert!(schedule.is_due(now + INTERVAL + INTERVAL / JITTER));
+    assert!(!schedule.is_due(now + GAP - Duration::from_nanos(1)));
+    assert!(schedule.is_due(now + INTERVAL));
+    for _ in 0..10 {
+        schedule.on_outcome(now, Outcome::Published);
+        assert!(!schedule.is_due(now + INTERVAL - Duration::from_nanos(1)));
+        assert!(schedule.is_due(now + INTERVAL + INTERVAL / JITTER));
+    }
+}
+
+#[test]
+fn those_who_are_heard_for_the_first_time_together_do_not_go_on_together() {
+    let now = Instant::now();
+    for before in [
+        None,
+        Some(Outcome::Failed),
+        Some(Outcome::Skipped(SkipReason::NoSubscribers)),
+    ] {
+        let mut rounds = [0; 9];
+        for seed in 0..900 {
+            let mut schedule = Schedule::new(TIMING, false, seed, now);
+            if let Some(before) = before {
+                schedule.on_outcome(now, Outcome::Published);
+                schedule.on_outcome(now, before);
+            }
+            schedule.on_outcome(now, Outcome::Published);
+            let second = (schedule.next_timeout().unwrap() - now).as_secs();
+            rounds[usize::try_from(second).unwrap() - 1] += 1;
+        }
+        assert!(
+            rounds.iter().all(|rounds| (60..140).contains(rounds)),
+            "{rounds:?}"
+        );
+    }
+}
+
+#[test]
+fn a_newcomer_hears_of_everybody_within_an_interval_whoever_answers() {
+    let start = Instant::now();
+    for seed in 0..100 {
+        for since in [Duration::ZERO, GAP, INTERVAL / 2, INTERVAL] {
+            let mut schedule = Schedule::new(TIMING, false, seed, start);
+            schedule.on_outcome(start, Outcome::Published);
+            schedule.on_outcome(start, Outcome::Published);
+            let before = schedule.next_timeout().unwrap();
+            let now = start + since;
+            schedule.on_announcement(now, &author(0), true);
+            for number in 0..ENOUGH {
+                schedule.on_announcement(now, &author(number), false);
+            }
+            let soon = now + INTERVAL - 2 * GAP;
+            let after = schedule.next_timeout().unwrap();
+            assert!(after <= soon, "{:?} later", after - soon);
+            assert!(after >= before.min(soon - GAP), "no sooner than needed");
+        }
+    }
 }
 
 #[test]
@@ -255,6 +309,19 @@ fn nobody_answers_when_enough_others_have() {
 }
 
 #[test]
+fn newcomers_are_answered_where_some_count_a_few_more_than_a_hundred() {
+    let now = Instant::now();
+    let mut schedule = announced(now);
+    let now = schedule.hear(now, 110, 10, 3 * INTERVAL);
+    schedule.promise(now).unwrap();
+    schedule.on_outcome(now, Outcome::Published);
+    assert!(schedule.interval() > INTERVAL);
+    let now = now + 2 * GAP;
+    schedule.on_announcement(now, &author(1_000), true);
+    assert!(schedule.is_due(now + GAP));
+}
+
+#[test]
 fn a_network_that_is_busy_enough_answers_nobody() {
     let now = Instant::now();
     let mut schedule = announced(now);
@@ -438,8 +505,14 @@ proptest! {
         let (mut published, mut changed, mut silent) = (None, None, false);
         // When the interval began that is under way, and what was promised then.
         let (mut began, mut promised) = (now, None);
+        // Whether nothing has caused a round since but time, after two announcements in a row.
+        let (mut is_undisturbed, mut before) = (false, None);
         for (operation, outcome) in operations {
             let mut requested = false;
+            is_undisturbed &= matches!(
+                operation,
+                Operation::Wait(_) | Operation::Announcement(_, false)
+            );
             match operation {
                 Operation::Wait(millis) => now += Duration::from_millis(millis),
                 Operation::AddressesChanged => {
@@ -472,6 +545,8 @@ proptest! {
                 }
                 schedule.on_outcome(now, outcome);
                 (began, changed) = (now, None);
+                is_undisturbed = [before, Some(outcome)] == [Some(Outcome::Published); 2];
+                before = Some(outcome);
                 promised = schedule.promise(now);
                 if outcome == Outcome::Published {
                     published = Some(now);
@@ -486,6 +561,7 @@ proptest! {
             }
             let next = schedule.next_timeout().unwrap();
             prop_assert!(next <= began + longest(interval) || next <= now + GAP);
+            prop_assert!(!is_undisturbed || next >= began + INTERVAL);
             if let Some(promised) = promised
                 && interval == INTERVAL
             {
