@@ -111,7 +111,7 @@ struct Round {
     part: Part,
     /// From 0 to 1.
     random: f64,
-    /// By when it has been promised, or a newcomer is to hear of us.
+    /// By when it has been promised.
     latest: Option<Instant>,
 }
 
@@ -247,7 +247,7 @@ impl Schedule {
         let (part, random) = match (before, outcome) {
             // Nobody could be told before. Whoever has been in the same place is now heard at the same moment.
             (before, Outcome::Published) if before != Some(Outcome::Published) => {
-                (Part::Some, self.random_after_gap())
+                (Part::Some, self.random_part(self.interval))
             }
             _ => (Part::All, self.random()),
         };
@@ -330,32 +330,36 @@ impl Schedule {
         self.wanted = Some(self.wanted.map_or(at, |wanted| wanted.min(at)));
     }
 
-    /// Announces for a newcomer, unless the others do it anyway.
+    /// Announces for a newcomer, unless the others do it anyway or more is heard than there should be.
     ///
     /// To a node that has just started everybody is new. It leaves the answers to the others once there are enough.
     fn reply(&mut self, now: Instant) {
         let is_new_itself = !self.has_heard_all && self.others >= f64::from(ENOUGH);
-        if is_new_itself || self.reply.is_some() {
+        if is_new_itself || self.is_busy(now) || self.reply.is_some() {
             return;
         }
         let at = after(now, self.part_of_gap());
         self.reply = Some(Reply { at, heard: 0 });
     }
 
-    /// Whether there are so many that newcomers need no answers: they hear enough as it is. Not as soon as there is one too
-    /// many for the shortest interval, since not all count the same.
+    /// Whether there are so many that newcomers need cause no announcements: they hear enough as it is. Not as soon as there
+    /// is one too many for the shortest interval, since not all count the same.
     fn is_stretched(&self) -> bool {
         self.interval > window(self.timing.interval)
     }
 
     /// Sees to it that a newcomer hears of us within an interval of its coming, whether it is answered or not. It came
-    /// within a gap of being heard, and the way there and back takes less than another one.
+    /// at most a gap before it was heard, and the way there and back takes less than another one.
     fn hurry(&mut self, now: Instant) {
-        let gap = self.timing.minimum_gap;
-        let early = gap.saturating_mul(2).saturating_add(self.part_of_gap());
-        let soon = after(now, self.timing.interval.saturating_sub(early));
-        if self.round.due(self.interval) > soon {
-            self.round.latest = Some(soon);
+        let gaps = self.timing.minimum_gap.saturating_mul(2);
+        let soon = self.timing.interval.saturating_sub(gaps);
+        if self.round.due(self.interval) > after(now, soon) {
+            self.round = Round {
+                from: now,
+                part: Part::Some,
+                random: self.random_part(soon),
+                latest: self.round.latest,
+            };
         }
     }
 
@@ -421,11 +425,11 @@ impl Schedule {
         part(self.timing.minimum_gap, random)
     }
 
-    /// What part of the interval has passed at a random moment after the minimum gap.
-    fn random_after_gap(&mut self) -> f64 {
-        let gap = self.timing.minimum_gap.as_secs_f64() / self.timing.interval.as_secs_f64();
-        let gap = gap.min(1.0);
-        gap + (1.0 - gap) * self.random()
+    /// What part of the interval has passed at a random moment after the minimum gap, and before `end`.
+    fn random_part(&mut self, end: Duration) -> f64 {
+        let gap = self.timing.minimum_gap.min(end).as_secs_f64();
+        let at = gap + (end.as_secs_f64() - gap) * self.random();
+        at / self.interval.as_secs_f64()
     }
 
     fn random(&mut self) -> f64 {
