@@ -35,3 +35,24 @@ async fn all_find_all_and_announce_no_more_than_they_shall() {
         );
     }
 }
+
+/// Two that have been there for long may at most double their interval. The others, who come at once, announce themselves
+/// every eight seconds and promise nothing yet, while the time to live by the interval of the two is six.
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_have_settled_forget_nobody_who_slows_down_more_than_they_do() {
+    let interval = Duration::from_secs(1);
+    let config = discovery::Config::default()
+        .with_interval(interval)
+        .with_max_interval(8 * interval)
+        .with_time_to_live(3 * interval)
+        .with_target_rate(NonZeroU32::new(5).unwrap());
+    let mut crowd = Crowd::start(2, config, 7).await;
+    // For as long as the longest interval, at least.
+    crowd.receives(10).await;
+    crowd.join(40).await;
+    crowd.all_know_all().await;
+    crowd.receives(2).await;
+    let counters = crowd.counters().await;
+    let expired = counters.iter().map(|counters| counters.expired);
+    assert_eq!(expired.collect::<Vec<_>>(), vec![0; 42]);
+}

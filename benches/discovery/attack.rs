@@ -185,8 +185,9 @@ impl Attack {
             let Some(neighbour) = neighbour else {
                 continue;
             };
-            let (author, interval) = (self.identities[*identity].peer, node.rule.interval());
-            let heard = table.on_message(now, interval, neighbour, author, payload);
+            let author = self.identities[*identity].peer;
+            let expected = node.rule.longest_expected();
+            let heard = table.on_message(now, expected, neighbour, author, payload);
             if let Some(is_newcomer) = heard {
                 node.rule.on_announcement(now, &author, is_newcomer);
                 accepted.push((message, is_newcomer));

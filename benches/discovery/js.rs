@@ -40,6 +40,10 @@ impl Rule for EveryTenSeconds {
         INTERVAL
     }
 
+    fn longest_expected(&self) -> Duration {
+        INTERVAL
+    }
+
     fn promise(&mut self, _now: Instant) -> Option<Duration> {
         None
     }

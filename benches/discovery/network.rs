@@ -358,13 +358,13 @@ impl<R: Rule> Network<R> {
                 continue;
             }
             received += 1;
-            let interval = node.rule.interval();
+            let expected = node.rule.longest_expected();
             let is_newcomer = match &mut node.table {
                 Some(table) => {
                     while let Some(at) = table.next_timeout()
                         && at <= now
                     {
-                        let expired = table.pop_expired(at, interval);
+                        let expired = table.pop_expired(at, expected);
                         let identity = expired.and_then(|peer| self.identities.find(&peer));
                         if at >= self.warm {
                             let known_for = identity.and_then(|identity| identity.known_for(at));
@@ -376,7 +376,7 @@ impl<R: Rule> Network<R> {
                         false => self.links.random(slot, &mut self.rng),
                     };
                     neighbour.and_then(|neighbour| {
-                        table.on_message(now, interval, neighbour, author, &flight.payload)
+                        table.on_message(now, expected, neighbour, author, &flight.payload)
                     })
                 }
                 None => {
@@ -386,7 +386,7 @@ impl<R: Rule> Network<R> {
                         node.newcomers[through].try_take(now, self.newcomer_rate)
                     };
                     if is_accepted {
-                        let time_to_live = time_to_live(flight.promise, interval).as_secs();
+                        let time_to_live = time_to_live(flight.promise, expected).as_secs();
                         known[slot] = match R::FORGETS {
                             true => u16::try_from(second + time_to_live).unwrap_or(NEVER),
                             false => NEVER,

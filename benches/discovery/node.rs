@@ -32,6 +32,8 @@ pub(crate) trait Rule {
     fn next_timeout(&self) -> Option<Instant>;
     /// The time between two announcements that is in force.
     fn interval(&self) -> Duration;
+    /// The longest time that is expected between two announcements of others.
+    fn longest_expected(&self) -> Duration;
     /// What an announcement promises as the longest time until the next.
     fn promise(&mut self, now: Instant) -> Option<Duration>;
 }
@@ -77,6 +79,10 @@ impl Rule for Ours {
         self.0.interval()
     }
 
+    fn longest_expected(&self) -> Duration {
+        self.0.longest_expected()
+    }
+
     fn promise(&mut self, now: Instant) -> Option<Duration> {
         self.0.promise(now)
     }
@@ -100,11 +106,12 @@ pub(crate) fn encode(
     message::encode(&identity.key, identity.addresses(), stamp)
 }
 
-/// For how long the table of a node with this interval knows a peer of this crate by an announcement with this promise.
-pub(crate) fn time_to_live(promise: Option<Duration>, own_interval: Duration) -> Duration {
+/// For how long the table of a node that expects this interval of others knows a peer of this crate by an announcement
+/// with this promise.
+pub(crate) fn time_to_live(promise: Option<Duration>, expected: Duration) -> Duration {
     match promise {
         Some(promise) => 3 * promise,
-        None => (3 * longest(own_interval)).max(Config::default().time_to_live()),
+        None => (3 * expected).max(Config::default().time_to_live()),
     }
 }
 
@@ -127,7 +134,7 @@ impl Table {
     pub(crate) fn on_message(
         &mut self,
         now: Instant,
-        own_interval: Duration,
+        expected: Duration,
         neighbour: PeerId,
         author: PeerId,
         payload: &[u8],
@@ -137,7 +144,7 @@ impl Table {
             author: Some(author),
             payload,
         };
-        let outcome = self.intake.on_message(now, longest(own_interval), incoming);
+        let outcome = self.intake.on_message(now, expected, incoming);
         outcome.news.map(|news| news.is_newcomer)
     }
 
@@ -149,8 +156,8 @@ impl Table {
         self.intake.next_timeout()
     }
 
-    pub(crate) fn pop_expired(&mut self, now: Instant, own_interval: Duration) -> Option<PeerId> {
-        let expired = self.intake.pop_expired(now, longest(own_interval))?.peer;
+    pub(crate) fn pop_expired(&mut self, now: Instant, expected: Duration) -> Option<PeerId> {
+        let expired = self.intake.pop_expired(now, expected)?.peer;
         self.expired.insert(expired);
         Some(expired)
     }

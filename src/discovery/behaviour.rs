@@ -313,8 +313,8 @@ impl<P: PubSub> Behaviour<P> {
                     author,
                     payload,
                 };
-                let own = self.schedule.longest_interval();
-                let outcome = self.intake.on_message(now, own, incoming);
+                let expected = self.schedule.longest_expected();
+                let outcome = self.intake.on_message(now, expected, incoming);
                 if let (Some(News { is_newcomer }), Some(author)) = (outcome.news, author) {
                     self.schedule.on_announcement(now, &author, is_newcomer);
                 }
@@ -523,8 +523,8 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 self.on_round_due(now);
                 continue;
             }
-            let own = self.schedule.longest_interval();
-            if let Some(expired) = self.intake.pop_expired(now, own) {
+            let expected = self.schedule.longest_expected();
+            if let Some(expired) = self.intake.pop_expired(now, expected) {
                 self.connections.on_expired(&expired.peer);
                 self.tell(Event::Expired {
                     peer_id: expired.peer,

@@ -149,8 +149,8 @@ impl Config {
     /// After that it is three of its intervals: those it promises, as nodes with this crate do, or what has been learnt of
     /// it. A js-libp2p node, which announces itself every ten seconds, is forgotten when it has been silent for thirty. It
     /// takes two announcements to learn that, so they have to come within this time. A node with this crate promises nothing
-    /// before it has heard everybody: until then it is known for this time, or for three of our own intervals where that is
-    /// longer. Defaults to a minute, or to three
+    /// before it has heard everybody: until then it is known for this time, or three of the intervals that follow from the
+    /// number of peers where that is longer. Defaults to a minute, or to three
     /// intervals where that is longer.
     pub fn with_time_to_live(mut self, time_to_live: Duration) -> Self {
         self.time_to_live = Some(time_to_live);

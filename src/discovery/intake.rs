@@ -159,8 +159,8 @@ struct Accepted {
 /// together are no more than two an interval for each row.
 ///
 /// The inputs are [`Intake::on_message`], [`Intake::on_own_reach`] and [`Intake::on_neighbour_gone`].
-/// [`Intake::next_timeout`] and [`Intake::pop_expired`] are those of [`Peers`]. `own` is everywhere the longest time from
-/// one of our own announcements to the next.
+/// [`Intake::next_timeout`] and [`Intake::pop_expired`] are those of [`Peers`]. `expected` is everywhere the longest time
+/// that is to be expected between two announcements of others by our rules.
 #[derive(Debug)]
 pub(crate) struct Intake {
     local: PeerId,
@@ -194,10 +194,10 @@ impl Intake {
     pub(crate) fn on_message(
         &mut self,
         now: Instant,
-        own: Duration,
+        expected: Duration,
         incoming: Incoming<'_>,
     ) -> Outcome {
-        match self.hear(now, own, incoming) {
+        match self.hear(now, expected, incoming) {
             Ok(Accepted { change, news }) => {
                 self.counters.accepted += 1;
                 match change {
@@ -252,8 +252,8 @@ impl Intake {
     }
 
     /// Forgets one peer that has been silent for too long.
-    pub(crate) fn pop_expired(&mut self, now: Instant, own: Duration) -> Option<Expired> {
-        let expired = self.peers.pop_expired(now, own)?;
+    pub(crate) fn pop_expired(&mut self, now: Instant, expected: Duration) -> Option<Expired> {
+        let expired = self.peers.pop_expired(now, expected)?;
         self.counters.expired += 1;
         Some(expired)
     }
@@ -279,7 +279,7 @@ impl Intake {
     fn hear(
         &mut self,
         now: Instant,
-        own: Duration,
+        expected: Duration,
         incoming: Incoming<'_>,
     ) -> Result<Accepted, Refused> {
         let Incoming {
@@ -291,7 +291,7 @@ impl Intake {
         if author == self.local {
             return Err(Refused::Own);
         }
-        self.charge(now, own, author, neighbour)?;
+        self.charge(now, expected, author, neighbour)?;
 
         let Settings {
             limits,
@@ -315,7 +315,7 @@ impl Intake {
         let dropped = announcement.dropped as u64;
         let heard = self
             .peers
-            .on_announcement(now, announcement, is_connected, own);
+            .on_announcement(now, announcement, is_connected, expected);
         let change = match heard {
             Heard::Discovered => Some(Change::Discovered(author)),
             Heard::Updated => Some(Change::Updated(author)),
@@ -344,7 +344,7 @@ impl Intake {
     fn charge(
         &mut self,
         now: Instant,
-        own: Duration,
+        expected: Duration,
         author: PeerId,
         neighbour: PeerId,
     ) -> Result<(), Refused> {
@@ -355,7 +355,7 @@ impl Intake {
             interval,
             ..
         } = self.settings;
-        let is_due = self.peers.is_due(now, &author, own, interval);
+        let is_due = self.peers.is_due(now, &author, expected, interval);
         if is_due == Some(true) {
             return Ok(());
         }

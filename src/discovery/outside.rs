@@ -201,7 +201,7 @@ impl Outside {
     }
 
     fn hear(&mut self, neighbour: u32, author: u32, what: What) {
-        let (now, own) = (self.now, self.schedule.longest_interval());
+        let (now, expected) = (self.now, self.schedule.longest_expected());
         let about = match what {
             What::Foreign => author + 1,
             _ => author,
@@ -231,7 +231,7 @@ impl Outside {
             payload: &payload,
         };
         self.messages += 1;
-        let outcome = self.intake.on_message(now, own, incoming);
+        let outcome = self.intake.on_message(now, expected, incoming);
         match (outcome.verdict, what) {
             (Verdict::Accept, What::Js | What::Numbered { .. }) | (Verdict::Ignore, _) => {}
             (Verdict::Reject, What::Foreign | What::Garbage) => {}
@@ -284,8 +284,8 @@ impl Outside {
         let interval = self.schedule.interval();
         assert!((TIMING.interval..=TIMING.max_interval).contains(&interval));
 
-        let own = self.schedule.longest_interval();
-        while let Some(expired) = self.intake.pop_expired(now, own) {
+        let expected = self.schedule.longest_expected();
+        while let Some(expired) = self.intake.pop_expired(now, expected) {
             assert!(self.known.remove(&expired.peer), "expired twice");
         }
         let next = self.intake.next_timeout();

@@ -94,14 +94,15 @@ impl Peers {
         }
     }
 
-    /// Notes what a peer says about itself. `own` is the longest time from one of our own announcements to the next.
+    /// Notes what a peer says about itself. `expected` is the longest time that is to be expected between two
+    /// announcements of those who go by our rules.
     /// `is_connected`: the peer is connected and has delivered it itself, so that it has not been invented.
     pub(crate) fn on_announcement(
         &mut self,
         now: Instant,
         announcement: Announcement,
         is_connected: bool,
-        own: Duration,
+        expected: Duration,
     ) -> Heard {
         let Announcement {
             peer,
@@ -126,7 +127,7 @@ impl Peers {
                 let gap = now.checked_duration_since(row.last_heard);
                 row.pace = Pace::new(stamp, gap, Some(row.pace), &self.lifetimes);
                 row.sequence = stamp.sequence;
-                let ttl = row.pace.time_to_live(own, &self.lifetimes);
+                let ttl = row.pace.time_to_live(expected, &self.lifetimes);
                 let expires_at = after(now, ttl);
                 let is_same = is_same_set(&row.addresses, &addresses);
                 // Also when only their order has changed: it is the peer's preference.
@@ -148,7 +149,7 @@ impl Peers {
             Entry::Vacant(_) if is_full => Heard::Full,
             Entry::Vacant(entry) => {
                 let pace = Pace::new(stamp, None, None, &self.lifetimes);
-                let ttl = pace.time_to_live(own, &self.lifetimes);
+                let ttl = pace.time_to_live(expected, &self.lifetimes);
                 let expires_at = after(now, ttl);
                 entry.insert(Row {
                     addresses,
@@ -172,11 +173,15 @@ impl Peers {
         &self,
         now: Instant,
         peer: &PeerId,
-        own: Duration,
+        expected: Duration,
         shortest: Duration,
     ) -> Option<bool> {
         let row = self.rows.get(peer)?;
-        let interval = row.pace.interval(own).unwrap_or(shortest).max(shortest);
+        let interval = row
+            .pace
+            .interval(expected)
+            .unwrap_or(shortest)
+            .max(shortest);
         let elapsed = now.saturating_duration_since(row.last_heard);
         Some(elapsed >= interval / 2)
     }
@@ -225,9 +230,9 @@ impl Peers {
         self.expiry.first().map(|&(expires_at, _)| expires_at)
     }
 
-    /// Forgets one peer that has been silent for too long, the longest one first. `own` as in
-    /// [`Peers::on_announcement`]: those who go by the same rules announce themselves more rarely by now if we do.
-    pub(crate) fn pop_expired(&mut self, now: Instant, own: Duration) -> Option<Expired> {
+    /// Forgets one peer that has been silent for too long, the longest one first. `expected` as in
+    /// [`Peers::on_announcement`]: those who go by our rules may announce themselves more rarely by now.
+    pub(crate) fn pop_expired(&mut self, now: Instant, expected: Duration) -> Option<Expired> {
         loop {
             let &(expires_at, peer) = self.expiry.first()?;
             if expires_at > now {
@@ -238,7 +243,10 @@ impl Peers {
                 continue;
             };
             let row = entry.get_mut();
-            let prolonged = after(row.last_heard, row.pace.time_to_live(own, &self.lifetimes));
+            let prolonged = after(
+                row.last_heard,
+                row.pace.time_to_live(expected, &self.lifetimes),
+            );
             if prolonged > now && matches!(row.pace, Pace::Ours) && !row.is_unreachable {
                 row.ttl = prolonged.saturating_duration_since(row.last_heard);
                 row.expires_at = prolonged;

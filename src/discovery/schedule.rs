@@ -85,6 +85,8 @@ pub(crate) struct Schedule {
     heard: Bucket,
     /// The time between two rounds that nothing else causes, as of `counted_at`.
     interval: Duration,
+    /// What it would be without the history.
+    unbound: Duration,
     counted_at: Instant,
     /// How many others there were then.
     others: f64,
@@ -156,6 +158,7 @@ impl Schedule {
             census: Census::new(window(max_interval), seed, now),
             heard: Bucket::default(),
             interval: timing.interval,
+            unbound: timing.interval,
             counted_at: now,
             others: 0.0,
             history: History::new(timing.interval, max_interval, now),
@@ -304,9 +307,10 @@ impl Schedule {
         self.interval
     }
 
-    /// The longest time between two rounds at the present interval.
-    pub(crate) fn longest_interval(&self) -> Duration {
-        longest(self.interval)
+    /// The longest time that is to be expected between two announcements of others by the same rules: they may be younger
+    /// than we are, and have no history that keeps their interval short.
+    pub(crate) fn longest_expected(&self) -> Duration {
+        longest(self.unbound)
     }
 
     /// The longest time until the next announcement, as far as an announcement may promise that: not before there has
@@ -378,17 +382,30 @@ impl Schedule {
 
     /// Counts the authors.
     fn count(&mut self, now: Instant) {
+        self.others = self.census.count(now, window(self.interval));
+        let wanted = self.interval_of(self.others);
+        self.interval = self.history.limit(now, self.interval, wanted);
+        let unbound = self.unbound.max(wanted);
+        if unbound > self.interval {
+            // Those who announce themselves more rarely are heard in a longer time only.
+            let others = self.census.count(now, window(unbound));
+            self.unbound = self.interval_of(others).max(self.interval);
+        } else {
+            self.unbound = self.interval;
+        }
+        self.counted_at = now;
+    }
+
+    /// In what time so many others and we may announce ourselves.
+    fn interval_of(&self, others: f64) -> Duration {
         let Timing {
             interval,
             max_interval,
             target_rate,
             ..
         } = self.timing;
-        self.others = self.census.count(now, window(self.interval));
-        let all = Duration::from_secs_f64((self.others + 1.0) / f64::from(target_rate.get()));
-        let wanted = all.clamp(interval, max_interval.max(interval));
-        self.interval = self.history.limit(now, self.interval, wanted);
-        self.counted_at = now;
+        let all = Duration::from_secs_f64((others + 1.0) / f64::from(target_rate.get()));
+        all.clamp(interval, max_interval.max(interval))
     }
 
     /// As long as the interval may become, for now.

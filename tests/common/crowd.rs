@@ -166,14 +166,19 @@ impl Crowd {
         }
     }
 
-    /// How many announcements all have received.
-    async fn received(&self) -> u64 {
+    /// What all have counted.
+    pub(crate) async fn counters(&self) -> Vec<Counters> {
         let counters = self.members.iter().map(|member| async {
             let (answer, counters) = oneshot::channel();
             member.questions.send(answer).await.expect("it runs");
             counters.await.expect("it runs")
         });
-        let counters = future::join_all(counters).await;
+        future::join_all(counters).await
+    }
+
+    /// How many announcements all have received.
+    async fn received(&self) -> u64 {
+        let counters = self.counters().await;
         let received =
             |counters: &Counters| counters.accepted + counters.ignored() + counters.rejected();
         counters.iter().map(received).sum()

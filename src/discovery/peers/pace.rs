@@ -24,7 +24,7 @@ pub(crate) struct Lifetimes {
 pub(super) enum Pace {
     /// As often as it has promised.
     Promised(Duration),
-    /// As often as we do, since it goes by the same rules and has heard too little to promise anything.
+    /// As is to be expected by our rules, since it has heard too little to promise anything.
     Ours,
     /// As it has been heard.
     Heard(Gaps),
@@ -55,16 +55,16 @@ impl Pace {
     }
 
     /// The interval, if it is known.
-    pub(super) fn interval(&self, own: Duration) -> Option<Duration> {
+    pub(super) fn interval(&self, expected: Duration) -> Option<Duration> {
         match *self {
             Self::Promised(interval) => Some(interval),
-            Self::Ours => Some(own),
+            Self::Ours => Some(expected),
             Self::Heard(gaps) => gaps.interval(),
         }
     }
 
-    pub(super) fn time_to_live(&self, own: Duration, lifetimes: &Lifetimes) -> Duration {
-        let Some(interval) = self.interval(own) else {
+    pub(super) fn time_to_live(&self, expected: Duration, lifetimes: &Lifetimes) -> Duration {
+        let Some(interval) = self.interval(expected) else {
             return lifetimes.unknown;
         };
         let time_to_live = interval.min(lifetimes.longest).saturating_mul(INTERVALS);

@@ -449,6 +449,23 @@ fn invented_authors_double_the_interval_of_a_settled_node_and_no_more() {
 }
 
 #[test]
+fn what_a_settled_node_expects_of_others_is_not_bound_by_its_own_history() {
+    let now = Instant::now();
+    let mut schedule = announced(now);
+    let now = schedule.hear(now, 300, 10, 2 * HOUR);
+    schedule.count(now);
+    assert_eq!(schedule.longest_expected(), longest(schedule.interval()));
+    // As many as take 500 seconds, at the rate that all aim at.
+    let now = schedule.hear(now, 5_000, 10, MAX_INTERVAL);
+    assert!(schedule.interval() < Duration::from_secs(70));
+    let expected = schedule.longest_expected().as_secs_f64();
+    assert!((500.0..600.0).contains(&expected), "{expected}");
+    let now = schedule.hear(now, 300, 10, HOUR);
+    schedule.count(now);
+    assert_eq!(schedule.longest_expected(), longest(schedule.interval()));
+}
+
+#[test]
 fn authors_that_are_invented_while_a_node_settles_do_no_more() {
     let start = Instant::now();
     let mut schedule = announced(start);
