@@ -91,8 +91,10 @@ impl Config {
     /// The shortest time between two announcements that nothing else has caused; at least 10 milliseconds.
     ///
     /// It is stretched when more peers announce themselves than the [target rate](Config::with_target_rate) allows: by
-    /// default that begins with a hundred. Up to a tenth is added at random each time, so that nodes started together
-    /// do not go on announcing together. Defaults to 10 seconds, as in js-libp2p.
+    /// default that begins with a hundred. Up to a tenth is added at random each time, and the second announcement of a node
+    /// comes after a random part of it, so that nodes started together do not go on announcing together. While it is not
+    /// stretched, the next one also comes sooner if somebody new is heard: two minimum gaps before it has passed since
+    /// then, so that a newcomer knows everybody within it. Defaults to 10 seconds, as in js-libp2p.
     pub fn with_interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
