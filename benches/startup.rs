@@ -59,8 +59,10 @@ fn main() {
     mutual_discovery(&mut criterion, &mut start);
     let mut poll = Table::new(["", "many", "one"]);
     idle_poll(&mut criterion, &mut poll);
+    let mut runtimes = Table::new(["", "here", "tokio"]);
+    on_other_runtimes(&mut criterion, &mut runtimes);
     criterion.final_summary();
-    print!("{start}{poll}");
+    print!("{start}{poll}{runtimes}");
 }
 
 /// From the first `listen_on` to the last `NewAddress`, of the transports alone: the swarm around them is the same.
@@ -136,8 +138,8 @@ fn announcement(criterion: &mut Criterion, table: &mut Table) {
         &mut group,
         "swarm start to first announcement",
         None,
-        || run(start_to_announcement(Kind::Lazy)),
-        || run(start_to_announcement(Kind::Stock)),
+        || run(start_to_announcement(Kind::Lazy, Kind::Stock)),
+        || run(start_to_announcement(Kind::Stock, Kind::Stock)),
     );
     table.row(
         &mut group,
@@ -148,8 +150,8 @@ fn announcement(criterion: &mut Criterion, table: &mut Table) {
     );
 }
 
-async fn start_to_announcement(kind: Kind) -> Duration {
-    let (subscriber, address) = listening_subscriber().await;
+async fn start_to_announcement(kind: Kind, other: Kind) -> Duration {
+    let (subscriber, address) = listening_subscriber(other).await;
     let keypair = Keypair::generate_ed25519();
     let start = Instant::now();
     let mut node = node(kind, keypair);
@@ -160,7 +162,7 @@ async fn start_to_announcement(kind: Kind) -> Duration {
 }
 
 async fn listen_to_announcement(kind: Kind) -> Duration {
-    let (subscriber, address) = listening_subscriber().await;
+    let (subscriber, address) = listening_subscriber(Kind::Stock).await;
     let mut node = node(kind, Keypair::generate_ed25519());
     node.dial(address).expect("nothing speaks against it");
     let mut nodes = [node, subscriber];
@@ -178,9 +180,9 @@ async fn listen_to_announcement(kind: Kind) -> Duration {
     start.elapsed()
 }
 
-/// The other end of the connection, which is stock beside both.
-async fn listening_subscriber() -> (Node, Multiaddr) {
-    let mut subscriber = node(Kind::Stock, Keypair::generate_ed25519());
+/// The other end of the connection, of the same kind beside both of one runtime.
+async fn listening_subscriber(kind: Kind) -> (Node, Multiaddr) {
+    let mut subscriber = node(kind, Keypair::generate_ed25519());
     listen(&mut subscriber);
     let address = first(slice::from_mut(&mut subscriber), new_address).await;
     (subscriber, address)
@@ -195,6 +197,59 @@ fn mutual_discovery(criterion: &mut Criterion, table: &mut Table) {
         None,
         || run(start_to_discovery(Kind::Lazy)),
         || run(start_to_discovery(Kind::Stock)),
+    );
+}
+
+/// The same on the other runtimes that are compiled in, beside tokio: all lazy, each over its own TCP.
+#[cfg_attr(
+    not(any(feature = "async-std", feature = "smol")),
+    allow(unused_variables, reason = "there is no other")
+)]
+fn on_other_runtimes(criterion: &mut Criterion, table: &mut Table) {
+    #[cfg(any(feature = "async-std", feature = "smol"))]
+    use libp2p_lazy_websocket::websocket::{self, Config};
+
+    #[cfg(feature = "async-std")]
+    on_another(criterion, table, "async-std", Kind::AsyncStd, || {
+        websocket::async_std::transport(Config::default())
+    });
+    #[cfg(feature = "smol")]
+    on_another(criterion, table, "smol", Kind::Smol, || {
+        websocket::smol::transport(Config::default())
+    });
+}
+
+#[cfg(any(feature = "async-std", feature = "smol"))]
+fn on_another<T: Transport + Unpin>(
+    criterion: &mut Criterion,
+    table: &mut Table,
+    name: &str,
+    kind: Kind,
+    transport: fn() -> T,
+) {
+    let mut group = criterion.benchmark_group("runtimes");
+    for count in [1, 100] {
+        table.row(
+            &mut group,
+            format!("{name}: {count} x listen_on to NewAddress"),
+            None,
+            || kind.run(async { register(transport(), count).await }),
+            || run(async { register(lazy_transport(), count).await }),
+        );
+    }
+    table.row(
+        &mut group,
+        format!("{name}: swarm start to first announcement"),
+        None,
+        || kind.run(start_to_announcement(kind, kind)),
+        || run(start_to_announcement(Kind::Lazy, Kind::Lazy)),
+    );
+    table.row(
+        &mut group,
+        format!("{name}: start of two nodes to mutual discovery"),
+        None,
+        || kind.run(start_to_discovery(kind)),
+        || run(start_to_discovery(Kind::Lazy)),
     );
 }
 
@@ -249,14 +304,9 @@ fn polls(transport: &mut lazy::Transport<Waiting>) -> Duration {
     start.elapsed()
 }
 
-/// Runs one subject of one round, in a runtime that nothing has been left behind in.
+/// Runs one subject of one round on tokio, in a runtime that nothing has been left behind in.
 fn run(subject: impl Future<Output = Duration>) -> Duration {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime
-        .expect("the system has what a runtime needs")
-        .block_on(subject)
+    Kind::Lazy.run(subject)
 }
 
 fn loopback() -> Multiaddr {

@@ -1,8 +1,13 @@
 //! The transports that are compared, and nodes on each.
 
-use std::{env, time::Duration};
+use std::{env, pin::pin, time::Duration};
 
-use futures::{AsyncRead, AsyncWrite, StreamExt as _, stream};
+use futures::{
+    AsyncRead, AsyncWrite, StreamExt as _,
+    future::{self, Either},
+    stream,
+};
+use futures_timer::Delay;
 use libp2p::{
     PeerId, Swarm, Transport,
     core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version},
@@ -29,8 +34,43 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Which transport a node has.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
+    /// On tokio, like what it is compared with.
     Lazy,
     Stock,
+    #[cfg(feature = "async-std")]
+    AsyncStd,
+    #[cfg(feature = "smol")]
+    Smol,
+}
+
+impl Kind {
+    /// Runs one subject of one round. A runtime of tokio is a new one; the others have one for the whole process.
+    pub(crate) fn run(self, subject: impl Future<Output = Duration>) -> Duration {
+        match self {
+            Self::Lazy | Self::Stock => {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build();
+                runtime
+                    .expect("the system has what a runtime needs")
+                    .block_on(subject)
+            }
+            #[cfg(feature = "async-std")]
+            Self::AsyncStd => async_std::task::block_on(subject),
+            #[cfg(feature = "smol")]
+            Self::Smol => smol::block_on(subject),
+        }
+    }
+
+    fn swarm_config(self) -> swarm::Config {
+        match self {
+            Self::Lazy | Self::Stock => swarm::Config::with_tokio_executor(),
+            #[cfg(feature = "async-std")]
+            Self::AsyncStd => websocket::async_std::swarm_config(),
+            #[cfg(feature = "smol")]
+            Self::Smol => websocket::smol::swarm_config(),
+        }
+    }
 }
 
 /// That of the lazy transport.
@@ -57,6 +97,16 @@ pub(crate) fn node(kind: Kind, keypair: Keypair) -> Node {
     let transport = match kind {
         Kind::Lazy => upgraded(lazy_transport(), &keypair),
         Kind::Stock => upgraded(stock_transport(), &keypair),
+        #[cfg(feature = "async-std")]
+        Kind::AsyncStd => {
+            let config = websocket::Config::default();
+            upgraded(websocket::async_std::transport(config), &keypair)
+        }
+        #[cfg(feature = "smol")]
+        Kind::Smol => {
+            let config = websocket::Config::default();
+            upgraded(websocket::smol::transport(config), &keypair)
+        }
     };
     let gossipsub = discovery::gossipsub::config().build();
     let discovery = discovery::Behaviour::gossipsub(
@@ -64,7 +114,7 @@ pub(crate) fn node(kind: Kind, keypair: Keypair) -> Node {
         gossipsub.expect("the defaults are valid"),
         discovery::Config::default().with_coalescing(Duration::ZERO),
     );
-    let config = swarm::Config::with_tokio_executor().with_idle_connection_timeout(PATIENCE);
+    let config = kind.swarm_config().with_idle_connection_timeout(PATIENCE);
     Swarm::new(
         transport,
         discovery.expect("the settings are valid"),
@@ -92,7 +142,7 @@ where
 /// Drives all nodes until they have done what they still had to.
 pub(crate) async fn settle(nodes: &mut [Node]) {
     let never = first(nodes, |_, _| None::<()>);
-    let _ = tokio::time::timeout(Duration::from_millis(10), never).await;
+    future::select(pin!(never), Delay::new(Duration::from_millis(10))).await;
 }
 
 /// Drives all nodes until `pick` takes an event of one of them.
@@ -110,6 +160,8 @@ pub(crate) async fn first<T>(
             }
         }
     };
-    let found = tokio::time::timeout(PATIENCE, found).await;
-    found.expect("it happens within a minute")
+    match future::select(pin!(found), Delay::new(PATIENCE)).await {
+        Either::Left((found, _)) => found,
+        Either::Right(_) => panic!("it happens within a minute"),
+    }
 }

@@ -1,4 +1,32 @@
 //! WebSocket over TCP, on smol.
+//!
+//! ```no_run
+//! use futures::StreamExt as _;
+//! use libp2p::{
+//!     Swarm, Transport as _, core::upgrade::Version, identity::Keypair, noise, swarm::dummy, yamux,
+//! };
+//! use libp2p_lazy_websocket::websocket;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! smol::block_on(async {
+//!     let keypair = Keypair::generate_ed25519();
+//!     let transport = websocket::smol::transport(websocket::Config::default())
+//!         .upgrade(Version::V1Lazy)
+//!         .authenticate(noise::Config::new(&keypair)?)
+//!         .multiplex(yamux::Config::default())
+//!         .timeout(std::time::Duration::from_secs(20))
+//!         .boxed();
+//!     let local = keypair.public().to_peer_id();
+//!     // Not `SwarmBuilder`, which knows tokio alone.
+//!     let config = websocket::smol::swarm_config();
+//!     let mut swarm = Swarm::new(transport, dummy::Behaviour, local, config);
+//!     swarm.listen_on("/ip4/127.0.0.1/tcp/0/ws".parse()?)?;
+//!     loop {
+//!         println!("{:?}", swarm.select_next_some().await);
+//!     }
+//! })
+//! # }
+//! ```
 
 use std::io;
 
@@ -45,6 +73,19 @@ impl Transport {
         let below = tcp::Transport::new(config.socket().clone(), runtime, watch);
         Self(websocket::Transport::new(below, config).on_this_host(watch, config))
     }
+}
+
+/// What lies below, alone. Not part of the interface: there to be measured.
+#[doc(hidden)]
+pub fn tcp(
+    config: &Config,
+) -> libp2p_core::transport::Boxed<
+    impl futures::AsyncRead + futures::AsyncWrite + Send + Unpin + use<>,
+> {
+    use libp2p_core::Transport as _;
+
+    let runtime = tcp::Runtime { resolve, spawn };
+    tcp::Transport::new(config.socket().clone(), runtime, watch).boxed()
 }
 
 fn watch() -> io::Result<Changes> {

@@ -283,20 +283,24 @@ fn the_socket_of_a_removed_listener_closes_at_once() {
 fn what_changes_outside_wakes_the_task() {
     let mut transport = transport();
     let mut task = tokio_test::task::spawn(());
-    let mut poll = |transport: &mut Transport| {
+    let id = ListenerId::next();
+    let mut poll = |transport: &mut Transport, change: &dyn Fn(&mut Transport)| {
+        while task
+            .enter(|cx, _| Pin::new(&mut *transport).poll(cx))
+            .is_ready()
+        {}
+        change(transport);
+        assert!(task.is_woken());
         task.enter(|cx, _| Pin::new(&mut *transport).poll(cx))
             .is_ready()
     };
-    assert!(!poll(&mut transport));
-    let id = ListenerId::next();
-    let address: Multiaddr = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
-    transport.listen_on(id, address).unwrap();
-    assert!(poll(&mut transport));
-    while poll(&mut transport) {}
-    let mut task = tokio_test::task::spawn(());
-    let _ = task.enter(|cx, _| Pin::new(&mut transport).poll(cx));
-    transport.remove_listener(id);
-    assert!(task.is_woken());
+    assert!(poll(&mut transport, &|transport| {
+        let address = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
+        transport.listen_on(id, address).unwrap();
+    }));
+    assert!(poll(&mut transport, &|transport| {
+        assert!(transport.remove_listener(id));
+    }));
 }
 
 #[test]
