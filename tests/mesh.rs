@@ -1,6 +1,9 @@
 //! Thirty nodes that know only a hub, and what is left of them without it.
 
-#![cfg(all(feature = "gossipsub", feature = "tokio"))]
+#![cfg(all(
+    feature = "gossipsub",
+    any(feature = "async-std", feature = "smol", feature = "tokio")
+))]
 
 mod common;
 #[path = "common/node.rs"]
@@ -9,11 +12,16 @@ mod node;
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroUsize,
+    pin::pin,
     time::Duration,
 };
 
-use crate::common::Case;
-use futures::StreamExt as _;
+use common::{Case, on_each};
+use futures::{
+    StreamExt as _,
+    future::{self, Either},
+};
+use futures_timer::Delay;
 use libp2p::{
     Multiaddr, PeerId,
     gossipsub::{self, IdentTopic},
@@ -22,7 +30,7 @@ use libp2p::{
 };
 use libp2p_lazy_websocket::discovery::{self, Event};
 use node::{listen, node_with};
-use tokio::{sync::mpsc, task::JoinSet, time};
+use tokio::sync::mpsc;
 
 const NODES: usize = 30;
 
@@ -56,7 +64,7 @@ impl Network {
     /// Waits for something that the reports tell, and publishes a message of the application, with the next number,
     /// at intervals if somebody is to.
     async fn until(&mut self, publisher: Option<PeerId>, mut is_so: impl FnMut(&Self) -> bool) {
-        let mut again = time::interval(Duration::from_secs(1));
+        let mut again = Delay::new(Duration::ZERO);
         let mut number = 0;
         let so = async {
             while !is_so(self) {
@@ -69,7 +77,8 @@ impl Network {
                             self.received.entry(number).or_default().insert(node);
                         }
                     },
-                    _ = again.tick(), if publisher.is_some() => {
+                    () = &mut again, if publisher.is_some() => {
+                        again.reset(Duration::from_secs(1));
                         number += 1;
                         let publisher = &self.nodes[&publisher.unwrap()];
                         publisher.send(number).await.expect("the nodes run");
@@ -77,7 +86,11 @@ impl Network {
                 }
             }
         };
-        if time::timeout(PATIENCE, so).await.is_err() {
+        let is_late = matches!(
+            future::select(pin!(so), Delay::new(PATIENCE)).await,
+            Either::Right(_)
+        );
+        if is_late {
             let connected = self.connected.values().map(BTreeSet::len);
             let received = self.received.values().map(BTreeSet::len);
             panic!(
@@ -154,20 +167,16 @@ async fn run(
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thirty_nodes_that_know_only_a_hub_stay_one_network_without_it() {
+on_each!(thirty_nodes_that_know_only_a_hub_stay_one_network_without_it);
+
+async fn thirty_nodes_that_know_only_a_hub_stay_one_network_without_it(case: Case) {
     let leaves = NonZeroUsize::new(NODES).unwrap();
     let gossipsub = discovery::gossipsub::hub_config(leaves).build().unwrap();
-    let mut hub = node_with(
-        Case::TOKIO,
-        Keypair::generate_ed25519(),
-        gossipsub,
-        config(),
-    );
+    let mut hub = node_with(case, Keypair::generate_ed25519(), gossipsub, config());
     let hub_id = *hub.local_peer_id();
     let (_, address) = listen(&mut hub, &mut []).await;
-    let mut tasks = JoinSet::new();
-    let hub = tasks.spawn(async move {
+    let mut tasks = Vec::new();
+    let hub = case.spawn(async move {
         loop {
             hub.select_next_some().await;
         }
@@ -177,10 +186,10 @@ async fn thirty_nodes_that_know_only_a_hub_stay_one_network_without_it() {
     let mut nodes = BTreeMap::new();
     for _ in 0..NODES {
         // The hub is one of them.
-        let swarm = node::node(Case::TOKIO, config().with_connections(CONNECTIONS + 1));
+        let swarm = node::node(case, config().with_connections(CONNECTIONS + 1));
         let (publish, numbers) = mpsc::channel(16);
         nodes.insert(*swarm.local_peer_id(), publish);
-        tasks.spawn(run(swarm, address.clone(), numbers, sender.clone()));
+        tasks.push(case.spawn(run(swarm, address.clone(), numbers, sender.clone())));
     }
     let mut network = Network {
         nodes,
@@ -192,7 +201,7 @@ async fn thirty_nodes_that_know_only_a_hub_stay_one_network_without_it() {
         .until(None, |network| network.is_connected(hub_id, CONNECTIONS))
         .await;
 
-    hub.abort();
+    drop(hub);
     network
         .until(None, |network| {
             let without_hub = |peers: &BTreeSet<PeerId>| !peers.contains(&hub_id);
