@@ -14,16 +14,11 @@ use std::{
 use common::{Case, new_address, next, on_each, socket_address, swarm, within};
 use futures::{FutureExt as _, future};
 use libp2p::{
-    Multiaddr, Swarm, SwarmBuilder, Transport as _,
-    core::{
-        transport::{MemoryTransport, TransportError},
-        upgrade::Version,
-    },
+    Multiaddr, Swarm,
+    core::transport::TransportError,
     futures::StreamExt as _,
     multiaddr::Protocol,
-    noise,
     swarm::{SwarmEvent, dummy},
-    yamux,
 };
 
 fn lazy_swarm(case: Case) -> Swarm<dummy::Behaviour> {
@@ -232,42 +227,53 @@ async fn two_swarms_meet_and_a_stranger_disturbs_nobody(case: Case) {
     assert_eq!(listener.listeners().count(), 1);
 }
 
+/// The builder knows no other runtime.
 #[cfg(feature = "tokio")]
-#[tokio::test]
-async fn in_a_swarm_builder_it_shares_the_work_with_other_transports() {
-    let case = Case::TOKIO;
-    let mut swarm = SwarmBuilder::with_new_identity()
-        .with_tokio()
-        .with_other_transport(|key| {
-            Ok(case
-                .transport(case.config())
-                .upgrade(Version::V1Lazy)
-                .authenticate(noise::Config::new(key)?)
-                .multiplex(yamux::Config::default()))
-        })
-        .unwrap()
-        .with_other_transport(|key| {
-            Ok(MemoryTransport::new()
-                .upgrade(Version::V1Lazy)
-                .authenticate(noise::Config::new(key)?)
-                .multiplex(yamux::Config::default()))
-        })
-        .unwrap()
-        .with_behaviour(|_| dummy::Behaviour)
-        .unwrap()
-        .build();
+mod with_tokio {
+    use libp2p::{
+        SwarmBuilder, Transport as _,
+        core::{transport::MemoryTransport, upgrade::Version},
+        noise, yamux,
+    };
 
-    let memory: Multiaddr = "/memory/29022".parse().unwrap();
-    swarm.listen_on(memory.clone()).unwrap();
-    swarm.listen_on(loopback(0)).unwrap();
-    let mut addresses = [new_address(&mut swarm).await, new_address(&mut swarm).await];
-    addresses.sort();
-    assert!(addresses.contains(&memory));
-    assert!(addresses.iter().any(|a| a.to_string().ends_with("/ws")));
+    use super::*;
 
-    let neither: Multiaddr = "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap();
-    match swarm.listen_on(neither.clone()) {
-        Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, neither),
-        other => panic!("{other:?}"),
+    #[tokio::test]
+    async fn in_a_swarm_builder_it_shares_the_work_with_other_transports() {
+        let case = Case::TOKIO;
+        let mut swarm = SwarmBuilder::with_new_identity()
+            .with_tokio()
+            .with_other_transport(|key| {
+                Ok(case
+                    .transport(case.config())
+                    .upgrade(Version::V1Lazy)
+                    .authenticate(noise::Config::new(key)?)
+                    .multiplex(yamux::Config::default()))
+            })
+            .unwrap()
+            .with_other_transport(|key| {
+                Ok(MemoryTransport::new()
+                    .upgrade(Version::V1Lazy)
+                    .authenticate(noise::Config::new(key)?)
+                    .multiplex(yamux::Config::default()))
+            })
+            .unwrap()
+            .with_behaviour(|_| dummy::Behaviour)
+            .unwrap()
+            .build();
+
+        let memory: Multiaddr = "/memory/29022".parse().unwrap();
+        swarm.listen_on(memory.clone()).unwrap();
+        swarm.listen_on(loopback(0)).unwrap();
+        let mut addresses = [new_address(&mut swarm).await, new_address(&mut swarm).await];
+        addresses.sort();
+        assert!(addresses.contains(&memory));
+        assert!(addresses.iter().any(|a| a.to_string().ends_with("/ws")));
+
+        let neither: Multiaddr = "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap();
+        match swarm.listen_on(neither.clone()) {
+            Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, neither),
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -16,7 +16,7 @@ use std::{
 
 use async_io::Async;
 use authority::{Authority, Leaf};
-use common::{Case, Runtime, on_each, socket_address, within};
+use common::{Case, on_each, socket_address, within};
 use futures::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, future, future::poll_fn,
 };
@@ -58,7 +58,7 @@ impl Dialer {
     fn all(case: Case) -> Vec<Self> {
         match case.runtime {
             #[cfg(feature = "tokio")]
-            Runtime::Tokio => vec![Self::This, Self::Stock],
+            common::Runtime::Tokio => vec![Self::This, Self::Stock],
             #[cfg(any(feature = "async-std", feature = "smol"))]
             _ => vec![Self::This],
         }

@@ -18,11 +18,9 @@ use libp2p::{
     Multiaddr, Transport as _,
     core::{
         Endpoint,
-        transport::{DialOpts, ListenerId, PortUse, TransportError, TransportEvent},
+        transport::{DialOpts, ListenerId, PortUse, TransportError},
     },
 };
-#[cfg(feature = "tokio")]
-use libp2p_lazy_websocket::lazy;
 use libp2p_lazy_websocket::websocket;
 
 on_each!(plain_addresses_are_listened_on_as_given_and_dialled_by_ip_and_name);
@@ -217,22 +215,32 @@ async fn a_dial_does_nothing_until_it_is_polled(case: Case) {
     .await;
 }
 
+/// Over the TCP that is there to be taken.
 #[cfg(feature = "tokio")]
-#[tokio::test]
-async fn another_tcp_can_be_put_below() {
-    let tcp = libp2p_tcp::tokio::Transport::new(libp2p_tcp::Config::default());
-    let mut websocket = websocket::Transport::new(tcp, &websocket::Config::default());
-    // By itself too, it gives back what it refuses.
-    let address: Multiaddr = "/dnsaddr/localhost/tcp/0/ws".parse().unwrap();
-    match websocket.listen_on(ListenerId::next(), address.clone()) {
-        Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
-        other => panic!("{other:?}"),
+mod with_tokio {
+    use libp2p::core::transport::TransportEvent;
+    use libp2p_lazy_websocket::lazy;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn another_tcp_can_be_put_below() {
+        let tcp = libp2p_tcp::tokio::Transport::new(libp2p_tcp::Config::default());
+        let mut websocket = websocket::Transport::new(tcp, &websocket::Config::default());
+        // By itself too, it gives back what it refuses.
+        let address: Multiaddr = "/dnsaddr/localhost/tcp/0/ws".parse().unwrap();
+        match websocket.listen_on(ListenerId::next(), address.clone()) {
+            Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
+            other => panic!("{other:?}"),
+        }
+        let mut transport = lazy::Transport::new(websocket, lazy::Config::default());
+        let id = ListenerId::next();
+        transport
+            .listen_on(id, "/ip4/127.0.0.1/tcp/0/ws".parse().unwrap())
+            .unwrap();
+        let event = within(poll_fn(|cx| Pin::new(&mut transport).poll(cx))).await;
+        assert!(
+            matches!(event, TransportEvent::NewAddress { listener_id, .. } if listener_id == id)
+        );
     }
-    let mut transport = lazy::Transport::new(websocket, lazy::Config::default());
-    let id = ListenerId::next();
-    transport
-        .listen_on(id, "/ip4/127.0.0.1/tcp/0/ws".parse().unwrap())
-        .unwrap();
-    let event = within(poll_fn(|cx| Pin::new(&mut transport).poll(cx))).await;
-    assert!(matches!(event, TransportEvent::NewAddress { listener_id, .. } if listener_id == id));
 }
