@@ -38,6 +38,14 @@ pub(crate) fn after(now: Instant, duration: Duration) -> Instant {
     now.checked_add(duration.min(FAR)).unwrap_or(now)
 }
 
+/// Done after this long.
+#[cfg(any(feature = "async-std", feature = "smol"))]
+pub(crate) async fn passed(duration: Duration) {
+    let at = after(now(), duration);
+    let mut deadline = Deadline::default();
+    std::future::poll_fn(|cx| deadline.poll(now(), Some(at), cx)).await;
+}
+
 /// A timer for the earliest of all deadlines of one core.
 ///
 /// A core says with `next_timeout()` when it wants to be called again; the shell passes that to

@@ -15,9 +15,6 @@ use super::{
 };
 use crate::websocket::socket::Options;
 
-/// How many addresses of one name are tried, as in libp2p-dns.
-const MAX_ATTEMPTS: usize = 16;
-
 /// Connects, and is all that a dial needs of the transport.
 #[derive(Debug, Clone)]
 pub(super) struct Dialer {
@@ -46,7 +43,7 @@ impl Dialer {
             Host::Name(name, family) => self.resolver.resolve(&name, family).await?,
         };
         let mut failed = Attempts(Vec::new());
-        for ip in ips.into_iter().take(MAX_ATTEMPTS) {
+        for ip in ips {
             match self
                 .connect(SocketAddr::new(ip, target.port), port_use)
                 .await

@@ -1,6 +1,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -10,9 +11,9 @@ use futures::{
     channel::oneshot,
     future::{self, BoxFuture, Either},
 };
-use futures_timer::Delay;
 
 use super::target::Family;
+use crate::deadline;
 
 /// How many names are looked up at a time. Each takes a thread for as long as the system needs, which may be longer
 /// than anybody waits.
@@ -21,6 +22,9 @@ const MAX_RESOLVING: usize = 32;
 /// How long a dial waits for the addresses of a name, its turn included. The resolver of most systems gives up after
 /// two attempts of 5 seconds with one server.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many addresses of one name are tried, as in libp2p-dns. Those beyond are as if it had none more.
+const MAX_ADDRESSES: usize = 16;
 
 /// What is used of a runtime.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +59,7 @@ impl Resolver {
             return Ok(loopback.into_iter().filter(|ip| family.has(*ip)).collect());
         }
         let lookup = Box::pin(self.look_up(name));
-        let found = match future::select(lookup, Delay::new(self.timeout)).await {
+        let found = match future::select(lookup, pin!(deadline::passed(self.timeout))).await {
             Either::Left((found, _)) => found,
             Either::Right(_) => Err(io::ErrorKind::TimedOut.into()),
         };
@@ -65,6 +69,9 @@ impl Resolver {
         };
         let mut ips = Vec::new();
         for ip in found.map_err(unresolved)?.iter().map(SocketAddr::ip) {
+            if ips.len() == MAX_ADDRESSES {
+                break;
+            }
             if family.has(ip) && !ips.contains(&ip) {
                 ips.push(ip);
             }
@@ -154,6 +161,16 @@ mod tests {
             let found: Vec<_> = found.iter().map(ToString::to_string).collect();
             assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn a_name_has_no_more_addresses_than_are_tried() {
+        let resolver = resolver(|_| {
+            let many = (0..1000).map(|n| (Ipv4Addr::from_bits(n), 0).into());
+            Box::pin(future::ok(many.collect()))
+        });
+        let found = block_on(resolver.resolve("example.com", Family::Any)).unwrap();
+        assert_eq!(found.len(), MAX_ADDRESSES);
     }
 
     #[test]
