@@ -26,6 +26,12 @@ pub fn response(data: &[u8]) {
     crate::websocket::fuzz_response(data);
 }
 
+/// Bytes that may be frames, as a [`Stream`](crate::websocket::Stream) and as soketto read them, and what each writes for
+/// the other.
+pub fn frames(data: &[u8]) {
+    crate::websocket::fuzz_stream(data);
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path, time::Duration};
@@ -128,6 +134,11 @@ mod tests {
     #[test]
     fn request() {
         run("request", 10_000, super::request);
+    }
+
+    #[test]
+    fn frames() {
+        run("frames", 2000, super::frames);
     }
 
     #[test]

@@ -135,6 +135,8 @@ pub use connection::Connection;
 pub use counters::Counters;
 pub use engine::Engine;
 pub use error::Error;
+#[cfg(any(test, fuzzing))]
+pub(crate) use stream::fuzz as fuzz_stream;
 pub use stream::{ProtocolError, Stream};
 pub use transport::Transport;
 pub use upgrade::HandshakeError;

@@ -19,11 +19,15 @@ mod close;
 mod error;
 mod frame;
 mod mask;
+#[cfg(any(test, fuzzing))]
+mod outside;
 mod pool;
 mod reader;
 mod writer;
 
 pub use error::ProtocolError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use outside::run as fuzz;
 
 use close::Code;
 use pool::Buffer;
