@@ -177,7 +177,8 @@ impl Link<StreamMuxerBox> {
             let key = Keypair::generate_ed25519();
             authority
                 .transport(kind, false)
-                .upgrade(Version::V1Lazy)
+                // Not the lazy one, in which who dials waits for the first bytes of somebody above.
+                .upgrade(Version::V1)
                 .authenticate(noise::Config::new(&key).expect("the key is of a kind that signs"))
                 .multiplex(yamux::Config::default())
                 .timeout(PATIENCE)
