@@ -23,6 +23,10 @@ mod mask;
 mod outside;
 mod pool;
 mod reader;
+#[cfg(test)]
+mod schedules;
+#[cfg(any(test, fuzzing))]
+mod scripted;
 mod writer;
 
 pub use error::ProtocolError;
@@ -98,6 +102,8 @@ pub struct Stream<S> {
     end: Option<End>,
     /// Whether what is below has not been flushed since it was written to.
     is_unflushed: bool,
+    /// Whether an answer, or what had to be sent with it, is not yet flushed.
+    is_answering: bool,
     wakers: Arc<Wakers>,
     closing: Option<Box<Closing>>,
 }
@@ -161,6 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
             input: None,
             end: None,
             is_unflushed: false,
+            is_answering: false,
             wakers: Arc::default(),
             closing: None,
         };
@@ -269,10 +276,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
 
     /// Sends what nobody may ask to be sent: answers, and the rest of a frame of which a part has gone.
     fn answer(&mut self, cx: &mut Context<'_>) {
-        if self.writer.has_to_send() {
+        self.is_answering |= self.writer.has_to_send();
+        if self.is_answering {
             self.wakers.reader.register(cx.waker());
             // If it fails, so does the next write, and that tells it.
-            let _ = self.poll_send_and_flush();
+            self.is_answering = self.poll_send_and_flush().is_pending();
         }
     }
 
