@@ -201,6 +201,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
             self.writer.close(closed.code);
             self.end = Some(End::Closed);
         }
+        if self.end.is_some() {
+            // It waits for room that it may no longer use.
+            self.wakers.writer.wake();
+        }
         count
     }
 

@@ -195,3 +195,29 @@ fn the_flush_of_an_answer_is_finished_by_later_reads() {
     }
     assert!(!outgoing.lock().bytes.is_empty(), "the pong is on its way");
 }
+
+/// A writer that waits for room has nothing to wait for once the other side has closed.
+#[test]
+fn a_close_wakes_a_writer_that_waits() {
+    let incoming = Direction::new(&[0xff], 100, false);
+    let outgoing = Direction::new(&[0xff], 0, false);
+    let pipe = Pipe {
+        incoming: incoming.clone(),
+        outgoing,
+    };
+    let mut stream = Stream::client(pipe, Vec::new());
+    let mut writer = tokio_test::task::spawn(());
+    let mut reader = tokio_test::task::spawn(());
+    let bytes = vec![0; 300_000];
+    while writer
+        .enter(|cx, _| Pin::new(&mut stream).poll_write(cx, &bytes))
+        .is_ready()
+    {}
+    let close = reader::tests::frame(Role::Client, true, frame::Opcode::Close, &[]);
+    incoming.lock().bytes.extend(&close);
+    let end = reader.enter(|cx, _| Pin::new(&mut stream).poll_read(cx, &mut [0; 10]));
+    assert!(matches!(end, Poll::Ready(Ok(0))));
+    assert!(writer.is_woken());
+    let result = writer.enter(|cx, _| Pin::new(&mut stream).poll_write(cx, &bytes));
+    assert!(matches!(result, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe));
+}
