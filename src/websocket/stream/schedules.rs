@@ -51,7 +51,7 @@ struct Way {
 
 impl Way {
     fn direction(&self) -> Shared {
-        Direction::new(&self.script, self.capacity, self.needs_flush)
+        Direction::shared(&self.script, self.capacity, self.needs_flush)
     }
 }
 
@@ -177,10 +177,10 @@ proptest! {
 #[test]
 fn the_flush_of_an_answer_is_finished_by_later_reads() {
     let ping = reader::tests::frame(Role::Client, true, frame::Opcode::Ping, b"?");
-    let incoming = Direction::new(&[0xff], 100, false);
+    let incoming = Direction::shared(&[0xff], 100, false);
     incoming.lock().bytes.extend(&ping);
     // The write is taken, the flush has to wait twice.
-    let outgoing = Direction::new(&[0xff, 0, 0, 0xff], 100, true);
+    let outgoing = Direction::shared(&[0xff, 0, 0, 0xff], 100, true);
     let pipe = Pipe {
         incoming,
         outgoing: outgoing.clone(),
@@ -199,8 +199,8 @@ fn the_flush_of_an_answer_is_finished_by_later_reads() {
 /// A writer that waits for room has nothing to wait for once the other side has closed.
 #[test]
 fn a_close_wakes_a_writer_that_waits() {
-    let incoming = Direction::new(&[0xff], 100, false);
-    let outgoing = Direction::new(&[0xff], 0, false);
+    let incoming = Direction::shared(&[0xff], 100, false);
+    let outgoing = Direction::shared(&[0xff], 0, false);
     let pipe = Pipe {
         incoming: incoming.clone(),
         outgoing,

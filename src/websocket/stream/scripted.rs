@@ -68,7 +68,7 @@ pub(super) struct Direction {
 }
 
 impl Direction {
-    pub(super) fn new(script: &[u8], capacity: usize, needs_flush: bool) -> Shared {
+    pub(super) fn shared(script: &[u8], capacity: usize, needs_flush: bool) -> Shared {
         Shared(Arc::new(Mutex::new(Self {
             capacity,
             needs_flush,
