@@ -25,11 +25,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            engine: if std::env::var_os("WS_ENGINE").is_some() {
-                Engine::Stream
-            } else {
-                Engine::default()
-            }, // TEMP
+            engine: Engine::default(),
             certificates: None,
             trust_anchors: Vec::new(),
             max_redirects: 0,
