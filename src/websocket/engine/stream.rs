@@ -71,12 +71,14 @@ where
         id: ListenerId,
         address: Multiaddr,
     ) -> Result<(), TransportError<Error>> {
-        let security = match Listen::parse(&address).map(|listen| listen.security) {
-            Some(Security::Plain) => Security::Plain,
-            Some(Security::Tls) if self.acceptor.is_some() => Security::Tls,
-            _ => return Err(TransportError::MultiaddrNotSupported(address)),
+        let listen = Listen::parse(&address);
+        let parts = listen.and_then(|listen| Some((listen.security, listen.split(&address)?)));
+        let Some((security, (tcp, suffix))) = parts else {
+            return Err(TransportError::MultiaddrNotSupported(address));
         };
-        let (tcp, suffix) = split(&address);
+        if security == Security::Tls && self.acceptor.is_none() {
+            return Err(TransportError::MultiaddrNotSupported(address));
+        }
         lock(&self.below).listen_on(id, tcp).map_err(below)?;
         let listener = Listener {
             security,
@@ -147,14 +149,14 @@ where
                 listen_addr,
             } => TransportEvent::NewAddress {
                 listener_id,
-                listen_addr: self.listeners.get(&listener_id)?.shown(&listen_addr),
+                listen_addr: self.listeners.get(&listener_id)?.shown(listen_addr),
             },
             TransportEvent::AddressExpired {
                 listener_id,
                 listen_addr,
             } => TransportEvent::AddressExpired {
                 listener_id,
-                listen_addr: self.listeners.get(&listener_id)?.shown(&listen_addr),
+                listen_addr: self.listeners.get(&listener_id)?.shown(listen_addr),
             },
             TransportEvent::Incoming {
                 listener_id,
@@ -175,8 +177,8 @@ where
                 TransportEvent::Incoming {
                     listener_id,
                     upgrade,
-                    local_addr: listener.shown(&local_addr),
-                    send_back_addr: listener.shown(&send_back_addr),
+                    local_addr: listener.shown(local_addr),
+                    send_back_addr: listener.shown(send_back_addr),
                 }
             }
             TransportEvent::ListenerClosed {
@@ -208,16 +210,9 @@ impl<T> fmt::Debug for Streams<T> {
 
 impl Listener {
     /// An address of the transport below as that of this listener.
-    fn shown(&self, below: &Multiaddr) -> Multiaddr {
-        below.iter().chain(self.suffix.iter()).collect()
+    fn shown(&self, below: Multiaddr) -> Multiaddr {
+        self.suffix.iter().fold(below, Multiaddr::with)
     }
-}
-
-/// What a listener has below, and what it does not have there.
-fn split(address: &Multiaddr) -> (Multiaddr, Multiaddr) {
-    let mut protocols = address.iter();
-    let tcp = protocols.by_ref().take(2).collect();
-    (tcp, protocols.collect())
 }
 
 /// Nothing panics half-way through a change of what is below, or its task is at an end with it.
