@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 
 use libp2p_core::transport::ListenerId;
 use multiaddr::Multiaddr;
+use tracing::{Level, level_filters::LevelFilter};
 
 use super::listener::Listener;
 use crate::lazy::readiness;
@@ -27,7 +28,16 @@ impl Changes {
     }
 
     /// A listener is in a new state, or has other addresses.
+    ///
+    /// Three times for each listener of a start, which mostly nobody looks at.
+    #[inline]
     pub(super) fn note<U>(&mut self, id: ListenerId, listener: &Listener<U>) {
+        if self.0.is_some() || LevelFilter::current() >= Level::DEBUG {
+            self.tell(id, listener);
+        }
+    }
+
+    fn tell<U>(&mut self, id: ListenerId, listener: &Listener<U>) {
         tracing::debug!(
             parent: listener.span(), addresses = ?listener.addresses(),
             "{}", listener.readiness()
