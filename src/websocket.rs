@@ -109,7 +109,6 @@ mod half_open;
     )
 )]
 mod interfaces;
-mod known_listeners;
 mod names;
 mod path;
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]

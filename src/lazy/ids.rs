@@ -1,14 +1,13 @@
-//! Maps and sets of listeners.
+//! Maps of listeners.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
 };
 
 use libp2p_core::transport::ListenerId;
 
 pub(crate) type IdMap<V> = HashMap<ListenerId, V, BuildHasherDefault<IdHasher>>;
-pub(crate) type IdSet = HashSet<ListenerId, BuildHasherDefault<IdHasher>>;
 
 /// Keeps the numbers of a counter, which is what a [`ListenerId`] is, next to each other: listeners that are made
 /// together are bound together, and are then found in the same part of memory.

@@ -149,19 +149,18 @@ impl Listen {
         }
     }
 
-    /// The TCP part of `address`, which this was parsed from, and what follows it; `None` if it is on a name.
+    /// The TCP part of `address`, which this was parsed from; `None` if it is on a name.
     ///
     /// By bytes: to go through the protocols takes as long as a good part of the bind.
-    pub(super) fn split(self, address: &Multiaddr) -> Option<(Multiaddr, Multiaddr)> {
+    pub(super) fn tcp(self, address: &Multiaddr) -> Option<Multiaddr> {
         // A byte for each code, the IP and the port.
         let length = match self.host {
             Host::Ip(IpAddr::V4(_)) => 1 + 4 + 1 + 2,
             Host::Ip(IpAddr::V6(_)) => 1 + 16 + 1 + 2,
             _ => return None,
         };
-        let (tcp, rest) = address.as_ref().split_at_checked(length)?;
-        let part = |bytes: &[u8]| Multiaddr::try_from(bytes.to_vec()).ok();
-        Some((part(tcp)?, part(rest)?))
+        let tcp = address.as_ref().get(..length)?;
+        Multiaddr::try_from(tcp.to_vec()).ok()
     }
 
     /// What is to be listened on for `address`, which this was parsed from; `None` if it is that address itself.
@@ -424,22 +423,16 @@ mod tests {
     }
 
     #[test]
-    fn an_address_on_an_ip_is_split_behind_its_port() {
+    fn an_address_on_an_ip_has_a_tcp_part() {
         for tcp in ["/ip4/192.0.2.1/tcp/4711", "/ip6/2001:db8::1/tcp/0"] {
-            for rest in [
-                "/ws",
-                "/wss",
-                "/tls/ws",
-                "/tls/sni/a.example/ws",
-                "/x-parity-ws/%2fa",
-            ] {
+            for rest in ["/ws", "/wss", "/tls/sni/a.example/ws", "/x-parity-ws/%2fa"] {
                 let whole = address(&format!("{tcp}{rest}"));
-                let split = Listen::parse(&whole).unwrap().split(&whole);
-                assert_eq!(split, Some((address(tcp), address(rest))));
+                let part = Listen::parse(&whole).unwrap().tcp(&whole);
+                assert_eq!(part, Some(address(tcp)));
             }
         }
         let named = address("/dns4/a.example/tcp/1/ws");
-        assert_eq!(Listen::parse(&named).unwrap().split(&named), None);
+        assert_eq!(Listen::parse(&named).unwrap().tcp(&named), None);
     }
 
     #[test]

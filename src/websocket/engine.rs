@@ -1,8 +1,10 @@
 //! What speaks WebSocket below the names, the limits and the certificates of a transport.
 
 use std::{
+    fmt,
     pin::Pin,
-    task::{Context, Poll},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
 };
 
 use futures::{AsyncRead, AsyncWrite, FutureExt as _, future::BoxFuture};
@@ -11,11 +13,22 @@ use libp2p_core::transport::{
 };
 use multiaddr::Multiaddr;
 
-use crate::websocket::{Config, Connection, Error, tls::Tls};
+use crate::{
+    lazy::{Support, ids::IdMap},
+    websocket::{
+        Config, Connection, Error,
+        address::{Listen, Security},
+        path::Path,
+        tls::Tls,
+    },
+};
 
 mod bounded;
 mod libp2p;
 mod stream;
+
+/// How many events one `poll` drops before it asks to be polled again.
+const MAX_DROPPED_PER_POLL: usize = 64;
 
 /// What speaks WebSocket. Either side of a connection may have either, and cannot tell which the other has.
 ///
@@ -40,9 +53,36 @@ pub enum Engine {
     Stream,
 }
 
-/// One of them, over `T`.
-#[derive(Debug)]
-pub(super) enum Running<T>
+/// Listens over `T`, on addresses that have a part less, and lets one of them speak on what comes in.
+pub(super) struct Running<T>
+where
+    T: Below + Unpin,
+    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    below: Arc<Mutex<T>>,
+    /// One for each `listen_on` that succeeded and whose `ListenerClosed` has not been reported.
+    listeners: IdMap<Listener>,
+    has_certificate: bool,
+    has_exact_paths: bool,
+    speaker: Speaker<T>,
+}
+
+struct Listener {
+    security: Security,
+    /// As it was given, on an IP.
+    address: Multiaddr,
+    /// The only path that may be requested.
+    only: Option<Path>,
+}
+
+impl Listener {
+    /// An address of the transport below as that of this listener: with what follows its port.
+    fn shown(&self, below: Multiaddr) -> Multiaddr {
+        self.address.iter().skip(2).fold(below, Multiaddr::with)
+    }
+}
+
+enum Speaker<T>
 where
     T: Below + Unpin,
     T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -60,30 +100,49 @@ where
     T::Dial: Send + 'static,
 {
     pub(super) fn new(tcp: T, config: &Config, tls: &Tls) -> Self {
-        match config.engine() {
-            Engine::Libp2p => Self::Libp2p(libp2p::Libp2p::new(tcp, config, tls)),
-            Engine::Stream => Self::Stream(stream::Streams::new(tcp, config, tls)),
+        let below = Arc::new(Mutex::new(tcp));
+        let speaker = match config.engine() {
+            Engine::Libp2p => Speaker::Libp2p(libp2p::Libp2p::new(Arc::clone(&below), config, tls)),
+            Engine::Stream => {
+                Speaker::Stream(stream::Streams::new(Arc::clone(&below), config, tls))
+            }
+        };
+        Self {
+            below,
+            listeners: IdMap::default(),
+            has_certificate: tls.support() == Support::Now,
+            has_exact_paths: config.has_exact_paths(),
+            speaker,
         }
     }
 
-    /// Listens on `<ip>/tcp/<port>` with `/ws`, `/wss` or `/tls/ws` behind it, each with or without a path.
+    /// Listens on `address`, `<ip>/tcp/<port>` with `/ws`, `/wss` or `/tls/ws` behind it, each with or without a path.
+    /// `listen` is what it says.
     pub(super) fn listen_on(
         &mut self,
         id: ListenerId,
         address: Multiaddr,
+        listen: Listen,
     ) -> Result<(), TransportError<Error>> {
-        match self {
-            Self::Libp2p(engine) => engine.listen_on(id, address),
-            Self::Stream(engine) => engine.listen_on(id, address),
+        if listen.security == Security::Tls && !self.has_certificate {
+            return Err(TransportError::MultiaddrNotSupported(address));
         }
+        let Some(tcp) = listen.tcp(&address) else {
+            return Err(TransportError::MultiaddrNotSupported(address));
+        };
+        lock(&self.below).listen_on(id, tcp).map_err(below)?;
+        let listener = Listener {
+            security: listen.security,
+            only: self.has_exact_paths.then(|| Path::of(&address)),
+            address,
+        };
+        self.listeners.insert(id, listener);
+        Ok(())
     }
 
     /// Returns whether it was there. If so, its `ListenerClosed` is still to come.
     pub(super) fn remove_listener(&mut self, id: ListenerId) -> bool {
-        match self {
-            Self::Libp2p(engine) => engine.remove_listener(id),
-            Self::Stream(engine) => engine.remove_listener(id),
-        }
+        lock(&self.below).remove_listener(id)
     }
 
     pub(super) fn dial(
@@ -91,17 +150,18 @@ where
         address: Multiaddr,
         opts: DialOpts,
     ) -> Result<Upgrading<T>, TransportError<Error>> {
-        match self {
-            Self::Libp2p(engine) => engine.dial(address, opts).map(Upgrading::Libp2p),
-            Self::Stream(engine) => engine.dial(&address, opts).map(Upgrading::Stream),
+        match &mut self.speaker {
+            Speaker::Libp2p(engine) => engine.dial(address, opts).map(Upgrading::Libp2p),
+            Speaker::Stream(engine) => engine.dial(&address, opts).map(Upgrading::Stream),
         }
     }
 
     /// Takes up a new certificate.
     pub(super) fn set_tls(&mut self, tls: &Tls) {
-        match self {
-            Self::Libp2p(engine) => engine.set_tls(tls),
-            Self::Stream(engine) => engine.set_tls(tls),
+        self.has_certificate = tls.support() == Support::Now;
+        match &mut self.speaker {
+            Speaker::Libp2p(engine) => engine.set_tls(tls),
+            Speaker::Stream(engine) => engine.set_tls(tls),
         }
     }
 
@@ -110,15 +170,103 @@ where
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<TransportEvent<Upgrading<T>, Error>> {
-        match self {
-            Self::Libp2p(engine) => engine
-                .poll(cx)
-                .map(|event| event.map_upgrade(Upgrading::Libp2p)),
-            Self::Stream(engine) => engine
-                .poll(cx)
-                .map(|event| event.map_upgrade(Upgrading::Stream)),
+        for _ in 0..MAX_DROPPED_PER_POLL {
+            let event = ready!(Pin::new(&mut *lock(&self.below)).poll(cx));
+            if let Some(event) = self.translate(event) {
+                return Poll::Ready(event);
+            }
+            tracing::debug!("dropped an event of a listener that is not there");
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
+
+    /// An event from below as this transport reports it; `None` if nobody knows the listener. libp2p-tcp has such
+    /// events: of one whose `listen_on` failed in its last step.
+    fn translate(
+        &mut self,
+        event: TransportEvent<T::ListenerUpgrade, T::Error>,
+    ) -> Option<TransportEvent<Upgrading<T>, Error>> {
+        Some(match event {
+            TransportEvent::NewAddress {
+                listener_id,
+                listen_addr,
+            } => TransportEvent::NewAddress {
+                listener_id,
+                listen_addr: self.listeners.get(&listener_id)?.shown(listen_addr),
+            },
+            TransportEvent::AddressExpired {
+                listener_id,
+                listen_addr,
+            } => TransportEvent::AddressExpired {
+                listener_id,
+                listen_addr: self.listeners.get(&listener_id)?.shown(listen_addr),
+            },
+            TransportEvent::Incoming {
+                listener_id,
+                upgrade,
+                local_addr,
+                send_back_addr,
+            } => {
+                let listener = self.listeners.get(&listener_id)?;
+                let upgrade = match &mut self.speaker {
+                    Speaker::Libp2p(engine) => {
+                        let from = send_back_addr.clone();
+                        Upgrading::Libp2p(engine.accept(upgrade, listener.security, from)?)
+                    }
+                    Speaker::Stream(engine) => {
+                        let only = listener.only.clone();
+                        Upgrading::Stream(engine.accept(upgrade, listener.security, only)?)
+                    }
+                };
+                TransportEvent::Incoming {
+                    listener_id,
+                    upgrade,
+                    local_addr: listener.shown(local_addr),
+                    send_back_addr: listener.shown(send_back_addr),
+                }
+            }
+            TransportEvent::ListenerClosed {
+                listener_id,
+                reason,
+            } => {
+                self.listeners.remove(&listener_id)?;
+                TransportEvent::ListenerClosed {
+                    listener_id,
+                    reason: reason.map_err(|error| Error::Transport(Box::new(error))),
+                }
+            }
+            TransportEvent::ListenerError { listener_id, error } => {
+                self.listeners.get(&listener_id)?;
+                TransportEvent::ListenerError {
+                    listener_id,
+                    error: Error::Transport(Box::new(error)),
+                }
+            }
+        })
+    }
+}
+
+impl<T> fmt::Debug for Running<T>
+where
+    T: Below + Unpin,
+    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").finish_non_exhaustive()
+    }
+}
+
+/// Nothing panics half-way through a change of what is below, or its task is at an end with it.
+fn lock<T>(below: &Mutex<T>) -> MutexGuard<'_, T> {
+    below.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn below<E>(error: TransportError<E>) -> TransportError<Error>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    error.map(|error| Error::Transport(Box::new(error)))
 }
 
 /// A connection that is accepted or dialled, until the end of its WebSocket handshake.

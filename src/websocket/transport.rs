@@ -86,21 +86,22 @@ where
         self
     }
 
-    /// Listens on an address that an engine understands, and that is `at`.
+    /// Listens on an address that an engine understands, and that says this.
     fn bind(
         &mut self,
         id: ListenerId,
         addr: Multiaddr,
-        at: Option<SocketAddr>,
+        listen: Listen,
     ) -> Result<(), TransportError<Error>> {
+        let at = listen.socket_address();
         if let (Some(probe), Some(at)) = (self.probe, at) {
             probe(at).map_err(|error| TransportError::Other(Error::Transport(Box::new(error))))?;
         }
         let Some(ip) = at.map(|at| at.ip()).filter(|ip| is_specific(*ip)) else {
-            return self.engine.listen_on(id, addr);
+            return self.engine.listen_on(id, addr, listen);
         };
         self.interfaces.on_binding();
-        let bound = self.engine.listen_on(id, addr);
+        let bound = self.engine.listen_on(id, addr, listen);
         if bound.as_ref().err().is_none_or(is_not_there) {
             self.interfaces.on_bound(id, ip, bound.is_ok());
         }
@@ -112,8 +113,10 @@ where
         while let Some(action) = self.names.poll_action() {
             match action {
                 Action::Bind { part, address } => {
-                    let at = Listen::parse(&address).and_then(Listen::socket_address);
-                    let bound = self.bind(part, address, at);
+                    let bound = match Listen::parse(&address) {
+                        Some(listen) => self.bind(part, address, listen),
+                        None => Err(TransportError::MultiaddrNotSupported(address)),
+                    };
                     self.names.on_bound(part, bound);
                 }
                 Action::Remove { part } => {
@@ -208,7 +211,7 @@ where
             return Err(TransportError::MultiaddrNotSupported(addr));
         };
         let listening = match listen.translate(&addr) {
-            None => self.bind(id, addr.clone(), listen.socket_address()),
+            None => self.bind(id, addr.clone(), listen),
             Some(translation) => {
                 self.names.on_listen(id, translation);
                 self.carry_out();

@@ -1,29 +1,39 @@
-//! libp2p-websocket.
+//! libp2p-websocket, which only speaks: what is listened on, and what is heard of that, does not pass through it.
 
 use std::{
-    fmt,
+    net::Ipv4Addr,
     num::NonZeroUsize,
     pin::Pin,
-    task::{Context, Poll, ready},
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker, ready},
 };
 
 use futures::{AsyncRead, AsyncWrite, FutureExt as _};
 use libp2p_core::transport::{
     DialOpts, ListenerId, Transport as Below, TransportError, TransportEvent,
 };
-use multiaddr::Multiaddr;
+use multiaddr::{Multiaddr, Protocol};
 
-use super::bounded::Bounded;
-use crate::websocket::{Config, Connection, Error, known_listeners::KnownListeners, tls::Tls};
+use super::{bounded::Bounded, lock};
+use crate::{
+    lazy::Support,
+    websocket::{Config, Connection, Error, address::Security, tls::Tls},
+};
 
-type Stock<T> = libp2p_websocket::Config<KnownListeners<T>>;
+type Stock<T> = libp2p_websocket::Config<Handed<T>>;
+type Slot<T> = Arc<Mutex<Option<Accepted<<T as Below>::ListenerUpgrade>>>>;
 
-pub(in crate::websocket) struct Libp2p<T>
+pub(super) struct Libp2p<T>
 where
     T: Below + Unpin,
     T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     stock: Stock<T>,
+    accepted: Slot<T>,
+    /// What stands in it for all listeners without TLS,
+    plain: ListenerId,
+    /// and for those with it, once there is a certificate.
+    tls: Option<ListenerId>,
     max_frame_size: NonZeroUsize,
 }
 
@@ -35,30 +45,51 @@ where
     T::ListenerUpgrade: Send + 'static,
     T::Dial: Send + 'static,
 {
-    pub(super) fn new(tcp: T, config: &Config, tls: &Tls) -> Self {
-        let mut stock = Stock::new(KnownListeners::new(tcp));
+    pub(super) fn new(below: Arc<Mutex<T>>, config: &Config, tls: &Tls) -> Self {
+        let accepted = Slot::<T>::default();
+        let mut stock = Stock::new(Handed {
+            below,
+            accepted: Arc::clone(&accepted),
+        });
         stock
-            .set_tls_config(tls.libp2p())
             .set_max_redirects(config.max_redirects())
             .set_max_data_size(config.max_frame_size().get());
-        Self {
+        let plain = ListenerId::next();
+        stand_in(&mut stock, plain, Protocol::Ws("/".into()));
+        let mut libp2p = Self {
             stock,
+            accepted,
+            plain,
+            tls: None,
             max_frame_size: config.max_frame_size(),
-        }
+        };
+        libp2p.set_tls(tls);
+        libp2p
     }
 
-    pub(super) fn listen_on(
+    /// Nothing is done before it is polled. `None` if there is no certificate for what needs one. `from` is for what
+    /// libp2p-websocket logs.
+    pub(super) fn accept(
         &mut self,
-        id: ListenerId,
-        address: Multiaddr,
-    ) -> Result<(), TransportError<Error>> {
-        self.stock
-            .listen_on(id, address)
-            .map_err(|error| error.map(Error::from))
-    }
-
-    pub(super) fn remove_listener(&mut self, id: ListenerId) -> bool {
-        self.stock.remove_listener(id)
+        upgrade: T::ListenerUpgrade,
+        security: Security,
+        from: Multiaddr,
+    ) -> Option<Upgrading<T>> {
+        let listener = match security {
+            Security::Plain => self.plain,
+            Security::Tls => self.tls?,
+        };
+        *lock(&self.accepted) = Some(Accepted {
+            listener,
+            upgrade,
+            from,
+        });
+        // What is handed to it comes back in the same call.
+        let mut cx = Context::from_waker(Waker::noop());
+        match Pin::new(&mut self.stock).poll(&mut cx) {
+            Poll::Ready(TransportEvent::Incoming { upgrade, .. }) => Some(self.upgrading(upgrade)),
+            _ => None,
+        }
     }
 
     pub(super) fn dial(
@@ -70,37 +101,90 @@ where
             .stock
             .dial(address, opts)
             .map_err(|error| error.map(Error::from))?;
-        Ok(Upgrading {
-            stock,
-            max_frame_size: self.max_frame_size,
-        })
+        Ok(self.upgrading(stock))
     }
 
     /// Replaces both sides of TLS, and nothing else.
     pub(super) fn set_tls(&mut self, tls: &Tls) {
         self.stock.set_tls_config(tls.libp2p());
+        if self.tls.is_none() && tls.support() == Support::Now {
+            let id = ListenerId::next();
+            stand_in(&mut self.stock, id, Protocol::Wss("/".into()));
+            self.tls = Some(id);
+        }
     }
 
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<TransportEvent<Upgrading<T>, Error>> {
-        let max_frame_size = self.max_frame_size;
-        let event = ready!(Pin::new(&mut self.stock).poll(cx));
-        Poll::Ready(event.map_err(Error::from).map_upgrade(|stock| Upgrading {
+    fn upgrading(&self, stock: <Stock<T> as Below>::Dial) -> Upgrading<T> {
+        Upgrading {
             stock,
-            max_frame_size,
-        }))
+            max_frame_size: self.max_frame_size,
+        }
     }
 }
 
-impl<T> fmt::Debug for Libp2p<T>
+/// Tells libp2p-websocket of a listener with this protocol, of which it will hear nothing but connections.
+fn stand_in<T>(stock: &mut Stock<T>, id: ListenerId, protocol: Protocol<'_>)
 where
-    T: Below + Unpin,
+    T: Below + Unpin + Send + 'static,
     T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T::Error: Send + Sync + 'static,
+    T::ListenerUpgrade: Send + 'static,
+    T::Dial: Send + 'static,
 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Libp2p").finish_non_exhaustive()
+    let address = Multiaddr::from(Ipv4Addr::LOCALHOST)
+        .with(Protocol::Tcp(0))
+        .with(protocol);
+    let listening = stock.listen_on(id, address);
+    debug_assert!(listening.is_ok(), "what it has below takes all of them");
+}
+
+/// What libp2p-websocket has below: it dials there, and hears of nothing but the connections that it is handed.
+struct Handed<T: Below> {
+    below: Arc<Mutex<T>>,
+    accepted: Slot<T>,
+}
+
+struct Accepted<U> {
+    listener: ListenerId,
+    upgrade: U,
+    from: Multiaddr,
+}
+
+impl<T: Below> Below for Handed<T> {
+    type Output = T::Output;
+    type Error = T::Error;
+    type ListenerUpgrade = T::ListenerUpgrade;
+    type Dial = T::Dial;
+
+    fn listen_on(&mut self, _: ListenerId, _: Multiaddr) -> Result<(), TransportError<T::Error>> {
+        Ok(())
+    }
+
+    fn remove_listener(&mut self, _: ListenerId) -> bool {
+        false
+    }
+
+    fn dial(
+        &mut self,
+        addr: Multiaddr,
+        opts: DialOpts,
+    ) -> Result<Self::Dial, TransportError<Self::Error>> {
+        lock(&self.below).dial(addr, opts)
+    }
+
+    fn poll(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
+        let Some(accepted) = lock(&self.accepted).take() else {
+            return Poll::Pending;
+        };
+        Poll::Ready(TransportEvent::Incoming {
+            listener_id: accepted.listener,
+            upgrade: accepted.upgrade,
+            local_addr: Multiaddr::empty(),
+            send_back_addr: accepted.from,
+        })
     }
 }
 

@@ -1,50 +1,27 @@
-//! WebSocket of this crate: a listener is one of the transport below, whose address has a part less.
+//! WebSocket of this crate.
 
-use std::{
-    fmt,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, ready},
-};
+use std::sync::{Arc, Mutex};
 
 use futures::{AsyncRead, AsyncWrite, FutureExt as _, future::BoxFuture};
 use futures_rustls::{TlsAcceptor, TlsConnector};
-use libp2p_core::transport::{
-    DialOpts, ListenerId, Transport as Below, TransportError, TransportEvent,
-};
+use libp2p_core::transport::{DialOpts, Transport as Below, TransportError};
 use multiaddr::Multiaddr;
 
-use crate::{
-    lazy::ids::IdMap,
-    websocket::{
-        Config, Connection, Error, Stream,
-        address::{Listen, Security},
-        dial::Dial,
-        path::Path,
-        tls::Tls,
-        upgrade::{self, Answer},
-    },
+use super::{below, lock};
+use crate::websocket::{
+    Config, Connection, Error, Stream,
+    address::Security,
+    dial::Dial,
+    path::Path,
+    tls::Tls,
+    upgrade::{self, Answer},
 };
 
-/// How many events one `poll` drops before it asks to be polled again.
-const MAX_DROPPED_PER_POLL: usize = 64;
-
-pub(in crate::websocket) struct Streams<T> {
+pub(super) struct Streams<T> {
     below: Arc<Mutex<T>>,
-    /// One for each `listen_on` that succeeded and whose `ListenerClosed` has not been reported.
-    listeners: IdMap<Listener>,
     acceptor: Option<TlsAcceptor>,
     connector: TlsConnector,
     max_redirects: u8,
-    has_exact_paths: bool,
-}
-
-struct Listener {
-    security: Security,
-    /// What its addresses have that the transport below does not know of.
-    suffix: Multiaddr,
-    /// The only path that may be requested.
-    only: Option<Path>,
 }
 
 impl<T> Streams<T>
@@ -55,47 +32,31 @@ where
     T::ListenerUpgrade: Send + 'static,
     T::Dial: Send + 'static,
 {
-    pub(super) fn new(tcp: T, config: &Config, tls: &Tls) -> Self {
+    pub(super) fn new(below: Arc<Mutex<T>>, config: &Config, tls: &Tls) -> Self {
         Self {
-            below: Arc::new(Mutex::new(tcp)),
-            listeners: IdMap::default(),
+            below,
             acceptor: tls.acceptor(),
             connector: tls.connector(),
             max_redirects: config.max_redirects(),
-            has_exact_paths: config.has_exact_paths(),
         }
     }
 
-    pub(super) fn listen_on(
-        &mut self,
-        id: ListenerId,
-        address: Multiaddr,
-    ) -> Result<(), TransportError<Error>> {
-        let listen = Listen::parse(&address);
-        let parts = listen.and_then(|listen| Some((listen.security, listen.split(&address)?)));
-        let Some((security, (tcp, suffix))) = parts else {
-            return Err(TransportError::MultiaddrNotSupported(address));
-        };
-        if security == Security::Tls && self.acceptor.is_none() {
-            return Err(TransportError::MultiaddrNotSupported(address));
-        }
-        lock(&self.below).listen_on(id, tcp).map_err(below)?;
-        let listener = Listener {
-            security,
-            only: self.has_exact_paths.then(|| Path::of(&suffix)),
-            suffix,
-        };
-        self.listeners.insert(id, listener);
-        Ok(())
-    }
-
-    pub(super) fn remove_listener(&mut self, id: ListenerId) -> bool {
-        lock(&self.below).remove_listener(id)
+    /// Nothing is done before it is polled. `None` if there is no certificate for what needs one.
+    pub(super) fn accept(
+        &self,
+        upgrade: T::ListenerUpgrade,
+        security: Security,
+        only: Option<Path>,
+    ) -> Option<BoxFuture<'static, Result<Connection, Error>>> {
+        Some(match security {
+            Security::Plain => accept(upgrade, only).boxed(),
+            Security::Tls => accept_tls(upgrade, self.acceptor.clone()?, only).boxed(),
+        })
     }
 
     /// Nothing is done before it is polled.
     pub(super) fn dial(
-        &mut self,
+        &self,
         address: &Multiaddr,
         opts: DialOpts,
     ) -> Result<BoxFuture<'static, Result<Connection, Error>>, TransportError<Error>> {
@@ -121,110 +82,6 @@ where
     pub(super) fn set_tls(&mut self, tls: &Tls) {
         self.acceptor = tls.acceptor();
     }
-
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<TransportEvent<BoxFuture<'static, Result<Connection, Error>>, Error>> {
-        for _ in 0..MAX_DROPPED_PER_POLL {
-            let event = ready!(Pin::new(&mut *lock(&self.below)).poll(cx));
-            if let Some(event) = self.translate(event) {
-                return Poll::Ready(event);
-            }
-            tracing::debug!("dropped an event of a listener that is not there");
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// An event from below as this transport reports it; `None` if nobody knows the listener. libp2p-tcp has such
-    /// events: of one whose `listen_on` failed in its last step.
-    fn translate(
-        &mut self,
-        event: TransportEvent<T::ListenerUpgrade, T::Error>,
-    ) -> Option<TransportEvent<BoxFuture<'static, Result<Connection, Error>>, Error>> {
-        Some(match event {
-            TransportEvent::NewAddress {
-                listener_id,
-                listen_addr,
-            } => TransportEvent::NewAddress {
-                listener_id,
-                listen_addr: self.listeners.get(&listener_id)?.shown(listen_addr),
-            },
-            TransportEvent::AddressExpired {
-                listener_id,
-                listen_addr,
-            } => TransportEvent::AddressExpired {
-                listener_id,
-                listen_addr: self.listeners.get(&listener_id)?.shown(listen_addr),
-            },
-            TransportEvent::Incoming {
-                listener_id,
-                upgrade,
-                local_addr,
-                send_back_addr,
-            } => {
-                let listener = self.listeners.get(&listener_id)?;
-                let only = listener.only.clone();
-                let upgrade = match (listener.security, &self.acceptor) {
-                    (Security::Plain, _) => accept(upgrade, only).boxed(),
-                    (Security::Tls, Some(acceptor)) => {
-                        accept_tls(upgrade, acceptor.clone(), only).boxed()
-                    }
-                    // There is one, or `listen_on` would have failed.
-                    (Security::Tls, None) => return None,
-                };
-                TransportEvent::Incoming {
-                    listener_id,
-                    upgrade,
-                    local_addr: listener.shown(local_addr),
-                    send_back_addr: listener.shown(send_back_addr),
-                }
-            }
-            TransportEvent::ListenerClosed {
-                listener_id,
-                reason,
-            } => {
-                self.listeners.remove(&listener_id)?;
-                TransportEvent::ListenerClosed {
-                    listener_id,
-                    reason: reason.map_err(|error| Error::Transport(Box::new(error))),
-                }
-            }
-            TransportEvent::ListenerError { listener_id, error } => {
-                self.listeners.get(&listener_id)?;
-                TransportEvent::ListenerError {
-                    listener_id,
-                    error: Error::Transport(Box::new(error)),
-                }
-            }
-        })
-    }
-}
-
-impl<T> fmt::Debug for Streams<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Streams").finish_non_exhaustive()
-    }
-}
-
-impl Listener {
-    /// An address of the transport below as that of this listener.
-    fn shown(&self, below: Multiaddr) -> Multiaddr {
-        self.suffix.iter().fold(below, Multiaddr::with)
-    }
-}
-
-/// Nothing panics half-way through a change of what is below, or its task is at an end with it.
-fn lock<T>(below: &Mutex<T>) -> MutexGuard<'_, T> {
-    below.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn below<E>(error: TransportError<E>) -> TransportError<Error>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    error.map(|error| Error::Transport(Box::new(error)))
 }
 
 async fn accept<S, E>(
