@@ -4,6 +4,9 @@
 /// How much is moved and unmasked at once: as much as there is room for in a few registers.
 const BLOCK: usize = 128;
 
+/// Where stores are fastest, since none is to two lines of the cache. Elsewhere they take a third longer.
+const ALIGNED: usize = 32;
+
 /// The key of one frame, turned to the byte that comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mask([u8; 4]);
@@ -29,6 +32,12 @@ impl Mask {
 
     /// Masks or unmasks `bytes`, which are the next of the frame.
     pub(super) fn apply(&mut self, bytes: &mut [u8]) {
+        let (first, rest) = bytes.split_at_mut(to_aligned(bytes));
+        self.apply_from_here(first);
+        self.apply_from_here(rest);
+    }
+
+    fn apply_from_here(&mut self, bytes: &mut [u8]) {
         let wide = self.wide();
         let count = bytes.len();
         let (words, rest) = bytes.as_chunks_mut::<8>();
@@ -44,6 +53,13 @@ impl Mask {
     /// The same from one place to another of the same length.
     pub(super) fn copy(&mut self, from: &[u8], to: &mut [u8]) {
         debug_assert_eq!(from.len(), to.len());
+        let unaligned = to_aligned(to);
+        let (first, rest) = to.split_at_mut(unaligned);
+        self.copy_from_here(&from[..unaligned], first);
+        self.copy_from_here(&from[unaligned..], rest);
+    }
+
+    fn copy_from_here(&mut self, from: &[u8], to: &mut [u8]) {
         let wide = self.wide();
         let (words, rest) = from.as_chunks::<8>();
         let (to_words, to_rest) = to.as_chunks_mut::<8>();
@@ -79,6 +95,11 @@ impl Mask {
         self.apply(&mut bytes[done..count]);
         self.turn(done);
     }
+}
+
+/// How many bytes come before the first that is [`ALIGNED`].
+fn to_aligned(bytes: &[u8]) -> usize {
+    bytes.as_ptr().align_offset(ALIGNED).min(bytes.len())
 }
 
 #[cfg(test)]
