@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | listens on | `<host>/tcp/<port>/ws`, and with [`Certificates`] `…/tls/ws`, `…/wss` and `…/tls/sni/<name>/ws` |
 //! | where `<host>` is | `/ip4/<ip>`, `/ip6/<ip>`, `/dns/<name>`, `/dns4/<name>` or `/dns6/<name>` |
-//! | dials | the same |
+//! | dials | the same, and with tokio what `/dnsaddr/<name>` leads to; each with or without `/p2p/<peer id>` at the end |
 //!
 //! An address of another form is given back by `listen_on` as `MultiaddrNotSupported`, unchanged. That includes
 //! `/dnsaddr`, those with a `/p2p/<peer id>` at the end, and TLS addresses without [`Config::with_certificates`].
@@ -36,8 +36,21 @@
 //!   as gone when one of them loses it, and the listener is bound again.)
 //!
 //! How names are resolved is the runtime's: on tokio by libp2p-dns, which asks the name servers of the system itself;
-//! on the others by the operating system. `/dnsaddr`, which only libp2p-dns could resolve, is refused before it comes to
-//! that.
+//! on the others by the operating system, which does not look up the TXT records that a `/dnsaddr` needs.
+//!
+//! | dials `/dnsaddr/<name>` | |
+//! | --- | --- |
+//! | `websocket::tokio` | yes, unless `Config::with_dnsaddr` is switched off |
+//! | `websocket::async_std`, `websocket::smol` | no: `MultiaddrNotSupported`, unchanged |
+//! | [`Transport`] over another TCP | the same |
+//!
+//! What it leads to are the WebSocket addresses in the [TXT records] of `_dnsaddr.<name>` that end with what follows the
+//! name, such as `/p2p/<peer id>`, and those of other names that stand there as `/dnsaddr`. They are tried one after
+//! the other, in the order in which they are found, until one is connected. At most 32 names are looked up, each for at
+//! most 10 seconds, 16 records of each are followed, and 16 addresses tried. `/dnsaddr` has to be the first protocol,
+//! and what follows the name something that a WebSocket address can end with; all else is refused at once.
+//!
+//! [TXT records]: https://github.com/multiformats/multiaddr/blob/master/protocols/DNSADDR.md
 //!
 //! The certificate of TLS listeners may come after them and be replaced while they listen. Until it is there, they
 //! wait; the others do not. See [`Certificates`].
@@ -98,6 +111,8 @@ mod counters;
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 mod delegate;
 mod dial;
+#[cfg(feature = "tokio")]
+mod dnsaddr;
 mod engine;
 mod error;
 mod half_open;
@@ -132,6 +147,8 @@ pub use certificates::Certificates;
 pub use config::Config;
 pub use connection::Connection;
 pub use counters::Counters;
+#[cfg(feature = "tokio")]
+pub use dnsaddr::DnsaddrError;
 pub use engine::Engine;
 pub use error::Error;
 #[cfg(any(test, fuzzing))]

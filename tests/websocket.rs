@@ -165,11 +165,7 @@ async fn a_redirect_is_followed_if_allowed(case: Case) {
 on_each!(what_cannot_be_dialled_comes_back_unchanged);
 
 async fn what_cannot_be_dialled_comes_back_unchanged(case: Case) {
-    for address in [
-        "/ip4/127.0.0.1/tcp/1",
-        "/memory/1",
-        "/dnsaddr/localhost/tcp/1/ws",
-    ] {
+    for address in ["/ip4/127.0.0.1/tcp/1", "/memory/1"] {
         let address: Multiaddr = address.parse().unwrap();
         let opts = DialOpts {
             role: Endpoint::Dialer,

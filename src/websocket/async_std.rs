@@ -55,6 +55,7 @@ use crate::{
 ///
 /// Names are looked up by the resolver of async-std, which asks the operating system: 32 at a time, each for at most
 /// 10 seconds. The addresses of a name are tried one after the other, at most 16.
+/// `/dnsaddr` is refused: it would need TXT records, which that resolver does not look up.
 ///
 /// It may be polled by any executor. Bounds on what comes after the WebSocket handshake, such as `Transport::timeout`
 /// around the upgrade, are the caller's.

@@ -20,6 +20,8 @@ pub struct Config {
     socket: socket::Options,
     #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
     shares_ports: bool,
+    #[cfg(feature = "tokio")]
+    resolves_dnsaddr: bool,
 }
 
 impl Default for Config {
@@ -38,6 +40,8 @@ impl Default for Config {
             socket: socket::Options::default(),
             #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
             shares_ports: false,
+            #[cfg(feature = "tokio")]
+            resolves_dnsaddr: true,
         }
     }
 }
@@ -187,6 +191,24 @@ impl Config {
     pub fn with_port_probe(mut self, probe: bool) -> Self {
         self.shares_ports = !probe;
         self
+    }
+
+    /// Whether `/dnsaddr/<name>` can be dialled, which leads to the WebSocket addresses that the name has in its TXT
+    /// records. Used by `websocket::tokio` alone: elsewhere nothing looks such records up, and the address is refused.
+    ///
+    /// Defaults to true. Switch it off if another transport that can dial what a name leads to comes after this one in
+    /// an `OrTransport`, such as TCP or QUIC: there the first transport that takes an address keeps it, and this one
+    /// takes a `/dnsaddr` before it knows whether it leads to WebSocket. Behind such a transport it can stay on, if
+    /// that refuses `/dnsaddr`.
+    #[cfg(feature = "tokio")]
+    pub fn with_dnsaddr(mut self, dnsaddr: bool) -> Self {
+        self.resolves_dnsaddr = dnsaddr;
+        self
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(super) fn resolves_dnsaddr(&self) -> bool {
+        self.resolves_dnsaddr
     }
 
     #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]

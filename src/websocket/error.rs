@@ -3,6 +3,8 @@ use std::{io, time::Duration};
 use libp2p_websocket::{error::Error as Stock, tls};
 use multiaddr::Multiaddr;
 
+#[cfg(feature = "tokio")]
+use crate::websocket::DnsaddrError;
 use crate::websocket::HandshakeError;
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -57,6 +59,16 @@ pub enum Error {
     /// The transport below cannot dial this address.
     #[error("unsupported address {0}")]
     UnsupportedAddress(Multiaddr),
+    /// A `/dnsaddr` was dialled, and led to no connection. The source says why.
+    #[cfg(feature = "tokio")]
+    #[error("cannot dial {address}")]
+    #[non_exhaustive]
+    Dnsaddr {
+        /// What was dialled.
+        address: Multiaddr,
+        /// Why it led to no connection.
+        source: DnsaddrError,
+    },
 }
 
 impl Error {

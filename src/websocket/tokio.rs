@@ -2,6 +2,10 @@
 
 use std::io;
 
+use hickory_resolver::{
+    config::{ResolverConfig, ResolverOpts},
+    system_conf,
+};
 use if_watch::tokio::IfWatcher;
 use libp2p_core::{Transport as _, transport::map_err::MapErr};
 
@@ -10,6 +14,7 @@ use crate::{
     websocket::{
         self, Config,
         delegate::delegate,
+        dnsaddr,
         interfaces::{self, Changes},
         socket,
     },
@@ -22,6 +27,10 @@ type Below = MapErr<Dns, fn(libp2p_dns::Error<io::Error>) -> io::Error>;
 ///
 /// Below, it looks whether somebody else listens on a port ([`Config::with_port_probe`]), and watches the interfaces
 /// of the host from the first bind to a specific address on.
+///
+/// Names are looked up at the name servers of the system, and `/dnsaddr/<name>` in their TXT records
+/// ([`Config::with_dnsaddr`]): 32 at a time, each for at most 10 seconds. A dial of a `/dnsaddr` goes on only while the
+/// transport is polled, as in a swarm.
 ///
 /// It is to be polled within a tokio runtime. Bounds on what comes after the WebSocket handshake, such as
 /// `Transport::timeout` around the upgrade, are the caller's.
@@ -38,7 +47,7 @@ pub fn transport(config: Config) -> io::Result<lazy::Transport<Transport>> {
 
 /// What [`transport`] makes lazy; for those who want other [lazy options](lazy::Config).
 #[derive(Debug)]
-pub struct Transport(websocket::Transport<Below>);
+pub struct Transport(dnsaddr::Transport<websocket::Transport<Below>>);
 
 impl Transport {
     /// See [`transport`].
@@ -47,12 +56,20 @@ impl Transport {
     ///
     /// If the configuration of the system's DNS resolver cannot be read.
     pub fn new(config: &Config) -> io::Result<Self> {
+        let (servers, options) = system_conf::read_system_conf().map_err(dnsaddr::into_io)?;
+        Ok(Self::with_name_servers(config, servers, options))
+    }
+
+    /// Asks these for all names.
+    fn with_name_servers(config: &Config, servers: ResolverConfig, options: ResolverOpts) -> Self {
+        let look_up = config
+            .resolves_dnsaddr()
+            .then(|| dnsaddr::of_name_servers(servers.clone(), options.clone()));
         let tcp = libp2p_tcp::tokio::Transport::new(tcp_config(config.socket()));
-        let dns = Dns::system(tcp)?;
+        let dns = Dns::custom(tcp, servers, options);
         let below = dns.map_err(into_io as fn(_) -> _);
-        Ok(Self(
-            websocket::Transport::new(below, config).on_this_host(watch, config),
-        ))
+        let websocket = websocket::Transport::new(below, config).on_this_host(watch, config);
+        Self(dnsaddr::Transport::new(websocket, look_up))
     }
 }
 
@@ -86,16 +103,4 @@ fn into_io(error: libp2p_dns::Error<io::Error>) -> io::Error {
 delegate!();
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_failed_attempt_is_its_own_error() {
-        let refused = || libp2p_dns::Error::Transport(io::ErrorKind::ConnectionRefused.into());
-        for error in [refused(), libp2p_dns::Error::Dial(vec![refused()])] {
-            assert_eq!(into_io(error).kind(), io::ErrorKind::ConnectionRefused);
-        }
-        let two = into_io(libp2p_dns::Error::Dial(vec![refused(), refused()]));
-        assert_eq!(two.to_string().matches("refused").count(), 2, "{two}");
-    }
-}
+mod tests;
