@@ -11,6 +11,8 @@ mod echo;
 use std::{io, pin::Pin, task::Poll};
 
 use authority::{Authority, Leaf};
+#[cfg(feature = "tokio")]
+use common::Runtime;
 use common::{Case, cause, on_each, within};
 use echo::{Error, answers, assert_echoes, dial, echo, port};
 use futures::future::poll_fn;
@@ -165,17 +167,47 @@ async fn a_redirect_is_followed_if_allowed(case: Case) {
 on_each!(what_cannot_be_dialled_comes_back_unchanged);
 
 async fn what_cannot_be_dialled_comes_back_unchanged(case: Case) {
-    for address in ["/ip4/127.0.0.1/tcp/1", "/memory/1"] {
-        let address: Multiaddr = address.parse().unwrap();
-        let opts = DialOpts {
-            role: Endpoint::Dialer,
-            port_use: PortUse::New,
-        };
-        match case.transport(case.config()).dial(address.clone(), opts) {
-            Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
-            Err(other) => panic!("{address}: {other:?}"),
-            Ok(_) => panic!("{address}"),
-        }
+    for address in [
+        "/ip4/127.0.0.1/tcp/1",
+        "/memory/1",
+        "/dnsaddr/localhost/tcp/1",
+        "/dnsaddr/localhost/udp/1/quic-v1",
+        "/ip4/127.0.0.1/dnsaddr/localhost/ws",
+    ] {
+        assert_refused(case, case.config(), address);
+    }
+}
+
+on_each!(a_dnsaddr_is_refused_where_nothing_looks_it_up);
+
+async fn a_dnsaddr_is_refused_where_nothing_looks_it_up(case: Case) {
+    let config = case.config();
+    // The other runtimes need not be told.
+    #[cfg(feature = "tokio")]
+    let config = match case.runtime {
+        Runtime::Tokio => config.with_dnsaddr(false),
+        #[cfg(any(feature = "async-std", feature = "smol"))]
+        _ => config,
+    };
+    for address in [
+        "/dnsaddr/localhost",
+        "/dnsaddr/localhost/tcp/1/ws",
+        "/dnsaddr/localhost/p2p/12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5",
+    ] {
+        assert_refused(case, config.clone(), address);
+    }
+}
+
+fn assert_refused(case: Case, config: websocket::Config, address: &str) {
+    let address: Multiaddr = address.parse().unwrap();
+    let opts = DialOpts {
+        role: Endpoint::Dialer,
+        port_use: PortUse::New,
+    };
+    match case.transport(config).dial(address.clone(), opts) {
+        Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
+        Err(other) => panic!("{address}: {other:?}"),
+        Ok(_) => panic!("{address}"),
     }
 }
 
@@ -219,10 +251,49 @@ mod with_tokio {
 
     use super::*;
 
+    /// Of a name whose records nobody asks a server for, by the resolver of the system.
+    #[tokio::test]
+    async fn a_dnsaddr_that_cannot_be_looked_up_is_a_typed_error() {
+        for engine in [common::Engine::Libp2p, common::Engine::Stream] {
+            let case = Runtime::Tokio.with(engine);
+            let address = "/dnsaddr/localhost/tcp/1/ws".parse().unwrap();
+            let refused = dial(case, case.config(), &address).await.unwrap_err();
+            let Error::Inner(websocket::Error::Dnsaddr {
+                address: dialled,
+                source,
+                ..
+            }) = &refused
+            else {
+                panic!("{refused:?}");
+            };
+            assert_eq!(*dialled, address);
+            match source {
+                websocket::DnsaddrError::Lookup { name, source, .. } => {
+                    assert_eq!(name, "_dnsaddr.localhost");
+                    assert_eq!(source.kind(), io::ErrorKind::NotFound);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
     #[tokio::test]
     async fn another_tcp_can_be_put_below() {
         let tcp = libp2p_tcp::tokio::Transport::new(libp2p_tcp::Config::default());
         let mut websocket = websocket::Transport::new(tcp, &websocket::Config::default());
+        let opts = DialOpts {
+            role: Endpoint::Dialer,
+            port_use: PortUse::New,
+        };
+        // Nothing is below that could look it up.
+        for address in ["/dnsaddr/localhost", "/dnsaddr/localhost/tcp/1/ws"] {
+            let address: Multiaddr = address.parse().unwrap();
+            match websocket.dial(address.clone(), opts) {
+                Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
+                Err(other) => panic!("{address}: {other:?}"),
+                Ok(_) => panic!("{address}"),
+            }
+        }
         // By itself too, it gives back what it refuses.
         let address: Multiaddr = "/dnsaddr/localhost/tcp/0/ws".parse().unwrap();
         match websocket.listen_on(ListenerId::next(), address.clone()) {
