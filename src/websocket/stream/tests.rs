@@ -288,6 +288,43 @@ fn a_flush_is_one_write() {
 }
 
 #[test]
+fn a_ping_that_comes_with_payload_is_answered_by_the_same_read() {
+    for role in ROLES {
+        for size in [10, DIRECT] {
+            let (mut stream, wire) = stream(role);
+            let frames = [
+                frame(role, true, Ping, b"x"),
+                frame(role, true, Binary, b"y"),
+            ];
+            wire.bring(&frames.concat());
+            let mut buf = vec![0; size];
+            assert_ready_eq!(
+                task::spawn(stream.read(&mut buf))
+                    .poll()
+                    .map(Result::unwrap),
+                1
+            );
+            assert_eq!(
+                wire.sent(role),
+                (vec![], vec![(Opcode::Pong, b"x".to_vec())])
+            );
+        }
+    }
+}
+
+#[test]
+fn a_transport_that_takes_nothing_is_an_error() {
+    let full = futures::io::Cursor::new(Box::<[u8]>::default());
+    let mut stream = Stream::client(full, Vec::new());
+    let mut task = task::spawn(async {
+        stream.write_all(b"abc").await.unwrap();
+        stream.flush().await
+    });
+    let error = assert_ready_err!(task.poll());
+    assert_eq!(error.kind(), io::ErrorKind::WriteZero);
+}
+
+#[test]
 fn a_reader_that_answers_does_not_take_the_place_of_a_writer_that_waits() {
     for role in ROLES {
         let (stream, wire) = stream(role);

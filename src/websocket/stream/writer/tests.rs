@@ -75,6 +75,22 @@ fn a_buffer_takes_no_more_than_it_holds_and_then_goes_on() {
 }
 
 #[test]
+fn no_frame_is_begun_for_a_few_bytes_at_the_end_of_a_buffer() {
+    static SMALL: Pool = Pool::new(0, 0, 0);
+    for role in [Role::Client, Role::Server] {
+        let bytes = vec![42; 1 << 20];
+        let full = Writer::new(role, &SMALL).append(&bytes, || KEY);
+        for left in [1, header_room(role), header_room(role) + MAX_CONTROL - 1] {
+            let mut writer = Writer::new(role, &SMALL);
+            writer.append(&bytes[..full - left], || KEY);
+            writer.seal();
+            assert_eq!(writer.append(&bytes, || KEY), 0, "{left}");
+            assert_eq!(read(role, take(&mut writer, 1000)).len(), full - left);
+        }
+    }
+}
+
+#[test]
 fn a_control_frame_stands_behind_the_open_one() {
     for role in [Role::Client, Role::Server] {
         let mut writer = Writer::new(role, &pool::OUTGOING);
