@@ -48,7 +48,7 @@ use crate::{
     },
 };
 
-/// libp2p-websocket over TCP, with listeners that bind when the transport is polled.
+/// WebSocket over TCP, with listeners that bind when the transport is polled.
 ///
 /// Below, it looks whether somebody else listens on a port ([`Config::with_port_probe`]), and watches the interfaces
 /// of the host from the first bind to a specific address on.

@@ -53,12 +53,31 @@ pub enum Engine {
     Stream,
 }
 
-/// Listens over `T`, on addresses that have a part less, and lets one of them speak on what comes in.
-pub(super) struct Running<T>
-where
-    T: Below + Unpin,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+/// What can be below an engine.
+pub(super) trait Tcp:
+    Below<
+        Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        Error: Send + Sync + 'static,
+        ListenerUpgrade: Send + 'static,
+        Dial: Send + 'static,
+    > + Unpin
+    + Send
+    + 'static
 {
+}
+
+impl<T> Tcp for T
+where
+    T: Below + Unpin + Send + 'static,
+    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T::Error: Send + Sync + 'static,
+    T::ListenerUpgrade: Send + 'static,
+    T::Dial: Send + 'static,
+{
+}
+
+/// Listens over `T`, on addresses that have a part less, and lets one of them speak on what comes in.
+pub(super) struct Running<T: Tcp> {
     below: Arc<Mutex<T>>,
     /// One for each `listen_on` that succeeded and whose `ListenerClosed` has not been reported.
     listeners: IdMap<Listener>,
@@ -82,23 +101,12 @@ impl Listener {
     }
 }
 
-enum Speaker<T>
-where
-    T: Below + Unpin,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+enum Speaker<T: Tcp> {
     Libp2p(libp2p::Libp2p<T>),
     Stream(stream::Streams<T>),
 }
 
-impl<T> Running<T>
-where
-    T: Below + Unpin + Send + 'static,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T::Error: Send + Sync + 'static,
-    T::ListenerUpgrade: Send + 'static,
-    T::Dial: Send + 'static,
-{
+impl<T: Tcp> Running<T> {
     pub(super) fn new(tcp: T, config: &Config, tls: &Tls) -> Self {
         let below = Arc::new(Mutex::new(tcp));
         let speaker = match config.engine() {
@@ -247,11 +255,7 @@ where
     }
 }
 
-impl<T> fmt::Debug for Running<T>
-where
-    T: Below + Unpin,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+impl<T: Tcp> fmt::Debug for Running<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running").finish_non_exhaustive()
     }
@@ -270,26 +274,12 @@ where
 }
 
 /// A connection that is accepted or dialled, until the end of its WebSocket handshake.
-pub(super) enum Upgrading<T>
-where
-    T: Below + Unpin + Send + 'static,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T::Error: Send + Sync + 'static,
-    T::ListenerUpgrade: Send + 'static,
-    T::Dial: Send + 'static,
-{
+pub(super) enum Upgrading<T: Tcp> {
     Libp2p(libp2p::Upgrading<T>),
     Stream(BoxFuture<'static, Result<Connection, Error>>),
 }
 
-impl<T> Upgrading<T>
-where
-    T: Below + Unpin + Send + 'static,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T::Error: Send + Sync + 'static,
-    T::ListenerUpgrade: Send + 'static,
-    T::Dial: Send + 'static,
-{
+impl<T: Tcp> Upgrading<T> {
     pub(super) fn boxed(self) -> BoxFuture<'static, Result<Connection, Error>> {
         match self {
             Self::Libp2p(upgrading) => Box::pin(upgrading),
@@ -298,14 +288,7 @@ where
     }
 }
 
-impl<T> Future for Upgrading<T>
-where
-    T: Below + Unpin + Send + 'static,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T::Error: Send + Sync + 'static,
-    T::ListenerUpgrade: Send + 'static,
-    T::Dial: Send + 'static,
-{
+impl<T: Tcp> Future for Upgrading<T> {
     type Output = Result<Connection, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

@@ -42,8 +42,11 @@ type Upgrade = BoxFuture<'static, Result<Connection, Error>>;
 /// interfaces of the host watched: that is in `websocket::tokio` and its like.
 pub struct Transport<T>
 where
-    T: libp2p_core::Transport + Unpin,
+    T: libp2p_core::Transport + Unpin + Send + 'static,
     T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T::Error: Send + Sync + 'static,
+    T::ListenerUpgrade: Send + 'static,
+    T::Dial: Send + 'static,
 {
     engine: Running<T>,
     tls: Tls,
@@ -151,8 +154,11 @@ where
 
 impl<T> fmt::Debug for Transport<T>
 where
-    T: libp2p_core::Transport + Unpin,
+    T: libp2p_core::Transport + Unpin + Send + 'static,
     T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T::Error: Send + Sync + 'static,
+    T::ListenerUpgrade: Send + 'static,
+    T::Dial: Send + 'static,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport")

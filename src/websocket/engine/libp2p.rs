@@ -8,13 +8,13 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use futures::{AsyncRead, AsyncWrite, FutureExt as _};
+use futures::FutureExt as _;
 use libp2p_core::transport::{
     DialOpts, ListenerId, Transport as Below, TransportError, TransportEvent,
 };
 use multiaddr::{Multiaddr, Protocol};
 
-use super::{bounded::Bounded, lock};
+use super::{Tcp, bounded::Bounded, lock};
 use crate::{
     lazy::Support,
     websocket::{Config, Connection, Error, address::Security, tls::Tls},
@@ -23,11 +23,7 @@ use crate::{
 type Stock<T> = libp2p_websocket::Config<Handed<T>>;
 type Slot<T> = Arc<Mutex<Option<Accepted<<T as Below>::ListenerUpgrade>>>>;
 
-pub(super) struct Libp2p<T>
-where
-    T: Below + Unpin,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+pub(super) struct Libp2p<T: Tcp> {
     stock: Stock<T>,
     accepted: Slot<T>,
     /// What stands in it for all listeners without TLS,
@@ -37,14 +33,7 @@ where
     max_frame_size: NonZeroUsize,
 }
 
-impl<T> Libp2p<T>
-where
-    T: Below + Unpin + Send + 'static,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T::Error: Send + Sync + 'static,
-    T::ListenerUpgrade: Send + 'static,
-    T::Dial: Send + 'static,
-{
+impl<T: Tcp> Libp2p<T> {
     pub(super) fn new(below: Arc<Mutex<T>>, config: &Config, tls: &Tls) -> Self {
         let accepted = Slot::<T>::default();
         let mut stock = Stock::new(Handed {
@@ -123,14 +112,7 @@ where
 }
 
 /// Tells libp2p-websocket of a listener with this protocol, of which it will hear nothing but connections.
-fn stand_in<T>(stock: &mut Stock<T>, id: ListenerId, protocol: Protocol<'_>)
-where
-    T: Below + Unpin + Send + 'static,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T::Error: Send + Sync + 'static,
-    T::ListenerUpgrade: Send + 'static,
-    T::Dial: Send + 'static,
-{
+fn stand_in<T: Tcp>(stock: &mut Stock<T>, id: ListenerId, protocol: Protocol<'_>) {
     let address = Multiaddr::from(Ipv4Addr::LOCALHOST)
         .with(Protocol::Tcp(0))
         .with(protocol);
@@ -189,26 +171,12 @@ impl<T: Below> Below for Handed<T> {
 }
 
 /// libp2p-websocket has one for both roles.
-pub(in crate::websocket) struct Upgrading<T>
-where
-    T: Below + Unpin + Send + 'static,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T::Error: Send + Sync + 'static,
-    T::ListenerUpgrade: Send + 'static,
-    T::Dial: Send + 'static,
-{
+pub(in crate::websocket) struct Upgrading<T: Tcp> {
     stock: <Stock<T> as Below>::Dial,
     max_frame_size: NonZeroUsize,
 }
 
-impl<T> Future for Upgrading<T>
-where
-    T: Below + Unpin + Send + 'static,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T::Error: Send + Sync + 'static,
-    T::ListenerUpgrade: Send + 'static,
-    T::Dial: Send + 'static,
-{
+impl<T: Tcp> Future for Upgrading<T> {
     type Output = Result<Connection, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

@@ -7,7 +7,7 @@ use futures_rustls::{TlsAcceptor, TlsConnector};
 use libp2p_core::transport::{DialOpts, Transport as Below, TransportError};
 use multiaddr::Multiaddr;
 
-use super::{below, lock};
+use super::{Tcp, below, lock};
 use crate::websocket::{
     Config, Connection, Error, Stream,
     address::Security,
@@ -24,14 +24,7 @@ pub(super) struct Streams<T> {
     max_redirects: u8,
 }
 
-impl<T> Streams<T>
-where
-    T: Below + Unpin + Send + 'static,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T::Error: Send + Sync + 'static,
-    T::ListenerUpgrade: Send + 'static,
-    T::Dial: Send + 'static,
-{
+impl<T: Tcp> Streams<T> {
     pub(super) fn new(below: Arc<Mutex<T>>, config: &Config, tls: &Tls) -> Self {
         Self {
             below,
