@@ -96,6 +96,7 @@ fn into_io(error: libp2p_dns::Error<io::Error>) -> io::Error {
             Some(error) => into_io(error),
             None => io::ErrorKind::Other.into(),
         },
+        libp2p_dns::Error::ResolveError(error) => dnsaddr::into_io(error),
         other => io::Error::other(other),
     }
 }

@@ -11,7 +11,10 @@ use futures::{
     AsyncReadExt as _, AsyncWriteExt as _,
     future::{self, Either, poll_fn},
 };
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig};
+use hickory_resolver::{
+    config::{ConnectionConfig, NameServerConfig},
+    net::NetError,
+};
 use libp2p_core::{
     Endpoint,
     transport::{DialOpts, ListenerId, PortUse, TransportEvent},
@@ -32,6 +35,9 @@ fn one_failed_attempt_is_its_own_error() {
     }
     let two = into_io(libp2p_dns::Error::Dial(vec![refused(), refused()]));
     assert_eq!(two.to_string().matches("refused").count(), 2, "{two}");
+    let unknown = into_io(libp2p_dns::Error::ResolveError(NetError::Timeout));
+    assert_eq!(unknown.kind(), io::ErrorKind::TimedOut);
+    assert_eq!(unknown.to_string(), NetError::Timeout.to_string());
 }
 
 /// A name server on a socket of this host, which knows the TXT records of some names.
