@@ -44,6 +44,7 @@ pub enum Engine {
     /// Whoever talks to it sees a difference only here:
     ///
     /// - Text frames are an error. libp2p sends none.
+    /// - A connection that ends inside a frame, or over TLS without a `close_notify`, ends with an error.
     /// - The `Host` header leaves out the default port, as browsers do, and with `/tls/sni/<host>/ws` is that host.
     /// - A path that cannot stand in a request is encoded, as browsers do.
     /// - A redirect may leave out the default port. From TLS it does not lead to where there is none.

@@ -64,6 +64,9 @@ enum Role {
 /// binary frames bring is read as it arrives, before the frame is whole. Frames that come in may be of any length, since
 /// nothing is ever set aside for one.
 ///
+/// It does no handshake. That comes before, by whatever means, and what was read beyond it is handed over in
+/// [`client`](Self::client) or [`server`](Self::server). A [`Transport`](crate::websocket::Transport) does both.
+///
 /// # Writing
 ///
 /// What is written is collected, at most some 256 KiB of it, until [`poll_flush`](AsyncWrite::poll_flush) or until
@@ -77,6 +80,7 @@ enum Role {
 ///
 /// The end of the stream (`Ok(0)`) is the other side's close frame. So is the end of what is below, if no frame and
 /// no message is cut short by it, as libp2p's other transports end; otherwise it is an error of the kind `UnexpectedEof`.
+/// So it is over TLS if that ends without its `close_notify`.
 /// If the other side breaks a rule, the error is of the kind `InvalidData` around a [`ProtocolError`], the other side is
 /// told, and nothing more is read or written. Pings are answered whenever the stream is read or written.
 ///
