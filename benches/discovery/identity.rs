@@ -54,12 +54,10 @@ impl Identity {
         self.promised[0] = promise;
     }
 
-    /// For how many of the intervals that it promised it has been gone; `None` if it has not gone, or has not always
-    /// promised one: whoever has missed those that did goes by what is expected of others.
+    /// For how many of the intervals that it promised it has been gone; `None` if it has not gone, or promised none.
     pub(crate) fn known_for(&self, now: Instant) -> Option<f64> {
         let gone = now - self.left?;
-        let [a, b, c] = self.promised;
-        Some(gone.as_secs_f64() / a?.max(b?).max(c?).as_secs_f64())
+        Some(gone.as_secs_f64() / self.promised.into_iter().max()??.as_secs_f64())
     }
 
     pub(crate) fn addresses(&self) -> impl Iterator<Item = Multiaddr> + use<'_> {

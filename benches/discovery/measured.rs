@@ -22,8 +22,7 @@ pub(crate) struct Measured {
     pub(crate) missing: Shares,
     /// The share of a table's rows whose peer has gone.
     pub(crate) dead: Shares,
-    /// How long peers that had gone were known, in intervals that they had promised; for those that had done so in
-    /// each of their last announcements.
+    /// How long peers that had gone were known, in intervals that they had promised; for those that had.
     pub(crate) forgotten: Vec<f64>,
     /// From the start of the last node until everybody knew everybody.
     pub(crate) complete: Option<Duration>,
