@@ -14,7 +14,7 @@ use libp2p_core::transport::{
 use multiaddr::Multiaddr;
 
 use crate::{
-    lazy::{Support, ids::IdMap},
+    lazy::ids::IdMap,
     websocket::{
         Config, Connection, Error,
         address::{Listen, Security},
@@ -82,7 +82,6 @@ pub(super) struct Running<T: Tcp> {
     below: Arc<Mutex<T>>,
     /// One for each `listen_on` that succeeded and whose `ListenerClosed` has not been reported.
     listeners: IdMap<Listener>,
-    has_certificate: bool,
     has_exact_paths: bool,
     speaker: Speaker<T>,
 }
@@ -107,6 +106,15 @@ enum Speaker<T: Tcp> {
     Stream(stream::Streams<T>),
 }
 
+impl<T: Tcp> Speaker<T> {
+    fn has_certificate(&self) -> bool {
+        match self {
+            Self::Libp2p(engine) => engine.has_certificate(),
+            Self::Stream(engine) => engine.has_certificate(),
+        }
+    }
+}
+
 impl<T: Tcp> Running<T> {
     pub(super) fn new(tcp: T, config: &Config, tls: &Tls) -> Self {
         let below = Arc::new(Mutex::new(tcp));
@@ -119,7 +127,6 @@ impl<T: Tcp> Running<T> {
         Self {
             below,
             listeners: IdMap::default(),
-            has_certificate: tls.support() == Support::Now,
             has_exact_paths: config.has_exact_paths(),
             speaker,
         }
@@ -133,7 +140,7 @@ impl<T: Tcp> Running<T> {
         address: Multiaddr,
         listen: Listen,
     ) -> Result<(), TransportError<Error>> {
-        if listen.security == Security::Tls && !self.has_certificate {
+        if listen.security == Security::Tls && !self.speaker.has_certificate() {
             return Err(TransportError::MultiaddrNotSupported(address));
         }
         let Some(tcp) = listen.tcp(&address) else {
@@ -167,7 +174,6 @@ impl<T: Tcp> Running<T> {
 
     /// Takes up a new certificate.
     pub(super) fn set_tls(&mut self, tls: &Tls) {
-        self.has_certificate = tls.support() == Support::Now;
         match &mut self.speaker {
             Speaker::Libp2p(engine) => engine.set_tls(tls),
             Speaker::Stream(engine) => engine.set_tls(tls),

@@ -93,6 +93,10 @@ impl<T: Tcp> Libp2p<T> {
         Ok(self.upgrading(stock))
     }
 
+    pub(super) fn has_certificate(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Replaces both sides of TLS, and nothing else.
     pub(super) fn set_tls(&mut self, tls: &Tls) {
         self.stock.set_tls_config(tls.libp2p());

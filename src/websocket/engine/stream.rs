@@ -34,6 +34,10 @@ impl<T: Tcp> Streams<T> {
         }
     }
 
+    pub(super) fn has_certificate(&self) -> bool {
+        self.acceptor.is_some()
+    }
+
     /// Nothing is done before it is polled. `None` if there is no certificate for what needs one.
     pub(super) fn accept(
         &self,
