@@ -152,6 +152,7 @@ pub(crate) struct Network<R> {
     /// When the measured time begins.
     warm: Instant,
     newcomer_rate: Rate,
+    time_to_live: Duration,
     rng: SmallRng,
     queue: Queue,
     orders: Orders,
@@ -164,6 +165,8 @@ pub(crate) struct Network<R> {
     known: Vec<Box<[u16]>>,
     flights: Vec<Flight>,
     landed: Vec<usize>,
+    /// Which nodes get what is being delivered, and what interval they expect of others.
+    receivers: Vec<(usize, Duration)>,
     attack: Option<Attack>,
     /// How many announcements were received in each second, by all nodes.
     received: Vec<u64>,
@@ -216,9 +219,11 @@ impl<R: Rule> Network<R> {
             identities: Identities::new(plan.seed),
             warm: start + plan.warm_up,
             newcomer_rate: Config::default().newcomer_rate(),
+            time_to_live: Config::default().time_to_live(),
             known: vec![],
             flights: vec![],
             landed: vec![],
+            receivers: vec![],
             attack: None,
             received: vec![0; (plan.warm_up + plan.measured).as_secs() as usize + 1],
             measured: Measured::default(),
@@ -348,17 +353,22 @@ impl<R: Rule> Network<R> {
         let author = self.identities.get(flight.identity).peer;
         let known = &mut self.known[flight.identity];
         let second = (now - self.start).as_secs();
-        let mut received = 0;
+        // To whom, and then what they make of it: so the nodes come from memory side by side.
+        self.receivers.clear();
         for &slot in self.orders.group(flight.order, group) {
             let slot = slot as usize;
+            if let Some(node) = &self.nodes[slot]
+                && node.has_subscribers
+                && slot != flight.from
+                && !self.loss.strikes(&mut self.rng)
+            {
+                self.receivers.push((slot, node.rule.longest_expected()));
+            }
+        }
+        for &(slot, expected) in &self.receivers {
             let Some(node) = &mut self.nodes[slot] else {
                 continue;
             };
-            if slot == flight.from || !node.has_subscribers || self.loss.strikes(&mut self.rng) {
-                continue;
-            }
-            received += 1;
-            let expected = node.rule.longest_expected();
             let is_newcomer = match &mut node.table {
                 Some(table) => {
                     while let Some(at) = table.next_timeout()
@@ -386,7 +396,8 @@ impl<R: Rule> Network<R> {
                         node.newcomers[through].try_take(now, self.newcomer_rate)
                     };
                     if is_accepted {
-                        let time_to_live = time_to_live(flight.promise, expected).as_secs();
+                        let time_to_live =
+                            time_to_live(flight.promise, expected, self.time_to_live).as_secs();
                         known[slot] = match R::FORGETS {
                             true => u16::try_from(second + time_to_live).unwrap_or(NEVER),
                             false => NEVER,
@@ -407,7 +418,7 @@ impl<R: Rule> Network<R> {
                 }
             }
         }
-        self.received[second as usize] += received;
+        self.received[second as usize] += self.receivers.len() as u64;
         if group + 1 == GROUPS {
             self.landed.push(at);
             return;

@@ -107,11 +107,15 @@ pub(crate) fn encode(
 }
 
 /// For how long the table of a node that expects this interval of others knows a peer of this crate by an announcement
-/// with this promise.
-pub(crate) fn time_to_live(promise: Option<Duration>, expected: Duration) -> Duration {
+/// with this promise. `unknown`: the option for peers whose interval is not known.
+pub(crate) fn time_to_live(
+    promise: Option<Duration>,
+    expected: Duration,
+    unknown: Duration,
+) -> Duration {
     match promise {
         Some(promise) => 3 * promise,
-        None => (3 * expected).max(Config::default().time_to_live()),
+        None => (3 * expected).max(unknown),
     }
 }
 
