@@ -152,6 +152,7 @@ pub(crate) struct Network<R> {
     /// When the measured time begins.
     warm: Instant,
     newcomer_rate: Rate,
+    /// For how long a peer is known at least that has not promised anything.
     time_to_live: Duration,
     rng: SmallRng,
     queue: Queue,

@@ -107,7 +107,7 @@ pub(crate) fn encode(
 }
 
 /// For how long the table of a node that expects this interval of others knows a peer of this crate by an announcement
-/// with this promise. `unknown`: the option for peers whose interval is not known.
+/// with this promise. `unknown`: at least for how long without one.
 pub(crate) fn time_to_live(
     promise: Option<Duration>,
     expected: Duration,
