@@ -10,7 +10,6 @@ use rand::rngs::SmallRng;
 
 use crate::{
     delivery::Loss,
-    discovery::Config,
     identity::{Identities, Identity},
     measured::Attacked,
     network::{Forwarding, Links, Node, Plan},
@@ -33,6 +32,9 @@ const ABOVE_THE_LIMITS: usize = 100;
 
 /// Every how many ticks the intervals are looked at.
 const TICKS_BETWEEN_LOOKS: usize = 100;
+
+/// Who has been up for so long before the attack has heard all 500 and found that they stay as many.
+const SETTLED: Duration = Duration::from_secs(10 * 60);
 
 /// As long as an announcement may promise, so that the rows stay.
 const PROMISE: Duration = Duration::from_secs(20 * 60);
@@ -58,7 +60,7 @@ pub(crate) struct Attack {
 struct Before {
     identity: usize,
     interval: Duration,
-    /// Whether it had been up for long enough to hear everybody.
+    /// Whether it had been up for long enough to know how many there are.
     is_settled: bool,
     /// Whom its table knew.
     known: Vec<usize>,
@@ -77,7 +79,7 @@ impl Attack {
         let before = |node: &Node<R>| Before {
             identity: node.identity,
             interval: node.rule.interval(),
-            is_settled: now - node.since >= Config::default().max_interval(),
+            is_settled: now - node.since >= SETTLED,
             known: match &node.table {
                 Some(table) => live()
                     .filter(|&identity| table.knows(&identities.get(identity).peer))

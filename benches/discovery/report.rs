@@ -61,7 +61,7 @@ impl Report {
             println!("| {row} | {} |", or_never(row.measured.complete));
         }
         println!(
-            "\n| under attack for an hour | invented accepted per second | honest peers still known | longest interval of the others, times the one before | connected peers evicted | rows | bytes of the table | longest interval of nodes up for less than 20 minutes |"
+            "\n| under attack for an hour | invented accepted per second | honest peers still known | longest interval of the others, times the one before | connected peers evicted | rows | bytes of the table | longest interval of nodes up for less than 10 minutes |"
         );
         println!("| --- | --: | --: | --: | --: | --: | --: | --: |");
         for row in self.of(Kind::Attack) {

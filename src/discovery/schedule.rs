@@ -39,6 +39,10 @@ const ENOUGH: u32 = 20;
 /// How often an interval the authors are counted again while announcements come in.
 const COUNTS: u32 = 16;
 
+/// For how many times the time over which authors are counted the interval has not grown when a node is settled. In a
+/// network that grows, what it was is no measure for what it may become.
+const SETTLED: u32 = 3;
+
 /// The durations that a [`Schedule`] goes by, and the rate that all together aim at.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
@@ -50,6 +54,13 @@ pub(crate) struct Timing {
     pub(crate) coalescing: Duration,
     /// How many announcements a second all nodes together may make.
     pub(crate) target_rate: NonZeroU32,
+}
+
+impl Timing {
+    /// The longest interval, whichever has been configured as the longer one.
+    fn longest(&self) -> Duration {
+        self.max_interval.max(self.interval)
+    }
 }
 
 /// What became of a round.
@@ -99,7 +110,7 @@ pub(crate) struct Schedule {
     last: Option<Outcome>,
     /// What the announcement promises that is being made.
     promised: Option<Duration>,
-    /// Whether there has been time to hear everybody.
+    /// Whether there has been time to hear everybody since anybody has been heard.
     has_heard_all: bool,
     /// When the minimum gap after the last publication ends.
     gap_ends: Option<Instant>,
@@ -150,18 +161,18 @@ impl Schedule {
     /// The first round is due at once, as in js-libp2p. A `silent` schedule never has one. The seed is to be kept
     /// secret.
     pub(crate) fn new(timing: Timing, silent: bool, seed: u64, now: Instant) -> Self {
-        let max_interval = timing.max_interval.max(timing.interval);
+        let history = History::new(&timing, now);
         Self {
             timing,
             silent,
             rng: SmallRng::seed_from_u64(seed),
-            census: Census::new(window(max_interval), seed, now),
+            census: Census::new(window(timing.longest()), seed, now),
             heard: Bucket::default(),
             interval: timing.interval,
             unbound: timing.interval,
             counted_at: now,
             others: 0.0,
-            history: History::new(timing.interval, max_interval, now),
+            history,
             round: Round {
                 from: now,
                 part: Part::None,
@@ -211,6 +222,9 @@ impl Schedule {
 
     /// An announcement of another author has been accepted. `is_newcomer`: the author was not known before.
     pub(crate) fn on_announcement(&mut self, now: Instant, author: &PeerId, is_newcomer: bool) {
+        if self.is_alone() {
+            self.on_company(now);
+        }
         self.census.on_heard(now, author);
         self.heard.try_take(now, self.twice_the_target());
         if now.saturating_duration_since(self.counted_at) >= self.interval / COUNTS {
@@ -319,15 +333,28 @@ impl Schedule {
     /// then.
     pub(crate) fn promise(&mut self, now: Instant) -> Option<Duration> {
         self.count(now);
-        let is_alone = self.others < 1.0;
         let is_steady = self.history.is_steady(now, window(self.interval));
-        self.has_heard_all |= is_steady && !is_alone;
-        self.promised = match (is_alone, is_steady) {
-            (false, true) => Some(longest(self.interval)),
-            (false, false) if self.has_heard_all => Some(longest(self.longest_to_come(now))),
-            _ => None,
+        self.has_heard_all |= is_steady;
+        let long = window(self.interval).saturating_mul(SETTLED);
+        if self.history.is_steady(now, long) {
+            self.history.settle(now);
+        }
+        let longest_to_come = match is_steady {
+            true => self.interval,
+            false => self.longest_to_come(now),
         };
+        self.promised = (self.has_heard_all && !self.is_alone()).then(|| longest(longest_to_come));
         self.promised
+    }
+
+    fn is_alone(&self) -> bool {
+        self.others < 1.0
+    }
+
+    /// The first one of all others is heard. What was while nobody could be heard says nothing about how many there are.
+    fn on_company(&mut self, now: Instant) {
+        self.has_heard_all = false;
+        self.history = History::new(&self.timing, now);
     }
 
     fn want(&mut self, at: Instant) {
@@ -349,7 +376,7 @@ impl Schedule {
     /// Whether there are so many that newcomers need cause no announcements: they hear enough as it is. Not as soon as there
     /// is one too many for the shortest interval, since not all count the same.
     fn is_stretched(&self) -> bool {
-        self.interval > window(self.timing.interval)
+        is_much_longer(self.interval, self.timing.interval)
     }
 
     /// Sees to it that a newcomer hears of us within an interval of its coming, whether it is answered or not. It came
@@ -400,22 +427,16 @@ impl Schedule {
     fn interval_of(&self, others: f64) -> Duration {
         let Timing {
             interval,
-            max_interval,
             target_rate,
             ..
         } = self.timing;
         let all = Duration::from_secs_f64((others + 1.0) / f64::from(target_rate.get()));
-        all.clamp(interval, max_interval.max(interval))
+        all.clamp(interval, self.timing.longest())
     }
 
     /// As long as the interval may become, for now.
     fn longest_to_come(&self, now: Instant) -> Duration {
-        let Timing {
-            interval,
-            max_interval,
-            ..
-        } = self.timing;
-        let most = self.history.most(now).min(max_interval.max(interval));
+        let most = self.history.most(now).min(self.timing.longest());
         most.max(self.interval)
     }
 
@@ -464,9 +485,16 @@ pub(crate) fn longest(interval: Duration) -> Duration {
     interval.saturating_add(interval / JITTER)
 }
 
-/// How far back authors are counted at this interval, so that all are heard in time, late ones included.
+/// How far back authors are counted at this interval: all have announced themselves twice by then, even if they are a
+/// little slower. Whoever counted once an interval would take many that announce themselves rarely for few that do so
+/// often as soon as a little less is heard, and count over less and less.
 fn window(interval: Duration) -> Duration {
-    interval.saturating_add(interval / 4)
+    interval.saturating_mul(2).saturating_add(interval / 2)
+}
+
+/// Whether it makes a difference, and is not a count that is a little off.
+fn is_much_longer(interval: Duration, than: Duration) -> bool {
+    interval > than.saturating_add(than / 4)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::window;
+use super::{Timing, is_much_longer};
 use crate::deadline::{Instant, after};
 
 /// How many periods the history of a settled node has, and how long each is. They cover an hour when the last one has
@@ -14,8 +14,8 @@ const PERIOD: Duration = Duration::from_secs(15 * 60);
 ///
 /// Who has been there for long enough to hear everybody is settled. From then on the interval is at most twice its least
 /// value of the last hour: identities that are invented to silence the others can do no more than double it. A network
-/// that really grows is soon made of newcomers, who are not bound by this, and the few that are add less than half the
-/// target rate.
+/// that really grows is soon made of newcomers, who are not bound by this. Those who are add half the target rate at most
+/// where it grows at once, and as much again for every 2.7 times that it keeps growing within the hour.
 #[derive(Debug)]
 pub(super) struct History {
     settled_at: Instant,
@@ -28,13 +28,21 @@ pub(super) struct History {
 }
 
 impl History {
-    pub(super) fn new(interval: Duration, max_interval: Duration, now: Instant) -> Self {
-        let settled_at = after(now, max_interval);
+    pub(super) fn new(timing: &Timing, now: Instant) -> Self {
+        let settled_at = after(now, timing.longest());
         Self {
             settled_at,
             least: [Duration::MAX; PERIODS],
             period_ends: after(settled_at, PERIOD),
-            grown: (now, interval),
+            grown: (now, timing.interval),
+        }
+    }
+
+    /// Everybody has been heard, before the latest moment at which that is taken for granted.
+    pub(super) fn settle(&mut self, now: Instant) {
+        if now < self.settled_at {
+            self.settled_at = now;
+            self.period_ends = after(now, PERIOD);
         }
     }
 
@@ -56,7 +64,7 @@ impl History {
             }
         };
         let (_, base) = self.grown;
-        if interval > window(base) {
+        if is_much_longer(interval, base) {
             self.grown = (now, interval);
         } else {
             self.grown.1 = base.min(interval);

@@ -402,11 +402,35 @@ fn only_who_has_heard_everybody_promises_when_it_announces_next() {
         None,
         "half of them are not heard yet"
     );
-    let late = schedule.hear(soon, 1_000, 10, 30 * INTERVAL);
+    let late = schedule.hear(soon, 1_000, 10, 40 * INTERVAL);
     let promise = schedule.promise(late).unwrap();
     assert_eq!(promise, longest(schedule.interval()));
     schedule.on_outcome(late, Outcome::Published);
     assert!(schedule.next_timeout() <= Some(late + promise));
+}
+
+#[test]
+fn who_hears_many_rarely_does_not_take_them_for_few_that_announce_often() {
+    let now = Instant::now();
+    // Both are seven a second, which is what seventy make at the shortest interval.
+    let hear = |authors| {
+        let mut schedule = announced(now);
+        let later = schedule.hear(now, authors, 7, 4 * INTERVAL);
+        (schedule.promise(later), schedule.interval())
+    };
+    assert_eq!(hear(70), (Some(longest(INTERVAL)), INTERVAL));
+    let (promise, interval) = hear(10_000);
+    assert_eq!(promise, None);
+    assert!(interval > 2 * INTERVAL, "{interval:?}");
+}
+
+#[test]
+fn the_interval_does_not_collapse_where_less_is_heard_for_a_while() {
+    let now = Instant::now();
+    let mut schedule = announced(now);
+    let now = schedule.hear(now, 1_000, 10, 40 * INTERVAL);
+    schedule.hear(now, 1_000, 6, 20 * INTERVAL);
+    assert!(schedule.interval() > 9 * INTERVAL);
 }
 
 #[test]
@@ -446,6 +470,74 @@ fn invented_authors_double_the_interval_of_a_settled_node_and_no_more() {
     let now = schedule.hear(now, 300, 10, HOUR);
     schedule.count(now);
     assert!(schedule.interval() <= before.mul_f64(1.1));
+}
+
+#[test]
+fn who_has_heard_everybody_for_long_is_settled_before_the_upper_limit() {
+    let start = Instant::now();
+    let mut schedule = announced(start);
+    let mut now = start;
+    // Ten of its intervals.
+    while now < start + 5 * Duration::from_secs(60) {
+        now = schedule.hear(now, 300, 10, Duration::from_secs(30));
+        schedule.promise(now);
+    }
+    let before = schedule.interval();
+    for number in 0..60_000 {
+        now += Duration::from_millis(10);
+        schedule.on_announcement(now, &author(1_000 + number), true);
+    }
+    let ratio = schedule.interval().as_secs_f64() / before.as_secs_f64();
+    assert!((1.8..2.2).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn who_starts_in_a_network_that_grows_is_not_bound_by_what_it_was() {
+    let start = Instant::now();
+    let mut schedule = announced(start);
+    let mut now = start;
+    // A fifth more each minute: not a quarter more in the time in which all are heard, but soon many times as many.
+    let (mut authors, mut at) = (200.0_f64, 0);
+    while now < start + MAX_INTERVAL - SHORT {
+        for _ in 0..100 {
+            now += Duration::from_millis(100);
+            authors *= 1.0003;
+            at = (at + 1) % authors as u32;
+            schedule.on_announcement(now, &author(at), false);
+        }
+        schedule.promise(now);
+    }
+    assert!(authors > 5_000.0);
+    let ratio = schedule.interval().as_secs_f64() / (authors / 10.0);
+    // Not all of the last ones have been heard.
+    assert!((0.7..1.1).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn who_has_been_alone_starts_over() {
+    let now = Instant::now();
+    let mut schedule = announced(now);
+    let mut now = schedule.hear(now, 300, 10, 2 * HOUR);
+    assert!(schedule.promise(now).is_some());
+    for _ in 0..100 {
+        now += INTERVAL;
+        if schedule.is_due(now) {
+            schedule.promise(now);
+            schedule.on_outcome(now, Outcome::Published);
+        }
+    }
+    assert_eq!(schedule.interval(), INTERVAL);
+    assert_eq!(schedule.promise(now), None, "nobody is heard");
+
+    let soon = schedule.hear(now, 5_000, 10, 2 * INTERVAL);
+    assert_eq!(schedule.promise(soon), None, "few are heard yet");
+    let later = schedule.hear(soon, 5_000, 10, 500 * Duration::from_secs(1));
+    schedule.count(later);
+    assert!(
+        schedule.interval() > 40 * INTERVAL,
+        "{:?}",
+        schedule.interval()
+    );
 }
 
 #[test]
