@@ -14,7 +14,7 @@ use std::{
 };
 
 use libp2p_identity::PeerId;
-use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
+use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng, seq::IteratorRandom as _};
 
 use crate::{
     attack::{self, Attack},
@@ -576,10 +576,12 @@ impl Links {
         }
     }
 
-    /// One of a node's neighbours, if that is up.
+    /// One of a node's neighbours, if any is up.
     pub(crate) fn random(&self, slot: usize, rng: &mut SmallRng) -> Option<PeerId> {
-        let neighbours = &self.neighbours[slot];
-        self.peers[neighbours[rng.random_range(0..neighbours.len())]]
+        let neighbours = self.neighbours[slot].iter();
+        neighbours
+            .filter_map(|&neighbour| self.peers[neighbour])
+            .choose(rng)
     }
 
     pub(crate) fn are_connected(&self, slot: usize, peer: &PeerId) -> bool {

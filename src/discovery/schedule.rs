@@ -336,7 +336,7 @@ impl Schedule {
         let is_steady = self.history.is_steady(now, window(self.interval));
         self.has_heard_all |= is_steady;
         let long = window(self.interval).saturating_mul(SETTLED);
-        if self.history.is_steady(now, long) {
+        if self.history.is_steady(now, long) && self.are_the_same(now) {
             self.history.settle(now);
         }
         let longest_to_come = match is_steady {
@@ -345,6 +345,13 @@ impl Schedule {
         };
         self.promised = (self.has_heard_all && !self.is_alone()).then(|| longest(longest_to_come));
         self.promised
+    }
+
+    /// Whether hardly anybody else has been heard as far back as is known. Whoever hears but a part of what is said
+    /// would count over ever less.
+    fn are_the_same(&mut self, now: Instant) -> bool {
+        let all = self.census.count(now, window(self.timing.longest()));
+        all <= 1.25 * self.others + 1.0
     }
 
     fn is_alone(&self) -> bool {

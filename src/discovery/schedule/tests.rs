@@ -492,6 +492,24 @@ fn who_has_heard_everybody_for_long_is_settled_before_the_upper_limit() {
 }
 
 #[test]
+fn who_hears_but_a_part_of_many_is_not_bound_by_how_few_they_seem() {
+    let start = Instant::now();
+    let mut schedule = announced(start);
+    let mut now = start;
+    for authors in 0..10 {
+        for number in 0..30 {
+            now += INTERVAL / 30;
+            schedule.on_announcement(now, &author(30 * authors + number), true);
+        }
+        schedule.promise(now);
+    }
+    assert_eq!(schedule.interval(), INTERVAL);
+    let now = schedule.hear(now, 5_000, 10, 500 * Duration::from_secs(1));
+    schedule.count(now);
+    assert!(schedule.interval() > 40 * INTERVAL);
+}
+
+#[test]
 fn who_starts_in_a_network_that_grows_is_not_bound_by_what_it_was() {
     let start = Instant::now();
     let mut schedule = announced(start);
