@@ -41,7 +41,7 @@ mod discovery {
     // Cargo sets `test` for benches too, so that the tests of the cores are compiled, though nothing runs them.
     #[cfg(test)]
     mod outside;
-    mod peers;
+    pub(crate) mod peers;
     mod pubsub;
     mod reach;
     pub(crate) mod schedule;

@@ -19,7 +19,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng, seq::IteratorRandom as
 use crate::{
     attack::{self, Attack},
     delivery::{GROUPS, Loss, Orders},
-    discovery::{Config, Rate, limits::Bucket},
+    discovery::{Config, Rate, limits::Bucket, peers::Lifetimes},
     identity::Identities,
     measured::Measured,
     node::{Rule, Table, encode, longest, time_to_live},
@@ -152,8 +152,8 @@ pub(crate) struct Network<R> {
     /// When the measured time begins.
     warm: Instant,
     newcomer_rate: Rate,
-    /// For how long a peer is known at least that has not promised anything.
-    time_to_live: Duration,
+    /// For how long peers are known that announce themselves so often.
+    lifetimes: Lifetimes,
     rng: SmallRng,
     queue: Queue,
     orders: Orders,
@@ -220,7 +220,7 @@ impl<R: Rule> Network<R> {
             identities: Identities::new(plan.seed),
             warm: start + plan.warm_up,
             newcomer_rate: Config::default().newcomer_rate(),
-            time_to_live: Config::default().time_to_live(),
+            lifetimes: Config::default().intake().lifetimes,
             known: vec![],
             flights: vec![],
             landed: vec![],
@@ -398,7 +398,7 @@ impl<R: Rule> Network<R> {
                     };
                     if is_accepted {
                         let time_to_live =
-                            time_to_live(flight.promise, expected, self.time_to_live).as_secs();
+                            time_to_live(flight.promise, expected, &self.lifetimes).as_secs();
                         known[slot] = match R::FORGETS {
                             true => u16::try_from(second + time_to_live).unwrap_or(NEVER),
                             false => NEVER,

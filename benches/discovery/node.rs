@@ -12,6 +12,7 @@ use crate::{
         Config, SkipReason,
         intake::{Incoming, Intake},
         message::{self, Stamp},
+        peers::{Lifetimes, Pace},
         schedule::{self, Outcome, Schedule},
     },
     identity::Identity,
@@ -107,16 +108,17 @@ pub(crate) fn encode(
 }
 
 /// For how long the table of a node that expects this interval of others knows a peer of this crate by an announcement
-/// with this promise. `unknown`: at least for how long without one.
+/// with this promise.
 pub(crate) fn time_to_live(
     promise: Option<Duration>,
     expected: Duration,
-    unknown: Duration,
+    lifetimes: &Lifetimes,
 ) -> Duration {
-    match promise {
-        Some(promise) => 3 * promise,
-        None => (3 * expected).max(unknown),
-    }
+    let stamp = Stamp {
+        sequence: Some(0),
+        promise,
+    };
+    Pace::new(stamp, None, None, lifetimes).time_to_live(expected, lifetimes)
 }
 
 /// The table of this crate, with the options it has by default.

@@ -19,8 +19,7 @@ use crate::deadline::{Instant, after};
 
 mod pace;
 
-pub(crate) use pace::Lifetimes;
-use pace::Pace;
+pub(crate) use pace::{Lifetimes, Pace};
 
 /// Which part of the capacity is kept for peers that are connected, beyond it.
 const CONNECTED: usize = 8;

@@ -21,7 +21,7 @@ pub(crate) struct Lifetimes {
 
 /// How often a peer announces itself.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Pace {
+pub(crate) enum Pace {
     /// As often as it has promised.
     Promised(Duration),
     /// As is to be expected by our rules, since it has heard too little to promise anything.
@@ -32,7 +32,7 @@ pub(super) enum Pace {
 
 impl Pace {
     /// `gap`: since the announcement before. `before`: what has been known until now.
-    pub(super) fn new(
+    pub(crate) fn new(
         stamp: Stamp,
         gap: Option<Duration>,
         before: Option<Self>,
@@ -63,7 +63,7 @@ impl Pace {
         }
     }
 
-    pub(super) fn time_to_live(&self, expected: Duration, lifetimes: &Lifetimes) -> Duration {
+    pub(crate) fn time_to_live(&self, expected: Duration, lifetimes: &Lifetimes) -> Duration {
         let Some(interval) = self.interval(expected) else {
             return lifetimes.unknown;
         };
@@ -78,7 +78,7 @@ impl Pace {
 
 /// The last gaps between announcements of a peer, in milliseconds; the latest one first, zero for none.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Gaps([u32; 3]);
+pub(crate) struct Gaps([u32; 3]);
 
 impl Gaps {
     fn push(&mut self, gap: Duration) {
