@@ -63,6 +63,10 @@ struct Arguments {
     /// The private key of that certificate, in PEM.
     #[arg(long, value_name = "FILE", requires_all = ["own", "tls_cert"])]
     tls_key: Option<PathBuf>,
+    /// Trust this certificate when dialling, in PEM: of an authority that is not public, or of a node that has signed its
+    /// own.
+    #[arg(long, value_name = "FILE", requires = "own")]
+    trust: Option<PathBuf>,
     /// What speaks WebSocket.
     #[arg(long, value_enum, default_value_t)]
     engine: Engine,

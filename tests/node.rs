@@ -189,6 +189,37 @@ async fn a_node_waits_for_its_certificate_and_takes_the_next_one(on: &str) {
     node.finish().await;
 }
 
+on_each_runtime!(a_node_dials_one_whose_certificate_it_is_told_to_trust);
+
+async fn a_node_dials_one_whose_certificate_it_is_told_to_trust(on: &str) {
+    let scene = Scene::default();
+    let authority = Authority::new();
+    let signed = authority.sign_number(1);
+    let [chain, key, anchor] = ["chain", "key", "anchor"]
+        .map(|name| Path::new(SCRATCH).join(format!("trust{}.{name}.pem", on.replace(' ', ""))));
+    fs::write(&chain, signed.chain_pem()).unwrap();
+    fs::write(&key, signed.key_pem()).unwrap();
+    fs::write(&anchor, authority.pem()).unwrap();
+
+    let files = format!("--tls-cert {} --tls-key {}", chain.display(), key.display());
+    let tls = "--listen /ip4/127.0.0.1/tcp/0/tls/ws --interval 1";
+    let hub = node(&scene, on, "hub", &format!("{files} {tls}"));
+    let at = address(&hub).await;
+    let dial = format!("--dial {at} --interval 1 --listen-only");
+    let stranger = node(&scene, on, "stranger", &dial);
+    let refused = |line: &str| line.contains("UnknownIssuer").then_some(());
+    stranger
+        .wait("that it does not trust the hub", refused)
+        .await;
+
+    let trust = format!("{dial} --trust {}", anchor.display());
+    let other = node(&scene, on, "other", &trust);
+    prints(&other, &format!("discovered {} {at}", peer(&at))).await;
+    for node in [other, stranger, hub] {
+        node.finish().await;
+    }
+}
+
 #[tokio::test]
 async fn what_makes_no_sense_is_refused_in_words() {
     let scratch = Path::new(SCRATCH).join("no.key");
@@ -206,6 +237,10 @@ async fn what_makes_no_sense_is_refused_in_words() {
         (
             [&listen[..], &["--key", scratch.to_str().unwrap()]].concat(),
             "no.key",
+        ),
+        (
+            [&listen[..], &["--trust", scratch.to_str().unwrap()]].concat(),
+            "there is no certificate",
         ),
     ] {
         let (status, text) = run(&args).await;

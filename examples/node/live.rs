@@ -43,6 +43,11 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     if let (Some(chain), Some(key)) = (&arguments.tls_cert, &arguments.tls_key) {
         websocket = websocket.with_certificates(websocket::Certificates::watch(chain, key)?);
     }
+    if let Some(file) = &arguments.trust {
+        let anchor = trust_anchor(file)
+            .map_err(|error| format!("{}: {}", file.display(), chain(&*error)))?;
+        websocket = websocket.with_trust_anchor(anchor);
+    }
     let (mut swarm, readiness) = swarm(
         arguments.runtime,
         keypair,
@@ -87,6 +92,10 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             _ = &mut interrupted => return Ok(()),
         }
     }
+}
+
+fn trust_anchor(file: &Path) -> Result<websocket::TrustAnchor, Box<dyn Error>> {
+    Ok(websocket::TrustAnchor::from_pem(&fs::read(file)?)?)
 }
 
 /// Prints what a listener is doing, if that is another thing than what was printed last.

@@ -168,6 +168,19 @@ impl TrustAnchor {
         Ok(Self(certificate))
     }
 
+    /// The same in PEM: the first certificate, whatever comes before and after it.
+    ///
+    /// # Errors
+    ///
+    /// If the PEM is malformed, if it holds no certificate, or if that cannot be read.
+    pub fn from_pem(certificate: &[u8]) -> Result<Self, CertificateError> {
+        let certificate = CertificateDer::from_pem_slice(certificate).map_err(|e| match e {
+            pem::Error::NoItemsFound => CertificateError::Missing,
+            other => CertificateError::UnreadablePem(Box::new(other)),
+        })?;
+        Self::from_der(certificate.to_vec())
+    }
+
     pub(super) fn add_to(&self, builder: &mut tls::Builder) {
         builder
             .add_trust(&tls::Certificate::new(self.0.to_vec()))
@@ -185,8 +198,8 @@ impl TrustAnchor {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateError {
-    /// There is no certificate in the chain.
-    #[error("there is no certificate in the chain")]
+    /// There is no certificate in the chain, or in the PEM of a trust anchor.
+    #[error("there is no certificate")]
     Missing,
     /// One is not an X.509 certificate in DER.
     #[error("certificate {index} of the chain cannot be read as DER")]
@@ -200,8 +213,8 @@ pub enum CertificateError {
     /// The key is not in PKCS#8, PKCS#1 or SEC1 DER.
     #[error("the private key cannot be read as DER")]
     UnreadableKey,
-    /// The PEM of the chain is malformed, for instance cut off.
-    #[error("the chain of certificates cannot be read as PEM")]
+    /// The PEM of the chain, or of a trust anchor, is malformed, for instance cut off.
+    #[error("the certificates cannot be read as PEM")]
     UnreadablePem(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The PEM of the key is malformed, for instance cut off.
     #[error("the private key cannot be read as PEM")]
@@ -308,6 +321,33 @@ mod tests {
         TrustAnchor::from_der(certificate)
             .unwrap()
             .add_to(&mut tls::Config::builder());
+    }
+
+    #[test]
+    fn a_trust_anchor_is_the_first_certificate_of_its_pem() {
+        let [first, second] = ["first", "second"]
+            .map(|name| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap());
+        let pem = [
+            first.key_pair.serialize_pem(),
+            first.cert.pem(),
+            second.cert.pem(),
+        ]
+        .concat();
+        let anchor = TrustAnchor::from_pem(pem.as_bytes()).unwrap();
+        assert_eq!(anchor.0, *first.cert.der());
+
+        let refused = |pem: &str| TrustAnchor::from_pem(pem.as_bytes()).unwrap_err();
+        let no_certificate = refused(&first.key_pair.serialize_pem());
+        assert!(
+            matches!(no_certificate, CertificateError::Missing),
+            "{no_certificate:?}"
+        );
+        let pem = first.cert.pem();
+        let cut_off = refused(&pem[..pem.len() / 2]);
+        assert!(
+            matches!(cut_off, CertificateError::UnreadablePem(_)),
+            "{cut_off:?}"
+        );
     }
 
     #[test]
