@@ -41,7 +41,7 @@ const MAX_CHANGES: usize = 1024;
 /// // … the transport goes into a swarm, `listen_on` is called, and a task of its own polls the swarm …
 /// readiness.all_ready().await;
 /// for (id, status) in readiness.statuses() {
-///     println!("{id} {}: {} at {:?}", status.address, status.state, status.addresses);
+///     println!("{id} {status}");
 /// }
 /// # }
 /// # Ok(())
@@ -52,7 +52,8 @@ pub struct Readiness {
     shared: Arc<Shared>,
 }
 
-/// How a listener is doing.
+/// How a listener is doing. Shows itself in a line, such as `/ip4/0.0.0.0/tcp/0/ws: listening at
+/// /ip4/127.0.0.1/tcp/4001/ws, /ip4/192.0.2.1/tcp/4001/ws`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Status {
@@ -221,6 +222,22 @@ impl Readiness {
     /// What changes from now on, for each listener in order. Ends with the transport.
     ///
     /// The last 1024 changes are kept for those who read slowly.
+    ///
+    /// ```
+    /// # async fn run(readiness: libp2p_lazy_websocket::lazy::Readiness) {
+    /// use futures::StreamExt as _;
+    /// use libp2p_lazy_websocket::lazy::Change;
+    ///
+    /// let mut changes = readiness.changes();
+    /// while let Some(change) = changes.next().await {
+    ///     match change {
+    ///         Change::Status { listener, status, .. } => println!("{listener} {status}"),
+    ///         Change::Missed { .. } => println!("{:?}", readiness.statuses()),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # }
+    /// ```
     pub fn changes(&self) -> impl Stream<Item = Change> + Send + Unpin + 'static {
         let shared = Arc::clone(&self.shared);
         let next = shared.board().written();
@@ -244,6 +261,18 @@ impl Readiness {
 impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.statuses()).finish()
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.address, self.state)?;
+        let mut before = " at ";
+        for address in &self.addresses {
+            write!(f, "{before}{address}")?;
+            before = ", ";
+        }
+        Ok(())
     }
 }
 

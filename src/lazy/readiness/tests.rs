@@ -156,6 +156,24 @@ fn a_slow_reader_is_told_how_much_it_has_missed_and_the_board_stays_small() {
 }
 
 #[test]
+fn a_status_shows_itself_in_a_line() {
+    let publisher = Publisher::new();
+    let id = ListenerId::next();
+    let shown = |state, addresses: &[&str]| {
+        publisher.publish(note(id, state, addresses), deadline::now());
+        publisher.handle().status(id).unwrap().to_string()
+    };
+    assert_eq!(
+        shown(State::Binding, &[]),
+        "/ip4/127.0.0.1/tcp/0/ws: binding"
+    );
+    assert_eq!(
+        shown(State::Listening, &[ADDRESS, "/ip4/192.0.2.1/tcp/1/ws"]),
+        "/ip4/127.0.0.1/tcp/0/ws: listening at /ip4/127.0.0.1/tcp/1/ws, /ip4/192.0.2.1/tcp/1/ws"
+    );
+}
+
+#[test]
 fn another_address_is_no_other_state() {
     let publisher = Publisher::new();
     let readiness = publisher.handle();
