@@ -38,10 +38,10 @@
 //! of peers: all of them together make [`Config::with_target_rate`] announcements a second, ten by default. Each node counts
 //! the authors that it hears and announces once in the time that all of them need; the second time after a random part of
 //! that, so that nodes started together do not go on together. The count is made from what passes the
-//! limits below. A node that has been up for [`Config::with_max_interval`] never lets its interval grow to more than twice
-//! the least of its last hour, so that invented peers cannot silence it; a network that really grows consists of newcomers
-//! mostly, which are not bound by that. So the interval of a younger node may grow to the longest one while peers are
-//! invented.
+//! limits below. A node that has heard everybody, and as many for some eight of its intervals, or for
+//! [`Config::with_max_interval`] at the latest, never lets its interval grow to more than twice the least of its last hour,
+//! so that invented peers cannot silence it; a network that really grows consists of newcomers mostly, which are not bound
+//! by that. So the interval of a younger node may grow to the longest one while peers are invented.
 //!
 //! # Which addresses
 //!

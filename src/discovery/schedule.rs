@@ -43,6 +43,10 @@ const COUNTS: u32 = 16;
 /// network that grows, what it was is no measure for what it may become.
 const SETTLED: u32 = 3;
 
+/// How many of those heard in twice an interval are believed to be there. Those who have gone meanwhile are fewer than the
+/// rest, unless nobody stays for long.
+const MOST: f64 = 0.8;
+
 /// The durations that a [`Schedule`] goes by, and the rate that all together aim at.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
@@ -355,7 +359,7 @@ impl Schedule {
     }
 
     fn is_alone(&self) -> bool {
-        self.others < 1.0
+        self.others < MOST
     }
 
     /// The first one of all others is heard. What was while nobody could be heard says nothing about how many there are.
@@ -416,18 +420,28 @@ impl Schedule {
 
     /// Counts the authors.
     fn count(&mut self, now: Instant) {
-        self.others = self.census.count(now, window(self.interval));
+        self.others = self.count_others(now, self.interval);
         let wanted = self.interval_of(self.others);
         self.interval = self.history.limit(now, self.interval, wanted);
         let unbound = self.unbound.max(wanted);
         if unbound > self.interval {
             // Those who announce themselves more rarely are heard in a longer time only.
-            let others = self.census.count(now, window(unbound));
+            let others = self.count_others(now, unbound);
             self.unbound = self.interval_of(others).max(self.interval);
         } else {
             self.unbound = self.interval;
         }
         self.counted_at = now;
+    }
+
+    /// How many others announce themselves at this interval or a little more slowly, by whom has been heard in that
+    /// time: those who have gone are not counted for long. But no less than most of those heard in twice the time.
+    /// Whoever counted once only would take many that announce themselves rarely for few that do so often as soon as a
+    /// little less is heard, and count over less and less.
+    fn count_others(&mut self, now: Instant, interval: Duration) -> f64 {
+        let window = window(interval);
+        let twice = self.census.count(now, window);
+        self.census.count(now, window / 2).max(MOST * twice)
     }
 
     /// In what time so many others and we may announce ourselves.
@@ -493,8 +507,7 @@ pub(crate) fn longest(interval: Duration) -> Duration {
 }
 
 /// How far back authors are counted at this interval: all have announced themselves twice by then, even if they are a
-/// little slower. Whoever counted once an interval would take many that announce themselves rarely for few that do so
-/// often as soon as a little less is heard, and count over less and less.
+/// little slower.
 fn window(interval: Duration) -> Duration {
     interval.saturating_mul(2).saturating_add(interval / 2)
 }

@@ -430,7 +430,27 @@ fn the_interval_does_not_collapse_where_less_is_heard_for_a_while() {
     let mut schedule = announced(now);
     let now = schedule.hear(now, 1_000, 10, 40 * INTERVAL);
     schedule.hear(now, 1_000, 6, 20 * INTERVAL);
-    assert!(schedule.interval() > 9 * INTERVAL);
+    assert!(schedule.interval() > 7 * INTERVAL);
+}
+
+#[test]
+fn those_who_have_gone_are_not_counted_for_long() {
+    let now = Instant::now();
+    let mut schedule = announced(now);
+    let now = schedule.hear(now, 1_000, 10, 40 * INTERVAL);
+    schedule.hear(now, 700, 7, 15 * INTERVAL);
+    assert!(schedule.interval() < 9 * INTERVAL);
+}
+
+#[test]
+fn who_misses_an_announcement_of_the_only_other_one_is_not_alone() {
+    let now = Instant::now();
+    let mut schedule = announced(now);
+    let now = schedule.hear(now, 1, 1, 4 * INTERVAL);
+    assert!(schedule.promise(now).is_some());
+    let later = now + 2 * INTERVAL;
+    assert!(schedule.promise(later).is_some());
+    assert_eq!(schedule.promise(later + INTERVAL), None);
 }
 
 #[test]
