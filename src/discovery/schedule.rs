@@ -226,14 +226,14 @@ impl Schedule {
 
     /// An announcement of another author has been accepted. `is_newcomer`: the author was not known before.
     pub(crate) fn on_announcement(&mut self, now: Instant, author: &PeerId, is_newcomer: bool) {
+        if now.saturating_duration_since(self.counted_at) >= self.interval / COUNTS {
+            self.count(now);
+        }
         if self.is_alone() {
             self.on_company(now);
         }
         self.census.on_heard(now, author);
         self.heard.try_take(now, self.twice_the_target());
-        if now.saturating_duration_since(self.counted_at) >= self.interval / COUNTS {
-            self.count(now);
-        }
         if let Some(reply) = &mut self.reply {
             reply.heard += 1;
             if reply.heard >= ENOUGH {

@@ -553,29 +553,27 @@ fn who_starts_in_a_network_that_grows_is_not_bound_by_what_it_was() {
 
 #[test]
 fn who_has_been_alone_starts_over() {
-    let now = Instant::now();
-    let mut schedule = announced(now);
-    let mut now = schedule.hear(now, 300, 10, 2 * HOUR);
-    assert!(schedule.promise(now).is_some());
-    for _ in 0..100 {
-        now += INTERVAL;
-        if schedule.is_due(now) {
-            schedule.promise(now);
-            schedule.on_outcome(now, Outcome::Published);
+    let start = Instant::now();
+    // Its rounds come meanwhile, or it sleeps.
+    for rounds in [100, 0] {
+        let mut schedule = announced(start);
+        let mut now = schedule.hear(start, 300, 10, 2 * HOUR);
+        assert!(schedule.promise(now).is_some());
+        for _ in 0..rounds {
+            now += INTERVAL;
+            if schedule.is_due(now) {
+                schedule.on_outcome(now, Outcome::Published);
+            }
         }
-    }
-    assert_eq!(schedule.interval(), INTERVAL);
-    assert_eq!(schedule.promise(now), None, "nobody is heard");
+        now += HOUR;
 
-    let soon = schedule.hear(now, 5_000, 10, 2 * INTERVAL);
-    assert_eq!(schedule.promise(soon), None, "few are heard yet");
-    let later = schedule.hear(soon, 5_000, 10, 500 * Duration::from_secs(1));
-    schedule.count(later);
-    assert!(
-        schedule.interval() > 40 * INTERVAL,
-        "{:?}",
-        schedule.interval()
-    );
+        let soon = schedule.hear(now, 5_000, 10, 2 * INTERVAL);
+        assert_eq!(schedule.promise(soon), None, "few are heard yet");
+        let later = schedule.hear(soon, 5_000, 10, 500 * Duration::from_secs(1));
+        schedule.count(later);
+        let interval = schedule.interval();
+        assert!(interval > 40 * INTERVAL, "{interval:?}");
+    }
 }
 
 #[test]
