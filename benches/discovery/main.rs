@@ -190,12 +190,12 @@ fn jobs(up_to: usize) -> Vec<Job> {
     jobs
 }
 
-/// An hour is measured, or half of one where it would take too long, once all have been up for long enough to know how
+/// An hour is measured, or a third of one where it would take too long, once all have been up for long enough to know how
 /// large the network is, and to have forgotten who has gone.
 fn steady(nodes: usize) -> Plan {
     let (warm_up, measured) = match nodes {
         ..LARGE => (35 * MINUTE, HOUR),
-        LARGE.. => (70 * MINUTE, HOUR / 2),
+        LARGE.. => (70 * MINUTE, HOUR / 3),
     };
     Plan {
         nodes,
