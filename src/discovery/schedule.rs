@@ -130,6 +130,8 @@ struct Round {
     random: f64,
     /// By when it has been promised.
     latest: Option<Instant>,
+    /// When it comes for the sake of a newcomer, as long as there are few.
+    soon: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -182,6 +184,7 @@ impl Schedule {
                 part: Part::None,
                 random: 0.0,
                 latest: None,
+                soon: None,
             },
             wanted: None,
             reply: None,
@@ -268,7 +271,8 @@ impl Schedule {
         let (part, random) = match (before, outcome) {
             // Nobody could be told before. Whoever has been in the same place is now heard at the same moment.
             (before, Outcome::Published) if before != Some(Outcome::Published) => {
-                (Part::Some, self.random_part(self.interval))
+                let at = self.random_time(self.interval);
+                (Part::Some, at.as_secs_f64() / self.interval.as_secs_f64())
             }
             _ => (Part::All, self.random()),
         };
@@ -280,6 +284,7 @@ impl Schedule {
                 (Outcome::Published, Some(promised)) => Some(after(now, promised)),
                 _ => None,
             },
+            soon: None,
         };
         match outcome {
             Outcome::Published => {
@@ -314,7 +319,7 @@ impl Schedule {
         if self.silent {
             return None;
         }
-        let round = Some(self.round.due(self.interval));
+        let round = Some(self.round_due());
         let reply = self.reply.map(|reply| reply.at);
         let due = [round, self.wanted, reply].into_iter().flatten().min()?;
         Some(self.gap_ends.map_or(due, |end| end.max(due)))
@@ -395,14 +400,17 @@ impl Schedule {
     fn hurry(&mut self, now: Instant) {
         let gaps = self.timing.minimum_gap.saturating_mul(2);
         let soon = self.timing.interval.saturating_sub(gaps);
-        if self.round.due(self.interval) > after(now, soon) {
-            self.round = Round {
-                from: now,
-                part: Part::Some,
-                random: self.random_part(soon),
-                latest: self.round.latest,
-            };
+        if self.round_due() > after(now, soon) {
+            self.round.soon = Some(after(now, self.random_time(soon)));
         }
+    }
+
+    /// When the round is due. Where there turn out to be many, newcomers need not hear of everybody soon, and those who
+    /// started together would go on within a part of the interval, with silence in the rest.
+    fn round_due(&self) -> Instant {
+        let due = self.round.due(self.interval);
+        let soon = self.round.soon.filter(|_| !self.is_stretched());
+        soon.map_or(due, |soon| soon.min(due))
     }
 
     /// Takes a random place among those who wait, unless the own round comes before.
@@ -412,8 +420,9 @@ impl Schedule {
             part: Part::Some,
             random: self.random(),
             latest: self.round.latest,
+            soon: None,
         };
-        if round.due(self.interval) < self.round.due(self.interval) {
+        if round.due(self.interval) < self.round_due() {
             self.round = round;
         }
     }
@@ -484,11 +493,10 @@ impl Schedule {
         part(self.timing.minimum_gap, random)
     }
 
-    /// What part of the interval has passed at a random moment after the minimum gap, and before `end`.
-    fn random_part(&mut self, end: Duration) -> f64 {
-        let gap = self.timing.minimum_gap.min(end).as_secs_f64();
-        let at = gap + (end.as_secs_f64() - gap) * self.random();
-        at / self.interval.as_secs_f64()
+    /// After the minimum gap, and before `end`.
+    fn random_time(&mut self, end: Duration) -> Duration {
+        let gap = self.timing.minimum_gap.min(end);
+        gap.saturating_add(part(end - gap, self.random()))
     }
 
     fn random(&mut self) -> f64 {

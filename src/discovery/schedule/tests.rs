@@ -113,6 +113,26 @@ fn a_newcomer_hears_of_everybody_within_an_interval_whoever_answers() {
 }
 
 #[test]
+fn who_hurries_and_then_hears_that_there_are_many_takes_a_place_in_the_whole_interval() {
+    let now = Instant::now();
+    let mut rounds = [0; 24];
+    for seed in 0..1_000 {
+        let mut schedule = Schedule::new(TIMING, false, seed, now);
+        schedule.on_outcome(now, Outcome::Published);
+        for number in 0..200 {
+            let at = now + number * GAP / 200;
+            schedule.on_announcement(at, &author(number), true);
+        }
+        schedule.count(now + GAP);
+        let second = (schedule.next_timeout().unwrap() - now).as_secs();
+        rounds[usize::try_from(second).unwrap()] += 1;
+    }
+    // After the gap, and up to the twenty seconds that two hundred take.
+    let mut places = rounds[2..19].iter();
+    assert!(places.all(|rounds| (20..90).contains(rounds)), "{rounds:?}");
+}
+
+#[test]
 fn a_skipped_round_does_not_delay_the_announcement_of_the_first_address() {
     let now = Instant::now();
     let mut schedule = schedule(now);
