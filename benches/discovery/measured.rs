@@ -22,8 +22,9 @@ pub(crate) struct Measured {
     pub(crate) missing: Shares,
     /// The share of a table's rows whose peer has gone.
     pub(crate) dead: Shares,
-    /// How long peers that had gone were known, in intervals that they had promised; for those that had.
-    pub(crate) forgotten: Vec<f64>,
+    /// How long peers that had gone were known, in the intervals of [`Identity::known_for`](crate::identity::Identity), and
+    /// whether they had promised any.
+    pub(crate) forgotten: Vec<(f64, bool)>,
     /// From the start of the last node until everybody knew everybody.
     pub(crate) complete: Option<Duration>,
     pub(crate) attack: Option<Attacked>,

@@ -378,7 +378,9 @@ impl<R: Rule> Network<R> {
                         let expired = table.pop_expired(at, expected);
                         let identity = expired.and_then(|peer| self.identities.find(&peer));
                         if at >= self.warm {
-                            let known_for = identity.and_then(|identity| identity.known_for(at));
+                            let known_for = identity.and_then(|identity| {
+                                Some((identity.known_for(at, expected)?, identity.has_promised()))
+                            });
                             self.measured.forgotten.extend(known_for);
                         }
                     }

@@ -97,7 +97,9 @@ impl Report {
                 Kind::Steady => {
                     let missing = measured.missing.worst();
                     targets.at_most(row, "share of the peers that is missing", missing, 0.01);
-                    let forgotten = measured.forgotten.iter().copied().fold(0.0, f64::max);
+                    // Who has promised nothing has no interval of its own that others could know.
+                    let promised = measured.forgotten.iter().filter(|(_, promised)| *promised);
+                    let forgotten = promised.map(|&(after, _)| after).fold(0.0, f64::max);
                     // Three, and what the simulation rounds.
                     targets.at_most(row, "intervals until forgotten", forgotten, 3.05);
                     if row.plan.nodes >= 100 {
@@ -171,8 +173,9 @@ impl Row {
             true => vec!["".into(); 7],
             false => {
                 let forgotten = &measured.forgotten;
-                let mean = forgotten.iter().sum::<f64>() / forgotten.len() as f64;
-                let latest = forgotten.iter().copied().fold(f64::NAN, f64::max);
+                let after = || forgotten.iter().map(|&(after, _)| after);
+                let mean = after().sum::<f64>() / forgotten.len() as f64;
+                let latest = after().fold(f64::NAN, f64::max);
                 let forgotten = |intervals: f64| match (intervals.is_nan(), self.kind) {
                     (_, Kind::Js) => "never".into(),
                     (true, _) => "nobody went".into(),
