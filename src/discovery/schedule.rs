@@ -345,7 +345,7 @@ impl Schedule {
         let is_steady = self.history.is_steady(now, window(self.interval));
         self.has_heard_all |= is_steady;
         let long = window(self.interval).saturating_mul(SETTLED);
-        if self.history.is_steady(now, long) && self.are_the_same(now) {
+        if self.history.is_steady(now, long) && self.has_heard_no_others(now) {
             self.history.settle(now);
         }
         let longest_to_come = match is_steady {
@@ -358,11 +358,12 @@ impl Schedule {
 
     /// Whether hardly anybody else has been heard as far back as is known. Whoever hears but a part of what is said
     /// would count over ever less.
-    fn are_the_same(&mut self, now: Instant) -> bool {
+    fn has_heard_no_others(&mut self, now: Instant) -> bool {
         let all = self.census.count(now, window(self.timing.longest()));
         all <= 1.25 * self.others + 1.0
     }
 
+    /// Whether nobody has been heard in twice an interval: a single one counts as [`MOST`] of itself by then.
     fn is_alone(&self) -> bool {
         self.others < MOST
     }
