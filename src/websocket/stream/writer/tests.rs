@@ -69,7 +69,9 @@ fn a_buffer_takes_no_more_than_it_holds_and_then_goes_on() {
                 "there is no room for a frame"
             );
             assert_eq!(read(role, take(&mut writer, 1000)).len(), taken);
-            assert_eq!(writer.append(&bytes, || KEY), taken);
+            // Another buffer may hold a little more or less, since payloads begin where they are copied fastest.
+            let again = writer.append(&bytes, || KEY);
+            assert!(again.abs_diff(taken) < PAGE, "{again} instead of {taken}");
         }
     }
 }
