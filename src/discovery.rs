@@ -40,8 +40,10 @@
 //! that, so that nodes started together do not go on together. The count is made from what passes the
 //! limits below. A node that has heard everybody, and as many for some eight of its intervals, or for
 //! [`Config::with_max_interval`] at the latest, never lets its interval grow to more than twice the least of its last hour,
-//! so that invented peers cannot silence it; a network that really grows consists of newcomers mostly, which are not bound
-//! by that. So the interval of a younger node may grow to the longest one while peers are invented.
+//! so that invented peers cannot silence it. Nor does one that has no such hour itself, if a third of its neighbours have
+//! one and say what the least was: a connection cannot be invented. In a network that really grows most are newcomers, which
+//! have each other for neighbours and are not bound by that, and neither is a hub that has so many neighbours. So while peers
+//! are invented, the interval of a node may grow to the longest one only if its neighbours are as young as itself.
 //!
 //! # Which addresses
 //!
@@ -79,6 +81,7 @@
 //!     repeated bytes addrs = 2;      // multiaddrs, each ending in /p2p/<own id>
 //!     optional uint64 sequence = 2001; // greater than that of any earlier announcement of the peer
 //!     optional uint64 promise = 2002;  // the longest time until the next one, in milliseconds
+//!     optional uint64 baseline = 2003; // the least interval of the last hour, in milliseconds, if there was one
 //! }
 //! ```
 //!

@@ -20,13 +20,16 @@ use futures::{
 use libp2p::{
     Multiaddr, PeerId, Swarm, Transport as _,
     core::{
-        Endpoint,
-        transport::{ListenerId, TransportEvent},
+        ConnectedPoint, Endpoint,
+        transport::{ListenerId, PortUse, TransportEvent},
     },
     identity::Keypair,
     swarm::{
         ConnectionId, FromSwarm, NetworkBehaviour as _, SwarmEvent, ToSwarm,
-        behaviour::{ExternalAddrConfirmed, ExternalAddrExpired, ListenerClosed, NewListenAddr},
+        behaviour::{
+            ConnectionClosed, ExternalAddrConfirmed, ExternalAddrExpired, ListenerClosed,
+            NewListenAddr,
+        },
     },
 };
 use libp2p_lazy_websocket::discovery::{
@@ -179,6 +182,12 @@ impl Pair {
         self.bus.deliver(self.local, self.message(author, payload));
         told(&mut self.behaviour)
     }
+}
+
+/// What somebody says about itself who goes by js-libp2p's rules.
+fn foreign(keypair: &Keypair) -> Vec<u8> {
+    let key = keypair.public().encode_protobuf();
+    [&[0x0a, u8::try_from(key.len()).unwrap()], &key[..]].concat()
 }
 
 /// js-libp2p issue 2902: discovery started before the listener had bound, and the node died.
@@ -570,6 +579,47 @@ fn a_peer_that_falls_silent_expires() {
     assert!(pair.behaviour.known_peer(&id(&pair.peer_key)).is_none());
     let counters = pair.behaviour.counters();
     assert_eq!((counters.known, counters.discovered), (0, counters.expired));
+}
+
+#[test]
+fn invented_peers_slow_a_newcomer_down_no_more_than_its_neighbour_says() {
+    let interval = Duration::from_secs(10);
+    for says in [false, true] {
+        let mut pair = Pair::settled(config().with_interval(interval));
+        let mut payload = pair.announcement(&[1]);
+        if says {
+            // Field 2003: ten seconds are the least interval of its last hour.
+            payload.extend([0x98, 0x7d, 0x90, 0x4e]);
+            // Field 2001: it is not the announcement that has been heard already.
+            payload.extend([0x88, 0x7d, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
+        }
+        pair.deliver(Some(id(&pair.peer_key)), &payload);
+        for _ in 0..400 {
+            let invented = Keypair::generate_ed25519();
+            pair.deliver(Some(id(&invented)), &foreign(&invented));
+        }
+        listen(&mut pair.behaviour, ListenerId::next(), &address(7));
+        told(&mut pair.behaviour);
+        let is_bound = pair.behaviour.interval() <= 2 * interval;
+        assert_eq!(is_bound, says, "{:?}", pair.behaviour.interval());
+
+        let endpoint = ConnectedPoint::Dialer {
+            address: address(1),
+            role_override: Endpoint::Dialer,
+            port_use: PortUse::Reuse,
+        };
+        pair.behaviour
+            .on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed {
+                peer_id: id(&pair.peer_key),
+                connection_id: ConnectionId::new_unchecked(1),
+                endpoint: &endpoint,
+                cause: None,
+                remaining_established: 0,
+            }));
+        listen(&mut pair.behaviour, ListenerId::next(), &address(8));
+        told(&mut pair.behaviour);
+        assert!(pair.behaviour.interval() > 3 * interval);
+    }
 }
 
 fn announced_7() -> String {

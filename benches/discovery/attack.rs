@@ -13,7 +13,7 @@ use crate::{
     identity::{Identities, Identity},
     measured::Attacked,
     network::{Forwarding, Links, Node, Plan},
-    node::{Rule, encode},
+    node::{Rule, encode, longest},
 };
 
 /// How many identities the attacker has.
@@ -51,6 +51,8 @@ pub(crate) struct Attack {
     /// Which of the identities is the next to announce itself.
     cursor: usize,
     before: Vec<Option<Before>>,
+    /// For how long a node has not announced itself, at the most.
+    silence: Duration,
     attacked: Attacked,
     accepted: usize,
 }
@@ -98,6 +100,7 @@ impl Attack {
             ticks: 0,
             cursor: 0,
             before: nodes.iter().map(|node| node.as_ref().map(before)).collect(),
+            silence: Duration::ZERO,
             attacked: Attacked {
                 stayed: 1.0,
                 ..Attacked::default()
@@ -116,6 +119,9 @@ impl Attack {
         loss: &mut Loss,
         rng: &mut SmallRng,
     ) {
+        if let Some(node) = &mut nodes[0] {
+            node.rule.on_neighbour(now, &self.own, Some(PROMISE));
+        }
         let mut sent = self.send(now, sequence);
         for slot in 0..self.tables {
             let accepted = self.deliver(now, slot, &sent, nodes, links, loss, rng);
@@ -154,7 +160,7 @@ impl Attack {
             .map(|number| number % IDENTITIES)
             .map(|number| {
                 let identity = &self.identities[number];
-                (number, encode(identity, sequence, Some(PROMISE)))
+                (number, encode(identity, sequence, Some(PROMISE), None))
             })
             .collect()
     }
@@ -199,20 +205,27 @@ impl Attack {
     }
 
     fn look_at_intervals<R: Rule>(&mut self, nodes: &[Option<Node<R>>]) {
+        let now = self.began + TICK * u32::try_from(self.ticks).expect("an hour has fewer");
         for (node, before) in nodes.iter().zip(&self.before) {
-            let (Some(node), Some(before)) = (node, before) else {
+            let Some(node) = node else {
                 continue;
             };
-            let interval = node.rule.interval();
-            let is_settled = node.identity == before.identity && before.is_settled;
-            if is_settled {
-                let times = interval.as_secs_f64() / before.interval.as_secs_f64();
+            let silence = now.saturating_duration_since(node.announced);
+            self.silence = self.silence.max(silence);
+            let Some(before) = before else {
+                continue;
+            };
+            if node.identity == before.identity && before.is_settled {
+                let interval = node.rule.interval().as_secs_f64();
+                let times = interval / before.interval.as_secs_f64();
                 self.attacked.longest_interval = self.attacked.longest_interval.max(times);
-            } else {
-                let longest = self.attacked.unsettled_interval.max(interval);
-                self.attacked.unsettled_interval = longest;
             }
         }
+    }
+
+    /// For so long a node has not announced itself.
+    pub(crate) fn on_silence(&mut self, silence: Duration) {
+        self.silence = self.silence.max(silence);
     }
 
     /// Looks at the tables.
@@ -252,6 +265,16 @@ impl Attack {
     }
 
     pub(crate) fn finish(mut self) -> Attacked {
+        let settled = self
+            .before
+            .iter()
+            .flatten()
+            .filter(|before| before.is_settled);
+        let longest = settled
+            .map(|before| longest(before.interval))
+            .max()
+            .unwrap_or_default();
+        self.attacked.longest_silence = self.silence.as_secs_f64() / longest.as_secs_f64();
         let seconds = TICK.as_secs_f64() * self.ticks as f64;
         self.attacked.accepted = self.accepted as f64 / self.tables as f64 / seconds;
         self.attacked

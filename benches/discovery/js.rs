@@ -24,6 +24,10 @@ impl Rule for EveryTenSeconds {
 
     fn on_announcement(&mut self, _now: Instant, _author: &PeerId, _is_newcomer: bool) {}
 
+    fn on_neighbour(&mut self, _now: Instant, _peer: &PeerId, _baseline: Option<Duration>) {}
+
+    fn on_neighbour_gone(&mut self, _peer: &PeerId) {}
+
     fn is_due(&mut self, now: Instant) -> bool {
         self.next <= now
     }
@@ -45,6 +49,10 @@ impl Rule for EveryTenSeconds {
     }
 
     fn promise(&mut self, _now: Instant) -> Option<Duration> {
+        None
+    }
+
+    fn baseline(&self, _now: Instant) -> Option<Duration> {
         None
     }
 }

@@ -89,6 +89,9 @@ static HEAP: dhat::Alloc = dhat::Alloc;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
+/// After this time most nodes of hundreds know how it has been for an hour.
+const AN_HOUR_OLD: Duration = Duration::from_secs(100 * 60);
+
 /// On how many threads at most the networks are simulated, each on one.
 const THREADS: usize = 2;
 
@@ -151,6 +154,7 @@ fn jobs(up_to: usize) -> Vec<Job> {
     for forwarding in [Forwarding::Everything, Forwarding::Accepted] {
         let plan = Plan {
             tables: 5,
+            warm_up: AN_HOUR_OLD,
             attack: Some(forwarding),
             ..steady(500)
         };

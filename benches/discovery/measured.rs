@@ -35,10 +35,11 @@ pub(crate) struct Measured {
 pub(crate) struct Attacked {
     /// The share of the honest peers known before, and still there, that a table knew at the worst moment.
     pub(crate) stayed: f64,
-    /// How many times longer the interval has become of a node that had been up for the longest interval, at the most.
+    /// How many times longer the interval has become of a node that had been up for ten minutes, at the most.
     pub(crate) longest_interval: f64,
-    /// The longest interval of the others.
-    pub(crate) unsettled_interval: Duration,
+    /// How many times longer any node was silent than was to be expected of one that had been up for that long before, at
+    /// the most.
+    pub(crate) longest_silence: f64,
     /// Neighbours that a table lost without their having fallen silent.
     pub(crate) evicted: usize,
     /// The rows of the largest table at the end.

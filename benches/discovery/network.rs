@@ -94,6 +94,8 @@ pub(crate) struct Node<R> {
     /// Which of the identities it has.
     pub(crate) identity: usize,
     pub(crate) since: Instant,
+    /// When it announced itself last, or started.
+    pub(crate) announced: Instant,
     /// How many peers it has heard of for the first time, up to twenty.
     found: usize,
     /// The earliest of its timers in the queue.
@@ -123,6 +125,7 @@ struct Flight {
     identity: usize,
     order: usize,
     promise: Option<Duration>,
+    baseline: Option<Duration>,
     payload: Vec<u8>,
 }
 
@@ -263,6 +266,7 @@ impl<R: Rule> Network<R> {
             rule: R::new(self.rng.random(), now),
             identity,
             since: now,
+            announced: now,
             found: 0,
             armed: None,
             has_subscribers: false,
@@ -297,8 +301,11 @@ impl<R: Rule> Network<R> {
         let identity = self.identities.get_mut(node.identity);
         identity.left = Some(now);
         for &neighbour in &self.links.neighbours[slot] {
-            let neighbour = self.nodes[neighbour].as_mut();
-            if let Some(table) = neighbour.and_then(|node| node.table.as_mut()) {
+            let Some(neighbour) = &mut self.nodes[neighbour] else {
+                continue;
+            };
+            neighbour.rule.on_neighbour_gone(&identity.peer);
+            if let Some(table) = &mut neighbour.table {
                 table.on_neighbour_gone(&identity.peer);
             }
         }
@@ -318,8 +325,13 @@ impl<R: Rule> Network<R> {
         node.armed = None;
         if node.rule.is_due(now) {
             let promise = node.rule.promise(now);
+            let baseline = node.rule.baseline(now);
             node.rule.on_round(now, node.has_subscribers);
             if node.has_subscribers {
+                if let Some(attack) = &mut self.attack {
+                    attack.on_silence(now - node.announced);
+                }
+                node.announced = now;
                 let identity = self.identities.get_mut(node.identity);
                 identity.on_announced(promise);
                 let flight = Flight {
@@ -327,9 +339,10 @@ impl<R: Rule> Network<R> {
                     identity: node.identity,
                     order: self.orders.pick(&mut self.rng),
                     promise,
+                    baseline,
                     payload: match self.plan.tables {
                         0 => vec![],
-                        _ => encode(identity, now - self.start, promise),
+                        _ => encode(identity, now - self.start, promise, baseline),
                     },
                 };
                 let at = now + self.orders.latency(0);
@@ -412,6 +425,9 @@ impl<R: Rule> Network<R> {
             let Some(is_newcomer) = is_newcomer else {
                 continue;
             };
+            if self.links.neighbours[slot].contains(&flight.from) {
+                node.rule.on_neighbour(now, &author, flight.baseline);
+            }
             node.rule.on_announcement(now, &author, is_newcomer);
             node.arm(slot, &mut self.queue);
             if is_newcomer && node.found < TWENTY {

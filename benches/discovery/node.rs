@@ -27,6 +27,9 @@ pub(crate) trait Rule {
     fn new(seed: u64, now: Instant) -> Self;
     fn on_subscriber(&mut self, now: Instant);
     fn on_announcement(&mut self, now: Instant, author: &PeerId, is_newcomer: bool);
+    /// A neighbour has announced itself, before it is told as an announcement.
+    fn on_neighbour(&mut self, now: Instant, peer: &PeerId, baseline: Option<Duration>);
+    fn on_neighbour_gone(&mut self, peer: &PeerId);
     fn is_due(&mut self, now: Instant) -> bool;
     /// It was due. Nothing is published while nobody is subscribed.
     fn on_round(&mut self, now: Instant, is_published: bool);
@@ -37,6 +40,8 @@ pub(crate) trait Rule {
     fn longest_expected(&self) -> Duration;
     /// What an announcement promises as the longest time until the next.
     fn promise(&mut self, now: Instant) -> Option<Duration>;
+    /// What it says of the last hour.
+    fn baseline(&self, now: Instant) -> Option<Duration>;
 }
 
 /// The schedule of this crate, with the options it has by default.
@@ -58,6 +63,14 @@ impl Rule for Ours {
 
     fn on_announcement(&mut self, now: Instant, author: &PeerId, is_newcomer: bool) {
         self.0.on_announcement(now, author, is_newcomer);
+    }
+
+    fn on_neighbour(&mut self, now: Instant, peer: &PeerId, baseline: Option<Duration>) {
+        self.0.on_neighbour(now, peer, baseline);
+    }
+
+    fn on_neighbour_gone(&mut self, peer: &PeerId) {
+        self.0.on_neighbour_gone(peer);
     }
 
     fn is_due(&mut self, now: Instant) -> bool {
@@ -87,6 +100,10 @@ impl Rule for Ours {
     fn promise(&mut self, now: Instant) -> Option<Duration> {
         self.0.promise(now)
     }
+
+    fn baseline(&self, now: Instant) -> Option<Duration> {
+        self.0.baseline(now)
+    }
 }
 
 /// How long it takes at most from one announcement to the next at this interval, whichever rule it is.
@@ -99,10 +116,12 @@ pub(crate) fn encode(
     identity: &Identity,
     sequence: Duration,
     promise: Option<Duration>,
+    baseline: Option<Duration>,
 ) -> Vec<u8> {
     let stamp = Stamp {
         sequence: u64::try_from(sequence.as_millis()).ok(),
         promise,
+        baseline,
     };
     message::encode(&identity.key, identity.addresses(), stamp)
 }
@@ -117,6 +136,7 @@ pub(crate) fn time_to_live(
     let stamp = Stamp {
         sequence: Some(0),
         promise,
+        ..Stamp::default()
     };
     Pace::new(stamp, None, None, lifetimes).time_to_live(expected, lifetimes)
 }

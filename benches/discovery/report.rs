@@ -61,7 +61,7 @@ impl Report {
             println!("| {row} | {} |", or_never(row.measured.complete));
         }
         println!(
-            "\n| under attack for an hour | invented accepted per second | honest peers still known | longest interval of the others, times the one before | connected peers evicted | rows | bytes of the table | longest interval of nodes up for less than 10 minutes |"
+            "\n| under attack for an hour | invented accepted per second | honest peers still known | longest interval, times the one before, of nodes up for 10 minutes by then | longest time between two announcements of any node, times that of those before | connected peers evicted | rows | bytes of the table |"
         );
         println!("| --- | --: | --: | --: | --: | --: | --: | --: |");
         for row in self.of(Kind::Attack) {
@@ -124,6 +124,12 @@ impl Report {
                         row,
                         "interval, times before",
                         attacked.longest_interval,
+                        2.0,
+                    );
+                    targets.at_most(
+                        row,
+                        "longest silence, times before",
+                        attacked.longest_silence,
                         2.0,
                     );
                     let evicted = attacked.evicted as f64;
@@ -218,16 +224,15 @@ impl Row {
         let Attacked {
             stayed,
             longest_interval,
-            unsettled_interval,
+            longest_silence,
             evicted,
             rows,
             accepted,
         } = attacked;
         let stayed = 100.0 * stayed;
         let bytes = throughput.bytes_per_row * *rows as f64 / 1e6;
-        let unsettled = or_never(Some(*unsettled_interval));
         format!(
-            "| {self} | {accepted:.0} | {stayed:.1} % | {longest_interval:.2} | {evicted} | {rows} | {bytes:.1} MB | {unsettled} |"
+            "| {self} | {accepted:.0} | {stayed:.1} % | {longest_interval:.2} | {longest_silence:.2} | {evicted} | {rows} | {bytes:.1} MB |"
         )
     }
 }

@@ -59,7 +59,7 @@ impl Authors {
 
     /// Each makes another announcement.
     fn announce(&mut self, sequence: Duration) {
-        let payload = |identity| encode(identity, sequence, Some(INTERVAL));
+        let payload = |identity| encode(identity, sequence, Some(INTERVAL), None);
         self.payloads = self.identities.iter().map(payload).collect();
     }
 

@@ -273,6 +273,7 @@ impl<P: PubSub> Behaviour<P> {
         let stamp = Stamp {
             sequence: Some(self.sequence.next(deadline::wall_clock())),
             promise: self.schedule.promise(now),
+            baseline: self.schedule.baseline(now),
         };
         let payload = message::encode(&public_key, addresses.iter().cloned(), stamp);
         let (mut topics, mut failed) = (Vec::new(), 0);
@@ -315,7 +316,15 @@ impl<P: PubSub> Behaviour<P> {
                 };
                 let expected = self.schedule.longest_expected();
                 let outcome = self.intake.on_message(now, expected, incoming);
-                if let (Some(News { is_newcomer }), Some(author)) = (outcome.news, author) {
+                if let (Some(news), Some(author)) = (outcome.news, author) {
+                    let News {
+                        is_newcomer,
+                        is_neighbour,
+                        baseline,
+                    } = news;
+                    if is_neighbour {
+                        self.schedule.on_neighbour(now, &author, baseline);
+                    }
                     self.schedule.on_announcement(now, &author, is_newcomer);
                 }
                 if self.pubsub.wants_verdicts() {
@@ -462,6 +471,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 ..
             }) => {
                 self.intake.on_neighbour_gone(&peer_id);
+                self.schedule.on_neighbour_gone(&peer_id);
                 self.connections
                     .on_disconnected(deadline::now(), &peer_id, self.intake.peers());
                 self.wake();

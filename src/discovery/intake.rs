@@ -8,7 +8,7 @@ use super::{
     Counters, Verdict,
     filter::Filter,
     limits::Rate,
-    message::{self, DecodeError, Limits},
+    message::{self, DecodeError, Limits, Stamp},
     peers::{Expired, Heard, Lifetimes, Peers},
 };
 use crate::deadline::Instant;
@@ -83,6 +83,10 @@ pub(crate) enum Change {
 pub(crate) struct News {
     /// Whether it was not known before, and is now.
     pub(crate) is_newcomer: bool,
+    /// Whether it goes by our rules, is connected, and has delivered this itself.
+    pub(crate) is_neighbour: bool,
+    /// See [`Stamp`].
+    pub(crate) baseline: Option<Duration>,
 }
 
 /// Why a message is not believed.
@@ -312,6 +316,9 @@ impl Intake {
             return Err(Refused::ForeignKey);
         }
         let is_connected = author == neighbour;
+        let Stamp {
+            sequence, baseline, ..
+        } = announcement.stamp;
         let dropped = announcement.dropped as u64;
         let heard = self
             .peers
@@ -336,6 +343,8 @@ impl Intake {
             change,
             news: (heard != Heard::Repeated).then_some(News {
                 is_newcomer: heard == Heard::Discovered,
+                is_neighbour: is_connected && sequence.is_some(),
+                baseline,
             }),
         })
     }

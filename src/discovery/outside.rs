@@ -183,7 +183,10 @@ impl Outside {
                 author,
                 what,
             } => self.hear(neighbour, author, what),
-            Operation::Gone(neighbour) => self.intake.on_neighbour_gone(&peer(neighbour)),
+            Operation::Gone(neighbour) => {
+                self.intake.on_neighbour_gone(&peer(neighbour));
+                self.schedule.on_neighbour_gone(&peer(neighbour));
+            }
             Operation::AddressesChanged => self.schedule.on_addresses_changed(now),
             Operation::Subscriber => self.schedule.on_subscriber(now),
             Operation::TopicAdded => self.schedule.on_topic_added(now),
@@ -214,6 +217,7 @@ impl Outside {
             What::Numbered { back, promise } => Stamp {
                 sequence: Some(self.sequence - back),
                 promise,
+                baseline: promise,
             },
             _ => Stamp::default(),
         };
@@ -248,6 +252,10 @@ impl Outside {
                 news.is_newcomer,
                 matches!(outcome.change, Some(Change::Discovered(_)))
             );
+            if news.is_neighbour {
+                assert_eq!(author, peer(neighbour));
+                self.schedule.on_neighbour(now, &author, news.baseline);
+            }
             self.schedule
                 .on_announcement(now, &author, news.is_newcomer);
         }
@@ -263,6 +271,8 @@ impl Outside {
         }
         let promise = self.schedule.promise(self.now);
         assert!(promise.is_none_or(|promise| promise >= TIMING.interval));
+        let baseline = self.schedule.baseline(self.now);
+        assert!(baseline.is_none_or(|baseline| 2 * baseline >= TIMING.interval));
         self.schedule.on_outcome(self.now, self.outcomes);
         if self.outcomes == Outcome::Published {
             self.published = Some(self.now);

@@ -24,8 +24,10 @@ use super::{
 use crate::deadline::{Instant, after};
 
 mod history;
+mod neighbours;
 
-use history::History;
+use history::{History, Shown};
+use neighbours::Neighbours;
 
 /// After how long a publication that failed on all topics is tried again, unless the minimum gap is longer.
 const RETRY: Duration = Duration::from_secs(1);
@@ -106,6 +108,7 @@ pub(crate) struct Schedule {
     /// How many others there were then.
     others: f64,
     history: History,
+    neighbours: Neighbours,
     round: Round,
     /// When an announcement is due because there is news: addresses, or somebody who has never heard of us.
     wanted: Option<Instant>,
@@ -179,6 +182,7 @@ impl Schedule {
             counted_at: now,
             others: 0.0,
             history,
+            neighbours: Neighbours::default(),
             round: Round {
                 from: now,
                 part: Part::None,
@@ -247,6 +251,21 @@ impl Schedule {
             self.reply(now);
             self.hurry(now);
         }
+    }
+
+    /// A peer that is connected and goes by our rules has announced itself, with this baseline, to be told before
+    /// [`Schedule::on_announcement`].
+    pub(crate) fn on_neighbour(&mut self, now: Instant, peer: &PeerId, baseline: Option<Duration>) {
+        let time = longest(self.timing.longest()).saturating_mul(3);
+        self.neighbours.on_announcement(now, peer, baseline, time);
+        if self.interval > self.longest_to_come(now) {
+            self.count(now);
+        }
+    }
+
+    /// A peer is not connected any more.
+    pub(crate) fn on_neighbour_gone(&mut self, peer: &PeerId) {
+        self.neighbours.on_gone(peer);
     }
 
     /// The application asks for an announcement. `Ok`: it may go out now. `Err`: it will be due later, or never.
@@ -350,10 +369,19 @@ impl Schedule {
         }
         let longest_to_come = match is_steady {
             true => self.interval,
-            false => self.longest_to_come(now),
+            false => self.longest_to_come(now).max(self.interval),
         };
         self.promised = (self.has_heard_all && !self.is_alone()).then(|| longest(longest_to_come));
         self.promised
+    }
+
+    /// The least interval of the last hour, or a longer one if that would be too short for the neighbours. `None` unless
+    /// others have been heard for so long.
+    pub(crate) fn baseline(&self, now: Instant) -> Option<Duration> {
+        match self.is_alone() {
+            true => None,
+            false => self.history.baseline(now, self.shown(now)),
+        }
     }
 
     /// Whether hardly anybody else has been heard as far back as is known. Whoever hears but a part of what is said
@@ -432,7 +460,8 @@ impl Schedule {
     fn count(&mut self, now: Instant) {
         self.others = self.count_others(now, self.interval);
         let wanted = self.interval_of(self.others);
-        self.interval = self.history.limit(now, self.interval, wanted);
+        let shown = self.shown(now);
+        self.interval = self.history.limit(now, self.interval, wanted, shown);
         let unbound = self.unbound.max(wanted);
         if unbound > self.interval {
             // Those who announce themselves more rarely are heard in a longer time only.
@@ -454,6 +483,14 @@ impl Schedule {
         self.census.count(now, window / 2).max(MOST * twice)
     }
 
+    fn shown(&self, now: Instant) -> Shown {
+        let count = u32::try_from(self.neighbours.count(now)).unwrap_or(u32::MAX);
+        Shown {
+            baseline: self.neighbours.baseline(now).unwrap_or(Duration::MAX),
+            needed: self.interval_of(2.0 * f64::from(count)),
+        }
+    }
+
     /// In what time so many others and we may announce ourselves.
     fn interval_of(&self, others: f64) -> Duration {
         let Timing {
@@ -467,8 +504,8 @@ impl Schedule {
 
     /// As long as the interval may become, for now.
     fn longest_to_come(&self, now: Instant) -> Duration {
-        let most = self.history.most(now).min(self.timing.longest());
-        most.max(self.interval)
+        let most = self.history.most(now, self.shown(now));
+        most.min(self.timing.longest())
     }
 
     /// Whether more is heard than there should be: in a moment as much as from all authors that there may be before the

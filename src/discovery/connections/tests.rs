@@ -76,8 +76,8 @@ impl Node {
             addresses: ports.iter().map(|port| address(*port)).collect(),
             dropped: 0,
             stamp: Stamp {
-                sequence: None,
                 promise: Some(TTL / 3),
+                ..Stamp::default()
             },
         };
         self.peers

@@ -75,6 +75,8 @@ fn accepted(change: impl Into<Option<Change>>) -> Outcome {
         change,
         news: Some(News {
             is_newcomer: matches!(change, Some(Change::Discovered(_))),
+            is_neighbour: false,
+            baseline: None,
         }),
     }
 }
@@ -363,13 +365,36 @@ fn a_peer_that_speaks_for_itself_is_not_invented() {
 }
 
 #[test]
+fn who_delivers_its_own_announcement_is_a_neighbour_if_it_goes_by_our_rules() {
+    let now = deadline::now();
+    let baseline = Some(20 * SECOND);
+    for (from, sequence, is_neighbour) in
+        [(1, Some(1), true), (HUB, Some(1), false), (1, None, false)]
+    {
+        let stamp = Stamp {
+            sequence,
+            baseline,
+            ..Stamp::default()
+        };
+        let payload = message::encode(&key(1), [], stamp);
+        let outcome = intake(Settings::default()).hear_from(now, from, Some(1), &payload);
+        let expected = News {
+            is_newcomer: true,
+            is_neighbour,
+            baseline,
+        };
+        assert_eq!(outcome.news, Some(expected));
+    }
+}
+
+#[test]
 fn the_same_on_another_topic_is_no_news_and_an_older_one_is_ignored() {
     let now = deadline::now();
     let mut intake = intake(Settings::default());
     let mut hear = |sequence| {
         let stamp = Stamp {
             sequence: Some(sequence),
-            promise: None,
+            ..Stamp::default()
         };
         intake.hear_from(now, HUB, Some(1), &message::encode(&key(1), [], stamp))
     };

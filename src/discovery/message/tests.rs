@@ -563,9 +563,13 @@ proptest! {
         suffixed in any::<bool>(),
         sequence: Option<u64>,
         promise: Option<u64>,
+        baseline: Option<u64>,
     ) {
-        let promise = promise.map(Duration::from_millis);
-        let stamp = Stamp { sequence, promise };
+        let stamp = Stamp {
+            sequence,
+            promise: promise.map(Duration::from_millis),
+            baseline: baseline.map(Duration::from_millis),
+        };
         let full: Vec<_> = addresses
             .iter()
             .map(|address| address.clone().with(Protocol::P2p(key.to_peer_id())))
@@ -615,6 +619,7 @@ proptest! {
                 stamp: Stamp {
                     sequence: theirs.sequence,
                     promise: theirs.promise.map(Duration::from_millis),
+                    baseline: theirs.baseline.map(Duration::from_millis),
                 },
             }
         );

@@ -40,6 +40,7 @@ fn stamped(seed: u8, ports: &[u16], sequence: u64, promise: Option<Duration>) ->
         stamp: Stamp {
             sequence: Some(sequence),
             promise,
+            ..Stamp::default()
         },
         ..announcement(seed, ports)
     }
@@ -251,6 +252,7 @@ fn who_goes_by_our_rules_is_known_for_three_of_our_intervals_or_as_it_promises()
     let stamp = |sequence, promise: Option<Duration>| Stamp {
         sequence: Some(sequence),
         promise,
+        ..Stamp::default()
     };
     let known = |own, promise| known_for(own, &[(SECOND, stamp(1, promise))]);
     assert_eq!(known(MINUTE, None), 3 * MINUTE);
@@ -263,7 +265,7 @@ fn who_goes_by_our_rules_is_known_for_three_of_our_intervals_or_as_it_promises()
 fn who_promises_nothing_may_slow_down_though_we_do_not() {
     let stamp = Stamp {
         sequence: Some(1),
-        promise: None,
+        ..Stamp::default()
     };
     assert_eq!(known_for(SECOND, &[(SECOND, stamp)]), LIFETIMES.unknown);
 }

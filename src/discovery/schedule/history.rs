@@ -9,13 +9,25 @@ use crate::deadline::{Instant, after};
 /// just begun.
 const PERIODS: usize = 5;
 const PERIOD: Duration = Duration::from_secs(15 * 60);
+const FULL: Duration = Duration::from_secs(60 * 60);
+
+/// What the neighbours show of how many there are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shown {
+    /// The baseline of those who have been there for long; the longest of durations if there are too few.
+    pub(super) baseline: Duration,
+    /// The interval that twice as many as the neighbours need, for they are not invented.
+    pub(super) needed: Duration,
+}
 
 /// How the interval has developed, and how far it may grow.
 ///
 /// Who has been there for long enough to hear everybody is settled. From then on the interval is at most twice its least
-/// value of the last hour: identities that are invented to silence the others can do no more than double it. A network
-/// that really grows is soon made of newcomers, who are not bound by this. Those who are add half the target rate at most
-/// where it grows at once, and as much again for every 2.7 times that it keeps growing within the hour.
+/// value of the last hour; and until there is such an hour, at most twice that of the neighbours who have one. So
+/// identities that are invented to silence the others can do no more than double it. A network that really grows is soon
+/// made of newcomers, who have each other for neighbours and are not bound by this; or it has hubs, which see that those
+/// are there. Those who are bound add half the target rate at most where it grows at once, and as much again for every
+/// 2.7 times that it keeps growing within the hour.
 #[derive(Debug)]
 pub(super) struct History {
     settled_at: Instant,
@@ -52,17 +64,17 @@ impl History {
         now: Instant,
         current: Duration,
         interval: Duration,
+        shown: Shown,
     ) -> Duration {
-        let interval = match now < self.settled_at {
-            true => interval,
-            false => {
-                // What it has come to when it settles is where its history begins.
-                if self.least == [Duration::MAX; PERIODS] {
-                    self.least[PERIODS - 1] = current;
-                }
-                self.limit_settled(now, interval)
-            }
-        };
+        let is_settled = now >= self.settled_at;
+        // What it has come to when it settles is where its history begins.
+        if is_settled && self.least == [Duration::MAX; PERIODS] {
+            self.least[PERIODS - 1] = current;
+        }
+        let interval = interval.min(self.most(now, shown));
+        if is_settled {
+            self.note(now, interval);
+        }
         let (_, base) = self.grown;
         if is_much_longer(interval, base) {
             self.grown = (now, interval);
@@ -73,18 +85,26 @@ impl History {
     }
 
     /// What it may be at most now.
-    pub(super) fn most(&self, now: Instant) -> Duration {
-        match now < self.settled_at {
-            true => Duration::MAX,
-            false => {
-                let least = self.least.iter().copied().min().unwrap_or(Duration::MAX);
-                least.saturating_mul(2)
-            }
-        }
+    pub(super) fn most(&self, now: Instant, shown: Shown) -> Duration {
+        let least = self.least.iter().copied().min().unwrap_or(Duration::MAX);
+        let baseline = match self.is_full(now) {
+            true => least,
+            false => least.min(shown.baseline),
+        };
+        baseline.saturating_mul(2).max(shown.needed)
     }
 
-    fn limit_settled(&mut self, now: Instant, interval: Duration) -> Duration {
-        let interval = interval.min(self.most(now));
+    /// Half of what it may be at most, if the history says so and no others.
+    pub(super) fn baseline(&self, now: Instant, shown: Shown) -> Option<Duration> {
+        self.is_full(now).then(|| self.most(now, shown) / 2)
+    }
+
+    /// Whether it goes back for an hour.
+    fn is_full(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.settled_at) >= FULL
+    }
+
+    fn note(&mut self, now: Instant, interval: Duration) {
         // However long nobody has asked, after as many steps as there are periods nothing is left of the past.
         for _ in 0..PERIODS {
             if now < self.period_ends {
@@ -99,7 +119,6 @@ impl History {
         }
         let current = &mut self.least[PERIODS - 1];
         *current = interval.min(*current);
-        interval
     }
 
     /// Whether the interval has not grown for `time`.

@@ -596,6 +596,100 @@ fn who_has_been_alone_starts_over() {
     }
 }
 
+impl Schedule {
+    /// `neighbours` announce themselves. The first of them have been there for long, with a baseline of thirty seconds.
+    fn meet(&mut self, now: Instant, neighbours: u32, with_baseline: u32) {
+        for number in 0..neighbours {
+            let baseline = (number < with_baseline).then_some(3 * INTERVAL);
+            self.on_neighbour(now, &author(number), baseline);
+            self.on_announcement(now, &author(number), false);
+        }
+    }
+}
+
+#[test]
+fn invented_authors_silence_no_newcomer_whose_neighbours_have_been_there_for_long() {
+    let start = Instant::now();
+    // It has just started, or been alone until now.
+    for alone in [Duration::ZERO, HOUR] {
+        let mut schedule = announced(start);
+        if !alone.is_zero() {
+            schedule.hear(start, 300, 10, 2 * HOUR);
+        }
+        let start = start + 3 * alone;
+        let mut now = start;
+        for number in 0..20_000 {
+            now += Duration::from_millis(10);
+            schedule.on_announcement(now, &author(1_000 + number), true);
+        }
+        assert!(schedule.interval() > 20 * INTERVAL);
+        // What holds it back does so at once, and for as long as it has no hour of its own.
+        schedule.meet(now, 9, 3);
+        assert_eq!(schedule.interval(), 6 * INTERVAL);
+        assert!(schedule.next_timeout() <= Some(now + 6 * INTERVAL));
+        while now < start + HOUR {
+            for number in 0..3_000 {
+                now += Duration::from_millis(10);
+                schedule.on_announcement(now, &author(1_000 + number), true);
+            }
+            schedule.promise(now);
+            assert_eq!(schedule.interval(), 6 * INTERVAL);
+        }
+    }
+}
+
+#[test]
+fn neighbours_that_are_newcomers_themselves_hold_nobody_back() {
+    let start = Instant::now();
+    let mut schedule = announced(start);
+    let mut now = start;
+    schedule.meet(now, 9, 2);
+    for number in 0..20_000 {
+        now += Duration::from_millis(10);
+        schedule.on_announcement(now, &author(1_000 + number), true);
+    }
+    assert!(schedule.interval() > 20 * INTERVAL);
+    // Nor does one that goes.
+    schedule.meet(now, 9, 3);
+    assert_eq!(schedule.interval(), 6 * INTERVAL);
+    schedule.on_neighbour_gone(&author(0));
+    schedule.count(now);
+    assert!(schedule.interval() > 20 * INTERVAL);
+}
+
+#[test]
+fn who_has_many_neighbours_knows_that_those_are_not_invented() {
+    let start = Instant::now();
+    let mut schedule = announced(start);
+    let now = schedule.hear(start, 300, 10, 2 * HOUR);
+    assert!(schedule.baseline(now).unwrap() < 4 * INTERVAL);
+    schedule.meet(now, 1_000, 0);
+    let now = schedule.hear(now, 1_000, 10, 30 * INTERVAL);
+    schedule.count(now);
+    let ratio = schedule.interval().as_secs_f64() / 100.0;
+    assert!((0.9..1.1).contains(&ratio), "{ratio}");
+    // It tells others so.
+    assert_eq!(schedule.baseline(now), Some(Duration::from_millis(100_050)));
+}
+
+#[test]
+fn a_baseline_is_half_of_what_the_interval_may_become_and_told_after_an_hour() {
+    let start = Instant::now();
+    let mut schedule = announced(start);
+    let late = schedule.hear(start, 300, 10, HOUR);
+    assert_eq!(schedule.baseline(late), None);
+    let now = schedule.hear(late, 300, 10, HOUR / 2);
+    let baseline = schedule.baseline(now).unwrap();
+    assert_eq!(2 * baseline, schedule.longest_to_come(now));
+    let now = schedule.hear(now, 600, 10, HOUR / 4);
+    schedule.count(now);
+    assert_eq!(schedule.baseline(now), Some(baseline), "for an hour");
+    assert!(schedule.interval() > baseline.mul_f64(1.8));
+    // Whoever hears nobody knows nothing.
+    schedule.count(now + HOUR);
+    assert_eq!(schedule.baseline(now + HOUR), None);
+}
+
 #[test]
 fn what_a_settled_node_expects_of_others_is_not_bound_by_its_own_history() {
     let now = Instant::now();
@@ -654,6 +748,8 @@ enum Operation {
     AddressesChanged,
     Subscriber,
     Announcement(u32, bool),
+    Neighbour(u32, Option<u64>),
+    NeighbourGone(u32),
     Request,
     Silent(bool),
 }
@@ -666,6 +762,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::Subscriber),
         1 => Just(Operation::Request),
         1 => any::<bool>().prop_map(Operation::Silent),
+        1 => (0..20u32, any::<Option<u64>>()).prop_map(|(n, millis)| Operation::Neighbour(n, millis)),
+        1 => (0..20u32).prop_map(Operation::NeighbourGone),
         8 => (0..1_000u32, any::<bool>()).prop_map(|(n, new)| Operation::Announcement(n, new)),
     ]
 }
@@ -707,6 +805,11 @@ proptest! {
                 Operation::Announcement(number, is_newcomer) => {
                     schedule.on_announcement(now, &author(number), is_newcomer);
                 }
+                Operation::Neighbour(number, baseline) => {
+                    let baseline = baseline.map(Duration::from_millis);
+                    schedule.on_neighbour(now, &author(number), baseline);
+                }
+                Operation::NeighbourGone(number) => schedule.on_neighbour_gone(&author(number)),
                 Operation::Silent(value) => {
                     schedule.set_silent(now, value);
                     silent = value;
