@@ -176,6 +176,13 @@ fn jobs(up_to: usize) -> Vec<Job> {
     add(Kind::Js, js(1_000), Network::<EveryTenSeconds>::run);
     add(Kind::ColdStart, cold_start(1_000), Network::<Ours>::run);
     add(Kind::ColdStart, cold_start(100), Network::<Ours>::run);
+    for shape in [Shape::Mesh, Shape::Star] {
+        let plan = Plan {
+            shape,
+            ..growth(500)
+        };
+        add(Kind::Growth, plan, Network::<Ours>::run);
+    }
     add(Kind::Steady, steady(10), Network::<Ours>::run);
     for nodes in [10, 100] {
         add(Kind::Js, js(nodes), Network::<EveryTenSeconds>::run);
@@ -207,6 +214,7 @@ fn steady(nodes: usize) -> Plan {
         shape: Shape::Mesh,
         loss: 0.05,
         boot: 10 * MINUTE,
+        first: None,
         session: Some(4 * HOUR),
         warm_up,
         measured,
@@ -221,6 +229,17 @@ fn cold_start(nodes: usize) -> Plan {
         boot: Duration::from_secs(1),
         warm_up: 10 * MINUTE,
         measured: 20 * MINUTE,
+        ..steady(nodes)
+    }
+}
+
+/// A tenth of the nodes has been there for hours when the others start within a minute.
+fn growth(nodes: usize) -> Plan {
+    Plan {
+        boot: MINUTE,
+        first: Some(nodes / 10),
+        warm_up: AN_HOUR_OLD,
+        tables: 5,
         ..steady(nodes)
     }
 }

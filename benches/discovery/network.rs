@@ -76,6 +76,8 @@ pub(crate) struct Plan {
     pub(crate) loss: f64,
     /// The time in which all nodes start, at random.
     pub(crate) boot: Duration,
+    /// How many of them, if not all, start then; the others in as long a time when the measured time begins.
+    pub(crate) first: Option<usize>,
     /// How long a node is up, on average; `None` for ever.
     pub(crate) session: Option<Duration>,
     /// From the first start until figures are taken.
@@ -200,7 +202,11 @@ impl<R: Rule> Network<R> {
         let mut queue = Queue::default();
         for slot in 0..plan.nodes {
             let at = plan.boot.mul_f64(rng.random_range(0.0..1.0));
-            queue.push(start + at, Event::Start { slot });
+            let wait = match plan.first {
+                Some(first) if slot >= first => plan.warm_up,
+                _ => Duration::ZERO,
+            };
+            queue.push(start + wait + at, Event::Start { slot });
         }
         if plan.session.is_none() {
             queue.push(start + plan.boot, Event::Glance);
@@ -577,8 +583,12 @@ impl Links {
         match plan.shape {
             Shape::Mesh => {
                 for slot in 0..plan.nodes {
-                    for _ in 0..CONNECTS_TO.min(plan.nodes - 1) {
-                        let other = rng.random_range(0..plan.nodes - 1);
+                    let nodes = match plan.first {
+                        Some(first) if slot < first => first,
+                        _ => plan.nodes,
+                    };
+                    for _ in 0..CONNECTS_TO.min(nodes - 1) {
+                        let other = rng.random_range(0..nodes - 1);
                         connect(slot, if other < slot { other } else { other + 1 });
                     }
                 }

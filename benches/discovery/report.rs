@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Js,
     /// All start at once.
     ColdStart,
+    /// A few have been there for long when all others start.
+    Growth,
     /// So few that all answer each other.
     Small,
     Attack,
@@ -54,6 +56,13 @@ impl Report {
         println!("| --- | --: | --: | --: | --: |");
         for row in self.of(Kind::ColdStart) {
             println!("{}", row.cold_start());
+        }
+        println!(
+            "\n| ten times as many within a minute | received per second after ten minutes | fifty minutes later | interval then | peers missing then |"
+        );
+        println!("| --- | --: | --: | --: | --: |");
+        for row in self.of(Kind::Growth) {
+            println!("{}", row.growth());
         }
         println!("\n| up to a hundred, nothing lost | everybody knows everybody after |");
         println!("| --- | --: |");
@@ -143,6 +152,10 @@ impl Report {
                         targets.at_least(row, "times our traffic", times, 50.0);
                     }
                 }
+                Kind::Growth => {
+                    let [soon, _] = row.received_after_growth();
+                    targets.at_most(row, "received per second after ten minutes", soon, 15.0);
+                }
                 Kind::ColdStart => {}
             }
         }
@@ -220,6 +233,23 @@ impl Row {
         )
     }
 
+    fn growth(&self) -> String {
+        let measured = &self.measured;
+        let interval = or_never(measured.intervals.median());
+        let missing = 100.0 * measured.missing.last();
+        let [soon, later] = self.received_after_growth();
+        format!("| {self} | {soon:.1} | {later:.1} | {interval} | {missing:.2} % |")
+    }
+
+    /// What a node receives per second about ten minutes later, and at the end of the hour.
+    fn received_after_growth(&self) -> [f64; 2] {
+        let warm = self.plan.warm_up.as_secs() as usize;
+        [5, 50].map(|minute| {
+            let seconds = &self.measured.per_second[warm + 60 * minute..][..10 * 60];
+            seconds.iter().sum::<f64>() / seconds.len() as f64
+        })
+    }
+
     fn attack(&self, attacked: &Attacked, throughput: &Throughput) -> String {
         let Attacked {
             stayed,
@@ -247,6 +277,8 @@ impl fmt::Display for Row {
         match (self.kind, self.plan.shape, self.plan.attack) {
             (Kind::Steady | Kind::ColdStart, ..) => write!(f, "{nodes}"),
             (Kind::Js, ..) => write!(f, "{nodes}, js-libp2p's rule"),
+            (Kind::Growth, Shape::Star, _) => write!(f, "{nodes} in a star"),
+            (Kind::Growth, Shape::Mesh, _) => write!(f, "{nodes} in a mesh"),
             (Kind::Small, Shape::Star, _) => write!(f, "{nodes} in a star, {comes}"),
             (Kind::Small, Shape::Mesh, _) => write!(f, "{nodes} in a mesh, {comes}"),
             (Kind::Attack, _, Some(Forwarding::Accepted)) => {
