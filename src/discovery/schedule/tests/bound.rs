@@ -2,6 +2,28 @@
 
 use super::*;
 
+const SOON: Duration = Duration::from_millis(10);
+
+impl Schedule {
+    /// So many authors announce themselves who are never heard again, one after the other. Returns when it ends.
+    fn hear_invented(&mut self, mut now: Instant, authors: u32, pause: Duration) -> Instant {
+        for number in 0..authors {
+            now += pause;
+            self.on_announcement(now, &author(1_000 + number), true);
+        }
+        now
+    }
+
+    /// `neighbours` announce themselves. The first of them have been there for long, with a baseline of thirty seconds.
+    fn meet(&mut self, now: Instant, neighbours: u32, with_baseline: u32) {
+        for number in 0..neighbours {
+            let baseline = (number < with_baseline).then_some(3 * INTERVAL);
+            self.on_neighbour(now, &author(number), baseline);
+            self.on_announcement(now, &author(number), false);
+        }
+    }
+}
+
 #[test]
 fn invented_authors_double_the_interval_of_a_settled_node_and_no_more() {
     let now = Instant::now();
@@ -33,10 +55,7 @@ fn who_has_heard_everybody_for_long_is_settled_before_the_upper_limit() {
         schedule.promise(now);
     }
     let before = schedule.interval();
-    for number in 0..60_000 {
-        now += Duration::from_millis(10);
-        schedule.on_announcement(now, &author(1_000 + number), true);
-    }
+    schedule.hear_invented(now, 60_000, SOON);
     let ratio = schedule.interval().as_secs_f64() / before.as_secs_f64();
     assert!((1.8..2.2).contains(&ratio), "{ratio}");
 }
@@ -106,17 +125,6 @@ fn who_has_been_alone_starts_over() {
     }
 }
 
-impl Schedule {
-    /// `neighbours` announce themselves. The first of them have been there for long, with a baseline of thirty seconds.
-    fn meet(&mut self, now: Instant, neighbours: u32, with_baseline: u32) {
-        for number in 0..neighbours {
-            let baseline = (number < with_baseline).then_some(3 * INTERVAL);
-            self.on_neighbour(now, &author(number), baseline);
-            self.on_announcement(now, &author(number), false);
-        }
-    }
-}
-
 #[test]
 fn invented_authors_silence_no_newcomer_whose_neighbours_have_been_there_for_long() {
     let start = Instant::now();
@@ -127,21 +135,14 @@ fn invented_authors_silence_no_newcomer_whose_neighbours_have_been_there_for_lon
             schedule.hear(start, 300, 10, 2 * HOUR);
         }
         let start = start + 3 * alone;
-        let mut now = start;
-        for number in 0..20_000 {
-            now += Duration::from_millis(10);
-            schedule.on_announcement(now, &author(1_000 + number), true);
-        }
+        let mut now = schedule.hear_invented(start, 20_000, SOON);
         assert!(schedule.interval() > 20 * INTERVAL);
         // What holds it back does so at once, and for as long as it has no hour of its own.
         schedule.meet(now, 9, 3);
         assert_eq!(schedule.interval(), 6 * INTERVAL);
         assert!(schedule.next_timeout() <= Some(now + 6 * INTERVAL));
         while now < start + HOUR {
-            for number in 0..3_000 {
-                now += Duration::from_millis(10);
-                schedule.on_announcement(now, &author(1_000 + number), true);
-            }
+            now = schedule.hear_invented(now, 3_000, SOON);
             schedule.promise(now);
             assert_eq!(schedule.interval(), 6 * INTERVAL);
         }
@@ -152,12 +153,8 @@ fn invented_authors_silence_no_newcomer_whose_neighbours_have_been_there_for_lon
 fn neighbours_that_are_newcomers_themselves_hold_nobody_back() {
     let start = Instant::now();
     let mut schedule = announced(start);
-    let mut now = start;
-    schedule.meet(now, 9, 2);
-    for number in 0..20_000 {
-        now += Duration::from_millis(10);
-        schedule.on_announcement(now, &author(1_000 + number), true);
-    }
+    schedule.meet(start, 9, 2);
+    let now = schedule.hear_invented(start, 20_000, SOON);
     assert!(schedule.interval() > 20 * INTERVAL);
     // Nor does one that goes.
     schedule.meet(now, 9, 3);
@@ -225,10 +222,7 @@ fn authors_that_are_invented_while_a_node_settles_do_no_more() {
     let before = schedule.interval();
     schedule.counted_at = now;
     // So many that the next count comes when the node has just settled, and finds all of them.
-    for number in 0..36_000 {
-        now += Duration::from_millis(1);
-        schedule.on_announcement(now, &author(1_000 + number), true);
-    }
+    now = schedule.hear_invented(now, 36_000, SOON / 10);
     assert!(now > start + MAX_INTERVAL);
     assert!(schedule.interval() <= before.mul_f64(2.2));
 }
