@@ -40,10 +40,12 @@
 //! that, so that nodes started together do not go on together. The count is made from what passes the
 //! limits below. A node that has heard everybody, and as many for some eight of its intervals, or for
 //! [`Config::with_max_interval`] at the latest, never lets its interval grow to more than twice the least of its last hour,
-//! so that invented peers cannot silence it. Nor does one that has no such hour itself, if a third of its neighbours have
-//! one and say what the least was: a connection cannot be invented. In a network that really grows most are newcomers, which
-//! have each other for neighbours and are not bound by that, and neither is a hub that has so many neighbours. So while peers
-//! are invented, the interval of a node may grow to the longest one only if its neighbours are as young as itself.
+//! so that invented peers cannot silence it. Nor does one that has no such hour itself, if a third of its neighbours with
+//! this crate have one and say what the least was: an identity costs nothing, but a neighbour costs a connection. In a network
+//! that really grows most are newcomers, which have each other for neighbours and are not bound by that; nor does anybody say so
+//! whose neighbours are for the most part new, and a hub may always go to what twice as many as its neighbours need. So while
+//! peers are invented, the interval of a node may grow to the longest one only if its neighbours are young themselves, have
+//! not been heard yet, or go by js-libp2p's rules.
 //!
 //! # Which addresses
 //!
@@ -81,7 +83,7 @@
 //!     repeated bytes addrs = 2;      // multiaddrs, each ending in /p2p/<own id>
 //!     optional uint64 sequence = 2001; // greater than that of any earlier announcement of the peer
 //!     optional uint64 promise = 2002;  // the longest time until the next one, in milliseconds
-//!     optional uint64 baseline = 2003; // the least interval of the last hour, in milliseconds, if there was one
+//!     optional uint64 baseline = 2003; // half of what its interval may become, in milliseconds, after an hour
 //! }
 //! ```
 //!

@@ -590,9 +590,9 @@ fn invented_peers_slow_a_newcomer_down_no_more_than_its_neighbour_says() {
         if says {
             // Field 2003: ten seconds are the least interval of its last hour.
             payload.extend([0x98, 0x7d, 0x90, 0x4e]);
-            // Field 2001: it is not the announcement that has been heard already.
-            payload.extend([0x88, 0x7d, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
         }
+        // Field 2001: it is not the announcement that has been heard already.
+        payload.extend([0x88, 0x7d, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
         pair.deliver(Some(id(&pair.peer_key)), &payload);
         for _ in 0..400 {
             let invented = Keypair::generate_ed25519();

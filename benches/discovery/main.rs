@@ -176,7 +176,7 @@ fn jobs(up_to: usize) -> Vec<Job> {
     add(Kind::Js, js(1_000), Network::<EveryTenSeconds>::run);
     add(Kind::ColdStart, cold_start(1_000), Network::<Ours>::run);
     add(Kind::ColdStart, cold_start(100), Network::<Ours>::run);
-    for shape in [Shape::Mesh, Shape::Star] {
+    for shape in [Shape::Mesh, Shape::Star, Shape::Hubs] {
         let plan = Plan {
             shape,
             ..growth(500)

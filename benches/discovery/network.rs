@@ -56,6 +56,8 @@ pub(crate) enum Shape {
     Mesh,
     /// Everybody with the first node.
     Star,
+    /// The first ones as in a mesh, and each of the others with three of them.
+    Hubs,
 }
 
 /// What the honest nodes pass on of what they receive.
@@ -197,7 +199,7 @@ impl<R: Rule> Network<R> {
         let mut rng = SmallRng::seed_from_u64(plan.seed);
         let hops = match plan.shape {
             Shape::Mesh => 1,
-            Shape::Star => 2,
+            Shape::Star | Shape::Hubs => 2,
         };
         let mut queue = Queue::default();
         for slot in 0..plan.nodes {
@@ -581,13 +583,14 @@ impl Links {
             neighbours[b].insert(a);
         };
         match plan.shape {
-            Shape::Mesh => {
+            Shape::Mesh | Shape::Hubs => {
                 for slot in 0..plan.nodes {
-                    let nodes = match plan.first {
-                        Some(first) if slot < first => first,
-                        _ => plan.nodes,
+                    let (nodes, count) = match plan.first {
+                        Some(first) if slot < first => (first, CONNECTS_TO),
+                        Some(first) if plan.shape == Shape::Hubs => (first, 3),
+                        _ => (plan.nodes, CONNECTS_TO),
                     };
-                    for _ in 0..CONNECTS_TO.min(nodes - 1) {
+                    for _ in 0..count.min(nodes - 1) {
                         let other = rng.random_range(0..nodes - 1);
                         connect(slot, if other < slot { other } else { other + 1 });
                     }

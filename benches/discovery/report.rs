@@ -278,9 +278,10 @@ impl fmt::Display for Row {
             (Kind::Steady | Kind::ColdStart, ..) => write!(f, "{nodes}"),
             (Kind::Js, ..) => write!(f, "{nodes}, js-libp2p's rule"),
             (Kind::Growth, Shape::Star, _) => write!(f, "{nodes} in a star"),
+            (Kind::Growth, Shape::Hubs, _) => write!(f, "{nodes}, the old ones as hubs"),
             (Kind::Growth, Shape::Mesh, _) => write!(f, "{nodes} in a mesh"),
             (Kind::Small, Shape::Star, _) => write!(f, "{nodes} in a star, {comes}"),
-            (Kind::Small, Shape::Mesh, _) => write!(f, "{nodes} in a mesh, {comes}"),
+            (Kind::Small, ..) => write!(f, "{nodes} in a mesh, {comes}"),
             (Kind::Attack, _, Some(Forwarding::Accepted)) => {
                 write!(f, "{nodes}, which forward what they accept")
             }

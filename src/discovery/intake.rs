@@ -83,7 +83,8 @@ pub(crate) enum Change {
 pub(crate) struct News {
     /// Whether it was not known before, and is now.
     pub(crate) is_newcomer: bool,
-    /// Whether it goes by our rules, is connected, and has delivered this itself.
+    /// Whether it goes by our rules, is connected, and has delivered this itself: gossipsub sends what is its own to all whom
+    /// it is connected with, so that the way over others is seldom faster.
     pub(crate) is_neighbour: bool,
     /// See [`Stamp`].
     pub(crate) baseline: Option<Duration>,

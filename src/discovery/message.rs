@@ -11,10 +11,11 @@
 //! ```
 //!
 //! The first two are js-libp2p's, which skips the others. `sequence` grows with each announcement of a peer, also over its
-//! restarts (it is the time of day in milliseconds, or one more than the last); `promise` is the longest time until the
-//! next one, in milliseconds; `baseline` is the least interval of its last hour, in milliseconds, said only by
-//! a peer that has been there for so long, and believed of one that is connected. A signed peer record (libp2p RFC 0003) would hold the key, the addresses and a signature
-//! once more, and prove nothing that the signature of the pubsub over this message does not.
+//! restarts (it is the time of day in milliseconds, or one more than the last). `promise` is the longest time until the
+//! next one, in milliseconds. `baseline` is the least interval of its last hour, in milliseconds, or more if its neighbours
+//! alone need more: given by a peer that has been there for so long among the same neighbours, and believed of one that is
+//! connected. A signed peer record (libp2p RFC 0003) would hold the key, the addresses and a signature once more, and prove
+//! nothing that the signature of the pubsub over this message does not.
 //!
 //! Decoding is for hostile bytes: the sizes are checked before anything is allocated, and the sender chooses the size
 //! of no allocation. One address that cannot be read does not condemn the others, since other implementations know

@@ -258,8 +258,10 @@ impl Schedule {
     pub(crate) fn on_neighbour(&mut self, now: Instant, peer: &PeerId, baseline: Option<Duration>) {
         let time = longest(self.timing.longest()).saturating_mul(3);
         self.neighbours.on_announcement(now, peer, baseline, time);
-        if self.interval > self.longest_to_come(now) {
+        let may_hold_back = baseline.is_some() && self.interval > self.timing.interval;
+        if may_hold_back && self.interval > self.longest_to_come(now) {
             self.count(now);
+            self.catch_up(now);
         }
     }
 
@@ -376,12 +378,14 @@ impl Schedule {
     }
 
     /// The least interval of the last hour, or a longer one if that would be too short for the neighbours. `None` unless
-    /// others have been heard for so long.
+    /// others have been heard for so long, and most of the neighbours are still the same: among newcomers the last hour is no
+    /// measure. Nor is an interval that may not become longer.
     pub(crate) fn baseline(&self, now: Instant) -> Option<Duration> {
-        match self.is_alone() {
-            true => None,
-            false => self.history.baseline(now, self.shown(now)),
+        if self.is_alone() || self.neighbours.are_new(now, history::FULL) {
+            return None;
         }
+        let baseline = self.history.baseline(now, self.shown(now));
+        baseline.filter(|baseline| *baseline < self.timing.longest())
     }
 
     /// Whether hardly anybody else has been heard as far back as is known. Whoever hears but a part of what is said
@@ -440,6 +444,21 @@ impl Schedule {
         let due = self.round.due(self.interval);
         let soon = self.round.soon.filter(|_| !self.is_stretched());
         soon.map_or(due, |soon| soon.min(due))
+    }
+
+    /// The interval has become shorter, for many at once if they have the same neighbour. Where the round should have been by
+    /// now, it comes soon, but not at once.
+    fn catch_up(&mut self, now: Instant) {
+        if self.round_due() <= now {
+            let wait = self.random_time(self.timing.interval / 2);
+            self.round = Round {
+                from: after(now, wait),
+                part: Part::None,
+                random: 0.0,
+                latest: self.round.latest,
+                soon: None,
+            };
+        }
     }
 
     /// Takes a random place among those who wait, unless the own round comes before.

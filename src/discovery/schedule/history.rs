@@ -9,7 +9,8 @@ use crate::deadline::{Instant, after};
 /// just begun.
 const PERIODS: usize = 5;
 const PERIOD: Duration = Duration::from_secs(15 * 60);
-const FULL: Duration = Duration::from_secs(60 * 60);
+/// After how long a node goes by its own history alone.
+pub(super) const FULL: Duration = Duration::from_secs(60 * 60);
 
 /// What the neighbours show of how many there are.
 #[derive(Debug, Clone, Copy)]
@@ -25,8 +26,8 @@ pub(super) struct Shown {
 /// Who has been there for long enough to hear everybody is settled. From then on the interval is at most twice its least
 /// value of the last hour; and until there is such an hour, at most twice that of the neighbours who have one. So
 /// identities that are invented to silence the others can do no more than double it. A network that really grows is soon
-/// made of newcomers, who have each other for neighbours and are not bound by this; or it has hubs, which see that those
-/// are there. Those who are bound add half the target rate at most where it grows at once, and as much again for every
+/// made of newcomers, who have each other for neighbours and are not bound by this, or hubs, which see by their neighbours that
+/// it grows. Those who are bound add half the target rate at most where it grows at once, and as much again for every
 /// 2.7 times that it keeps growing within the hour.
 #[derive(Debug)]
 pub(super) struct History {

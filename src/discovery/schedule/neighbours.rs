@@ -6,7 +6,7 @@ use libp2p_identity::PeerId;
 
 use crate::deadline::{Instant, after};
 
-/// Bounds the memory to about half a MiB.
+/// Bounds the memory to about a MiB.
 pub(super) const MAX_NEIGHBOURS: usize = 4096;
 
 /// Which part of the neighbours has to have been there for long. In a network that stays about as large, whose nodes stay
@@ -15,15 +15,15 @@ const PART: usize = 3;
 
 /// The peers that are connected and announce themselves by our rules.
 ///
-/// Authors can be invented, neighbours cannot: each is a connection. So whoever does not know yet how many there are may
-/// go by those who do, and whoever has many neighbours knows that at least those are there.
+/// An author costs nobody anything, a neighbour costs a connection. So whoever does not know yet how many there are may go
+/// by those who do, and whoever has many neighbours knows that at least those are there.
 #[derive(Debug, Default)]
 pub(super) struct Neighbours(HashMap<PeerId, Neighbour>);
 
 #[derive(Debug)]
 struct Neighbour {
-    /// The longest of durations if it has not been there for long.
-    baseline: Duration,
+    baseline: Option<Duration>,
+    since: Instant,
     until: Instant,
 }
 
@@ -42,11 +42,14 @@ impl Neighbours {
                 return;
             }
         }
-        let neighbour = Neighbour {
-            baseline: baseline.unwrap_or(Duration::MAX),
-            until: after(now, time),
-        };
-        self.0.insert(*peer, neighbour);
+        let until = after(now, time);
+        let neighbour = self.0.entry(*peer).or_insert(Neighbour {
+            baseline,
+            since: now,
+            until,
+        });
+        neighbour.baseline = baseline;
+        neighbour.until = until;
     }
 
     pub(super) fn on_gone(&mut self, peer: &PeerId) {
@@ -55,22 +58,35 @@ impl Neighbours {
 
     /// How many there are.
     pub(super) fn count(&self, now: Instant) -> usize {
-        self.baselines(now).count()
+        self.there(now).count()
     }
 
-    /// The least baseline that at least a third of them keep to, if so many have been there for long enough to have one.
+    /// The baseline in the middle of those that they give, if so many have one; the lesser of two.
     pub(super) fn baseline(&self, now: Instant) -> Option<Duration> {
-        let mut baselines: Vec<_> = self.baselines(now).collect();
-        let at = baselines.len().div_ceil(PART).checked_sub(1)?;
-        let (_, baseline, _) = baselines.select_nth_unstable(at);
-        (*baseline < Duration::MAX).then_some(*baseline)
+        let there = self.there(now);
+        let mut baselines: Vec<_> = there.filter_map(|neighbour| neighbour.baseline).collect();
+        if !self.are_enough(now, baselines.len()) {
+            return None;
+        }
+        let middle = baselines.len().checked_sub(1)? / 2;
+        let (_, baseline, _) = baselines.select_nth_unstable(middle);
+        Some(*baseline)
     }
 
-    fn baselines(&self, now: Instant) -> impl Iterator<Item = Duration> {
+    /// Whether they are for the most part others than `time` ago.
+    pub(super) fn are_new(&self, now: Instant, time: Duration) -> bool {
+        let is_old =
+            |neighbour: &&Neighbour| now.saturating_duration_since(neighbour.since) >= time;
+        !self.are_enough(now, self.there(now).filter(is_old).count())
+    }
+
+    fn are_enough(&self, now: Instant, part: usize) -> bool {
+        part * PART >= self.count(now)
+    }
+
+    fn there(&self, now: Instant) -> impl Iterator<Item = &Neighbour> {
         let neighbours = self.0.values();
-        neighbours
-            .filter(move |neighbour| neighbour.until > now)
-            .map(|neighbour| neighbour.baseline)
+        neighbours.filter(move |neighbour| neighbour.until > now)
     }
 }
 
@@ -98,16 +114,19 @@ mod tests {
     }
 
     #[test]
-    fn a_third_of_the_neighbours_says_how_often_one_announces_oneself() {
+    fn if_a_third_of_the_neighbours_has_a_baseline_the_one_in_the_middle_counts() {
         let now = deadline::now();
         for (baselines, expected) in [
             (&[][..], None),
             (&[0], None),
             (&[7], Some(7)),
+            (&[9, 7], Some(7)),
             (&[0, 9, 0], Some(9)),
             (&[0, 9, 0, 0], None),
-            (&[9, 0, 0, 7], Some(9)),
-            (&[3, 50, 40, 60, 2_000, 0], Some(40)),
+            (&[9, 0, 0, 7], Some(7)),
+            // One that lies decides nothing, in whichever direction.
+            (&[1, 50, 40], Some(40)),
+            (&[2_000, 50, 40], Some(50)),
             (&[0; 9], None),
         ] {
             let baseline = neighbours(now, baselines).baseline(now);
@@ -132,6 +151,27 @@ mod tests {
         );
         assert_eq!(neighbours.count(now + SECOND), 0);
         assert_eq!(neighbours.baseline(now + SECOND), None);
+    }
+
+    #[test]
+    fn who_stays_is_old_and_who_comes_back_is_new() {
+        let now = deadline::now();
+        let later = now + SECOND / 2;
+        let mut neighbours = neighbours(now, &[0; 4]);
+        assert!(neighbours.are_new(now, SECOND / 2));
+        assert!(!neighbours.are_new(later, SECOND / 2));
+        for number in 0..3 {
+            if number != 1 {
+                neighbours.on_gone(&peer(number));
+            }
+            neighbours.on_announcement(later, &peer(number), None, SECOND);
+        }
+        assert!(!neighbours.are_new(later, SECOND / 2));
+        neighbours.on_announcement(later, &peer(4), None, SECOND);
+        neighbours.on_announcement(later, &peer(5), None, SECOND);
+        assert!(!neighbours.are_new(later, SECOND / 2));
+        neighbours.on_announcement(later, &peer(6), None, SECOND);
+        assert!(neighbours.are_new(later, SECOND / 2));
     }
 
     #[test]

@@ -533,7 +533,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::Subscriber),
         1 => Just(Operation::Request),
         1 => any::<bool>().prop_map(Operation::Silent),
-        1 => (0..20u32, any::<Option<u64>>()).prop_map(|(n, millis)| Operation::Neighbour(n, millis)),
+        1 => (0..20u32, prop::option::of(0..1_000_000u64))
+            .prop_map(|(n, millis)| Operation::Neighbour(n, millis)),
         1 => (0..20u32).prop_map(Operation::NeighbourGone),
         8 => (0..1_000u32, any::<bool>()).prop_map(|(n, new)| Operation::Announcement(n, new)),
     ]

@@ -175,8 +175,53 @@ fn who_has_many_neighbours_knows_that_those_are_not_invented() {
     schedule.count(now);
     let ratio = schedule.interval().as_secs_f64() / 100.0;
     assert!((0.9..1.1).contains(&ratio), "{ratio}");
-    // It tells others so.
+    // It tells others so when they have been there for an hour.
+    assert_eq!(schedule.baseline(now), None);
+    let now = schedule.hear(now, 1_000, 10, HOUR);
     assert_eq!(schedule.baseline(now), Some(Duration::from_millis(100_050)));
+    schedule.meet(now, 3_001, 0);
+    assert_eq!(schedule.baseline(now), None, "most of them are new");
+}
+
+#[test]
+fn an_interval_that_may_not_become_longer_is_no_measure_for_others() {
+    let start = Instant::now();
+    for (max_interval, is_told) in [(Duration::ZERO, false), (2 * INTERVAL, false), (HOUR, true)] {
+        let timing = Timing {
+            max_interval,
+            ..TIMING
+        };
+        let mut schedule = Schedule::new(timing, false, 7, start);
+        let now = schedule.hear(start, 300, 10, 3 * HOUR);
+        assert_eq!(
+            schedule.baseline(now).is_some(),
+            is_told,
+            "{max_interval:?}"
+        );
+    }
+}
+
+#[test]
+fn those_whose_rounds_are_overdue_when_they_are_held_back_do_not_come_together() {
+    let start = Instant::now();
+    let mut rounds = [0; 5];
+    for seed in 0..500 {
+        let mut schedule = Schedule::new(TIMING, false, seed, start);
+        schedule.on_outcome(start, Outcome::Published);
+        schedule.on_outcome(start, Outcome::Published);
+        let now = schedule.hear_invented(start, 9_000, SOON);
+        assert!(schedule.next_timeout() > Some(now + INTERVAL));
+        schedule.meet(now, 1, 1);
+        let second = (schedule.next_timeout().unwrap() - now).as_secs();
+        rounds[usize::try_from(second).unwrap()] += 1;
+    }
+    let [0, places @ ..] = rounds else {
+        panic!("within the gap: {rounds:?}");
+    };
+    assert!(
+        places.iter().all(|rounds| (75..175).contains(rounds)),
+        "{rounds:?}"
+    );
 }
 
 #[test]
