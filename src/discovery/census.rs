@@ -61,24 +61,29 @@ impl Census {
         }
     }
 
-    /// About how many authors have been heard within `window` before `now`. Takes a look at each cell.
-    pub(crate) fn count(&mut self, now: Instant, window: Duration) -> f64 {
+    /// About how many authors have been heard within each of the `windows` before `now`. Takes one look at each cell.
+    pub(crate) fn count<const N: usize>(
+        &mut self,
+        now: Instant,
+        windows: [Duration; N],
+    ) -> [f64; N] {
         let tick = self.tick(now);
-        let (window, keep) = (millis(window.min(self.keep)), millis(self.keep));
-        let mut empty = 0;
+        let keep = millis(self.keep);
+        let windows = windows.map(|window| millis(window.min(self.keep)));
+        let mut taken = [0; N];
+        // Without branches: that makes it several times as fast, since the compiler can take many cells at once.
         for cell in &mut self.cells {
             let age = tick.wrapping_sub(*cell);
             // Before its number comes round again.
-            if age > keep {
-                *cell = EMPTY;
-            }
-            if *cell == EMPTY || age > window {
-                empty += 1;
+            *cell = if age > keep { EMPTY } else { *cell };
+            let is_taken = *cell != EMPTY;
+            for (taken, window) in taken.iter_mut().zip(windows) {
+                *taken += u32::from(is_taken & (age <= window));
             }
         }
         let cells = f64::from(u32::try_from(CELLS).unwrap_or(u32::MAX));
         // One that is empty is the least that can be told from all of them being taken.
-        cells * (cells / f64::from(empty.max(1))).ln()
+        taken.map(|taken| cells * (cells / (cells - f64::from(taken)).max(1.0)).ln())
     }
 
     fn tick(&self, now: Instant) -> u32 {
@@ -120,6 +125,11 @@ mod tests {
         Census::new(20 * MINUTE, 7, now)
     }
 
+    fn count(census: &mut Census, now: Instant, window: Duration) -> f64 {
+        let [count] = census.count(now, [window]);
+        count
+    }
+
     #[track_caller]
     fn assert_near(count: f64, expected: u32) {
         let expected = f64::from(expected);
@@ -139,7 +149,7 @@ mod tests {
                     census.on_heard(now, &author(number));
                 }
             }
-            assert_near(census.count(now, MINUTE), authors);
+            assert_near(count(&mut census, now, MINUTE), authors);
         }
     }
 
@@ -152,8 +162,10 @@ mod tests {
             census.on_heard(at, &author(number));
         }
         let now = now + 599 * Duration::from_secs(1);
-        for minutes in [1, 5, 10] {
-            assert_near(census.count(now, minutes * MINUTE), minutes * 60);
+        let windows = [5, 1, 10];
+        let counts = census.count(now, windows.map(|minutes| minutes * MINUTE));
+        for (count, minutes) in counts.into_iter().zip(windows) {
+            assert_near(count, minutes * 60);
         }
     }
 
@@ -166,9 +178,9 @@ mod tests {
         }
         for day in 1..200 {
             let now = start + day * DAY;
-            assert_near(census.count(now, 20 * MINUTE), 0);
+            assert_near(count(&mut census, now, 20 * MINUTE), 0);
             census.on_heard(now, &author(0));
-            assert_near(census.count(now, 20 * MINUTE), 1);
+            assert_near(count(&mut census, now, 20 * MINUTE), 1);
         }
     }
 
@@ -180,9 +192,9 @@ mod tests {
         for number in 0..1_000 {
             census.on_heard(heard, &author(number));
         }
-        assert_near(census.count(heard + DAY, 20 * MINUTE), 0);
+        assert_near(count(&mut census, heard + DAY, 20 * MINUTE), 0);
         let again = heard + Duration::from_millis(1 << 32);
-        assert_near(census.count(again, 20 * MINUTE), 0);
+        assert_near(count(&mut census, again, 20 * MINUTE), 0);
     }
 
     #[test]
@@ -192,7 +204,7 @@ mod tests {
         for number in 0..200_000 {
             census.on_heard(now, &author(number));
         }
-        assert!(census.count(now, MINUTE) > 30_000.0);
+        assert!(count(&mut census, now, MINUTE) > 30_000.0);
     }
 
     #[test]
@@ -201,8 +213,8 @@ mod tests {
         let mut census = census(now - DAY);
         census.on_heard(now, &author(1));
         census.on_heard(now - MINUTE, &author(2));
-        assert!(census.count(now - MINUTE, MINUTE) < 3.0);
-        assert!(census.count(now - 2 * DAY, MINUTE) < 3.0);
+        assert!(count(&mut census, now - MINUTE, MINUTE) < 3.0);
+        assert!(count(&mut census, now - 2 * DAY, MINUTE) < 3.0);
     }
 
     proptest! {
@@ -223,7 +235,7 @@ mod tests {
             let window = Duration::from_millis(window);
             // Ticks are whole milliseconds since the start, and so are all times here.
             let expected = list.values().filter(|&&at| now - at <= window).count();
-            let count = census.count(now, window);
+            let [count] = census.count(now, [window]);
             // Sixty authors share a cell now and then.
             prop_assert!(count <= expected as f64 * 1.01 + 0.01);
             prop_assert!(count >= expected as f64 * 0.8 - 1.5);

@@ -391,7 +391,7 @@ impl Schedule {
     /// Whether hardly anybody else has been heard as far back as is known. Whoever hears but a part of what is said
     /// would count over ever less.
     fn has_heard_no_others(&mut self, now: Instant) -> bool {
-        let all = self.census.count(now, window(self.timing.longest()));
+        let [all] = self.census.count(now, [window(self.timing.longest())]);
         all <= 1.25 * self.others + 1.0
     }
 
@@ -498,8 +498,8 @@ impl Schedule {
     /// little less is heard, and count over less and less.
     fn count_others(&mut self, now: Instant, interval: Duration) -> f64 {
         let window = window(interval);
-        let twice = self.census.count(now, window);
-        self.census.count(now, window / 2).max(MOST * twice)
+        let [once, twice] = self.census.count(now, [window / 2, window]);
+        once.max(MOST * twice)
     }
 
     fn shown(&self, now: Instant) -> Shown {
