@@ -433,7 +433,7 @@ impl<R: Rule> Network<R> {
             let Some(is_newcomer) = is_newcomer else {
                 continue;
             };
-            if self.links.neighbours[slot].contains(&flight.from) {
+            if self.links.neighbours[flight.from].contains(&slot) {
                 node.rule.on_neighbour(now, &author, flight.baseline);
             }
             node.rule.on_announcement(now, &author, is_newcomer);
