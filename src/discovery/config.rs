@@ -25,6 +25,10 @@ const MAX_TOPICS: usize = 64;
 /// A behaviour that always has something to do keeps the swarm from its connections and listeners.
 const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
+/// That of js-libp2p.
+const INTERVAL: Duration = Duration::from_secs(10);
+const MAX_INTERVAL: Duration = Duration::from_secs(20 * 60);
+
 /// Options of a [`Behaviour`](super::Behaviour), and their defaults.
 ///
 /// Combinations that make no sense are refused by [`Behaviour::new`](super::Behaviour::new) with a
@@ -54,8 +58,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             topics: BTreeSet::from([DEFAULT_TOPIC.to_owned()]),
-            interval: Duration::from_secs(10),
-            max_interval: Duration::from_secs(20 * 60),
+            interval: INTERVAL,
+            max_interval: MAX_INTERVAL,
             target_rate: burst(10),
             minimum_gap: None,
             coalescing: Duration::from_millis(50),
@@ -104,7 +108,8 @@ impl Config {
     /// interval itself where that is longer, so set it to zero if nothing shall be stretched.
     ///
     /// Defaults to 20 minutes, which 12,000 peers reach at the default rate; what more there are adds to the rate.
-    /// It is also how long a newcomer to a network of that size takes to know everybody.
+    /// It is also how long a newcomer to a network of that size takes to know everybody. Of others these 20 minutes are
+    /// believed even where less is set here.
     pub fn with_max_interval(mut self, max_interval: Duration) -> Self {
         self.max_interval = max_interval;
         self
@@ -123,7 +128,7 @@ impl Config {
     /// The least time between two announcements, whatever causes them.
     ///
     /// Defaults to a second, or to the interval where that is shorter: a peer that has just subscribed does not
-    /// wait long, and a crowd that subscribes at once does not cause a storm.
+    /// wait long, and a crowd that subscribes at once does not cause a storm. At most the interval.
     pub fn with_minimum_gap(mut self, minimum_gap: Duration) -> Self {
         self.minimum_gap = Some(minimum_gap);
         self
@@ -149,10 +154,10 @@ impl Config {
     /// How long a peer stays known after its last announcement while it is not known how often it announces itself.
     ///
     /// After that it is three of its intervals: those it promises, as nodes with this crate do, or what has been learnt of
-    /// it. A js-libp2p node, which announces itself every ten seconds, is forgotten when it has been silent for thirty. It
+    /// it, but not less than ten seconds, or [`Config::with_interval`] where that is shorter. A js-libp2p node, which announces itself every ten seconds, is forgotten when it has been silent for thirty. It
     /// takes two announcements to learn that, so they have to come within this time. A node with this crate promises nothing
     /// before it has heard everybody: until then it is known for this time, or three of the intervals that follow from the
-    /// number of peers where that is longer. Defaults to a minute, or to three
+    /// number of peers where that is longer. It has to be longer than the interval. Defaults to a minute, or to three
     /// intervals where that is longer.
     pub fn with_time_to_live(mut self, time_to_live: Duration) -> Self {
         self.time_to_live = Some(time_to_live);
@@ -191,7 +196,7 @@ impl Config {
     }
 
     /// How often one known peer may announce itself; what exceeds it is ignored. An announcement that comes half its
-    /// interval after the last one, or later, always passes and does not count.
+    /// interval after the last one, or later, always passes and does not count, unless it is an old one.
     ///
     /// Defaults to 10 at once and one a second for each topic, which is ten times what js-libp2p sends.
     pub fn with_author_rate(mut self, rate: Rate) -> Self {
@@ -386,11 +391,11 @@ impl Config {
             capacity: self.max_peers,
             lifetimes: Lifetimes {
                 unknown: self.time_to_live(),
-                longest: schedule::longest(self.max_interval()),
-                // js-libp2p has no gap that it keeps.
-                gap: self.minimum_gap().min(Duration::from_secs(1)),
+                // However long our own is: those who keep theirs shall be forgotten by that.
+                shortest: self.interval.min(INTERVAL),
+                // However little we stretch our own: others may, and then promise so.
+                longest: schedule::longest(self.max_interval().max(MAX_INTERVAL)),
             },
-            interval: self.interval,
             author_rate: self.author_rate(),
             neighbour_rate: self.neighbour_rate,
             newcomer_rate: self.newcomer_rate,
@@ -521,6 +526,18 @@ mod tests {
             never.validate(),
             Err(ConfigError::TimeToLiveWithinInterval { .. })
         ));
+    }
+
+    #[test]
+    fn of_others_the_usual_intervals_are_believed_whatever_our_own_are() {
+        let believed = |config: Config| config.intake().lifetimes;
+        let usual = believed(Config::default());
+        let ours = Config::default().with_max_interval(Duration::ZERO);
+        assert_eq!(believed(ours).longest, usual.longest);
+        let ours = Config::default().with_interval(Duration::from_secs(600));
+        assert_eq!(believed(ours).shortest, usual.shortest);
+        let quick = Config::default().with_interval(Duration::from_secs(1));
+        assert_eq!(believed(quick).shortest, Duration::from_secs(1));
     }
 
     #[test]

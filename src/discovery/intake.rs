@@ -30,8 +30,6 @@ pub(crate) struct Settings {
     pub(crate) capacity: NonZeroUsize,
     /// For how long a peer is known after its last announcement.
     pub(crate) lifetimes: Lifetimes,
-    /// The shortest interval that is expected of anybody.
-    pub(crate) interval: Duration,
     /// What one known author may send.
     pub(crate) author_rate: Rate,
     /// What one neighbour may deliver of known authors.
@@ -161,7 +159,8 @@ struct Accepted {
 /// known authors and another, lower one for the rest: identities can be invented, so a neighbour that relays them uses
 /// up only what is meant for newcomers, and the known peers behind it stay known. An announcement of a known peer that
 /// comes when it may be expected passes whatever else there is, so that no flood makes anybody forgotten: all of them
-/// together are no more than two an interval for each row.
+/// together are no more than two an interval for each row. Only when it has been read is it known to be an old one, or
+/// the same once more, and counts towards the rates after all. Not before: anybody can send old ones of others again.
 ///
 /// The inputs are [`Intake::on_message`], [`Intake::on_own_reach`] and [`Intake::on_neighbour_gone`].
 /// [`Intake::next_timeout`] and [`Intake::pop_expired`] are those of [`Peers`]. `expected` is everywhere the longest time
@@ -296,7 +295,10 @@ impl Intake {
         if author == self.local {
             return Err(Refused::Own);
         }
-        self.charge(now, expected, author, neighbour)?;
+        let is_due = self.peers.is_due(now, &author, expected);
+        if is_due != Some(true) {
+            self.charge(now, author, neighbour, is_due.is_some())?;
+        }
 
         let Settings {
             limits,
@@ -324,6 +326,9 @@ impl Intake {
         let heard = self
             .peers
             .on_announcement(now, announcement, is_connected, expected);
+        if matches!(heard, Heard::Repeated | Heard::Outdated) && is_due == Some(true) {
+            self.charge(now, author, neighbour, true)?;
+        }
         let change = match heard {
             Heard::Discovered => Some(Change::Discovered(author)),
             Heard::Updated => Some(Change::Updated(author)),
@@ -354,28 +359,23 @@ impl Intake {
     fn charge(
         &mut self,
         now: Instant,
-        expected: Duration,
         author: PeerId,
         neighbour: PeerId,
+        is_known: bool,
     ) -> Result<(), Refused> {
         let Settings {
             author_rate,
             neighbour_rate,
             newcomer_rate,
-            interval,
             ..
         } = self.settings;
-        let is_due = self.peers.is_due(now, &author, expected, interval);
-        if is_due == Some(true) {
-            return Ok(());
-        }
         // The author comes first, so that one who sends too much does not use up what the others behind the same
         // neighbour need.
         if self.peers.try_take(now, &author, author_rate) == Some(false) {
             return Err(Refused::AuthorRate);
         }
         // A peer that delivers its own announcement is connected, and so not invented.
-        let is_invented = is_due.is_none() && author != neighbour;
+        let is_invented = !is_known && author != neighbour;
         let Some(neighbour) = self.neighbours.get(now, neighbour) else {
             return Err(Refused::NeighboursFull);
         };

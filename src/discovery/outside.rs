@@ -153,10 +153,9 @@ impl Outside {
             capacity: NonZeroUsize::MIN.saturating_add(CAPACITY - 1),
             lifetimes: Lifetimes {
                 unknown: 60 * SECOND,
+                shortest: TIMING.interval,
                 longest: longest(TIMING.max_interval),
-                gap: TIMING.minimum_gap,
             },
-            interval: TIMING.interval,
             author_rate: rate(2, SECOND),
             neighbour_rate: rate(5, SECOND / 2),
             newcomer_rate: rate(3, SECOND),

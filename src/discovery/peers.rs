@@ -167,15 +167,10 @@ impl Peers {
     }
 
     /// Whether an announcement of a known peer is due, about: half its interval has passed since the last one, or half of
-    /// `shortest` where that is longer. `None` if the peer is not known.
-    pub(crate) fn is_due(
-        &self,
-        now: Instant,
-        peer: &PeerId,
-        expected: Duration,
-        shortest: Duration,
-    ) -> Option<bool> {
+    /// the shortest one where that is longer. `None` if the peer is not known.
+    pub(crate) fn is_due(&self, now: Instant, peer: &PeerId, expected: Duration) -> Option<bool> {
         let row = self.rows.get(peer)?;
+        let shortest = self.lifetimes.shortest;
         let interval = row
             .pace
             .interval(expected)

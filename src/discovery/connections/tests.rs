@@ -18,8 +18,8 @@ const TTL: Duration = Duration::from_secs(3600);
 const TOPIC: &str = "any";
 const LIFETIMES: Lifetimes = Lifetimes {
     unknown: TTL,
+    shortest: Duration::ZERO,
     longest: TTL,
-    gap: Duration::ZERO,
 };
 
 fn peer(seed: u16) -> PeerId {

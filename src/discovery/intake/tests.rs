@@ -413,6 +413,41 @@ fn the_same_on_another_topic_is_no_news_and_an_older_one_is_ignored() {
 }
 
 #[test]
+fn what_comes_in_time_and_says_nothing_new_counts_and_does_not_stop_what_does() {
+    let now = deadline::now();
+    let mut intake = intake(Settings {
+        author_rate: rate(3, SECOND),
+        neighbour_rate: rate(2, SECOND),
+        ..Settings::default()
+    });
+    let mut hear = |now, neighbour, sequence| {
+        let stamp = Stamp {
+            sequence: Some(sequence),
+            ..Stamp::default()
+        };
+        let payload = message::encode(&key(1), [], stamp);
+        intake.hear_from(now, neighbour, Some(1), &payload)
+    };
+    hear(now, HUB, 7);
+    let due = now + OWN;
+    let repeated = Outcome {
+        news: None,
+        ..accepted(None)
+    };
+    assert_eq!(hear(due, HUB, 7), repeated);
+    assert_eq!(hear(due, HUB, 7), repeated);
+    // The neighbour has used up what it may deliver, and the author what it may send.
+    assert_eq!(hear(due, HUB, 7), IGNORED);
+    assert_eq!(hear(due, HUB + 1, 6), IGNORED);
+    assert_eq!(hear(due, HUB + 1, 7), IGNORED);
+    assert_eq!(hear(due, HUB, 8), accepted(None));
+    let counters = intake.counters();
+    assert_eq!(counters.ignored_neighbour_rate, 1);
+    assert_eq!(counters.ignored_author_rate, 2);
+    assert_eq!((counters.repeated, counters.ignored_outdated), (2, 0));
+}
+
+#[test]
 fn a_peer_that_has_expired_is_a_newcomer_again() {
     let now = deadline::now();
     let settings = Settings {
@@ -617,12 +652,10 @@ fn tight() -> Settings {
         capacity: NonZeroUsize::new(3).unwrap(),
         lifetimes: Lifetimes {
             unknown: 3 * SECOND,
+            // So that nothing is learnt, and nothing is ever due.
+            shortest: Duration::MAX,
             longest: 3 * SECOND,
-            // Nothing is learnt.
-            gap: Duration::MAX,
         },
-        // So that nothing is ever due.
-        interval: Duration::MAX,
         author_rate: rate(3, SECOND),
         neighbour_rate: rate(5, 200 * MS),
         newcomer_rate: rate(2, SECOND),

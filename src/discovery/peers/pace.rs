@@ -13,10 +13,19 @@ pub(super) const INTERVALS: u32 = 3;
 pub(crate) struct Lifetimes {
     /// The interval of those whose interval is not known yet, and of which none is expected.
     pub(crate) unknown: Duration,
-    /// The longest interval that is believed.
+    /// The shortest interval that is believed. Were there none, somebody could promise to be gone at once, to be found
+    /// anew with each announcement; and send old announcements of another again, as if they came in quick succession.
+    pub(crate) shortest: Duration,
+    /// The longest one.
     pub(crate) longest: Duration,
-    /// What comes sooner after another than this is the same announcement: on another topic, or for a newcomer.
-    pub(crate) gap: Duration,
+}
+
+impl Lifetimes {
+    /// What comes sooner after another than this is the same announcement: on another topic, where it may come a
+    /// heartbeat of gossipsub later, or for a newcomer.
+    fn gap(&self) -> Duration {
+        self.shortest / 4
+    }
 }
 
 /// How often a peer announces itself.
@@ -46,8 +55,8 @@ impl Pace {
                     Some(Self::Heard(gaps)) => gaps,
                     _ => Gaps::default(),
                 };
-                if let Some(gap) = gap.filter(|gap| *gap >= lifetimes.gap) {
-                    gaps.push(gap);
+                if let Some(gap) = gap {
+                    gaps.push(gap, lifetimes.gap());
                 }
                 Self::Heard(gaps)
             }
@@ -67,7 +76,8 @@ impl Pace {
         let Some(interval) = self.interval(expected) else {
             return lifetimes.unknown;
         };
-        let time_to_live = interval.min(lifetimes.longest).saturating_mul(INTERVALS);
+        let believed = interval.max(lifetimes.shortest).min(lifetimes.longest);
+        let time_to_live = believed.saturating_mul(INTERVALS);
         match self {
             // It may hear more than we do, and slow down while we do not.
             Self::Ours => time_to_live.max(lifetimes.unknown),
@@ -76,21 +86,31 @@ impl Pace {
     }
 }
 
-/// The last gaps between announcements of a peer, in milliseconds; the latest one first, zero for none.
+/// The gaps between announcements of a peer, in milliseconds.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Gaps([u32; 3]);
+pub(crate) struct Gaps {
+    /// The last ones, the latest one first, zero for none.
+    last: [u32; 3],
+    /// What has passed since the announcement at which the latest one ended.
+    since: u32,
+}
 
 impl Gaps {
-    fn push(&mut self, gap: Duration) {
-        let millis = u32::try_from(gap.as_millis()).unwrap_or(u32::MAX);
-        let [latest, earlier, _] = self.0;
-        self.0 = [millis.max(1), latest, earlier];
+    /// Another announcement, at this time after the one before. It ends a gap unless that would be shorter than `least`.
+    fn push(&mut self, time: Duration, least: Duration) {
+        let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        self.since = self.since.saturating_add(millis);
+        if u128::from(self.since) >= least.as_millis() {
+            let [latest, earlier, _] = self.last;
+            self.last = [self.since.max(1), latest, earlier];
+            self.since = 0;
+        }
     }
 
     /// The one in the middle: one that is too long because of a loss, or too short since the peer had news, does not
     /// matter. The longer of two, and nothing of a single one.
     fn interval(&self) -> Option<Duration> {
-        let [latest, earlier, first] = self.0;
+        let [latest, earlier, first] = self.last;
         if earlier == 0 {
             return None;
         }

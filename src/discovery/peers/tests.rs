@@ -17,9 +17,10 @@ fn peer(seed: u8) -> PeerId {
 const OWN: Duration = Duration::ZERO;
 const LIFETIMES: Lifetimes = Lifetimes {
     unknown: TTL,
+    shortest: Duration::ZERO,
     longest: Duration::MAX,
-    gap: SECOND,
 };
+const SHORTEST: Duration = Duration::from_secs(8);
 
 fn peers(capacity: usize) -> Peers {
     Peers::new(NonZeroUsize::new(capacity).unwrap(), LIFETIMES)
@@ -207,6 +208,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 fn known_for(own: Duration, announcements: &[(Duration, Stamp)]) -> Duration {
     let mut now = deadline::now();
     let mut peers = peers(2);
+    peers.lifetimes.shortest = SHORTEST;
     for &(pause, stamp) in announcements {
         now += pause;
         let announcement = Announcement {
@@ -235,10 +237,11 @@ fn the_interval_of_a_js_peer_is_learnt_and_a_loss_does_not_stretch_it() {
         &[0, 20, 10, 10],
         &[0, 10, 10, 20],
         // It had news.
-        &[0, 1, 10, 10],
+        &[0, 1, 9, 10],
         &[0, 10, 10, 2, 10],
         // The same one on three topics.
         &[0, 0, 0, 10, 0, 0, 10],
+        &[0, 1, 9, 1, 9, 1],
     ];
     for pauses in regular {
         assert_eq!(js(pauses), 30 * SECOND, "{pauses:?}");
@@ -268,6 +271,23 @@ fn who_promises_nothing_may_slow_down_though_we_do_not() {
         ..Stamp::default()
     };
     assert_eq!(known_for(SECOND, &[(SECOND, stamp)]), LIFETIMES.unknown);
+}
+
+#[test]
+fn no_interval_is_shorter_than_the_shortest() {
+    let stamp = |promise| Stamp {
+        sequence: Some(1),
+        promise: Some(promise),
+        ..Stamp::default()
+    };
+    for promise in [Duration::ZERO, SECOND, SHORTEST] {
+        assert_eq!(known_for(MINUTE, &[(SECOND, stamp(promise))]), 3 * SHORTEST);
+    }
+    // Or old ones that somebody sends again.
+    for pause in [SECOND, 2 * SECOND, 3 * SECOND] {
+        let announcements = [(pause, Stamp::default()); 12];
+        assert_eq!(known_for(MINUTE, &announcements), 3 * SHORTEST);
+    }
 }
 
 #[test]
@@ -387,7 +407,8 @@ fn a_full_table_has_some_room_for_connected_peers() {
 fn an_announcement_is_due_after_half_the_interval() {
     let now = deadline::now();
     let mut peers = peers(2);
-    let is_due = |peers: &Peers, after| peers.is_due(now + after, &peer(1), MINUTE, 10 * SECOND);
+    peers.lifetimes.shortest = 10 * SECOND;
+    let is_due = |peers: &Peers, after| peers.is_due(now + after, &peer(1), MINUTE);
     assert_eq!(is_due(&peers, SECOND), None);
     peers.on_announcement(now, stamped(1, &[], 1, None), false, MINUTE);
     assert_eq!(is_due(&peers, 29 * SECOND), Some(false));
