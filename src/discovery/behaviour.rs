@@ -1,7 +1,7 @@
 //! SHELL: feeds the swarm's and the pubsub's events into the cores, and carries out what they decide.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, HashSet, VecDeque},
     fmt,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -49,6 +49,9 @@ pub struct Behaviour<P: PubSub> {
     #[cfg(feature = "metrics")]
     metrics: Option<super::metrics::Metrics>,
     connections: Connections,
+    connected: HashSet<PeerId>,
+    /// The topics to which nobody had subscribed when the last announcement went out.
+    unreached: BTreeSet<String>,
     deadline: Deadline,
     /// What a single round or message has led to; drained before the next one.
     outputs: VecDeque<Output<P>>,
@@ -106,6 +109,8 @@ impl<P: PubSub> Behaviour<P> {
             #[cfg(feature = "metrics")]
             metrics: None,
             connections,
+            connected: HashSet::new(),
+            unreached: BTreeSet::new(),
             deadline: Deadline::default(),
             outputs: VecDeque::new(),
             waker: None,
@@ -259,6 +264,7 @@ impl<P: PubSub> Behaviour<P> {
 
     /// Publishes `listeners` and the external addresses on all topics.
     fn publish(&mut self, now: Instant, listeners: &[Multiaddr]) -> Outcome {
+        self.unreached.clear();
         let public_key = self.pubsub.public_key();
         let addresses = match announceable(
             public_key.to_peer_id(),
@@ -280,7 +286,9 @@ impl<P: PubSub> Behaviour<P> {
         for topic in self.config.topics() {
             match self.pubsub.publish(topic, payload.clone()) {
                 Ok(()) => topics.push(topic.to_owned()),
-                Err(PublishError::NoSubscribers) => {}
+                Err(PublishError::NoSubscribers) => {
+                    self.unreached.insert(topic.to_owned());
+                }
                 Err(error) => {
                     failed += 1;
                     self.rounds.on_publish_failed();
@@ -322,7 +330,8 @@ impl<P: PubSub> Behaviour<P> {
                         is_neighbour,
                         baseline,
                     } = news;
-                    if is_neighbour {
+                    // What the pubsub tells may come after the connection has ended.
+                    if is_neighbour && self.connected.contains(&author) {
                         self.schedule.on_neighbour(now, &author, baseline);
                     }
                     self.schedule.on_announcement(now, &author, is_newcomer);
@@ -336,7 +345,10 @@ impl<P: PubSub> Behaviour<P> {
                 return;
             }
             Observed::Subscribed { topic, peer } if self.config.has_topic(topic) => {
-                self.schedule.on_subscriber(now);
+                match self.unreached.remove(topic) {
+                    true => self.schedule.on_first_subscriber(now),
+                    false => self.schedule.on_subscriber(now),
+                }
                 self.connections.on_subscribed(&peer, topic);
             }
             Observed::Unsubscribed { topic, peer } => {
@@ -470,6 +482,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 remaining_established: 0,
                 ..
             }) => {
+                self.connected.remove(&peer_id);
                 self.intake.on_neighbour_gone(&peer_id);
                 self.schedule.on_neighbour_gone(&peer_id);
                 self.connections
@@ -483,6 +496,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 failed_addresses,
                 ..
             }) => {
+                self.connected.insert(peer_id);
                 let (now, peers) = (deadline::now(), self.intake.peers_mut());
                 self.connections
                     .on_connected(now, peer_id, connection_id, failed_addresses, peers);

@@ -224,11 +224,14 @@ impl Schedule {
             Some(Outcome::Published) => {}
             Some(Outcome::Skipped(SkipReason::NoListeners | SkipReason::NothingLeft)) => {}
             // Nobody could hear us before, so that others cannot answer in our place.
-            Some(Outcome::Skipped(_) | Outcome::Failed) | None => {
-                let at = after(now, self.part_of_gap());
-                self.want(at);
-            }
+            Some(Outcome::Skipped(_) | Outcome::Failed) | None => self.on_first_subscriber(now),
         }
+    }
+
+    /// The same, and nobody listened to that topic when the last announcement went out to others.
+    pub(crate) fn on_first_subscriber(&mut self, now: Instant) {
+        let at = after(now, self.part_of_gap());
+        self.want(at);
     }
 
     /// An announcement of another author has been accepted. `is_newcomer`: the author was not known before.
@@ -253,8 +256,8 @@ impl Schedule {
         }
     }
 
-    /// A peer that is connected and goes by our rules has announced itself, with this baseline, to be told before
-    /// [`Schedule::on_announcement`].
+    /// A peer that is connected and goes by our rules has announced itself, with this baseline. To be told before
+    /// [`Schedule::on_announcement`], which goes by what the neighbours say when it counts the authors.
     pub(crate) fn on_neighbour(&mut self, now: Instant, peer: &PeerId, baseline: Option<Duration>) {
         let time = longest(self.timing.longest()).saturating_mul(3);
         self.neighbours.on_announcement(now, peer, baseline, time);
