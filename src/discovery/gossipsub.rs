@@ -125,6 +125,10 @@ where
 {
     /// As [`Gossipsub::new`], with a transformation of all messages and a filter of all subscriptions. Both have
     /// to leave the topics of discovery as they are if js-libp2p nodes shall be found.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Gossipsub::new`].
     pub fn with_transform_and_filter(
         keypair: &Keypair,
         config: Config,

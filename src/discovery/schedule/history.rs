@@ -17,7 +17,7 @@ pub(super) const FULL: Duration = Duration::from_secs(60 * 60);
 pub(super) struct Shown {
     /// The baseline of those who have been there for long; the longest of durations if there are too few.
     pub(super) baseline: Duration,
-    /// The interval that twice as many as the neighbours need, for they are not invented.
+    /// The interval that twice as many as the neighbours need: those are not invented, since each costs a connection.
     pub(super) needed: Duration,
 }
 
