@@ -13,9 +13,9 @@ use super::{
 };
 use crate::deadline::Instant;
 
-mod neighbours;
+mod allowances;
 
-use neighbours::Neighbours;
+use allowances::Allowances;
 
 /// What is believed, and how much of it.
 #[derive(Debug, Clone)]
@@ -172,7 +172,7 @@ pub(crate) struct Intake {
     is_public: bool,
     settings: Settings,
     peers: Peers,
-    neighbours: Neighbours,
+    allowances: Allowances,
     counters: Counters,
 }
 
@@ -184,7 +184,7 @@ impl Intake {
             is_public: false,
             peers: Peers::new(settings.capacity, settings.lifetimes),
             settings,
-            neighbours: Neighbours::default(),
+            allowances: Allowances::default(),
             counters: Counters::default(),
         }
     }
@@ -247,7 +247,7 @@ impl Intake {
     /// Should it come back, its rates start anew. A fresh identity would give it the same, so what bounds that is
     /// the application's limit on connections.
     pub(crate) fn on_neighbour_gone(&mut self, neighbour: &PeerId) {
-        self.neighbours.rows.remove(neighbour);
+        self.allowances.rows.remove(neighbour);
     }
 
     /// When the next known peer will have been silent for too long.
@@ -376,14 +376,14 @@ impl Intake {
         }
         // A peer that delivers its own announcement is connected, and so not invented.
         let is_invented = !is_known && author != neighbour;
-        let Some(neighbour) = self.neighbours.get(now, neighbour) else {
+        let Some(allowance) = self.allowances.get(now, neighbour) else {
             return Err(Refused::NeighboursFull);
         };
         if !is_invented {
-            if !neighbour.known.try_take(now, neighbour_rate) {
+            if !allowance.known.try_take(now, neighbour_rate) {
                 return Err(Refused::NeighbourRate);
             }
-        } else if !neighbour.newcomers.try_take(now, newcomer_rate) {
+        } else if !allowance.newcomers.try_take(now, newcomer_rate) {
             return Err(Refused::NewcomerRate);
         }
         Ok(())

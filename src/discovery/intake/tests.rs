@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::{
     super::{limits::Bucket, outside},
+    allowances::{Allowance, MAX_NEIGHBOURS},
     message::Stamp,
-    neighbours::{MAX_NEIGHBOURS, Neighbour},
     *,
 };
 use crate::deadline;
@@ -177,7 +177,7 @@ fn believes_nothing_that_is_not_authenticated() {
     }
     assert_eq!(intake.counters().ignored_unauthenticated, 2);
     assert_eq!(intake.peers().iter().len(), 0);
-    assert!(intake.neighbours.rows.is_empty());
+    assert!(intake.allowances.rows.is_empty());
 }
 
 #[test]
@@ -489,9 +489,9 @@ fn a_neighbour_that_is_gone_takes_no_room() {
     });
     intake.on_neighbour_gone(&peer(HUB));
     intake.announce(now, HUB, 1);
-    assert_eq!(intake.neighbours.rows.len(), 1);
+    assert_eq!(intake.allowances.rows.len(), 1);
     intake.on_neighbour_gone(&peer(HUB));
-    assert!(intake.neighbours.rows.is_empty());
+    assert!(intake.allowances.rows.is_empty());
     assert_eq!(intake.peers().iter().len(), 1);
 }
 
@@ -512,20 +512,20 @@ fn neighbours_are_bounded_and_idle_ones_make_room() {
     let late = HUB + count;
     assert_eq!(intake.announce(now, late, 1 + count), IGNORED);
     assert_eq!(intake.counters().ignored_neighbours_full, 1);
-    assert_eq!(intake.neighbours.rows.len(), MAX_NEIGHBOURS);
+    assert_eq!(intake.allowances.rows.len(), MAX_NEIGHBOURS);
     // Those that have room deliver as before.
     assert_eq!(intake.announce(now, HUB + 1, 2), accepted(None));
 
     // An instant before all are full they are looked at, and not again at once.
     let early = now + SECOND - MS;
     assert_eq!(intake.announce(early, late, 1 + count), IGNORED);
-    intake.neighbours.swept_at = Some(early);
+    intake.allowances.swept_at = Some(early);
     assert_eq!(intake.announce(now + SECOND, late, 1 + count), IGNORED);
     assert_eq!(
         intake.announce(early + SECOND, late, 1 + count),
         accepted(Change::Discovered(peer(1 + count)))
     );
-    let mut left: Vec<_> = intake.neighbours.rows.keys().copied().collect();
+    let mut left: Vec<_> = intake.allowances.rows.keys().copied().collect();
     left.sort();
     let mut expected = [peer(HUB), peer(HUB + 1), peer(late)];
     expected.sort();
@@ -535,13 +535,13 @@ fn neighbours_are_bounded_and_idle_ones_make_room() {
 #[test]
 fn a_clock_that_jumps_back_does_not_stop_the_sweep() {
     let now = deadline::now();
-    let mut neighbours = Neighbours {
+    let mut allowances = Allowances {
         swept_at: Some(now + 3_600 * SECOND),
-        ..Neighbours::default()
+        ..Allowances::default()
     };
-    neighbours.rows.insert(peer(1), Neighbour::default());
-    neighbours.sweep(now);
-    assert!(neighbours.rows.is_empty());
+    allowances.rows.insert(peer(1), Allowance::default());
+    allowances.sweep(now);
+    assert!(allowances.rows.is_empty());
 }
 
 /// One connection, a hundred thousand identities with valid announcements, and a hundred honest peers behind the
@@ -592,7 +592,7 @@ fn a_flood_of_invented_identities_leaves_the_known_peers_known() {
             assert!(honest.iter().all(|(peer, _)| *peer != expired.peer));
         }
         assert!(intake.peers().iter().len() <= HONEST as usize + 500 + 50 * 60);
-        assert_eq!(intake.neighbours.rows.len(), 1);
+        assert_eq!(intake.allowances.rows.len(), 1);
     }
     for (peer, _) in &honest {
         let known = intake.peers().get(peer).unwrap();
@@ -774,7 +774,7 @@ proptest! {
                 intake.next_timeout(),
                 rules.known.values().map(|row| row.1).min()
             );
-            prop_assert!(intake.neighbours.rows.len() <= 3);
+            prop_assert!(intake.allowances.rows.len() <= 3);
         }
     }
 }

@@ -15,20 +15,20 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What each neighbour may still deliver, for at most [`MAX_NEIGHBOURS`] of them.
 #[derive(Debug, Default)]
-pub(super) struct Neighbours {
-    pub(super) rows: HashMap<PeerId, Neighbour>,
+pub(super) struct Allowances {
+    pub(super) rows: HashMap<PeerId, Allowance>,
     pub(super) swept_at: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Neighbour {
+pub(super) struct Allowance {
     pub(super) known: Bucket,
     pub(super) newcomers: Bucket,
 }
 
-impl Neighbours {
+impl Allowances {
     /// The neighbour's buckets, new ones if it has none; `None` if there is no room for them.
-    pub(super) fn get(&mut self, now: Instant, neighbour: PeerId) -> Option<&mut Neighbour> {
+    pub(super) fn get(&mut self, now: Instant, neighbour: PeerId) -> Option<&mut Allowance> {
         if self.rows.len() >= MAX_NEIGHBOURS && !self.rows.contains_key(&neighbour) {
             self.sweep(now);
             if self.rows.len() >= MAX_NEIGHBOURS {
