@@ -9,6 +9,9 @@ use crate::deadline::Instant;
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(30);
 
+/// What is doubled after a first delay that is shorter, such as none at all.
+const MIN_DOUBLED: Duration = Duration::from_millis(1);
+
 /// The part of a delay that is left to chance.
 const JITTER: f64 = 0.25;
 
@@ -74,7 +77,8 @@ impl Retry {
 
     /// How long to wait after the first failure.
     ///
-    /// Defaults to 100 ms: what goes away when a process restarts is mostly back within that.
+    /// Defaults to 100 ms: what goes away when a process restarts is mostly back within that. With zero the first attempt
+    /// comes at once, and the delays after it grow from a millisecond.
     pub fn with_first_delay(mut self, delay: Duration) -> Self {
         self.first_delay = delay;
         self
@@ -140,8 +144,11 @@ impl Retry {
         }
         let doublings = failures.count.get() - 1;
         let factor = 2_u32.checked_pow(doublings).unwrap_or(u32::MAX);
-        let longest = self
-            .first_delay
+        let first_to_double = match doublings {
+            0 => self.first_delay,
+            _ => self.first_delay.max(MIN_DOUBLED),
+        };
+        let longest = first_to_double
             .saturating_mul(factor)
             .min(self.max_delay)
             .max(self.first_delay);

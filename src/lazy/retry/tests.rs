@@ -104,6 +104,16 @@ fn delays_double_from_the_first_to_the_longest() {
 }
 
 #[test]
+fn without_a_first_delay_the_next_ones_grow_all_the_same() {
+    for seed in 0..100 {
+        let delays = delays(&Retry::default().with_first_delay(Duration::ZERO), seed, 40);
+        assert_eq!(delays[0], Duration::ZERO);
+        assert!(delays[1] >= MIN_DOUBLED, "{delays:?}");
+        assert!(delays[30] >= MAX_DELAY.mul_f64(1.0 - JITTER), "{delays:?}");
+    }
+}
+
+#[test]
 fn attempts_and_time_can_be_limited() {
     let three = Retry::default().with_max_attempts(NonZeroU32::new(3));
     assert_eq!(delays(&three, 0, 40).len(), 2);
