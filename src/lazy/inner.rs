@@ -21,7 +21,7 @@ pub trait Inner: Transport {
     /// Where the transport takes up what comes to it from outside its listeners and connections, such as a new
     /// certificate, and says what that may change for listeners that wait.
     ///
-    /// Called in every `poll`, before `Transport::poll`: what is accepted there already has the new certificate.
+    /// Called before every `Transport::poll`: what is accepted there already has the new certificate.
     /// So it must be cheap, and return `Pending` once it has said so. A transport that nothing comes to has
     /// nothing to do here.
     fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Changed> {

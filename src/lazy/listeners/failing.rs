@@ -14,6 +14,10 @@ use crate::{
 /// of accepting pass by themselves, mostly within seconds; what does not may be the socket's own.
 pub(super) const STUCK_AFTER: Duration = Duration::from_secs(30);
 
+/// Errors further apart than this are not one that lasts: that comes back as soon as accepting is tried again, within a
+/// tenth of a second with libp2p-tcp.
+pub(super) const APART: Duration = Duration::from_secs(10);
+
 impl<U, E> Listeners<U, E>
 where
     E: error::Error + Send + Sync + 'static,
@@ -29,11 +33,17 @@ where
         };
         let inner = *inner;
         let what = io_error(&error).map_or_else(|| error.to_string(), ToString::to_string);
-        let before = trouble.take().filter(|trouble| trouble.what == what);
+        let now = self.now;
+        let goes_on = |trouble: &Box<Trouble>| {
+            trouble.what == what && now.saturating_duration_since(trouble.last) <= APART
+        };
+        let before = trouble.take().filter(goes_on);
         let trouble = trouble.insert(before.unwrap_or_else(|| {
-            let since = self.now;
-            Box::new(Trouble { what, since })
+            let (since, last) = (now, now);
+            Box::new(Trouble { what, since, last })
         }));
+        trouble.last = now;
+        let since = trouble.since;
         if self.now.saturating_duration_since(trouble.since) < STUCK_AFTER {
             tracing::warn!(parent: span, address = %listener.address, error = %trouble.what, "goes on after an error");
             let error = Error::Inner(error);
@@ -45,6 +55,7 @@ where
         }
         self.expire_addresses(id);
         if let Some(listener) = self.listeners.get_mut(&id) {
+            listener.on_worked(since, self.retry.forgets_after());
             let error = Box::new(error);
             listener.state = State::Leaving { inner, error };
             self.changes.note(id, listener);

@@ -82,6 +82,7 @@ pub(super) struct Trouble {
     /// What it says.
     pub(super) what: String,
     pub(super) since: Instant,
+    pub(super) last: Instant,
 }
 
 impl<U> Listener<U> {
@@ -106,13 +107,19 @@ impl<U> Listener<U> {
         }
     }
 
-    /// It has failed once more. Those before are forgotten if it had been bound for `long`.
-    pub(super) fn on_failed(&mut self, now: Instant, long: Duration) -> Failures {
+    /// What was bound has worked until now, and will not any more. Earlier failures are forgotten if that was for `long`.
+    pub(super) fn on_worked(&mut self, until: Instant, long: Duration) {
         let past = self.past.get_or_insert_default();
         let bound = past.bound.take();
-        if bound.is_some_and(|bound| now.saturating_duration_since(bound) >= long) {
+        if bound.is_some_and(|bound| until.saturating_duration_since(bound) >= long) {
             past.failures = None;
         }
+    }
+
+    /// It has failed once more.
+    pub(super) fn on_failed(&mut self, now: Instant, long: Duration) -> Failures {
+        self.on_worked(now, long);
+        let past = self.past.get_or_insert_default();
         *past.failures.insert(Failures::after(past.failures, now))
     }
 

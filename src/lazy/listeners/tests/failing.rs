@@ -3,7 +3,10 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use super::*;
-use crate::lazy::{ListenError, State as Shown, listeners::failing::STUCK_AFTER};
+use crate::lazy::{
+    ListenError, State as Shown,
+    listeners::failing::{APART, STUCK_AFTER},
+};
 
 /// A core with one listener, and its time.
 struct Subject {
@@ -245,15 +248,25 @@ fn is_passed_on(action: &Action<u32, io::Error>) -> bool {
     )
 }
 
+/// It fails again and again, until the next time is one too many.
+fn fail_for_long(subject: &mut Subject, inner: ListenerId) {
+    let begin = subject.now;
+    while subject.now < begin + STUCK_AFTER {
+        subject.say(accept_fails(inner, io::ErrorKind::Other));
+        assert!(is_passed_on(&subject.action()));
+        subject.now += APART;
+    }
+    subject.now = begin + STUCK_AFTER;
+}
+
 #[test]
 fn a_listener_that_only_fails_for_half_a_minute_is_bound_anew() {
     let other = io::ErrorKind::Other;
     let mut subject = Subject::new(ADDRESS, Retry::default());
     let (inner, _) = subject.bind();
     subject.announce(inner, ADDRESS);
-    subject.say(accept_fails(inner, other));
-    assert!(is_passed_on(&subject.action()));
-    subject.now += STUCK_AFTER - Duration::from_nanos(1);
+    fail_for_long(&mut subject, inner);
+    subject.now -= Duration::from_nanos(1);
     subject.say(accept_fails(inner, other));
     assert!(is_passed_on(&subject.action()));
     subject.now += Duration::from_nanos(1);
@@ -282,9 +295,7 @@ fn a_listener_that_only_fails_for_half_a_minute_is_bound_anew() {
 fn a_stuck_listener_that_the_inner_transport_does_not_know_is_bound_anew_too() {
     let mut subject = Subject::new(ADDRESS, Retry::default());
     let (inner, _) = subject.bind();
-    subject.say(accept_fails(inner, io::ErrorKind::Other));
-    assert!(is_passed_on(&subject.action()));
-    subject.now += STUCK_AFTER;
+    fail_for_long(&mut subject, inner);
     subject.say(accept_fails(inner, io::ErrorKind::Other));
     let Action::Leave { .. } = subject.action() else {
         panic!("it is closed");
@@ -297,15 +308,55 @@ fn a_stuck_listener_that_the_inner_transport_does_not_know_is_bound_anew_too() {
     subject.bind();
 }
 
+/// A listener that has been stuck is gone. Returns the error.
+fn leave_stuck(subject: &mut Subject, inner: ListenerId) -> ListenError {
+    fail_for_long(subject, inner);
+    subject.say(accept_fails(inner, io::ErrorKind::Other));
+    let Action::Leave { .. } = subject.action() else {
+        panic!("it is closed");
+    };
+    subject
+        .core
+        .on_left_answered(subject.id, false, || subject.now);
+    subject.failure()
+}
+
+#[test]
+fn who_is_stuck_again_and_again_has_not_worked_in_between() {
+    for works in [false, true] {
+        let mut subject = Subject::new(ADDRESS, Retry::default());
+        for n in 1..5 {
+            let (inner, _) = subject.bind();
+            if works {
+                subject.now += Retry::default().forgets_after();
+            }
+            let error = leave_stuck(&mut subject, inner);
+            let expected = if works { 1 } else { n };
+            assert_eq!(error.attempt().get(), expected);
+            subject.wait();
+        }
+    }
+}
+
+#[test]
+fn errors_now_and_then_are_not_one_that_lasts() {
+    let mut subject = Subject::new(ADDRESS, Retry::default());
+    let (inner, _) = subject.bind();
+    for _ in 0..10 {
+        subject.say(accept_fails(inner, io::ErrorKind::Other));
+        assert!(is_passed_on(&subject.action()));
+        subject.now += APART + Duration::from_nanos(1);
+    }
+}
+
 #[test]
 fn a_connection_or_another_error_in_between_is_a_new_beginning() {
     for in_between in [None, Some(io::ErrorKind::TimedOut)] {
         let mut subject = Subject::new(ADDRESS, Retry::default());
         let (inner, _) = subject.bind();
         subject.announce(inner, ADDRESS);
-        subject.say(accept_fails(inner, io::ErrorKind::Other));
-        assert!(is_passed_on(&subject.action()));
-        subject.now += STUCK_AFTER / 2;
+        fail_for_long(&mut subject, inner);
+        subject.now -= APART / 2;
         match in_between {
             None => {
                 let report = subject.say(TransportEvent::Incoming {
@@ -321,7 +372,7 @@ fn a_connection_or_another_error_in_between_is_a_new_beginning() {
                 assert!(matches!(subject.action(), Action::Report(_)));
             }
         }
-        subject.now += STUCK_AFTER / 2;
+        subject.now += APART / 2;
         subject.say(accept_fails(inner, io::ErrorKind::Other));
         assert!(is_passed_on(&subject.action()));
     }
@@ -331,10 +382,8 @@ fn a_connection_or_another_error_in_between_is_a_new_beginning() {
 fn a_stuck_listener_can_be_removed_while_it_is_being_closed() {
     let mut subject = Subject::new(ADDRESS, Retry::default());
     let (inner, _) = subject.bind();
-    for _ in 0..2 {
-        subject.say(accept_fails(inner, io::ErrorKind::Other));
-        subject.now += STUCK_AFTER;
-    }
+    fail_for_long(&mut subject, inner);
+    subject.say(accept_fails(inner, io::ErrorKind::Other));
     while let Action::Report(_) = subject.core.poll_action() {}
     assert_eq!(subject.core.on_remove(subject.id), Removal::AskInner(inner));
     subject.core.on_removal_answered(subject.id, true);
