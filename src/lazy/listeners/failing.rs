@@ -34,10 +34,10 @@ where
         let inner = *inner;
         let what = io_error(&error).map_or_else(|| error.to_string(), ToString::to_string);
         let now = self.now;
-        let goes_on = |trouble: &Box<Trouble>| {
+        let goes_on = |trouble: &Trouble| {
             trouble.what == what && now.saturating_duration_since(trouble.last) <= APART
         };
-        let before = trouble.take().filter(goes_on);
+        let before = trouble.take().filter(|trouble| goes_on(trouble));
         let trouble = trouble.insert(before.unwrap_or_else(|| {
             let (since, last) = (now, now);
             Box::new(Trouble { what, since, last })
