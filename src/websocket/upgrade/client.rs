@@ -50,6 +50,19 @@ impl Request {
         &self,
         bytes: &[u8],
     ) -> Result<Option<(Response, usize)>, HandshakeError> {
+        let mut begin = 0;
+        loop {
+            let rest = bytes.get(begin..).unwrap_or_default();
+            match self.parse_one(rest)? {
+                None => return Ok(None),
+                Some((None, size)) => begin += size,
+                Some((Some(response), size)) => return Ok(Some((response, begin + size))),
+            }
+        }
+    }
+
+    /// The same, where that may be one that only comes before the response: RFC 9110, section 15.2.
+    fn parse_one(&self, bytes: &[u8]) -> Result<Option<(Option<Response>, usize)>, HandshakeError> {
         let mut headers = NO_HEADERS;
         let mut response = httparse::Response::new(&mut headers);
         let Status::Complete(size) = response.parse(bytes).map_err(malformed)? else {
@@ -62,6 +75,7 @@ impl Request {
         let headers = Headers(response.headers);
         match status {
             101 => self.check(headers)?,
+            100..200 => return Ok(Some((None, size))),
             301 | 302 | 303 | 307 | 308 => {
                 let location = headers.one("Location")?;
                 let response = match std::str::from_utf8(location) {
@@ -73,11 +87,11 @@ impl Request {
                         });
                     }
                 };
-                return Ok(Some((response, size)));
+                return Ok(Some((Some(response), size)));
             }
             status => return Err(HandshakeError::Refused { status }),
         }
-        Ok(Some((Response::Accepted, size)))
+        Ok(Some((Some(Response::Accepted), size)))
     }
 
     /// Whether the server has understood, and adds nothing that it was not asked for.

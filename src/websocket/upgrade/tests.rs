@@ -316,8 +316,14 @@ fn a_request_is_what_libp2p_websocket_sends() {
 
 #[test]
 fn what_follows_the_response_belongs_to_the_stream_wherever_it_is_cut() {
-    for behind in [&b""[..], b"\x82\x03abc", b"\r\n\r\n"] {
-        let all = [ACCEPTED.as_bytes(), behind].concat();
+    let hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
+    for (before, behind) in [
+        (&b""[..], &b""[..]),
+        (b"", b"\x82\x03abc"),
+        (b"", b"\r\n\r\n"),
+        (hints, b"\x82\x03abc"),
+    ] {
+        let all = [before, ACCEPTED.as_bytes(), behind].concat();
         for cut in 1..=all.len() {
             let mut head = Head::default();
             let request = client::Request::new(NONCE);
