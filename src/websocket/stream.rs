@@ -220,10 +220,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         });
     }
 
+    fn poll_read_below(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if let Poll::Ready(Err(_)) = read {
+            // What is below may have tried to write, for the reader: TLS tells the other side what was wrong. The writer
+            // is then not the one that is woken when it can.
+            self.wakers.writer.wake();
+        }
+        read
+    }
+
     /// Reads once from below. Returns how many bytes of payload are in `buf`.
     fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if buf.len() >= DIRECT {
-            let count = ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+            let count = ready!(self.poll_read_below(cx, buf))?;
             if count == 0 {
                 self.on_end_of_file();
                 return Poll::Ready(Ok(0));
@@ -231,7 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
             return Poll::Ready(Ok(self.on_bytes(&mut buf[..count])));
         }
         let mut buffer = pool::INCOMING.lend();
-        let count = ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
+        let count = ready!(self.poll_read_below(cx, &mut buffer))?;
         if count == 0 {
             self.on_end_of_file();
             return Poll::Ready(Ok(0));

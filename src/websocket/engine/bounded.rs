@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::{AsyncRead, AsyncWrite};
+use futures::{AsyncRead, AsyncWrite, task::AtomicWaker};
 use soketto::{base, connection};
 
 use crate::websocket::Error;
@@ -16,6 +16,8 @@ pub(super) struct Bounded<C> {
     /// `None` once a read has failed.
     below: Option<C>,
     max_message_size: NonZeroUsize,
+    /// Whoever waits to write. What is below forgets it when it is dropped.
+    writer: AtomicWaker,
 }
 
 impl<C> Bounded<C> {
@@ -24,6 +26,7 @@ impl<C> Bounded<C> {
         Self {
             below: Some(below),
             max_message_size,
+            writer: AtomicWaker::new(),
         }
     }
 }
@@ -39,18 +42,24 @@ impl<C: Unpin> Bounded<C> {
         read(Pin::new(below)).map_err(|error| {
             // soketto would go on in the middle of what it could not read, and keep what it had read of it.
             self.below = None;
+            self.writer.wake();
             typed(error)
         })
     }
 
     fn write_below<R>(
         &mut self,
-        write: impl FnOnce(Pin<&mut C>) -> Poll<io::Result<R>>,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut C>, &mut Context<'_>) -> Poll<io::Result<R>>,
     ) -> Poll<io::Result<R>> {
-        match &mut self.below {
-            Some(below) => write(Pin::new(below)),
-            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        let Some(below) = &mut self.below else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        let written = write(Pin::new(below), cx);
+        if written.is_pending() {
+            self.writer.register(cx.waker());
         }
+        written
     }
 }
 
@@ -95,7 +104,7 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Bounded<C> {
     ) -> Poll<io::Result<usize>> {
         // What is below makes one message of what it is given.
         let buf = buf.get(..self.max_message_size.get()).unwrap_or(buf);
-        self.write_below(|below| below.poll_write(cx, buf))
+        self.write_below(cx, |below, cx| below.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -107,19 +116,19 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Bounded<C> {
             .iter()
             .fold(0, |sum: usize, buf| sum.saturating_add(buf.len()));
         if size <= self.max_message_size.get() {
-            return self.write_below(|below| below.poll_write_vectored(cx, bufs));
+            return self.write_below(cx, |below, cx| below.poll_write_vectored(cx, bufs));
         }
         let first = bufs.iter().find(|buf| !buf.is_empty());
         self.poll_write(cx, first.map_or(&[], |buf| &**buf))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.write_below(|below| below.poll_flush(cx))
+        self.write_below(cx, |below, cx| below.poll_flush(cx))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.below {
-            Some(below) => Pin::new(below).poll_close(cx),
+        match self.below {
+            Some(_) => self.write_below(cx, |below, cx| below.poll_close(cx)),
             None => Poll::Ready(Ok(())),
         }
     }
@@ -130,6 +139,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use futures::{AsyncReadExt as _, AsyncWriteExt as _, executor::block_on, future::poll_fn};
+    use tokio_test::{assert_pending, assert_ready_err, task};
 
     use super::*;
 
@@ -175,6 +185,49 @@ mod tests {
         fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Ready(Ok(()))
         }
+    }
+
+    /// Fails to be read, and never takes anything.
+    struct Full;
+
+    impl AsyncRead for Full {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+        }
+    }
+
+    impl AsyncWrite for Full {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn a_read_that_fails_wakes_whoever_waits_to_write() {
+        let max = NonZeroUsize::new(4).unwrap();
+        let (mut read, mut write) = Bounded::new(Full, max).split();
+        let mut written = task::spawn(write.write_all(b"a"));
+        assert_pending!(written.poll());
+        assert_ready_err!(task::spawn(read.read(&mut [0])).poll());
+        assert!(written.is_woken());
+        let error = assert_ready_err!(written.poll());
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 
     fn connection() -> (Bounded<Messages>, Messages) {

@@ -26,6 +26,8 @@ struct Ends {
     /// What can be read, each piece by a call of its own.
     incoming: VecDeque<Vec<u8>>,
     has_ended: bool,
+    /// Reading fails, and takes the place of whoever waits to write.
+    has_failed: bool,
     outgoing: Vec<u8>,
     /// How much more can be written.
     room: usize,
@@ -100,6 +102,10 @@ impl AsyncRead for Wire {
         let Some(mut piece) = ends.incoming.pop_front() else {
             if ends.has_ended {
                 return Poll::Ready(Ok(0));
+            }
+            if ends.has_failed {
+                ends.writer = Some(cx.waker().clone());
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
             ends.reader = Some(cx.waker().clone());
             return Poll::Pending;
@@ -371,6 +377,28 @@ fn a_writer_that_waits_does_not_take_the_place_of_a_reader_that_answers() {
         assert_pending!(reading.poll());
         let pong = (Opcode::Pong, b"ping".to_vec());
         assert_eq!(wire.sent(role).1, [pong]);
+    }
+}
+
+#[test]
+fn a_read_that_fails_does_not_take_the_place_of_a_writer_that_waits() {
+    for size in [10, 2 * DIRECT] {
+        let (stream, wire) = stream(Role::Client);
+        wire.make_room(0);
+        let (mut read, mut write) = stream.split();
+        let mut written = task::spawn(async {
+            write.write_all(b"abcdef").await?;
+            write.flush().await
+        });
+        assert_pending!(written.poll());
+        wire.ends().has_failed = true;
+        let mut buf = vec![0; size];
+        assert_ready_err!(task::spawn(read.read(&mut buf)).poll());
+        assert!(written.is_woken());
+        assert_pending!(written.poll());
+        wire.make_room(usize::MAX);
+        assert!(written.is_woken());
+        assert_ready_ok!(written.poll());
     }
 }
 
