@@ -113,7 +113,9 @@ impl Config {
     }
 
     /// The largest WebSocket message that is taken from whoever connected, and the largest frame, in bytes. It is
-    /// also the largest that is sent, on accepted and on dialled connections.
+    /// also the largest that is sent, on accepted and on dialled connections. All that with
+    /// [`Engine::Libp2p`](crate::websocket::Engine::Libp2p): the other one keeps no message as a whole, and sends frames of
+    /// up to 65,535 bytes, so that with less than that here, nodes with the two do not go together.
     ///
     /// A stranger chooses the length of a frame, and memory is set aside for all of it when its first byte has come.
     /// Messages are not handed on before they are whole, so fragments are counted together. A larger one ends the
@@ -167,7 +169,9 @@ impl Config {
     /// How long closing a connection waits for what was written to be sent (`SO_LINGER`). With zero it is dropped, and
     /// the connection reset. Used by the transports of the runtimes.
     ///
-    /// Defaults to none, as in libp2p-tcp: the operating system goes on sending after the close.
+    /// Defaults to none, as in libp2p-tcp: the operating system goes on sending after the close. Anything else but zero
+    /// makes Linux hold up the thread that drops a connection, for so long if the other side does not answer: that may be
+    /// the thread of the swarm, and the other side a stranger.
     #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
     pub fn with_linger(mut self, linger: Option<Duration>) -> Self {
         self.socket.linger = linger;
