@@ -55,10 +55,10 @@ impl Certificates {
     /// ends soon after the last clone of this handle and the last transport that uses it are gone.
     ///
     /// What is read is used once it has been the same a tenth of a second later, since it could be half-written.
-    /// If it is to be refused, that is logged as a warning, once (files that are not there yet are not worth one), and told by [`refused`](Self::refused), unless
-    /// it changes within a second: a key that does not belong to the certificate is what an exchange of the two
-    /// files looks like in between. One that is refused for its dates is tried again, since it may become valid
-    /// and the clock may be set.
+    /// If it is to be refused, that is logged as a warning, once (files that are not there yet are not worth one), and told
+    /// by [`refused`](Self::refused), unless it changes within a second: a key that does not belong to the certificate is
+    /// what an exchange of the two files looks like in between. One that is refused for its dates is tried again, since it
+    /// may become valid and the clock may be set.
     ///
     /// # Errors
     ///
@@ -67,7 +67,8 @@ impl Certificates {
         Self::watch_every(chain, key, Duration::from_secs(1))
     }
 
-    /// The same at another interval; one below ten milliseconds is taken for ten.
+    /// The same at another interval; one below ten milliseconds is taken for ten. What takes a tenth of a second or a second
+    /// there takes no longer than the interval here, so one that is short may see a chain that is still being written.
     ///
     /// # Errors
     ///
