@@ -65,7 +65,8 @@ pub enum SkipReason {
     /// There are addresses, and of each nobody can dial it, the filter refuses it, or it ends in the id of another
     /// peer. The next change of addresses ends it, or else the interval, should the filter have changed its mind.
     NothingLeft,
-    /// No connected peer is subscribed to any of the topics. The first subscriber ends it.
+    /// No connected peer is subscribed to any of the topics. The first subscriber ends it, within a minimum gap (a second,
+    /// unless that is set) at random.
     NoSubscribers,
     /// This node keeps silent by [`Config::with_listen_only`](super::Config::with_listen_only).
     ListenOnly,
