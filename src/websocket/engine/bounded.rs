@@ -143,9 +143,12 @@ mod tests {
 
     use super::*;
 
-    /// Makes one message of what a call brings. There is nothing to be read.
+    /// Makes one message of what a call brings, unless it is full. There is nothing to be read.
     #[derive(Clone, Default)]
-    struct Messages(Arc<Mutex<Vec<Vec<u8>>>>);
+    struct Messages {
+        sent: Arc<Mutex<Vec<Vec<u8>>>>,
+        is_full: bool,
+    }
 
     impl AsyncRead for Messages {
         fn poll_read(
@@ -171,10 +174,13 @@ mod tests {
             _: &mut Context<'_>,
             bufs: &[IoSlice<'_>],
         ) -> Poll<io::Result<usize>> {
+            if self.is_full {
+                return Poll::Pending;
+            }
             let message = bufs.iter().flat_map(|buf| buf.iter().copied());
             let message = message.collect::<Vec<_>>();
             let size = message.len();
-            self.0.lock().unwrap().push(message);
+            self.sent.lock().unwrap().push(message);
             Poll::Ready(Ok(size))
         }
 
@@ -187,41 +193,11 @@ mod tests {
         }
     }
 
-    /// Fails to be read, and never takes anything.
-    struct Full;
-
-    impl AsyncRead for Full {
-        fn poll_read(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            _: &mut [u8],
-        ) -> Poll<io::Result<usize>> {
-            Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
-        }
-    }
-
-    impl AsyncWrite for Full {
-        fn poll_write(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            _: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            Poll::Pending
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Pending
-        }
-
-        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Pending
-        }
-    }
-
     #[test]
     fn a_read_that_fails_wakes_whoever_waits_to_write() {
-        let max = NonZeroUsize::new(4).unwrap();
-        let (mut read, mut write) = Bounded::new(Full, max).split();
+        let (mut connection, _) = connection();
+        connection.below.as_mut().unwrap().is_full = true;
+        let (mut read, mut write) = connection.split();
         let mut written = task::spawn(write.write_all(b"a"));
         assert_pending!(written.poll());
         assert_ready_err!(task::spawn(read.read(&mut [0])).poll());
@@ -240,7 +216,10 @@ mod tests {
     fn a_large_write_makes_several_messages() {
         let (mut connection, messages) = connection();
         block_on(connection.write_all(b"abcdefghi")).unwrap();
-        assert_eq!(*messages.0.lock().unwrap(), [&b"abcd"[..], b"efgh", b"i"]);
+        assert_eq!(
+            *messages.sent.lock().unwrap(),
+            [&b"abcd"[..], b"efgh", b"i"]
+        );
     }
 
     #[test]
@@ -256,7 +235,7 @@ mod tests {
                 Pin::new(&mut connection).poll_write_vectored(cx, &bufs)
             }));
             assert_eq!(written.unwrap(), message.len());
-            assert_eq!(*messages.0.lock().unwrap(), [message]);
+            assert_eq!(*messages.sent.lock().unwrap(), [message]);
         }
     }
 
@@ -267,7 +246,7 @@ mod tests {
             let error = connection.read(&mut [0]).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
             // Closed at once, since nobody else has it.
-            assert_eq!(Arc::strong_count(&messages.0), 1);
+            assert_eq!(Arc::strong_count(&messages.sent), 1);
             let error = connection.read(&mut [0]).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::NotConnected);
             let error = connection.write(b"a").await.unwrap_err();

@@ -291,24 +291,7 @@ fn a_listener_that_only_fails_for_half_a_minute_is_bound_anew() {
     subject.bind();
 }
 
-#[test]
-fn a_stuck_listener_that_the_inner_transport_does_not_know_is_bound_anew_too() {
-    let mut subject = Subject::new(ADDRESS, Retry::default());
-    let (inner, _) = subject.bind();
-    fail_for_long(&mut subject, inner);
-    subject.say(accept_fails(inner, io::ErrorKind::Other));
-    let Action::Leave { .. } = subject.action() else {
-        panic!("it is closed");
-    };
-    subject
-        .core
-        .on_left_answered(subject.id, false, || subject.now);
-    assert_eq!(subject.failure().failure(), Failure::Stuck);
-    subject.wait();
-    subject.bind();
-}
-
-/// A listener that has been stuck is gone. Returns the error.
+/// A listener that is stuck is let go, and the inner transport does not know it any more. Returns the error.
 fn leave_stuck(subject: &mut Subject, inner: ListenerId) -> ListenError {
     fail_for_long(subject, inner);
     subject.say(accept_fails(inner, io::ErrorKind::Other));
@@ -319,6 +302,15 @@ fn leave_stuck(subject: &mut Subject, inner: ListenerId) -> ListenError {
         .core
         .on_left_answered(subject.id, false, || subject.now);
     subject.failure()
+}
+
+#[test]
+fn a_stuck_listener_that_the_inner_transport_does_not_know_is_bound_anew_too() {
+    let mut subject = Subject::new(ADDRESS, Retry::default());
+    let (inner, _) = subject.bind();
+    assert_eq!(leave_stuck(&mut subject, inner).failure(), Failure::Stuck);
+    subject.wait();
+    subject.bind();
 }
 
 #[test]
