@@ -166,16 +166,12 @@ impl Peers {
         }
     }
 
-    /// Whether an announcement of a known peer is due, about: half its interval has passed since the last one, or half of
-    /// the shortest one where that is longer. `None` if the peer is not known.
+    /// Whether an announcement of a known peer is due, about: half the interval that is believed of it has passed since the
+    /// last one, or half the shortest one if none is known. `None` if the peer is not known.
     pub(crate) fn is_due(&self, now: Instant, peer: &PeerId, expected: Duration) -> Option<bool> {
         let row = self.rows.get(peer)?;
-        let shortest = self.lifetimes.shortest;
-        let interval = row
-            .pace
-            .interval(expected)
-            .unwrap_or(shortest)
-            .max(shortest);
+        let interval = row.pace.interval(expected, &self.lifetimes);
+        let interval = interval.unwrap_or(self.lifetimes.shortest);
         let elapsed = now.saturating_duration_since(row.last_heard);
         Some(elapsed >= interval / 2)
     }

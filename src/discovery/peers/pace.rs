@@ -63,21 +63,21 @@ impl Pace {
         }
     }
 
-    /// The interval, if it is known.
-    pub(super) fn interval(&self, expected: Duration) -> Option<Duration> {
-        match *self {
-            Self::Promised(interval) => Some(interval),
-            Self::Ours => Some(expected),
-            Self::Heard(gaps) => gaps.interval(),
-        }
+    /// The interval that is believed, if one is known.
+    pub(super) fn interval(&self, expected: Duration, lifetimes: &Lifetimes) -> Option<Duration> {
+        let interval = match *self {
+            Self::Promised(interval) => interval,
+            Self::Ours => expected,
+            Self::Heard(gaps) => gaps.interval()?,
+        };
+        Some(interval.max(lifetimes.shortest).min(lifetimes.longest))
     }
 
     pub(crate) fn time_to_live(&self, expected: Duration, lifetimes: &Lifetimes) -> Duration {
-        let Some(interval) = self.interval(expected) else {
+        let Some(interval) = self.interval(expected, lifetimes) else {
             return lifetimes.unknown;
         };
-        let believed = interval.max(lifetimes.shortest).min(lifetimes.longest);
-        let time_to_live = believed.saturating_mul(INTERVALS);
+        let time_to_live = interval.saturating_mul(INTERVALS);
         match self {
             // It may hear more than we do, and slow down while we do not.
             Self::Ours => time_to_live.max(lifetimes.unknown),

@@ -417,6 +417,11 @@ fn an_announcement_is_due_after_half_the_interval() {
     peers.on_announcement(now, stamped(1, &[], 2, Some(SECOND)), false, MINUTE);
     assert_eq!(is_due(&peers, 4 * SECOND), Some(false));
     assert_eq!(is_due(&peers, 5 * SECOND), Some(true));
+    // And one that promises to be silent for longer than it is known has its turn in that time.
+    peers.lifetimes.longest = MINUTE;
+    peers.on_announcement(now, stamped(1, &[], 3, Some(100 * MINUTE)), false, MINUTE);
+    assert_eq!(is_due(&peers, 29 * SECOND), Some(false));
+    assert_eq!(is_due(&peers, 30 * SECOND), Some(true));
 }
 
 #[test]
