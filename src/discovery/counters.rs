@@ -52,7 +52,8 @@ pub struct Counters {
     /// Rejected since they are about somebody else than their author.
     pub rejected_foreign_key: u64,
     /// Addresses of accepted announcements that were left out: unreadable, repeated, somebody else's, of no use by
-    /// `Config::with_received_filter`, or more than `Config::with_max_addresses` allows. Those that an author repeats with each announcement count each time.
+    /// `Config::with_received_filter`, or more than `Config::with_max_addresses` allows. Those that an author repeats with
+    /// each announcement count each time.
     pub dropped_addresses: u64,
     /// Peers that were not known before.
     pub discovered: u64,

@@ -112,10 +112,10 @@ impl Config {
         self
     }
 
-    /// The largest WebSocket message that is taken from whoever connected, and the largest frame, in bytes. It is
-    /// also the largest that is sent, on accepted and on dialled connections. All that with
-    /// [`Engine::Libp2p`]: the other one keeps no message as a whole, and sends frames of
-    /// up to 65,535 bytes, so that with less than that here, nodes with the two do not go together.
+    /// The largest WebSocket message that is taken from whoever connected, and the largest frame, in bytes. It is also the
+    /// largest that is sent, on accepted and on dialled connections. All that with [`Engine::Libp2p`]: the other one keeps no
+    /// message as a whole, and sends frames of up to 65,535 bytes, so that with less than that here, nodes with the two do
+    /// not go together.
     ///
     /// A stranger chooses the length of a frame, and memory is set aside for all of it when its first byte has come.
     /// Messages are not handed on before they are whole, so fragments are counted together. A larger one ends the
