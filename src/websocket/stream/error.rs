@@ -22,9 +22,16 @@ pub enum ProtocolError {
     /// A text frame. The RFC allows it, libp2p does not: it has bytes.
     #[error("a text frame, where libp2p has binary ones")]
     Text,
-    /// A length that is not encoded in the fewest bytes, or has its highest bit set (section 5.2).
-    #[error("a frame's length is not encoded as it has to be (RFC 6455, 5.2)")]
-    LengthEncoding,
+    /// A length that is not encoded in the minimal number of bytes (section 5.2).
+    #[error("the length of a frame, {length}, is not encoded in the fewest bytes (RFC 6455, 5.2)")]
+    #[non_exhaustive]
+    LengthNotMinimal {
+        /// The length of the payload, in bytes.
+        length: u64,
+    },
+    /// A length whose most significant bit is set (section 5.2).
+    #[error("the length of a frame has its most significant bit set (RFC 6455, 5.2)")]
+    LengthTooLarge,
     /// A server received a frame that is not masked (section 5.1).
     #[error("a client sent a frame that is not masked (RFC 6455, 5.1)")]
     NotMasked,
@@ -35,8 +42,12 @@ pub enum ProtocolError {
     #[error("a control frame is fragmented (RFC 6455, 5.5)")]
     FragmentedControl,
     /// A control frame with a payload of more than 125 bytes (section 5.5).
-    #[error("a control frame has more than 125 bytes of payload (RFC 6455, 5.5)")]
-    LongControl,
+    #[error("a control frame has {length} bytes of payload, more than 125 (RFC 6455, 5.5)")]
+    #[non_exhaustive]
+    LongControl {
+        /// The length of the payload, in bytes.
+        length: u64,
+    },
     /// A continuation of no message (section 5.4).
     #[error("a frame continues a message, and none has begun (RFC 6455, 5.4)")]
     NothingToContinue,

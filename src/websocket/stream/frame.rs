@@ -88,39 +88,34 @@ impl Header {
         }
         let opcode = Opcode::parse(first & OPCODE)?;
         let is_final = first & FIN != 0;
-        let short = second & LENGTH;
-        if opcode.is_control() {
-            if !is_final {
-                return Err(ProtocolError::FragmentedControl);
-            }
-            if usize::from(short) > MAX_CONTROL {
-                return Err(ProtocolError::LongControl);
-            }
+        if opcode.is_control() && !is_final {
+            return Err(ProtocolError::FragmentedControl);
         }
-        let (length, rest) = match short {
+        let (length, rest, least) = match second & LENGTH {
             TWO_BYTES => {
-                let Some((length, rest)) = rest.split_first_chunk::<2>() else {
+                let Some((length, rest)) = rest.split_first_chunk() else {
                     return Ok(None);
                 };
-                let length = u64::from(u16::from_be_bytes(*length));
-                if length < u64::from(TWO_BYTES) {
-                    return Err(ProtocolError::LengthEncoding);
-                }
-                (length, rest)
+                (u16::from_be_bytes(*length).into(), rest, TWO_BYTES.into())
             }
             EIGHT_BYTES => {
-                let Some((length, rest)) = rest.split_first_chunk::<8>() else {
+                let Some((length, rest)) = rest.split_first_chunk() else {
                     return Ok(None);
                 };
-                let length = u64::from_be_bytes(*length);
-                // "the most significant bit MUST be 0", and "the minimal number of bytes MUST be used".
-                if length >> 63 != 0 || length <= u64::from(u16::MAX) {
-                    return Err(ProtocolError::LengthEncoding);
-                }
-                (length, rest)
+                (u64::from_be_bytes(*length), rest, u64::from(u16::MAX) + 1)
             }
-            short => (u64::from(short), rest),
+            short => (short.into(), rest, 0),
         };
+        // "the most significant bit MUST be 0", and "the minimal number of bytes MUST be used".
+        if length >> 63 != 0 {
+            return Err(ProtocolError::LengthTooLarge);
+        }
+        if length < least {
+            return Err(ProtocolError::LengthNotMinimal { length });
+        }
+        if opcode.is_control() && length > MAX_CONTROL as u64 {
+            return Err(ProtocolError::LongControl { length });
+        }
         let mask = if second & MASKED == 0 {
             None
         } else {
@@ -204,6 +199,7 @@ mod tests {
     fn each_rule_that_is_broken_has_its_error() {
         let length = |bytes: u64| bytes.to_be_bytes();
         let long = |bytes: u64| [&[0x82, 127][..], &length(bytes)].concat();
+        let not_minimal = |length| ProtocolError::LengthNotMinimal { length };
         for (bytes, broken) in [
             (vec![0xc2, 0], ProtocolError::ReservedBits),
             (vec![0xa2, 0], ProtocolError::ReservedBits),
@@ -213,11 +209,20 @@ mod tests {
             (vec![0x8b, 0], ProtocolError::UnknownOpcode { opcode: 11 }),
             (vec![0x09, 0], ProtocolError::FragmentedControl),
             (vec![0x08, 0], ProtocolError::FragmentedControl),
-            (vec![0x89, 126], ProtocolError::LongControl),
-            (vec![0x88, 127], ProtocolError::LongControl),
-            (vec![0x82, 126, 0, 125], ProtocolError::LengthEncoding),
-            (long(65_535), ProtocolError::LengthEncoding),
-            (long(1 << 63), ProtocolError::LengthEncoding),
+            (
+                vec![0x89, 126, 0, 126],
+                ProtocolError::LongControl { length: 126 },
+            ),
+            (
+                [&[0x88, 127][..], &length(65_536)].concat(),
+                ProtocolError::LongControl { length: 65_536 },
+            ),
+            (vec![0x89, 126, 0, 0], not_minimal(0)),
+            (vec![0x8a, 126, 0, 125], not_minimal(125)),
+            ([&[0x88, 127][..], &length(126)].concat(), not_minimal(126)),
+            (vec![0x82, 126, 0, 125], not_minimal(125)),
+            (long(65_535), not_minimal(65_535)),
+            (long(1 << 63), ProtocolError::LengthTooLarge),
         ] {
             assert_eq!(Header::parse(&bytes).unwrap_err(), broken, "{bytes:x?}");
         }

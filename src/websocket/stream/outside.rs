@@ -94,7 +94,7 @@ pub(crate) fn run(data: &[u8]) {
                 ProtocolError::Text
                 | ProtocolError::Masked
                 | ProtocolError::NotMasked
-                | ProtocolError::LengthEncoding
+                | ProtocolError::LengthNotMinimal { .. }
                 | ProtocolError::ClosePayload,
             ),
             _,

@@ -150,7 +150,7 @@ fn what_is_broken_is_told_behind_what_was_good() {
             ),
             (
                 frame(role, true, Pong, &[0; 126]),
-                ProtocolError::LongControl,
+                ProtocolError::LongControl { length: 126 },
             ),
             (frame(role, true, Close, b"x"), ProtocolError::ClosePayload),
             (
