@@ -97,8 +97,8 @@ if let Some(error) = certificates.refused() {
 //! connection; [`Counters`] tell of them. A full listener drops a newcomer rather than one it has, so strangers who
 //! come quickly enough can keep others out, as they can by filling the kernel's queue.
 //!
-//! What this node dials is not bounded so: libp2p-websocket takes up to 256 MiB in a frame there. With
-//! [`Engine::Stream`] no frame is kept in memory, on either side.
+//! What this node dials is not bounded so: libp2p-websocket takes up to 256 MiB in a message there, and has no option for
+//! it. With [`Engine::Stream`] no frame is kept in memory, on either side.
 
 mod address;
 #[cfg(feature = "async-std")]

@@ -322,24 +322,34 @@ async fn is_too_large_for(accepted: &mut Connection, size: u64) {
 on_each!(libp2p: a_frame_of_a_tebibyte_ends_its_connection_and_no_other);
 
 async fn a_frame_of_a_tebibyte_ends_its_connection_and_no_other(case: Case) {
-    let mut listener = Listener::plain(case, case.config()).await;
-    let (mut other, mut others) = listener.frames().await;
-    let (mut client, mut accepted) = listener.frames().await;
-    // If this were set aside, the process would end here.
-    client.write_all(&header(BINARY, 1 << 40)).await.unwrap();
-    is_too_large_for(&mut accepted, 1 << 40).await;
-    sees_the_end(&mut client).await;
-    let error = accepted.read(&mut [0]).await.unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::NotConnected);
-    let error = accepted.write(b"more").await.unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-    accepted.close().await.unwrap();
+    const MOST: u64 = 16 << 20;
+    let unlimited = || case.config().with_max_frame_size(NonZeroUsize::MAX);
 
-    other.write_all(&header(BINARY, 3)).await.unwrap();
-    other.write_all(b"yes").await.unwrap();
-    let mut read = [0; 3];
-    within(others.read_exact(&mut read)).await.unwrap();
-    assert_eq!(&read, b"yes");
+    // If a tebibyte were set aside, the process would end here.
+    for (config, size) in [
+        (case.config(), 1 << 40),
+        (unlimited(), 1 << 40),
+        (unlimited(), u64::MAX >> 1),
+        (unlimited(), MOST + 1),
+    ] {
+        let mut listener = Listener::plain(case, config).await;
+        let (mut other, mut others) = listener.frames().await;
+        let (mut client, mut accepted) = listener.frames().await;
+        client.write_all(&header(BINARY, size)).await.unwrap();
+        is_too_large_for(&mut accepted, size).await;
+        sees_the_end(&mut client).await;
+        let error = accepted.read(&mut [0]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+        let error = accepted.write(b"more").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        accepted.close().await.unwrap();
+
+        other.write_all(&header(BINARY, 3)).await.unwrap();
+        other.write_all(b"yes").await.unwrap();
+        let mut read = [0; 3];
+        within(others.read_exact(&mut read)).await.unwrap();
+        assert_eq!(&read, b"yes");
+    }
 }
 
 on_each!(libp2p: the_limit_is_that_of_a_message_in_one_frame_or_in_several);

@@ -4,6 +4,9 @@ use std::{num::NonZeroUsize, time::Duration};
 use crate::websocket::socket;
 use crate::websocket::{Certificates, Counters, Engine, TrustAnchor};
 
+/// The most that [`Config::with_max_frame_size`] allows.
+const MAX_FRAME_SIZE: NonZeroUsize = NonZeroUsize::new(16 * 1024 * 1024).expect("not zero");
+
 /// Options of a [`websocket::Transport`](crate::websocket::Transport).
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -118,18 +121,20 @@ impl Config {
     /// not go together.
     ///
     /// A stranger chooses the length of a frame, and memory is set aside for all of it when its first byte has come.
-    /// Messages are not handed on before they are whole, so fragments are counted together. A larger one ends the
-    /// connection with an [`Error::MessageTooLarge`](crate::websocket::Error::MessageTooLarge).
+    /// So values above 16 MiB count as 16 MiB. Messages are not handed on before they are whole, so fragments are
+    /// counted together. A larger one ends the connection with an
+    /// [`Error::MessageTooLarge`](crate::websocket::Error::MessageTooLarge).
     ///
-    /// It does not hold for what comes in on connections that this node has dialled: there libp2p-websocket takes
-    /// up to 256 MiB in a frame.
+    /// This does not bound what comes in on connections that this node has dialled: libp2p-websocket takes up to
+    /// 256 MiB in a message there, and has no option for it. A peer that is dialled can make this node set aside that
+    /// much with one frame. [`Engine::Stream`] sets nothing aside, in either role.
     ///
     /// Defaults to 256 KiB. How long a message is is up to who sends it: one of js-libp2p is shorter than 64 KiB,
     /// where its Noise cuts, and one of rust-libp2p shorter than 192 KiB, since its Noise collects up to 128 KiB and
     /// one of its own frames before it writes. Only where nothing of libp2p is above it, a bare connection of
     /// libp2p-websocket makes one message of whatever it is given; those of this crate cut it.
     pub fn with_max_frame_size(mut self, max: NonZeroUsize) -> Self {
-        self.max_frame_size = max;
+        self.max_frame_size = max.min(MAX_FRAME_SIZE);
         self
     }
 
