@@ -24,7 +24,8 @@
 //!   [`TransportEvent::ListenerError`] with a [`ListenError`], which says how many there were and when the next
 //!   attempt comes. The last one, if it gives up, is also the reason of the close. [`Retry`] has the rules.
 //! - One `poll` binds at most [`Config::max_binds_per_poll`] listeners, and costs the same however many wait.
-//! - Link-local IPv6 addresses of a listener on `/ip6/::` are left out: nobody can dial them without a zone.
+//! - Addresses that other hosts cannot dial are left out: link-local IPv6 of a listener on `/ip6/::`, `/ip6zone`, and names
+//!   with a `*`.
 //! - Dialling, and the bytes of a connection, are those of the inner transport.
 //!
 //! # Example

@@ -265,7 +265,8 @@ impl Config {
     /// - those of the host itself (loopback, `localhost`, `/memory`, `/unix`) only if there are no others.
     ///
     /// An address that nobody can dial is never announced, whatever the closure says: an unspecified IP (`0.0.0.0`,
-    /// `::`), port 0, multicast and broadcast, link-local IPv6 without a zone, or no host at all.
+    /// `::`), port 0, multicast and broadcast, link-local IPv6, `/ip6zone`, names with `*`, no host or no port, `/http-path`,
+    /// or anything but `/p2p` and `/p2p-circuit` after `/ws`.
     ///
     /// The closure is asked of each address as it is listened on, before each announcement.
     pub fn with_filter(

@@ -31,26 +31,13 @@ pub(crate) enum Scope {
 }
 
 impl Reach {
-    /// `None` if nobody can dial the address: it is unspecified, of a group, of a link that it does not name, on port
-    /// 0, or it names no host.
+    /// `None` if no transport can dial the address: it is unspecified, of a group, of a link, on port 0, names no host,
+    /// or has none of the forms that [`is_relayed`] knows.
     pub(crate) fn of(address: &Multiaddr) -> Option<Self> {
-        let mut is_relayed = false;
-        for protocol in address.iter() {
-            match protocol {
-                Protocol::Tcp(0) | Protocol::Udp(0) => return None,
-                Protocol::P2pCircuit => is_relayed = true,
-                _ => {}
-            }
-        }
-        let mut protocols = address.iter();
-        let (scope, is_named) = match protocols.next()? {
+        let is_relayed = is_relayed(address)?;
+        let (scope, is_named) = match address.iter().next()? {
             Protocol::Ip4(ip) => (of_ipv4(ip)?, false),
             Protocol::Ip6(ip) => (of_ipv6(ip)?, false),
-            Protocol::Ip6zone(_) => match protocols.next()? {
-                Protocol::Ip6(ip) if ip.is_unicast_link_local() => (Scope::Network, false),
-                Protocol::Ip6(ip) => (of_ipv6(ip)?, false),
-                _ => return None,
-            },
             Protocol::Dns(name)
             | Protocol::Dns4(name)
             | Protocol::Dns6(name)
@@ -74,6 +61,76 @@ impl Reach {
     /// Whether it can be dialled from anywhere, and needs nobody else for it.
     pub(crate) fn is_public(self) -> bool {
         self.scope == Scope::Internet && !self.is_relayed
+    }
+}
+
+/// Whether an address leads through a relay; `None` if its form is one that no transport of any libp2p can dial.
+///
+/// A form that some transport knows passes, also if the own swarm has no such transport: which ones it has, nobody
+/// here can know.
+fn is_relayed(address: &Multiaddr) -> Option<bool> {
+    /// What has to follow.
+    enum Expected {
+        Anything,
+        /// An IP address or a name says nothing without a port.
+        Port,
+        /// WebSocket is the last layer, but for whom to find there.
+        Peer,
+    }
+
+    let mut is_relayed = false;
+    let mut expected = Expected::Anything;
+    for protocol in address.iter() {
+        match &protocol {
+            Protocol::Tcp(0) | Protocol::Udp(0) => return None,
+            // A zone is the name of an interface of one host.
+            Protocol::Ip6zone(_) => return None,
+            // Of requests, which no connection is made with.
+            Protocol::HttpPath(_) => return None,
+            Protocol::Dns(name)
+            | Protocol::Dns4(name)
+            | Protocol::Dns6(name)
+            | Protocol::Dnsaddr(name)
+            | Protocol::Sni(name)
+                if name.contains('*') =>
+            {
+                return None;
+            }
+            _ => {}
+        }
+        if is_relayed {
+            continue;
+        }
+        expected = match (expected, protocol) {
+            (
+                Expected::Port,
+                Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Sctp(_) | Protocol::Dccp(_),
+            ) => Expected::Anything,
+            (Expected::Port, _) => return None,
+            (Expected::Peer | Expected::Anything, Protocol::P2pCircuit) => {
+                is_relayed = true;
+                Expected::Anything
+            }
+            (
+                Expected::Peer,
+                Protocol::P2p(_) | Protocol::P2pWebRtcStar | Protocol::P2pWebSocketStar,
+            ) => Expected::Peer,
+            (Expected::Peer, _) => return None,
+            (
+                Expected::Anything,
+                Protocol::Ip4(_)
+                | Protocol::Ip6(_)
+                | Protocol::Dns(_)
+                | Protocol::Dns4(_)
+                | Protocol::Dns6(_),
+            ) => Expected::Port,
+            (Expected::Anything, Protocol::Ws(_) | Protocol::Wss(_)) => Expected::Peer,
+            (Expected::Anything, _) => Expected::Anything,
+        };
+    }
+    match expected {
+        Expected::Port => None,
+        Expected::Peer | Expected::Anything => Some(is_relayed),
     }
 }
 
@@ -421,14 +478,7 @@ mod tests {
 
     #[test]
     fn what_is_neither_an_ip_nor_a_name() {
-        let zone = |ip: &str| scope(&format!("/ip6zone/eth0/ip6/{ip}/tcp/1/ws"));
-        assert_eq!(zone("fe80::1"), NETWORK);
-        assert_eq!(zone("2606:4700::1111"), INTERNET);
-        assert_eq!(zone("::1"), HOST);
-        assert_eq!(zone("::"), NOBODY);
         for (address, expected) in [
-            ("/ip6zone/eth0/tcp/1", NOBODY),
-            ("/ip6zone/eth0", NOBODY),
             ("/memory/1", HOST),
             ("/unix/a%20b", HOST),
             ("/onion/aaimaq4ygg2iegci:80", INTERNET),
@@ -441,6 +491,70 @@ mod tests {
         }
         assert_eq!(Reach::of(&Multiaddr::empty()), None);
         assert_eq!(Reach::of(&Protocol::P2p(PeerId::random()).into()), None);
+    }
+
+    #[test]
+    fn forms_that_no_transport_can_dial_reach_nobody() {
+        let peer = PeerId::random();
+        for address in [
+            "/ip6zone/eth0/ip6/fe80::1/tcp/1/ws".to_owned(),
+            "/ip6zone/eth0/ip6/2606:4700::1111/tcp/1".to_owned(),
+            format!("/ip6zone/eth0/ip6/fe80::1/tcp/1/ws/p2p/{peer}/p2p-circuit"),
+            "/ip6zone/eth0".to_owned(),
+            "/ip4/1.2.3.4/tcp/1/tls/sni/*.example.com/ws".to_owned(),
+            "/ip4/1.2.3.4/udp/1/quic-v1/sni/*.example.com".to_owned(),
+            "/dns/*.example.com/tcp/1/wss".to_owned(),
+            "/dnsaddr/*.example.com".to_owned(),
+            format!("/dns4/*/tcp/1/wss/p2p/{peer}/p2p-circuit"),
+            "/ip4/1.2.3.4".to_owned(),
+            "/dns6/example.org".to_owned(),
+            "/ip4/1.2.3.4/ws".to_owned(),
+            "/dns/example.org/tls/ws".to_owned(),
+            format!("/ip6/2606:4700::1111/wss/p2p/{peer}"),
+            format!("/ip4/1.2.3.4/p2p/{peer}"),
+            format!("/ip4/1.2.3.4/ws/p2p/{peer}/p2p-circuit"),
+            "/ip4/1.2.3.4/tcp/443/tls/http/http-path/a".to_owned(),
+            "/ip4/1.2.3.4/tcp/1/ws/http-path/a".to_owned(),
+            format!("/ip4/1.2.3.4/tcp/1/ws/http-path/a/p2p/{peer}"),
+            "/ip4/1.2.3.4/tcp/1/ws/ws".to_owned(),
+            "/ip4/1.2.3.4/tcp/1/wss/tls".to_owned(),
+            "/dns/example.org/tcp/1/wss/tcp/2".to_owned(),
+            "/ip4/1.2.3.4/tcp/1/ws/webrtc".to_owned(),
+            format!("/ip4/1.2.3.4/tcp/1/ws/p2p/{peer}/webrtc"),
+            format!("/ip4/1.2.3.4/tcp/1/x-parity-ws/%2Fpath/p2p/{peer}/ws"),
+        ] {
+            assert_eq!(scope_of(&address), NOBODY, "{address}");
+        }
+    }
+
+    #[test]
+    fn forms_that_some_transport_can_dial_pass() {
+        let peer = PeerId::random();
+        let hash = "uEiDikp5KVUgkLta1EjUN-IKbHk-dUBg8VzKgf5nXxLK46w";
+        for address in [
+            "/ip4/1.2.3.4/tcp/1".to_owned(),
+            "/dns/example.org/tcp/1/tls".to_owned(),
+            "/ip4/1.2.3.4/tcp/1/noise".to_owned(),
+            "/ip4/1.2.3.4/tcp/1/x-parity-wss/%2Fpath".to_owned(),
+            format!("/dns4/example.org/tcp/443/tls/sni/example.org/ws/p2p/{peer}"),
+            format!("/ip4/1.2.3.4/tcp/1/ws/p2p/{peer}/p2p-circuit"),
+            format!("/ip4/1.2.3.4/tcp/1/ws/p2p/{peer}/p2p-circuit/webrtc/p2p/{peer}"),
+            format!("/dns4/star.example.org/tcp/443/wss/p2p-webrtc-star/p2p/{peer}"),
+            format!("/ip4/1.2.3.4/udp/1/quic-v1/p2p/{peer}"),
+            "/ip4/1.2.3.4/udp/1/quic".to_owned(),
+            format!("/ip4/1.2.3.4/udp/1/webrtc-direct/certhash/{hash}/p2p/{peer}"),
+            format!("/ip6/2606:4700::1111/udp/1/quic-v1/webtransport/certhash/{hash}"),
+            "/dnsaddr/example.org".to_owned(),
+            format!("/dnsaddr/example.org/p2p/{peer}"),
+            "/ip4/1.2.3.4/udp/1/utp".to_owned(),
+            "/ip4/1.2.3.4/sctp/1".to_owned(),
+        ] {
+            assert_eq!(scope_of(&address), INTERNET, "{address}");
+        }
+    }
+
+    fn scope_of(address: &str) -> Option<Scope> {
+        Reach::of(&address.parse().unwrap()).map(|reach| reach.scope)
     }
 
     #[test]

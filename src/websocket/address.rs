@@ -224,9 +224,9 @@ pub(super) fn with_port(address: &Multiaddr, port: u16) -> Multiaddr {
         .unwrap_or_else(|| address.clone())
 }
 
-/// Whether it stays what it is when it is written as text and read again.
+/// Whether somebody can look it up, and whether it stays what it is when it is written as text and read again.
 fn is_host(name: &str) -> bool {
-    !name.is_empty() && !name.contains('/')
+    !name.is_empty() && !name.contains(['/', '*'])
 }
 
 #[cfg(test)]
@@ -302,6 +302,13 @@ mod tests {
             "/ip4/127.0.0.1/tcp/1/tcp/1/ws".into(),
             "/ip4/127.0.0.1/ip4/127.0.0.1/tcp/1/ws".into(),
             "/ip6zone/eth0/ip6/fe80::1/tcp/1/ws".into(),
+            "/ip4/0.0.0.0/tcp/0/tls/sni/*.example.com/ws".into(),
+            "/ip4/0.0.0.0/tcp/0/tls/sni/*/ws".into(),
+            "/dns/example.com/tcp/0/tls/sni/*.example.com/ws".into(),
+            "/dns/*.example.com/tcp/0/wss".into(),
+            "/dns4/*.example.com/tcp/0/ws".into(),
+            "/dns6/a.*.com/tcp/0/ws".into(),
+            "/ip4/0.0.0.0/tcp/0/ws/http-path/a".into(),
             "/dns/localhost".into(),
             "/dns/localhost/ws".into(),
             "/dns/localhost/tcp/1".into(),

@@ -180,12 +180,29 @@ fn port_zero(address: &Multiaddr) -> Option<usize> {
         .position(|protocol| matches!(protocol, Protocol::Tcp(0) | Protocol::Udp(0)))
 }
 
-/// Whether nobody could dial `found`: it is a link-local IPv6 address, which means nothing without the zone that
-/// it lacks, and the application did not ask for it but for all addresses.
+/// Whether nobody could dial `found`: its zone is the name of an interface of this host, its name is a pattern, or it is
+/// a link-local IPv6 address, which means nothing without the zone that it lacks, and the application did not ask for it
+/// but for all addresses.
 pub(super) fn is_undialable(registered: &Multiaddr, found: &Multiaddr) -> bool {
-    // The code of `/ip6`, and the ten bits that such addresses begin with. Each new address passes here, and to take
-    // its protocols apart costs ten times as much.
+    // By bytes, as each new address passes here, and to take its protocols apart costs ten times as much. The code of
+    // `/ip6`, and the ten bits that link-local addresses begin with.
     let is_link_local = matches!(found.as_ref(), [41, 0xfe, 0x80..0xc0, ..]);
-    is_link_local
-        && matches!(registered.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unspecified())
+    // The code of `/ip6zone` is that of the character `*`.
+    let is_meaningless =
+        found.as_ref().contains(&b'*') && found.iter().any(|part| is_meaningless_elsewhere(&part));
+    is_meaningless
+        || is_link_local
+            && matches!(registered.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unspecified())
+}
+
+fn is_meaningless_elsewhere(protocol: &Protocol<'_>) -> bool {
+    match protocol {
+        Protocol::Ip6zone(_) => true,
+        Protocol::Dns(name)
+        | Protocol::Dns4(name)
+        | Protocol::Dns6(name)
+        | Protocol::Dnsaddr(name)
+        | Protocol::Sni(name) => name.contains('*'),
+        _ => false,
+    }
 }

@@ -388,6 +388,35 @@ fn link_local_addresses_are_left_out_unless_asked_for() {
 }
 
 #[test]
+fn zones_and_patterns_are_left_out_even_if_asked_for() {
+    // Each has the byte 42 somewhere, which is what they are found by.
+    let good = ["/ip4/42.42.42.42/tcp/10794/ws", "/dns/a.example/tcp/42/wss"];
+    for (registered, hidden) in [
+        "/ip6zone/eth0/ip6/fe80::1/tcp/1/ws",
+        "/ip4/127.0.0.1/tcp/1/tls/sni/*.a.example/ws",
+        "/dns/*.a.example/tcp/1/wss",
+        "/dnsaddr/*",
+    ]
+    .map(|hidden| ("/ip4/0.0.0.0/tcp/0/ws", hidden))
+    .into_iter()
+    .chain([("/dns4/*/tcp/1/ws", "/dns4/*/tcp/1/ws")])
+    {
+        let [registered, hidden] = [registered, hidden].map(|a| a.parse::<Multiaddr>().unwrap());
+        let mut subject = Subject::over_wildcards(Config::default());
+        let id = subject.listen(&registered);
+        subject.idle();
+        let inner = subject.inner.script().inner_id(0);
+        subject.say(new_address(inner, &hidden));
+        subject.say(expired(inner, &hidden));
+        subject.idle();
+        for good in good.map(|a| a.parse().unwrap()) {
+            subject.say(new_address(inner, &good));
+            assert!(is_new_address(&subject.ready(), id, &good));
+        }
+    }
+}
+
+#[test]
 fn events_of_nobody_are_dropped_in_portions() {
     let mut subject = Subject::new();
     subject.inner.script().flood = Some(ListenerId::next());
