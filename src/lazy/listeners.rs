@@ -26,7 +26,7 @@ mod reach;
 pub(crate) use action::{Action, Removal};
 use changes::Changes;
 pub(crate) use changes::Note;
-use due::Due;
+use due::{Due, Hurry};
 use listener::{Listener, State, Trouble, is_undialable};
 use pace::Pace;
 use queue::{Queue, Turn};
@@ -77,6 +77,8 @@ pub(crate) struct Listeners<U, E> {
     retries: Due,
     /// The others of them: what they had bound may still be there until the inner transport has nothing to say.
     rebinds: Due,
+    /// Of both.
+    hurry: Hurry,
     /// Those in [`State::Waiting`].
     waiting: Queue,
     /// Who is waiting since before this turn is to be asked about again.
@@ -115,6 +117,7 @@ where
             to_bind: Queue::default(),
             retries: Due::default(),
             rebinds: Due::default(),
+            hurry: Hurry::default(),
             waiting: Queue::default(),
             ask_before: 0,
             leaving: VecDeque::new(),
@@ -223,8 +226,9 @@ where
 
     /// A poll begins.
     pub(crate) fn on_poll(&mut self, now: impl FnOnce() -> Instant) {
-        if !self.retries.is_empty() || !self.rebinds.is_empty() {
-            self.now = now();
+        match self.is_retrying() {
+            true => self.on_time(now()),
+            false => self.hurry.cancel(),
         }
         self.pace.on_poll();
         self.budget = Budget {
@@ -237,11 +241,16 @@ where
     /// It is later now, still in the same poll.
     pub(crate) fn on_time(&mut self, now: Instant) {
         self.now = now;
+        if self.hurry.take(now) {
+            self.retries.hurry();
+            self.rebinds.hurry();
+        }
     }
 
     /// When to poll again, if nothing happens before.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        let times = [self.retries.next_time(), self.rebinds.next_time()];
+        let hurry = self.hurry.next_time().filter(|_| self.is_retrying());
+        let times = [self.retries.next_time(), self.rebinds.next_time(), hurry];
         times.into_iter().flatten().min()
     }
 
@@ -362,12 +371,14 @@ where
     }
 
     /// The inner transport says that something has changed.
-    pub(crate) fn on_changed(&mut self, changed: Changed) {
+    pub(crate) fn on_changed(&mut self, changed: Changed, now: impl FnOnce() -> Instant) {
         match changed {
             Changed::Support => self.ask_before = self.waiting.next_turn(),
+            Changed::Network if !self.is_retrying() => {}
             Changed::Network => {
-                self.retries.hurry();
-                self.rebinds.hurry();
+                let now = now();
+                self.hurry.on_reason(now);
+                self.on_time(now);
             }
         }
         self.pace.on_touched();
@@ -409,6 +420,11 @@ where
         None
     }
 
+    /// Whether somebody waits for another attempt.
+    fn is_retrying(&self) -> bool {
+        !self.retries.is_empty() || !self.rebinds.is_empty()
+    }
+
     /// Whether somebody is to be bound now.
     fn is_bind_due(&self) -> bool {
         !self.to_bind.is_empty() || self.retries.has(self.now) || self.rebinds.has(self.now)
@@ -418,8 +434,11 @@ where
         if self.budget.binds == 0 {
             return None;
         }
-        let id = self.next_to_bind()?;
+        let (id, due) = self.next_to_bind()?;
         let listener = self.listeners.get_mut(&id)?;
+        if let Some(due) = due {
+            listener.on_attempt(due);
+        }
         let inner = ListenerId::next();
         listener.state = State::Binding { inner };
         let address = listener.bind_address();
@@ -436,17 +455,21 @@ where
         })
     }
 
-    fn next_to_bind(&mut self) -> Option<ListenerId> {
+    /// Who is to be bound, and when that was due if it is not the first attempt.
+    fn next_to_bind(&mut self) -> Option<(ListenerId, Option<Instant>)> {
+        if self.pace.may_bind()
+            && let Some(id) = self.to_bind.pop()
+        {
+            return Some((id, None));
+        }
+        let mut next = None;
         if self.pace.may_bind() {
-            let next = self.to_bind.pop().or_else(|| self.retries.pop(self.now));
-            if next.is_some() {
-                return next;
-            }
+            next = self.retries.pop(self.now);
         }
-        if self.pace.may_rebind() {
-            return self.rebinds.pop(self.now);
+        if next.is_none() && self.pace.may_rebind() {
+            next = self.rebinds.pop(self.now);
         }
-        None
+        next.map(|(id, due)| (id, Some(due)))
     }
 
     fn next_ask(&mut self) -> Option<Action<U, E>> {

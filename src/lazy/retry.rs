@@ -23,6 +23,10 @@ const JITTER: f64 = 0.25;
 /// not come back for it at the same moment. The count begins anew once a listener has worked for as long as the
 /// longest delay.
 ///
+/// When the network changes, for instance because an address is back on an interface, all listeners make an attempt
+/// ahead of their time, at most once a second. If that attempt fails, it changes nothing: it is not counted, neither
+/// for [`with_max_attempts`](Self::with_max_attempts) nor for the delay, and the next attempt is due when it was.
+///
 /// # What can heal
 ///
 /// The I/O error that is looked at is the first one in the chain of sources; see [`Retry::can_heal`].
@@ -92,7 +96,8 @@ impl Retry {
         self
     }
 
-    /// With how many failed attempts in a row a listener closes.
+    /// With how many failed attempts in a row a listener closes. Attempts that a change of the network brought forward
+    /// are not counted.
     ///
     /// Defaults to `None`: it goes on for ever.
     pub fn with_max_attempts(mut self, max: Option<NonZeroU32>) -> Self {
@@ -129,17 +134,19 @@ impl Retry {
         !is_hopeless
     }
 
-    /// When to try again after the latest of these `failures`, which is `error`; `None` to give up.
+    /// Whether a failure with this cause may pass by itself.
+    pub(super) fn heals(&self, cause: Option<&(dyn Error + 'static)>) -> bool {
+        cause.is_none_or(self.can_heal)
+    }
+
+    /// When to try again after the latest of these `failures`, which may pass by themselves; `None` to give up.
     pub(super) fn delay(
         &self,
         failures: &Failures,
-        error: Option<&(dyn Error + 'static)>,
         now: Instant,
         rng: &mut SmallRng,
     ) -> Option<Duration> {
-        if !error.is_none_or(self.can_heal)
-            || self.max_attempts.is_some_and(|max| failures.count >= max)
-        {
+        if self.max_attempts.is_some_and(|max| failures.count >= max) {
             return None;
         }
         let doublings = failures.count.get() - 1;

@@ -184,7 +184,7 @@ where
                 }
                 Action::PollInner => {
                     if let Poll::Ready(changed) = self.inner.poll_changed(cx) {
-                        self.listeners.on_changed(changed);
+                        self.listeners.on_changed(changed, deadline::now);
                         continue;
                     }
                     match Pin::new(&mut self.inner).poll(cx) {

@@ -74,10 +74,21 @@ where
             error: None,
         };
         let reason = reason.map(|reason| Box::new(reason) as _);
-        let (failure, reason) = match mem::replace(&mut listener.state, closed) {
+        let state = mem::replace(&mut listener.state, closed);
+        let is_announced = matches!(
+            state,
+            State::Listening {
+                is_announced: true,
+                ..
+            }
+        );
+        let (failure, reason) = match state {
             State::Leaving { error, .. } => (Failure::Stuck, Some(error)),
             _ => (Failure::Closed, reason),
         };
+        if is_announced || failure == Failure::Stuck {
+            listener.on_succeeded();
+        }
         self.fail(id, failure, reason);
     }
 
@@ -91,15 +102,15 @@ where
         let Some(listener) = self.listeners.get_mut(&id) else {
             return;
         };
-        let failures = listener.on_failed(self.now, self.retry.forgets_after());
-        let delay = match failure {
-            Failure::Unsupported => None,
-            _ => {
-                let source = source
-                    .as_deref()
-                    .map(|source| source as &(dyn error::Error + 'static));
-                self.retry.delay(&failures, source, self.now, &mut self.rng)
-            }
+        let (failures, due) = listener.on_failed(self.now, self.retry.forgets_after());
+        let cause = source
+            .as_deref()
+            .map(|source| source as &(dyn error::Error + 'static));
+        let can_heal = failure != Failure::Unsupported && self.retry.heals(cause);
+        let delay = match due {
+            _ if !can_heal => None,
+            Some(due) => Some(due.saturating_duration_since(self.now)),
+            None => self.retry.delay(&failures, self.now, &mut self.rng),
         };
         let address = listener.address.clone();
         let error = ListenError::new(address, failure, failures.count, delay, source);

@@ -30,6 +30,8 @@ struct Past {
     failures: Option<Failures>,
     /// When it was last bound, if that was after a failure.
     bound: Option<Instant>,
+    /// When the attempt that is being made was due.
+    due: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -116,11 +118,35 @@ impl<U> Listener<U> {
         }
     }
 
-    /// It has failed once more.
-    pub(super) fn on_failed(&mut self, now: Instant, long: Duration) -> Failures {
+    /// Another attempt is made, which was due then.
+    pub(super) fn on_attempt(&mut self, due: Instant) {
+        if let Some(past) = &mut self.past {
+            past.due = Some(due);
+        }
+    }
+
+    /// The attempt that was made has succeeded: if it fails now, that is another failure.
+    pub(super) fn on_succeeded(&mut self) {
+        if let Some(past) = &mut self.past {
+            past.due = None;
+        }
+    }
+
+    /// It has failed. Returns its failures in a row and, if the attempt was made before it was due, when that is: such a
+    /// failure is not counted.
+    pub(super) fn on_failed(
+        &mut self,
+        now: Instant,
+        long: Duration,
+    ) -> (Failures, Option<Instant>) {
         self.on_worked(now, long);
         let past = self.past.get_or_insert_default();
-        *past.failures.insert(Failures::after(past.failures, now))
+        let due = past.due.take().filter(|due| *due > now);
+        if let (Some(failures), Some(due)) = (past.failures, due) {
+            return (failures, Some(due));
+        }
+        let failures = Failures::after(past.failures, now);
+        (*past.failures.insert(failures), None)
     }
 
     /// What the inner transport is to listen on.

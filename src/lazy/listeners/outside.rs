@@ -148,6 +148,10 @@ struct Seen {
     attempt: u32,
     /// When the next attempt is due at the latest.
     due: Option<Instant>,
+    /// Whether it is due no earlier: the failure was reported at once, with no addresses that expired first.
+    is_exact: bool,
+    /// When the attempt that is being made was due.
+    was_due: Option<Instant>,
     gave_up: bool,
 }
 
@@ -329,10 +333,11 @@ impl Outside {
                 }
                 Action::PollInner => {
                     if let Some(change) = self.change.take() {
-                        self.core.on_changed(match change {
+                        let changed = match change {
                             Change::Network => Changed::Network,
                             _ => Changed::Support,
-                        });
+                        };
+                        self.core.on_changed(changed, || self.now);
                         match change {
                             Change::Arrives | Change::Leaves | Change::Never => {
                                 self.has_certificate = matches!(change, Change::Arrives);
@@ -397,7 +402,7 @@ impl Outside {
             *address == expected || port(&expected) == 0,
             "another address"
         );
-        seen.due = None;
+        seen.was_due = seen.due.take();
         let error = match binds {
             Bind::Succeed => {
                 self.inner.push((inner, true));
@@ -424,6 +429,7 @@ impl Outside {
             TransportEvent::NewAddress { listen_addr, .. } => {
                 assert!(seen.bound.is_some());
                 assert!(seen.addresses.insert(listen_addr.to_string()), "twice");
+                seen.was_due = None;
             }
             TransportEvent::AddressExpired { listen_addr, .. } => {
                 let removed = seen.addresses.remove(&listen_addr.to_string());
@@ -439,10 +445,19 @@ impl Outside {
                     assert!(seen.addresses.is_empty(), "fails with addresses");
                     assert_eq!(Some(error.address()), seen.address.as_ref());
                     let attempt = error.attempt().get();
-                    assert!(attempt == seen.attempt + 1 || attempt == 1, "{error}");
-                    seen.attempt = attempt;
                     seen.gave_up = error.retry_in().is_none();
                     seen.due = error.retry_in().map(|delay| now + delay);
+                    let follows = attempt == seen.attempt + 1 || attempt == 1;
+                    match seen.was_due.take().filter(|due| *due > now) {
+                        Some(due) if seen.is_exact => {
+                            assert_eq!(attempt, seen.attempt, "{error}");
+                            assert!(seen.gave_up || seen.due == Some(due), "{error}");
+                        }
+                        Some(_) => assert!(follows || attempt == seen.attempt, "{error}"),
+                        None => assert!(follows, "{error}"),
+                    }
+                    seen.is_exact = error.failure() == Failure::Bind;
+                    seen.attempt = attempt;
                     let is_bind = matches!(error.failure(), Failure::Bind | Failure::Unsupported);
                     assert!(!is_bind || seen.failed);
                 }

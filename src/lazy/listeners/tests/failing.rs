@@ -5,7 +5,10 @@ use std::{num::NonZeroU32, time::Duration};
 use super::*;
 use crate::lazy::{
     ListenError, State as Shown,
-    listeners::failing::{APART, STUCK_AFTER},
+    listeners::{
+        due::MIN_HURRY_GAP,
+        failing::{APART, STUCK_AFTER},
+    },
 };
 
 /// A core with one listener, and its time.
@@ -103,6 +106,12 @@ impl Subject {
         panic!("a failure");
     }
 
+    /// The network has changed.
+    fn change(&mut self) {
+        self.core.on_poll(|| self.now);
+        self.core.on_changed(Changed::Network, || self.now);
+    }
+
     /// Until its next attempt.
     #[track_caller]
     fn wait(&mut self) {
@@ -161,6 +170,141 @@ fn a_limit_of_attempts_ends_in_one_close() {
             if error.attempt().get() == 2
     ));
     assert!(matches!(subject.poll(), Action::Rest { again: false }));
+}
+
+#[test]
+fn an_attempt_ahead_of_its_time_changes_nothing_if_it_fails() {
+    for retry in [
+        Retry::default().with_max_attempts(NonZeroU32::new(2)),
+        Retry::default().with_max_time(Some(Duration::from_secs(5))),
+    ] {
+        let retry = retry.with_first_delay(Duration::from_secs(4));
+        let mut subject = Subject::new(ADDRESS, retry);
+        let error = subject.fail();
+        let due = subject.now + error.retry_in().unwrap();
+        while subject.now + MIN_HURRY_GAP < due {
+            subject.change();
+            let hurried = subject.fail();
+            assert_eq!(hurried.attempt().get(), 1);
+            assert_eq!(subject.now + hurried.retry_in().unwrap(), due);
+            subject.now += MIN_HURRY_GAP;
+        }
+        subject.wait();
+        assert_eq!(subject.now, due);
+        // This one counts, and was the last.
+        let error = subject.fail();
+        assert_eq!((error.attempt().get(), error.retry_in()), (2, None));
+    }
+}
+
+#[test]
+fn the_delay_grows_by_attempts_that_were_due() {
+    let delays = |changes: bool| {
+        let mut subject = Subject::new(ADDRESS, Retry::default());
+        let mut delays = Vec::new();
+        for _ in 0..12 {
+            let error = subject.fail();
+            let due = subject.now + error.retry_in().unwrap();
+            delays.push(error.retry_in().unwrap());
+            if changes {
+                subject.change();
+                if let Action::Bind { .. } = subject.action() {
+                    let error = TransportError::Other(in_use());
+                    subject
+                        .core
+                        .on_bind_failed(subject.id, error, || subject.now);
+                    subject.failure();
+                }
+            }
+            subject.now = due;
+        }
+        delays
+    };
+    assert_eq!(delays(true), delays(false));
+}
+
+#[test]
+fn a_failure_that_cannot_heal_closes_ahead_of_its_time_too() {
+    let mut subject = Subject::new(ADDRESS, Retry::default());
+    subject.fail();
+    subject.change();
+    let Action::Bind { .. } = subject.action() else {
+        panic!("a bind");
+    };
+    let error = TransportError::Other(io::ErrorKind::PermissionDenied.into());
+    subject
+        .core
+        .on_bind_failed(subject.id, error, || subject.now);
+    assert_eq!(subject.failure().retry_in(), None);
+}
+
+#[test]
+fn what_an_attempt_ahead_of_its_time_has_bound_fails_like_any_other() {
+    // Closed before it had an address, the attempt has failed; closed after it, the listener has.
+    for (announced, attempt) in [(false, 1), (true, 2)] {
+        let mut subject = Subject::new(ADDRESS, Retry::default());
+        subject.fail();
+        subject.change();
+        let (inner, _) = subject.bind();
+        if announced {
+            subject.announce(inner, ADDRESS);
+        }
+        assert_eq!(subject.die(inner).attempt().get(), attempt);
+    }
+}
+
+#[test]
+fn an_interface_that_comes_and_goes_makes_no_more_than_an_attempt_a_second() {
+    let hour = Duration::from_secs(3600);
+    let retry = Retry::default().with_first_delay(hour);
+    let mut subject = Subject::new(ADDRESS, retry);
+    subject.fail();
+    let mut attempts = 0;
+    for _ in 0..999 {
+        subject.change();
+        match subject.action() {
+            Action::Bind { .. } => {
+                attempts += 1;
+                let error = TransportError::Other(in_use());
+                subject
+                    .core
+                    .on_bind_failed(subject.id, error, || subject.now);
+                subject.failure();
+            }
+            Action::Rest { again: false } => {}
+            other => panic!("{other:?}"),
+        }
+        subject.now += Duration::from_millis(10);
+    }
+    assert_eq!(attempts, 10);
+    // The last change is not forgotten.
+    subject.wait();
+    assert!(matches!(subject.poll(), Action::Bind { .. }));
+    assert_eq!(subject.core.next_timeout(), None);
+}
+
+#[test]
+fn nobody_hurries_because_of_a_change_that_others_have_waited_for() {
+    let mut subject = Subject::new(ADDRESS, Retry::default());
+    subject.fail();
+    subject.change();
+    subject.fail();
+    subject.change();
+    assert_eq!(subject.core.on_remove(subject.id), Removal::Done);
+    let other = ListenerId::next();
+    subject
+        .core
+        .on_listen(other, address(2), Support::Now)
+        .unwrap();
+    let Action::Report(TransportEvent::ListenerClosed { .. }) = subject.poll() else {
+        panic!("a close");
+    };
+    subject.id = other;
+    subject.now += MIN_HURRY_GAP;
+    let error = subject.fail();
+    let due = subject.now + error.retry_in().unwrap();
+    assert!(matches!(subject.poll(), Action::Rest { again: false }));
+    assert_eq!(subject.core.next_timeout(), Some(due));
 }
 
 #[test]
