@@ -8,7 +8,7 @@ mod scripted;
 use std::{
     num::NonZeroUsize,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bus::{Bus, Node};
@@ -882,6 +882,33 @@ fn announce_is_delayed_when_no_topic_takes_it() {
         announce(&mut swarm, |behaviour| behaviour),
         Announced::Delayed { .. }
     ));
+}
+
+#[test]
+fn subscriptions_cause_no_more_rounds_than_the_gap_allows_while_publishing_fails() {
+    let gap = Duration::from_millis(200);
+    let (bus, transport, mut swarm) = scripted_swarm(config().with_minimum_gap(gap));
+    let local = *swarm.local_peer_id();
+    let peer = Keypair::generate_ed25519();
+    let _peer = Behaviour::new(bus.node(&peer), config()).unwrap();
+    bus.refuse(true);
+    transport.push(TransportEvent::NewAddress {
+        listener_id: ListenerId::next(),
+        listen_addr: address(1),
+    });
+    settle(&mut swarm);
+    let (start, mut rounds) = (Instant::now(), 0);
+    while start.elapsed() < 2 * gap {
+        bus.connect(local, id(&peer));
+        let events = settle(&mut swarm);
+        rounds += events
+            .iter()
+            .filter(|event| matches!(event, SwarmEvent::Behaviour(Event::PublishFailed { .. })))
+            .count();
+    }
+    let gaps = start.elapsed().as_nanos() / gap.as_nanos();
+    assert!(rounds > 0, "it is subscribed");
+    assert!(rounds as u128 <= gaps + 1, "{rounds} in {gaps} gaps");
 }
 
 #[derive(Debug, Clone)]

@@ -125,7 +125,7 @@ impl Config {
         self
     }
 
-    /// The least time between two announcements, whatever causes them.
+    /// The least time between two announcements, whatever causes them. One that no topic took counts as well.
     ///
     /// Defaults to a second, or to the interval where that is shorter: a peer that has just subscribed does not
     /// wait long, and a crowd that subscribes at once does not cause a storm. At most the interval.

@@ -10,7 +10,7 @@ use libp2p_core::{Endpoint, Multiaddr, transport::PortUse};
 use libp2p_gossipsub::{
     AllowAllSubscriptionFilter, Behaviour, Config, ConfigBuilder, DataTransform, Event, IdentTopic,
     IdentityTransform, MaxCountSubscriptionFilter, Message, MessageAcceptance, MessageAuthenticity,
-    MessageId, PublishError as Error, TopicSubscriptionFilter, ValidationMode,
+    MessageId, TopicHash, TopicSubscriptionFilter, ValidationMode,
 };
 use libp2p_identity::{Keypair, PeerId, PublicKey};
 use libp2p_swarm::{
@@ -172,6 +172,13 @@ where
     pub fn behaviour_mut(&mut self) -> &mut Behaviour<D, F> {
         &mut self.inner
     }
+
+    /// Whether a connected peer is subscribed to the topic. Usually one is in the mesh; only otherwise all are looked through.
+    fn has_subscribers(&self, topic: &TopicHash) -> bool {
+        let mut all_peers = self.inner.all_peers();
+        self.inner.mesh_peers(topic).next().is_some()
+            || all_peers.any(|(_, topics)| topics.contains(&topic))
+    }
 }
 
 impl<D, F> PubSub for Gossipsub<D, F>
@@ -203,9 +210,14 @@ where
     }
 
     fn publish(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError> {
-        match self.inner.publish(IdentTopic::new(topic), payload) {
+        let topic = IdentTopic::new(topic);
+        // Gossipsub signs a message before it looks for recipients. After that, having none is a failure: the score of
+        // every subscriber is too low.
+        if !self.has_subscribers(&topic.hash()) {
+            return Err(PublishError::NoSubscribers);
+        }
+        match self.inner.publish(topic, payload) {
             Ok(_) => Ok(()),
-            Err(Error::NoPeersSubscribedToTopic) => Err(PublishError::NoSubscribers),
             Err(error) => Err(PublishError::failed(error)),
         }
     }
@@ -344,8 +356,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use libp2p_gossipsub::TopicHash;
-
     use super::*;
 
     fn bytes(hex: &str) -> Vec<u8> {
@@ -402,6 +412,20 @@ mod tests {
         assert_eq!(
             gossipsub.observe(&unsubscribed),
             Observed::Unsubscribed { topic: "any", peer }
+        );
+    }
+
+    #[test]
+    fn without_subscribers_nothing_is_signed() {
+        let config = config().build().unwrap();
+        let oversized = vec![0; config.max_transmit_size() + 1];
+        let mut gossipsub = Gossipsub::new(&Keypair::generate_ed25519(), config).unwrap();
+        gossipsub.subscribe("any").unwrap();
+        // Gossipsub refuses the size before it signs.
+        let published = gossipsub.publish("any", oversized);
+        assert!(
+            matches!(published, Err(PublishError::NoSubscribers)),
+            "{published:?}"
         );
     }
 

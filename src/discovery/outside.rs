@@ -134,7 +134,8 @@ struct Outside {
     intake: Intake,
     outcomes: Outcome,
     silent: bool,
-    published: Option<Instant>,
+    /// When the pubsub was last given an announcement.
+    handed_over: Option<Instant>,
     sequence: u64,
     messages: u64,
     known: HashSet<PeerId>,
@@ -166,7 +167,7 @@ impl Outside {
             intake: Intake::new(peer(1_000), settings),
             outcomes: Outcome::Published,
             silent: false,
-            published: None,
+            handed_over: None,
             sequence: 10,
             messages: 0,
             known: HashSet::new(),
@@ -262,9 +263,9 @@ impl Outside {
 
     fn round(&mut self) {
         assert!(!self.silent);
-        if let Some(published) = self.published {
+        if let Some(handed_over) = self.handed_over {
             assert!(
-                self.now >= published + TIMING.minimum_gap,
+                self.now >= handed_over + TIMING.minimum_gap,
                 "within the minimum gap"
             );
         }
@@ -273,8 +274,8 @@ impl Outside {
         let baseline = self.schedule.baseline(self.now);
         assert!(baseline.is_none_or(|baseline| 2 * baseline >= TIMING.interval));
         self.schedule.on_outcome(self.now, self.outcomes);
-        if self.outcomes == Outcome::Published {
-            self.published = Some(self.now);
+        if matches!(self.outcomes, Outcome::Published | Outcome::Failed) {
+            self.handed_over = Some(self.now);
         }
     }
 

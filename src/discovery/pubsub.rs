@@ -27,6 +27,9 @@ pub trait PubSub: NetworkBehaviour {
     fn unsubscribe(&mut self, topic: &str);
 
     /// Publishes a message on a topic.
+    ///
+    /// A message that nobody would receive costs little: [`PublishError::NoSubscribers`] is returned before it is signed.
+    /// Only after other results does the [minimum gap](super::Config::with_minimum_gap) pass before the next message.
     fn publish(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError>;
 
     /// What an event says, as far as it matters for discovery.

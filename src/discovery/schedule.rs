@@ -119,7 +119,7 @@ pub(crate) struct Schedule {
     promised: Option<Duration>,
     /// Whether there has been time to hear everybody since anybody has been heard.
     has_heard_all: bool,
-    /// When the minimum gap after the last publication ends.
+    /// When the minimum gap after the last round that was handed to the pubsub ends, whether or not that took it.
     gap_ends: Option<Instant>,
 }
 
@@ -310,11 +310,12 @@ impl Schedule {
             },
             soon: None,
         };
+        // A failure has cost a signature too. A skipped round has cost nothing, and the first address does not wait.
+        if matches!(outcome, Outcome::Published | Outcome::Failed) {
+            self.gap_ends = Some(after(now, self.timing.minimum_gap));
+        }
         match outcome {
-            Outcome::Published => {
-                self.gap_ends = Some(after(now, self.timing.minimum_gap));
-                Announced::Published
-            }
+            Outcome::Published => Announced::Published,
             Outcome::Skipped(reason) => Announced::Skipped(reason),
             Outcome::Failed => {
                 let until = after(now, RETRY.max(self.timing.minimum_gap));

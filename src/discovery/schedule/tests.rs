@@ -191,6 +191,46 @@ fn a_failure_is_tried_again_soon() {
 }
 
 #[test]
+fn the_gap_counts_from_the_last_round_that_the_pubsub_got_and_from_no_other() {
+    let now = Instant::now();
+    for outcome in [Outcome::Published, Outcome::Failed] {
+        let mut schedule = schedule(now);
+        schedule.on_outcome(now, outcome);
+        schedule.on_addresses_changed(now);
+        schedule.on_first_subscriber(now);
+        assert_eq!(schedule.next_timeout(), Some(now + GAP), "{outcome:?}");
+        let until = now + GAP;
+        assert_eq!(schedule.on_request(now), Err(Announced::Delayed { until }));
+    }
+    for reason in [SkipReason::NoListeners, SkipReason::NoSubscribers] {
+        let mut schedule = schedule(now);
+        schedule.on_outcome(now, Outcome::Skipped(reason));
+        schedule.on_addresses_changed(now);
+        assert_eq!(schedule.next_timeout(), Some(now + SHORT), "{reason:?}");
+        assert_eq!(schedule.on_request(now), Ok(()));
+    }
+}
+
+#[test]
+fn subscriptions_cause_no_more_rounds_than_the_gap_allows_while_publishing_fails() {
+    let start = Instant::now();
+    let subscribe: [fn(&mut Schedule, Instant); 2] =
+        [Schedule::on_subscriber, Schedule::on_first_subscriber];
+    for subscribe in subscribe {
+        let (mut schedule, mut rounds) = (schedule(start), 0);
+        for millis in 0..60_000 {
+            let now = start + Duration::from_millis(millis);
+            subscribe(&mut schedule, now);
+            if schedule.is_due(now) {
+                schedule.on_outcome(now, Outcome::Failed);
+                rounds += 1;
+            }
+        }
+        assert!((30..=60).contains(&rounds), "{rounds} in a minute");
+    }
+}
+
+#[test]
 fn one_topic_is_enough_and_no_subscribers_are_no_failure() {
     assert_eq!(Outcome::of_topics(1, 5), Outcome::Published);
     assert_eq!(Outcome::of_topics(0, 1), Outcome::Failed);
@@ -607,7 +647,7 @@ proptest! {
                 is_undisturbed = [before, Some(outcome)] == [Some(Outcome::Published); 2];
                 before = Some(outcome);
                 promised = schedule.promise(now);
-                if outcome == Outcome::Published {
+                if outcome != NOTHING {
                     published = Some(now);
                 }
                 prop_assert!(!schedule.is_due(now), "a round causes no round");
