@@ -366,7 +366,7 @@ impl<P: PubSub> Behaviour<P> {
             return;
         };
         let addresses = known.addresses().to_vec();
-        self.connections.on_candidate(now);
+        self.connections.on_candidate(now, &peer_id);
         let to_swarm = |address: &Multiaddr| ToSwarm::NewExternalAddrOfPeer {
             peer_id,
             address: address.clone(),

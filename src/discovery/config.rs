@@ -237,7 +237,8 @@ impl Config {
     /// Dialled are known peers that are not connected, chosen at random, each at all its addresses in one attempt. At
     /// most eight attempts are under way at once, and after the first eight no more than two a second begin. A peer
     /// that cannot be reached, or whose connection ends within two minutes, is left alone for 10 seconds, and for
-    /// twice as long each further time, up to 10 minutes; up to a quarter of that, at random, is left out.
+    /// twice as long each further time, up to 10 minutes; up to a quarter of that, at random, is left out. A peer that
+    /// announces only addresses that no transport of this node supports is dialled once, and not again until they change.
     ///
     /// What a dial finds out, whoever has asked for it, is kept until the next announcement of the peer. Addresses that
     /// have failed are tried last. If all have, the peer is forgotten when half of its time to live has passed. An

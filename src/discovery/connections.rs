@@ -99,6 +99,8 @@ enum Attempt {
 struct Backoff {
     failures: u32,
     until: Instant,
+    /// Whether none of its addresses can be dialled from here: no attempt is made until they change.
+    is_futile: bool,
 }
 
 impl Connections {
@@ -217,8 +219,11 @@ impl Connections {
         self.look_soon(now);
     }
 
-    /// There is somebody new in the table, or somebody has other addresses now.
-    pub(crate) fn on_candidate(&mut self, now: Instant) {
+    /// `peer` is new in the table, or has other addresses now.
+    pub(crate) fn on_candidate(&mut self, now: Instant, peer: &PeerId) {
+        if let Some(backoff) = self.backoffs.get_mut(peer) {
+            backoff.is_futile = false;
+        }
         self.look_soon(now);
     }
 
@@ -257,6 +262,20 @@ impl Connections {
             Failure::WrongPeer(address) => {
                 self.back_off(now, peer, peers);
                 peers.on_wrong_peer(peer, &address);
+            }
+            Failure::Unsupported(addresses) => {
+                self.back_off(now, peer, peers);
+                // The application may have dialled others than those in the table.
+                let known = peers.get(peer).map(|known| known.addresses());
+                if known.is_some_and(|known| known.iter().all(|at| addresses.contains(at))) {
+                    self.give_up(peer);
+                }
+            }
+            Failure::NoAddresses => {
+                self.back_off(now, peer, peers);
+                if is_own {
+                    self.give_up(peer);
+                }
             }
             Failure::Unreachable(addresses) => {
                 self.back_off(now, peer, peers);
@@ -309,6 +328,7 @@ impl Connections {
                 continue;
             }
             match self.backoffs.get(&peer) {
+                Some(backoff) if backoff.is_futile => {}
                 Some(backoff) if backoff.until > now => {
                     next = Some(next.map_or(backoff.until, |next| next.min(backoff.until)));
                 }
@@ -381,6 +401,14 @@ impl Connections {
         self.leave_alone(now, peer, peers, 0);
     }
 
+    /// The peer, which has just been backed off from, is left alone until its addresses change. The backoff outlasts that, or
+    /// a peer could have itself dialled as often as it announces others.
+    fn give_up(&mut self, peer: &PeerId) {
+        if let Some(backoff) = self.backoffs.get_mut(peer) {
+            backoff.is_futile = true;
+        }
+    }
+
     fn leave_alone(&mut self, now: Instant, peer: &PeerId, peers: &Peers, failures: u32) {
         if peers.get(peer).is_none() {
             return;
@@ -389,6 +417,7 @@ impl Connections {
         let backoff = self.backoffs.entry(*peer).or_insert(Backoff {
             failures: 0,
             until: now,
+            is_futile: false,
         });
         backoff.failures = backoff.failures.saturating_add(failures);
         let doublings = match failures {

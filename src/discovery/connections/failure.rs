@@ -10,6 +10,10 @@ pub(super) enum Failure {
     /// The peer cannot be reached, and these addresses lead nowhere. Addresses that no transport of this node can
     /// dial are not among them.
     Unreachable(Vec<Multiaddr>),
+    /// No transport of this node supports these addresses, and there were no others.
+    Unsupported(Vec<Multiaddr>),
+    /// The peer names nothing but addresses that this node listens on itself.
+    NoAddresses,
     /// Somebody else is at this address. Whether the others are good is not known.
     WrongPeer(Multiaddr),
     /// The dial has not been made, for a reason that lies here.
@@ -20,16 +24,22 @@ impl Failure {
     pub(super) fn of(error: &DialError) -> Self {
         match error {
             DialError::Transport(errors) => {
-                let failed = errors
+                let (failed, unsupported): (Vec<_>, Vec<_>) = errors
                     .iter()
-                    .filter(|(_, error)| matches!(error, TransportError::Other(_)));
-                Self::Unreachable(failed.map(|(address, _)| address.clone()).collect())
+                    .partition(|(_, error)| matches!(error, TransportError::Other(_)));
+                let addresses = |errors: Vec<&(Multiaddr, _)>| {
+                    let addresses = errors.into_iter().map(|(address, _)| address.clone());
+                    addresses.collect()
+                };
+                match failed.is_empty() {
+                    true => Self::Unsupported(addresses(unsupported)),
+                    false => Self::Unreachable(addresses(failed)),
+                }
             }
             DialError::WrongPeerId { address, .. } | DialError::LocalPeerId { address } => {
                 Self::WrongPeer(address.clone())
             }
-            // The peer names nothing but addresses that this node listens on itself.
-            DialError::NoAddresses => Self::Unreachable(Vec::new()),
+            DialError::NoAddresses => Self::NoAddresses,
             DialError::Denied { .. }
             | DialError::Aborted
             | DialError::DialPeerConditionFalse(_) => Self::Local,

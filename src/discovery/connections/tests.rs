@@ -9,8 +9,9 @@ use super::*;
 use crate::{
     deadline,
     discovery::{
+        KnownPeer,
         message::{Announcement, Stamp},
-        peers::Lifetimes,
+        peers::{Heard, Lifetimes},
     },
 };
 
@@ -38,6 +39,17 @@ fn address(port: u16) -> Multiaddr {
 fn unreachable(ports: &[u16]) -> DialError {
     let refused = || TransportError::Other(io::ErrorKind::ConnectionRefused.into());
     DialError::Transport(ports.iter().map(|at| (address(*at), refused())).collect())
+}
+
+fn unsupported(ports: &[u16]) -> DialError {
+    let errors = ports.iter().map(|at| {
+        let address = address(*at);
+        (
+            address.clone(),
+            TransportError::MultiaddrNotSupported(address),
+        )
+    });
+    DialError::Transport(errors.collect())
 }
 
 fn denied() -> DialError {
@@ -80,9 +92,12 @@ impl Node {
                 ..Stamp::default()
             },
         };
-        self.peers
+        let heard = self
+            .peers
             .on_announcement(self.now, announcement, false, Duration::ZERO);
-        self.connections.on_candidate(self.now);
+        if matches!(heard, Heard::Discovered | Heard::Updated) {
+            self.connections.on_candidate(self.now, &peer(seed));
+        }
     }
 
     /// One that has other connections is to blame for a failure itself.
@@ -193,7 +208,7 @@ fn all_candidates_are_equally_likely() {
     let mut chosen = HashMap::<_, u32>::new();
     for seed in 0..1000 {
         node.connections = Connections::new(1, seed);
-        node.connections.on_candidate(node.now);
+        node.connections.on_candidate(node.now, &peer(0));
         *chosen.entry(node.dials_within(SPREAD)[0].0).or_default() += 1;
     }
     // 100 each; beyond five standard deviations of 9.5 something is wrong.
@@ -422,17 +437,95 @@ fn without_any_connection_nobody_is_forgotten_for_a_failure() {
 }
 
 #[test]
-fn what_no_transport_here_can_dial_says_nothing_of_the_peer() {
+fn a_peer_that_no_transport_here_can_dial_is_not_tried_again_until_its_addresses_change() {
+    for (ports, error) in [
+        (&[1, 2][..], unsupported(&[1, 2])),
+        (&[1], DialError::NoAddresses),
+    ] {
+        let mut node = Node::new(1, 7);
+        node.connect_somebody_else();
+        node.announce(1, ports);
+        let announced = node.now;
+        let [dial] = node.dials_within(SPREAD)[..] else {
+            panic!("one dial");
+        };
+        node.fail(dial, &error);
+        let expires_at = node.peers.get(&peer(1)).unwrap().expires_at();
+        assert_eq!(expires_at, announced + TTL, "it may well be there");
+        node.announce(1, ports);
+        assert_eq!(node.dials_within(TTL / 2), []);
+
+        node.announce(1, &[3]);
+        let [dial] = node.dials_within(SPREAD)[..] else {
+            panic!("one dial");
+        };
+        node.fail(dial, &unsupported(&[3]));
+        node.announce(1, &[4]);
+        let pause = (2 * FIRST_DELAY).mul_f64(1.0 - JITTER);
+        assert_eq!(
+            node.dials_within(pause),
+            [],
+            "other ones cannot end the pause"
+        );
+        assert_eq!(node.dials_within(2 * FIRST_DELAY).len(), 1);
+    }
+}
+
+#[test]
+fn a_table_of_peers_that_cannot_be_dialled_keeps_nobody_from_being_dialled() {
+    let mut node = Node::new(MAX_ATTEMPTS, 7);
+    node.connect_somebody_else();
+    for seed in 0..100 {
+        node.announce(seed, &[1]);
+    }
+    let mut dialled = BTreeSet::new();
+    while dialled.len() < 100 {
+        for dial in node.dials_within(SPREAD) {
+            assert!(dialled.insert(dial.0), "twice");
+            node.fail(dial, &unsupported(&[1]));
+        }
+    }
+    assert_eq!(node.dials_within(TTL / 2), []);
+    assert_eq!(node.connections.next_timeout(), None, "nothing to look for");
+    node.announce(100, &[2]);
+    let [(dialled, _)] = node.dials_within(SPREAD)[..] else {
+        panic!("one dial");
+    };
+    assert_eq!(dialled, peer(100));
+}
+
+#[test]
+fn a_peer_is_tried_again_while_some_of_its_addresses_are_supported() {
     let mut node = Node::new(1, 7);
     node.connect_somebody_else();
-    node.announce(1, &[1]);
-    let announced = node.now;
-    let unsupported = TransportError::MultiaddrNotSupported(address(1));
+    node.announce(1, &[1, 2]);
+    let unsupported_and_refused = |ports: [u16; 2]| {
+        let [
+            DialError::Transport(mut errors),
+            DialError::Transport(refused),
+        ] = [unsupported(&ports[..1]), unreachable(&ports[1..])]
+        else {
+            panic!("both are errors of transports");
+        };
+        errors.extend(refused);
+        DialError::Transport(errors)
+    };
     let dial = node.dials_within(SPREAD)[0];
-    node.fail(dial, &DialError::Transport(vec![(address(1), unsupported)]));
-    let expires_at = node.peers.get(&peer(1)).unwrap().expires_at();
-    assert_eq!(expires_at, announced + TTL);
-    assert_eq!(node.connections.backoffs[&peer(1)].failures, 1);
+    node.fail(dial, &unsupported_and_refused([1, 2]));
+    let dial = node.dials_within(FIRST_DELAY + SPREAD)[0];
+    // It has been heard again meanwhile.
+    node.announce(1, &[2, 3]);
+    node.fail(dial, &unsupported(&[1, 2]));
+    assert_eq!(node.dials_within(2 * FIRST_DELAY + SPREAD).len(), 1);
+}
+
+#[test]
+fn what_the_application_dials_in_vain_elsewhere_does_not_end_the_attempts() {
+    let mut node = Node::new(1, 7);
+    node.announce(1, &[1]);
+    node.fail((peer(1), id(99)), &unsupported(&[9]));
+    node.fail((peer(1), id(99)), &DialError::NoAddresses);
+    assert_eq!(node.dials_within(2 * FIRST_DELAY + SPREAD).len(), 1);
 }
 
 #[test]
@@ -533,7 +626,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => (seed(), any::<bool>()).prop_map(|(seed, topic)| Operation::Subscribe(seed, topic)),
         1 => (seed(), any::<bool>()).prop_map(|(seed, topic)| Operation::Unsubscribe(seed, topic)),
         3 => (0..MAX_ATTEMPTS).prop_map(Operation::Succeed),
-        4 => (0..MAX_ATTEMPTS, 0..4_u8).prop_map(|(nth, kind)| Operation::Fail(nth, kind)),
+        4 => (0..MAX_ATTEMPTS, 0..5_u8).prop_map(|(nth, kind)| Operation::Fail(nth, kind)),
         6 => wait.prop_map(|millis| Operation::Wait(Duration::from_millis(millis))),
     ]
 }
@@ -548,6 +641,8 @@ struct Model {
     dialling: Vec<(PeerId, ConnectionId)>,
     /// How many failures, and before when not to dial again.
     failed: HashMap<PeerId, (u32, Instant)>,
+    /// The addresses that cannot be dialled from here.
+    unsupported: HashMap<PeerId, BTreeSet<Multiaddr>>,
 }
 
 impl Model {
@@ -566,6 +661,14 @@ impl Model {
         let delay = FIRST_DELAY * 2_u32.pow(doublings.min(20));
         let delay = delay.min(MAX_DELAY).mul_f64(1.0 - JITTER);
         *not_before = (*not_before).max(now + delay);
+    }
+
+    fn is_futile(&self, known: KnownPeer<'_>) -> bool {
+        let unsupported = self.unsupported.get(&known.peer_id());
+        unsupported.is_some_and(|unsupported| {
+            known.addresses().len() == unsupported.len()
+                && known.addresses().iter().all(|at| unsupported.contains(at))
+        })
     }
 
     /// How many may be under way beside those that are dialled: connected by an attempt, and not subscribed.
@@ -588,7 +691,13 @@ proptest! {
         let topic = |topic| if topic { "a" } else { "b" };
         for operation in operations {
             match operation {
-                Operation::Announce { seed, ports } => node.announce(seed, &ports),
+                Operation::Announce { seed, ports } => {
+                    node.announce(seed, &ports);
+                    let known = node.peers.get(&peer(seed));
+                    if known.is_none_or(|known| !model.is_futile(known)) {
+                        model.unsupported.remove(&peer(seed));
+                    }
+                }
                 Operation::Connect(seed) => {
                     node.connect(seed);
                     let link = (node.now, false, BTreeSet::new());
@@ -629,8 +738,13 @@ proptest! {
                         0 => denied(),
                         1 => wrong_peer(1),
                         2 => unreachable(&[1]),
-                        _ => unreachable(&[1, 2]),
+                        3 => unreachable(&[1, 2]),
+                        _ => unsupported(&[1, 2]),
                     };
+                    if let (4, Some(known)) = (kind, node.peers.get(&dial.0)) {
+                        let addresses = known.addresses().iter().cloned().collect();
+                        model.unsupported.insert(dial.0, addresses);
+                    }
                     node.fail(dial, &error);
                     model.fail(node.now, &node.peers, dial.0, u32::from(kind > 0));
                 }
@@ -640,13 +754,16 @@ proptest! {
             while let Some(expired) = node.peers.pop_expired(node.now, Duration::ZERO) {
                 node.connections.on_expired(&expired.peer);
                 model.failed.remove(&expired.peer);
+                model.unsupported.remove(&expired.peer);
             }
             while let Some((dialled, id)) = node.next_dial() {
                 prop_assert!(model.subscribers() + model.dialling.len() < target);
                 prop_assert!(model.dialling.len() < MAX_ATTEMPTS);
                 prop_assert!(model.dialling.iter().all(|(peer, _)| *peer != dialled));
                 prop_assert!(!model.connected.contains_key(&dialled));
-                prop_assert!(!node.peers.get(&dialled).unwrap().addresses().is_empty());
+                let known = node.peers.get(&dialled).unwrap();
+                prop_assert!(!known.addresses().is_empty());
+                prop_assert!(!model.is_futile(known));
                 let failed = model.failed.get(&dialled);
                 prop_assert!(failed.is_none_or(|(_, not_before)| *not_before <= node.now));
                 model.dialling.push((dialled, id));
@@ -654,7 +771,7 @@ proptest! {
             let next = node.connections.next_timeout();
             prop_assert!(next.is_none_or(|at| at > node.now), "it would be asked again at once");
             let under_way = model.dialling.len() + model.waiting(node.now);
-            let is_candidate = |known: super::super::KnownPeer<'_>| {
+            let is_candidate = |known: KnownPeer<'_>| {
                 !known.addresses().is_empty()
                     && !model.connected.contains_key(&known.peer_id())
                     && !model.failed.contains_key(&known.peer_id())
