@@ -1,0 +1,89 @@
+//! SHELL: carries out the rounds of the schedule, and those that the application asks for.
+
+use libp2p_core::Multiaddr;
+use libp2p_swarm::ToSwarm;
+
+use super::Behaviour;
+use crate::{
+    deadline::{self, Instant},
+    discovery::{
+        Announced, Event, PubSub, PublishError,
+        addresses::announceable,
+        message::{self, Stamp},
+        schedule::Outcome,
+    },
+};
+
+impl<P: PubSub> Behaviour<P> {
+    /// The announcement that the application asks for; see [`announce`](crate::discovery::announce()).
+    pub(in crate::discovery) fn announce(&mut self, listeners: &[Multiaddr]) -> Announced {
+        self.wake();
+        let now = deadline::now();
+        let announced = match self.schedule.on_request(now) {
+            Ok(()) => {
+                let outcome = self.publish(now, listeners);
+                self.schedule.on_outcome(now, outcome)
+            }
+            Err(not_now) => not_now,
+        };
+        self.rounds.on_announced(announced);
+        announced
+    }
+
+    pub(super) fn on_round_due(&mut self, now: Instant) {
+        let listeners = self.listening.iter().cloned().collect::<Vec<_>>();
+        let outcome = self.publish(now, &listeners);
+        let announced = self.schedule.on_outcome(now, outcome);
+        self.rounds.on_announced(announced);
+        if let Announced::Skipped(reason) = announced {
+            tracing::debug!(%reason, "skipped an announcement");
+            self.tell(Event::Skipped { reason });
+        }
+    }
+
+    /// Publishes `listeners` and the external addresses on all topics.
+    fn publish(&mut self, now: Instant, listeners: &[Multiaddr]) -> Outcome {
+        self.unreached.clear();
+        let public_key = self.pubsub.public_key();
+        let addresses = match announceable(
+            public_key.to_peer_id(),
+            self.external.iter(),
+            listeners.iter(),
+            self.config.filter(),
+            self.config.max_addresses().get(),
+        ) {
+            Ok(addresses) => addresses,
+            Err(reason) => return Outcome::Skipped(reason),
+        };
+        let stamp = Stamp {
+            sequence: Some(self.sequence.next(deadline::wall_clock())),
+            promise: self.schedule.promise(now),
+            baseline: self.schedule.baseline(now),
+        };
+        let payload = message::encode(&public_key, addresses.iter().cloned(), stamp);
+        let (mut topics, mut failed) = (Vec::new(), 0);
+        for topic in self.config.topics() {
+            match self.pubsub.publish(topic, payload.clone()) {
+                Ok(()) => topics.push(topic.to_owned()),
+                Err(PublishError::NoSubscribers) => {
+                    self.unreached.insert(topic.to_owned());
+                }
+                Err(error) => {
+                    failed += 1;
+                    self.rounds.on_publish_failed();
+                    let event = Event::PublishFailed {
+                        topic: topic.to_owned(),
+                        error,
+                    };
+                    self.outputs.push_back(ToSwarm::GenerateEvent(event));
+                }
+            }
+        }
+        let outcome = Outcome::of_topics(topics.len(), failed);
+        if outcome == Outcome::Published {
+            tracing::debug!(?topics, ?addresses, "announced");
+            self.tell(Event::Announced { topics, addresses });
+        }
+        outcome
+    }
+}
