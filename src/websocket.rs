@@ -103,6 +103,7 @@ if let Some(error) = certificates.refused() {
 mod address;
 #[cfg(feature = "async-std")]
 pub mod async_std;
+mod below;
 mod certificate;
 mod certificates;
 mod config;

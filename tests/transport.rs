@@ -24,8 +24,11 @@ use libp2p::{
         upgrade::Version,
     },
     identity::Keypair,
+    multiaddr::Protocol,
     noise, yamux,
 };
+use libp2p_lazy_websocket::{lazy, websocket};
+use tokio_test::task;
 
 const DIALER: DialOpts = DialOpts {
     role: Endpoint::Dialer,
@@ -210,4 +213,40 @@ async fn a_connection_outlives_both_transports(case: Case) {
     assert_echoes(dialled.unwrap()).await;
     // With the transport its listeners are gone.
     TcpStream::connect(("127.0.0.1", port(&address))).unwrap_err();
+}
+
+on_each!(dials_under_way_keep_no_listening_socket_open);
+
+async fn dials_under_way_keep_no_listening_socket_open(case: Case) {
+    let mut to = case.transport(case.config());
+    let (_, address) = listen(&mut to, loopback()).await;
+    let mut from = case.transport(case.config());
+    let (_, listened) = listen(&mut from, loopback()).await;
+
+    let mut connected = task::spawn(from.dial(address.clone(), DIALER).unwrap());
+    assert!(connected.poll().is_pending());
+    let upgrade = incoming(&mut to).await;
+    // `/ip4/127.0.0.1` by name, and as it is.
+    let name = Multiaddr::from(Protocol::Dns4("localhost".into()));
+    let by_name = name.into_iter().chain(address.iter().skip(1)).collect();
+    let [mut resolving, untouched] =
+        [by_name, address].map(|address| from.dial(address, DIALER).unwrap());
+    // It may be done at once.
+    let _ = futures::poll!(&mut resolving);
+
+    drop(from);
+    let refused = TcpStream::connect(("127.0.0.1", port(&listened))).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    // What has its TCP connection goes on.
+    let (accepted, dialled) = within(future::join(upgrade, connected)).await;
+    assert!(accepted.is_ok() && dialled.is_ok());
+    let error = within(untouched).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            lazy::Error::Inner(websocket::Error::TransportDropped)
+        ),
+        "{error:?}"
+    );
+    drop(resolving);
 }

@@ -3,14 +3,11 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
-use futures::{AsyncRead, AsyncWrite, FutureExt as _, future::BoxFuture};
-use libp2p_core::transport::{
-    DialOpts, ListenerId, Transport as Below, TransportError, TransportEvent,
-};
+use futures::{FutureExt as _, future::BoxFuture};
+use libp2p_core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
 
 use crate::{
@@ -18,6 +15,7 @@ use crate::{
     websocket::{
         Config, Connection, Error,
         address::{Listen, Security},
+        below::{Below, Tcp},
         path::Path,
         tls::Tls,
     },
@@ -54,32 +52,9 @@ pub enum Engine {
     Stream,
 }
 
-/// What can be below an engine.
-pub(super) trait Tcp:
-    Below<
-        Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        Error: Send + Sync + 'static,
-        ListenerUpgrade: Send + 'static,
-        Dial: Send + 'static,
-    > + Unpin
-    + Send
-    + 'static
-{
-}
-
-impl<T> Tcp for T
-where
-    T: Below + Unpin + Send + 'static,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T::Error: Send + Sync + 'static,
-    T::ListenerUpgrade: Send + 'static,
-    T::Dial: Send + 'static,
-{
-}
-
 /// Listens over `T`, on addresses that have a part less, and lets one of them speak on what comes in.
 pub(super) struct Running<T: Tcp> {
-    below: Arc<Mutex<T>>,
+    below: Below<T>,
     /// One for each `listen_on` that succeeded and whose `ListenerClosed` has not been reported.
     listeners: IdMap<Listener>,
     has_exact_paths: bool,
@@ -117,12 +92,10 @@ impl<T: Tcp> Speaker<T> {
 
 impl<T: Tcp> Running<T> {
     pub(super) fn new(tcp: T, config: &Config, tls: &Tls) -> Self {
-        let below = Arc::new(Mutex::new(tcp));
+        let below = Below::new(tcp);
         let speaker = match config.engine() {
-            Engine::Libp2p => Speaker::Libp2p(libp2p::Libp2p::new(Arc::clone(&below), config, tls)),
-            Engine::Stream => {
-                Speaker::Stream(stream::Streams::new(Arc::clone(&below), config, tls))
-            }
+            Engine::Libp2p => Speaker::Libp2p(libp2p::Libp2p::new(below.dialer(), config, tls)),
+            Engine::Stream => Speaker::Stream(stream::Streams::new(below.dialer(), config, tls)),
         };
         Self {
             below,
@@ -146,7 +119,10 @@ impl<T: Tcp> Running<T> {
         let Some(tcp) = listen.tcp(&address) else {
             return Err(TransportError::MultiaddrNotSupported(address));
         };
-        lock(&self.below).listen_on(id, tcp).map_err(below)?;
+        self.below
+            .lock()
+            .listen_on(id, tcp)
+            .map_err(|error| error.map(|error| Error::Transport(Box::new(error))))?;
         let listener = Listener {
             security: listen.security,
             only: self.has_exact_paths.then(|| Path::of(&address)),
@@ -158,7 +134,7 @@ impl<T: Tcp> Running<T> {
 
     /// Returns whether it was there. If so, its `ListenerClosed` is still to come.
     pub(super) fn remove_listener(&mut self, id: ListenerId) -> bool {
-        lock(&self.below).remove_listener(id)
+        self.below.lock().remove_listener(id)
     }
 
     pub(super) fn dial(
@@ -186,7 +162,7 @@ impl<T: Tcp> Running<T> {
         cx: &mut Context<'_>,
     ) -> Poll<TransportEvent<Upgrading<T>, Error>> {
         for _ in 0..MAX_DROPPED_PER_POLL {
-            let event = ready!(Pin::new(&mut *lock(&self.below)).poll(cx));
+            let event = ready!(Pin::new(&mut *self.below.lock()).poll(cx));
             if let Some(event) = self.translate(event) {
                 return Poll::Ready(event);
             }
@@ -266,18 +242,6 @@ impl<T: Tcp> fmt::Debug for Running<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running").finish_non_exhaustive()
     }
-}
-
-/// Nothing panics half-way through a change of what is below, or its task is at an end with it.
-fn lock<T>(below: &Mutex<T>) -> MutexGuard<'_, T> {
-    below.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn below<E>(error: TransportError<E>) -> TransportError<Error>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    error.map(|error| Error::Transport(Box::new(error)))
 }
 
 /// A connection that is accepted or dialled, until the end of its WebSocket handshake.

@@ -5,7 +5,7 @@ use multiaddr::Multiaddr;
 
 #[cfg(feature = "tokio")]
 use crate::websocket::DnsaddrError;
-use crate::websocket::HandshakeError;
+use crate::websocket::{HandshakeError, below::Dropped};
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -59,6 +59,10 @@ pub enum Error {
     /// The transport below cannot dial this address.
     #[error("unsupported address {0}")]
     UnsupportedAddress(Multiaddr),
+    /// The transport was dropped before it could dial. A dial that already has its TCP connection goes on, unless it
+    /// is redirected.
+    #[error("the transport was dropped before it could dial")]
+    TransportDropped,
     /// A `/dnsaddr` was dialled, and led to no connection. The source says why.
     #[cfg(feature = "tokio")]
     #[error("cannot dial {address}")]
@@ -91,13 +95,16 @@ impl From<HandshakeError> for Error {
     }
 }
 
-impl<E> From<Stock<E>> for Error
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    fn from(error: Stock<E>) -> Self {
+impl From<Dropped> for Error {
+    fn from(Dropped: Dropped) -> Self {
+        Self::TransportDropped
+    }
+}
+
+impl From<Stock<Self>> for Error {
+    fn from(error: Stock<Self>) -> Self {
         match error {
-            Stock::Transport(cause) => Self::Transport(Box::new(cause)),
+            Stock::Transport(error) => error,
             // These two print their cause as well as returning it.
             Stock::Tls(tls::Error::Tls(cause)) => Self::Tls(cause),
             Stock::Tls(tls::Error::Io(cause)) => Self::Tls(Box::new(cause)),

@@ -7,7 +7,6 @@ use hickory_resolver::{
     system_conf,
 };
 use if_watch::tokio::IfWatcher;
-use libp2p_core::{Transport as _, transport::map_err::MapErr};
 
 use crate::{
     lazy,
@@ -20,8 +19,7 @@ use crate::{
     },
 };
 
-type Dns = libp2p_dns::tokio::Transport<libp2p_tcp::tokio::Transport>;
-type Below = MapErr<Dns, fn(libp2p_dns::Error<io::Error>) -> io::Error>;
+mod tcp;
 
 /// WebSocket over DNS over TCP, with listeners that bind when the transport is polled.
 ///
@@ -47,7 +45,7 @@ pub fn transport(config: Config) -> io::Result<lazy::Transport<Transport>> {
 
 /// What [`transport`] makes lazy; for those who want other [lazy options](lazy::Config).
 #[derive(Debug)]
-pub struct Transport(dnsaddr::Transport<websocket::Transport<Below>>);
+pub struct Transport(dnsaddr::Transport<websocket::Transport<tcp::Transport>>);
 
 impl Transport {
     /// See [`transport`].
@@ -65,9 +63,7 @@ impl Transport {
         let look_up = config
             .resolves_dnsaddr()
             .then(|| dnsaddr::of_name_servers(servers.clone(), options.clone()));
-        let tcp = libp2p_tcp::tokio::Transport::new(tcp_config(config.socket()));
-        let dns = Dns::custom(tcp, servers, options);
-        let below = dns.map_err(into_io as fn(_) -> _);
+        let below = tcp::Transport::new(tcp_config(config.socket()), servers, options);
         let websocket = websocket::Transport::new(below, config).on_this_host(watch, config);
         Self(dnsaddr::Transport::new(websocket, look_up))
     }
@@ -86,19 +82,6 @@ fn tcp_config(options: &socket::Options) -> libp2p_tcp::Config {
 
 fn watch() -> io::Result<Changes> {
     Ok(interfaces::changes(IfWatcher::new()?))
-}
-
-/// Takes the layer of DNS off an error: it repeats the message of what it wraps, and hides the kind.
-fn into_io(error: libp2p_dns::Error<io::Error>) -> io::Error {
-    match error {
-        libp2p_dns::Error::Transport(error) => error,
-        libp2p_dns::Error::Dial(mut errors) if errors.len() == 1 => match errors.pop() {
-            Some(error) => into_io(error),
-            None => io::ErrorKind::Other.into(),
-        },
-        libp2p_dns::Error::ResolveError(error) => dnsaddr::into_io(error),
-        other => io::Error::other(other),
-    }
 }
 
 delegate!();

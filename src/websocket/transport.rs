@@ -36,6 +36,9 @@ type Upgrade = BoxFuture<'static, Result<Connection, Error>>;
 /// `T` should resolve names when it dials, if names are to be dialled. Hand it to
 /// [`lazy::Transport`](crate::lazy::Transport): by itself it binds in `listen_on`.
 ///
+/// Dropping this transport drops `T`, whatever dials are under way. A `T` whose own dials share it, as those of
+/// libp2p-dns do, keeps its listening sockets open until they end.
+///
 /// A certificate that comes later is taken up in `Inner::poll_changed`, which `lazy::Transport` calls in each poll.
 ///
 /// The TCP options of [`Config`] and its port probe are for whoever makes `T`; they do nothing here. Nor are the

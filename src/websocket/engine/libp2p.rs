@@ -4,24 +4,27 @@ use std::{
     net::Ipv4Addr,
     num::NonZeroUsize,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker, ready},
 };
 
-use futures::FutureExt as _;
-use libp2p_core::transport::{
-    DialOpts, ListenerId, Transport as Below, TransportError, TransportEvent,
-};
+use futures::{FutureExt as _, TryFutureExt as _, future::MapErr};
+use libp2p_core::transport::{DialOpts, ListenerId, Transport, TransportError, TransportEvent};
 use multiaddr::{Multiaddr, Protocol};
 
-use super::{Tcp, bounded::Bounded, lock};
+use super::bounded::Bounded;
 use crate::{
     lazy::Support,
-    websocket::{Config, Connection, Error, address::Security, tls::Tls},
+    websocket::{
+        Config, Connection, Error,
+        address::Security,
+        below::{Dialer, Tcp},
+        tls::Tls,
+    },
 };
 
 type Stock<T> = libp2p_websocket::Config<Handed<T>>;
-type Slot<T> = Arc<Mutex<Option<Accepted<<T as Below>::ListenerUpgrade>>>>;
+type Slot<T> = Arc<Mutex<Option<Accepted<<T as Transport>::ListenerUpgrade>>>>;
 
 pub(super) struct Libp2p<T: Tcp> {
     stock: Stock<T>,
@@ -34,7 +37,7 @@ pub(super) struct Libp2p<T: Tcp> {
 }
 
 impl<T: Tcp> Libp2p<T> {
-    pub(super) fn new(below: Arc<Mutex<T>>, config: &Config, tls: &Tls) -> Self {
+    pub(super) fn new(below: Dialer<T>, config: &Config, tls: &Tls) -> Self {
         let accepted = Slot::<T>::default();
         let mut stock = Stock::new(Handed {
             below,
@@ -68,7 +71,7 @@ impl<T: Tcp> Libp2p<T> {
             Security::Plain => self.plain,
             Security::Tls => self.tls?,
         };
-        *lock(&self.accepted) = Some(Accepted {
+        *lock::<T>(&self.accepted) = Some(Accepted {
             listener,
             upgrade,
             from,
@@ -107,7 +110,7 @@ impl<T: Tcp> Libp2p<T> {
         }
     }
 
-    fn upgrading(&self, stock: <Stock<T> as Below>::Dial) -> Upgrading<T> {
+    fn upgrading(&self, stock: <Stock<T> as Transport>::Dial) -> Upgrading<T> {
         Upgrading {
             stock,
             max_frame_size: self.max_frame_size,
@@ -124,9 +127,13 @@ fn stand_in<T: Tcp>(stock: &mut Stock<T>, id: ListenerId, protocol: Protocol<'_>
     debug_assert!(listening.is_ok(), "what it has below takes all of them");
 }
 
+fn lock<T: Tcp>(slot: &Slot<T>) -> MutexGuard<'_, Option<Accepted<T::ListenerUpgrade>>> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What libp2p-websocket has below: it dials there, and hears of nothing but the connections that it is handed.
-struct Handed<T: Below> {
-    below: Arc<Mutex<T>>,
+struct Handed<T: Tcp> {
+    below: Dialer<T>,
     accepted: Slot<T>,
 }
 
@@ -136,13 +143,19 @@ struct Accepted<U> {
     from: Multiaddr,
 }
 
-impl<T: Below> Below for Handed<T> {
-    type Output = T::Output;
-    type Error = T::Error;
-    type ListenerUpgrade = T::ListenerUpgrade;
-    type Dial = T::Dial;
+impl<T: Tcp> Handed<T> {
+    fn error(error: T::Error) -> Error {
+        Error::Transport(Box::new(error))
+    }
+}
 
-    fn listen_on(&mut self, _: ListenerId, _: Multiaddr) -> Result<(), TransportError<T::Error>> {
+impl<T: Tcp> Transport for Handed<T> {
+    type Output = T::Output;
+    type Error = Error;
+    type ListenerUpgrade = MapErr<T::ListenerUpgrade, fn(T::Error) -> Error>;
+    type Dial = MapErr<T::Dial, fn(T::Error) -> Error>;
+
+    fn listen_on(&mut self, _: ListenerId, _: Multiaddr) -> Result<(), TransportError<Error>> {
         Ok(())
     }
 
@@ -154,20 +167,24 @@ impl<T: Below> Below for Handed<T> {
         &mut self,
         addr: Multiaddr,
         opts: DialOpts,
-    ) -> Result<Self::Dial, TransportError<Self::Error>> {
-        lock(&self.below).dial(addr, opts)
+    ) -> Result<Self::Dial, TransportError<Error>> {
+        match self.below.dial(addr, opts) {
+            Ok(Ok(dial)) => Ok(dial.map_err(Self::error as fn(_) -> _)),
+            Ok(Err(error)) => Err(error.map(Self::error)),
+            Err(dropped) => Err(TransportError::Other(dropped.into())),
+        }
     }
 
     fn poll(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
-        let Some(accepted) = lock(&self.accepted).take() else {
+    ) -> Poll<TransportEvent<Self::ListenerUpgrade, Error>> {
+        let Some(accepted) = lock::<T>(&self.accepted).take() else {
             return Poll::Pending;
         };
         Poll::Ready(TransportEvent::Incoming {
             listener_id: accepted.listener,
-            upgrade: accepted.upgrade,
+            upgrade: accepted.upgrade.map_err(Self::error as fn(_) -> _),
             local_addr: Multiaddr::empty(),
             send_back_addr: accepted.from,
         })
@@ -176,7 +193,7 @@ impl<T: Below> Below for Handed<T> {
 
 /// libp2p-websocket has one for both roles.
 pub(in crate::websocket) struct Upgrading<T: Tcp> {
-    stock: <Stock<T> as Below>::Dial,
+    stock: <Stock<T> as Transport>::Dial,
     max_frame_size: NonZeroUsize,
 }
 

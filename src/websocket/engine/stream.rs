@@ -1,16 +1,14 @@
 //! WebSocket of this crate.
 
-use std::sync::{Arc, Mutex};
-
 use futures::{AsyncRead, AsyncWrite, FutureExt as _, future::BoxFuture};
 use futures_rustls::{TlsAcceptor, TlsConnector};
-use libp2p_core::transport::{DialOpts, Transport as Below, TransportError};
+use libp2p_core::transport::{DialOpts, TransportError};
 use multiaddr::Multiaddr;
 
-use super::{Tcp, below, lock};
 use crate::websocket::{
     Config, Connection, Error, Stream,
     address::Security,
+    below::{Dialer, Tcp},
     dial::Dial,
     path::Path,
     tls::Tls,
@@ -18,14 +16,14 @@ use crate::websocket::{
 };
 
 pub(super) struct Streams<T> {
-    below: Arc<Mutex<T>>,
+    below: Dialer<T>,
     acceptor: Option<TlsAcceptor>,
     connector: TlsConnector,
     max_redirects: u8,
 }
 
 impl<T: Tcp> Streams<T> {
-    pub(super) fn new(below: Arc<Mutex<T>>, config: &Config, tls: &Tls) -> Self {
+    pub(super) fn new(below: Dialer<T>, config: &Config, tls: &Tls) -> Self {
         Self {
             below,
             acceptor: tls.acceptor(),
@@ -58,7 +56,7 @@ impl<T: Tcp> Streams<T> {
         opts: DialOpts,
     ) -> Result<BoxFuture<'static, Result<Connection, Error>>, TransportError<Error>> {
         let mut dial = Dial::parse(address)?;
-        let below = Arc::clone(&self.below);
+        let below = self.below.clone();
         let connector = self.connector.clone();
         let mut redirects = self.max_redirects;
         Ok(async move {
@@ -123,27 +121,20 @@ enum Dialled {
     Redirected(String),
 }
 
-async fn dial_once<T>(
-    tcp: &Mutex<T>,
+async fn dial_once<T: Tcp>(
+    below: &Dialer<T>,
     connector: &TlsConnector,
     dial: &Dial,
     opts: DialOpts,
-) -> Result<Dialled, Error>
-where
-    T: Below,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T::Error: Send + Sync + 'static,
-{
-    let dialling = lock(tcp).dial(dial.below.clone(), opts);
-    let io = match dialling.map_err(below) {
-        Ok(dialling) => dialling
-            .await
-            .map_err(|error| Error::Transport(Box::new(error)))?,
+) -> Result<Dialled, Error> {
+    let io = match below.dial(dial.below.clone(), opts)? {
+        Ok(dialling) => dialling.await,
         Err(TransportError::MultiaddrNotSupported(address)) => {
             return Err(Error::UnsupportedAddress(address));
         }
-        Err(TransportError::Other(error)) => return Err(error),
+        Err(TransportError::Other(error)) => Err(error),
     };
+    let io = io.map_err(|error| Error::Transport(Box::new(error)))?;
     match &dial.tls {
         None => request(io, dial).await,
         Some(name) => {

@@ -1,6 +1,6 @@
 use std::{
     collections::HashMap,
-    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     pin::{Pin, pin},
     sync::{Arc, Mutex},
     thread,
@@ -16,12 +16,12 @@ use hickory_resolver::{
     net::NetError,
 };
 use libp2p_core::{
-    Endpoint,
+    Endpoint, Transport as _,
     transport::{DialOpts, ListenerId, PortUse, TransportEvent},
 };
-use multiaddr::Multiaddr;
+use multiaddr::{Multiaddr, Protocol};
 
-use super::*;
+use super::{tcp::into_io, *};
 use crate::{
     deadline,
     websocket::{Connection, DnsaddrError, Engine, Error},
@@ -70,14 +70,17 @@ impl NameServer {
     }
 
     fn transport(&self, engine: Engine) -> Transport {
-        let mut connection = ConnectionConfig::udp();
-        connection.port = self.address.port();
-        let mut server = NameServerConfig::udp(self.address.ip());
-        server.connections = vec![connection];
-        let servers = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
         let config = Config::default().with_engine(engine);
-        Transport::with_name_servers(&config, servers, ResolverOpts::default())
+        Transport::with_name_servers(&config, only(self.address), ResolverOpts::default())
     }
+}
+
+fn only(name_server: SocketAddr) -> ResolverConfig {
+    let mut connection = ConnectionConfig::udp();
+    connection.port = name_server.port();
+    let mut server = NameServerConfig::udp(name_server.ip());
+    server.connections = vec![connection];
+    ResolverConfig::from_parts(None, Vec::new(), vec![server])
 }
 
 /// RFC 1035, section 4: the header with the question, and a record for each text. A name that is not known has none.
@@ -121,6 +124,11 @@ fn answer(query: &[u8], zone: &HashMap<String, Vec<Vec<u8>>>) -> Vec<u8> {
     answer
 }
 
+const OPTS: DialOpts = DialOpts {
+    role: Endpoint::Dialer,
+    port_use: PortUse::New,
+};
+
 /// Listens, and greets whoever connects.
 async fn greeter(mut transport: Transport) -> Multiaddr {
     let address = "/ip4/127.0.0.1/tcp/0/ws".parse().unwrap();
@@ -147,11 +155,7 @@ async fn greeter(mut transport: Transport) -> Multiaddr {
 
 /// As in a swarm: the transport and the dial are polled by different tasks.
 async fn dial(mut transport: Transport, address: &str) -> Result<Connection, Error> {
-    let opts = DialOpts {
-        role: Endpoint::Dialer,
-        port_use: PortUse::New,
-    };
-    let dial = transport.dial(address.parse().unwrap(), opts).unwrap();
+    let dial = transport.dial(address.parse().unwrap(), OPTS).unwrap();
     let polling = ::tokio::spawn(async move {
         let event = poll_fn(|cx| Pin::new(&mut transport).poll(cx)).await;
         panic!("{event:?}");
@@ -163,6 +167,45 @@ async fn dial(mut transport: Transport, address: &str) -> Result<Connection, Err
     };
     polling.abort();
     ended
+}
+
+#[::tokio::test]
+async fn a_dial_that_resolves_its_name_keeps_no_listening_socket_open() {
+    let silent = ::tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .unwrap();
+    let servers = only(silent.local_addr().unwrap());
+    let mut transport = tcp::Transport::new(
+        libp2p_tcp::Config::default(),
+        servers,
+        ResolverOpts::default(),
+    );
+    let address = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
+    transport.listen_on(ListenerId::next(), address).unwrap();
+    let event = poll_fn(|cx| Pin::new(&mut transport).poll(cx)).await;
+    let TransportEvent::NewAddress { listen_addr, .. } = event else {
+        panic!("{event:?}");
+    };
+    let [resolving, untouched] = [
+        "/dns4/a.example/tcp/1".parse().unwrap(),
+        listen_addr.clone(),
+    ]
+    .map(|address| transport.dial(address, OPTS).unwrap());
+    let mut query = [0; 512];
+    let asked = pin!(silent.recv(&mut query));
+    let Either::Right((_, resolving)) = future::select(resolving, asked).await else {
+        panic!("nobody has answered");
+    };
+
+    drop(transport);
+    let Some(Protocol::Tcp(port)) = listen_addr.iter().nth(1) else {
+        panic!("{listen_addr}");
+    };
+    let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    let error = untouched.await.unwrap_err().to_string();
+    assert!(error.contains("the transport was dropped"), "{error}");
+    drop(resolving);
 }
 
 /// Where nobody listens.
