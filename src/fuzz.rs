@@ -32,6 +32,11 @@ pub fn frames(data: &[u8]) {
     crate::websocket::fuzz_stream(data);
 }
 
+/// Bytes that may be a certificate, a private key or a trust anchor, in PEM or in DER.
+pub fn pem(data: &[u8]) {
+    crate::websocket::fuzz_pem(data);
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path, time::Duration};
@@ -139,6 +144,11 @@ mod tests {
     #[test]
     fn frames() {
         run("frames", 2000, super::frames);
+    }
+
+    #[test]
+    fn pem() {
+        run("pem", 5000, super::pem);
     }
 
     #[test]

@@ -143,7 +143,12 @@ mod transport;
 mod upgrade;
 
 // The public interface is:
-pub use certificate::{Certificate, CertificateError, TrustAnchor};
+#[cfg(any(test, fuzzing))]
+pub(crate) use certificate::fuzz::run as fuzz_pem;
+pub use certificate::{
+    Certificate, CertificateDefect, CertificateError, PemError, PemKind, TrustAnchor,
+    UnsupportedKey,
+};
 pub use certificates::Certificates;
 pub use config::Config;
 pub use connection::Connection;

@@ -56,8 +56,12 @@ impl Files {
 }
 
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
     // To open a pipe would wait for somebody who writes into it.
-    if !fs::metadata(path)?.is_file() {
+    if !metadata.is_file() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "it is not a regular file",
@@ -100,7 +104,7 @@ fn run(shared: &Weak<Shared>, files: &Files, interval: Duration) {
         let Some(shared) = shared.upgrade() else {
             return;
         };
-        let step = watched.on_read(reading, deadline::wall_clock());
+        let step = watched.on_read(reading, deadline::now(), deadline::wall_clock());
         match step.outcome {
             Some(Outcome::Accept(certificate)) => {
                 let left = certificate.time_left(deadline::wall_clock());
@@ -108,9 +112,14 @@ fn run(shared: &Weak<Shared>, files: &Files, interval: Duration) {
                 shared.accept(certificate);
             }
             Some(Outcome::Refuse(error)) => {
-                log(files, &error, shared.state().current.is_some());
+                let error = error.in_files(&files.chain, &files.key);
+                log(&error, shared.state().current.is_some());
                 shared.refuse(error);
             }
+            Some(Outcome::StillMissing(error)) if shared.state().current.is_none() => {
+                tracing::warn!(%error, "still waiting for the files of a certificate");
+            }
+            Some(Outcome::StillMissing(_)) => {}
             None => {}
         }
         drop(shared);
@@ -122,21 +131,15 @@ fn run(shared: &Weak<Shared>, files: &Files, interval: Duration) {
 }
 
 /// `is_served` says that there is one in use, which stays.
-fn log(files: &Files, error: &CertificateError, is_served: bool) {
-    let (chain, key) = (files.chain.display(), files.key.display());
-    let cause = std::error::Error::source(error).map(tracing::field::display);
+fn log(error: &CertificateError, is_served: bool) {
     match error {
-        CertificateError::File { source, .. }
-            if source.kind() == io::ErrorKind::NotFound && !is_served =>
+        CertificateError::File { error: cause, .. }
+            if cause.kind() == io::ErrorKind::NotFound && !is_served =>
         {
-            tracing::info!(%chain, %key, %error, cause, "waiting for the files of a certificate");
+            tracing::info!(%error, "waiting for the files of a certificate");
         }
-        _ if is_served => {
-            tracing::warn!(%chain, %key, %error, cause, "refused a certificate; the one in use stays");
-        }
-        _ => {
-            tracing::warn!(%chain, %key, %error, cause, "refused a certificate; there is none in use")
-        }
+        _ if is_served => tracing::warn!(%error, "refused a certificate; the one in use stays"),
+        _ => tracing::warn!(%error, "refused a certificate; there is none in use"),
     }
 }
 

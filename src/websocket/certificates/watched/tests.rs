@@ -1,7 +1,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{deadline::wall_clock, websocket::certificates::tests::pem};
+use crate::{
+    deadline::{self, wall_clock},
+    websocket::certificates::tests::pem,
+};
 
 fn reading((chain, key): &(String, String)) -> Reading {
     Reading::Pem {
@@ -19,7 +22,12 @@ fn failed(kind: io::ErrorKind) -> Reading {
 
 impl Watched {
     fn read(&mut self, files: &(String, String)) -> Step {
-        self.on_read(reading(files), wall_clock())
+        self.read_at(reading(files), wall_clock())
+    }
+
+    /// At this time of day, whatever the time is otherwise.
+    fn read_at(&mut self, reading: Reading, date: SystemTime) -> Step {
+        self.on_read(reading, deadline::now(), date)
     }
 
     /// Reads the same twice, as one who finds it at rest.
@@ -95,7 +103,7 @@ fn a_mismatch_that_stays_is_refused_once() {
     assert_accepts(&watched.find(&old), &old);
     assert_waits(&watched.find(&wrong), Again::Later);
     let refused = refusal(watched.read(&wrong));
-    assert!(matches!(refused, CertificateError::KeyMismatch));
+    assert!(matches!(refused, CertificateError::KeyMismatch { .. }));
     for _ in 0..3 {
         assert_waits(&watched.read(&wrong), Again::Later);
     }
@@ -121,27 +129,27 @@ fn what_is_being_written_is_not_taken_for_a_shorter_chain() {
 fn files_that_are_missing_are_waited_for_and_told_of_once() {
     let mut watched = Watched::default();
     let missing = || failed(io::ErrorKind::NotFound);
-    assert_waits(&watched.on_read(missing(), wall_clock()), Again::Soon);
-    assert_waits(&watched.on_read(missing(), wall_clock()), Again::Later);
-    match refusal(watched.on_read(missing(), wall_clock())) {
-        CertificateError::File { path, source } => {
+    assert_waits(&watched.read_at(missing(), wall_clock()), Again::Soon);
+    assert_waits(&watched.read_at(missing(), wall_clock()), Again::Later);
+    match refusal(watched.read_at(missing(), wall_clock())) {
+        CertificateError::File { path, error } => {
             assert_eq!(path, PathBuf::from("key.pem"));
-            assert_eq!(source.kind(), io::ErrorKind::NotFound);
+            assert_eq!(error.kind(), io::ErrorKind::NotFound);
         }
         other => panic!("{other:?}"),
     }
-    assert_waits(&watched.on_read(missing(), wall_clock()), Again::Later);
+    assert_waits(&watched.read_at(missing(), wall_clock()), Again::Later);
 
     let files = pem(0);
     assert_accepts(&watched.find(&files), &files);
     // Gone for a moment, as in a rename.
-    assert_waits(&watched.on_read(missing(), wall_clock()), Again::Soon);
+    assert_waits(&watched.read_at(missing(), wall_clock()), Again::Soon);
     assert_accepts(&watched.find(&files), &files);
     // Another reason is another reading.
-    assert_waits(&watched.on_read(missing(), wall_clock()), Again::Soon);
+    assert_waits(&watched.read_at(missing(), wall_clock()), Again::Soon);
     for again in [Again::Soon, Again::Later] {
         let denied = failed(io::ErrorKind::PermissionDenied);
-        assert_waits(&watched.on_read(denied, wall_clock()), again);
+        assert_waits(&watched.read_at(denied, wall_clock()), again);
     }
 }
 
@@ -173,8 +181,8 @@ fn one_whose_time_has_not_come_is_refused_once_and_accepted_when_it_has() {
         assert_waits(&watched.read(&files), Again::Later);
     }
     let later = wall_clock() + Duration::from_secs(60 * 60 * 60);
-    assert_accepts(&watched.on_read(reading(&files), later), &files);
-    assert_waits(&watched.on_read(reading(&files), later), Again::Later);
+    assert_accepts(&watched.read_at(reading(&files), later), &files);
+    assert_waits(&watched.read_at(reading(&files), later), Again::Later);
 }
 
 #[test]
@@ -182,8 +190,8 @@ fn one_that_a_wrong_clock_takes_for_expired_is_accepted_when_it_is_set() {
     let files = pem(0);
     let wrong = wall_clock() + Duration::from_secs(60 * 60 * 60);
     let mut watched = Watched::default();
-    assert_waits(&watched.on_read(reading(&files), wrong), Again::Soon);
-    let refused = refusal(watched.on_read(reading(&files), wrong));
+    assert_waits(&watched.read_at(reading(&files), wrong), Again::Soon);
+    let refused = refusal(watched.read_at(reading(&files), wrong));
     assert!(matches!(refused, CertificateError::Expired { .. }));
     assert_accepts(&watched.read(&files), &files);
 }
@@ -195,4 +203,31 @@ fn one_bundle_is_as_good_as_two_files() {
     let files = (bundle.clone(), bundle);
     let mut watched = Watched::default();
     assert_accepts(&watched.find(&files), &files);
+}
+
+#[test]
+fn a_file_that_stays_missing_is_told_once_more_after_ten_seconds() {
+    let start = deadline::now();
+    let mut watched = Watched::default();
+    let mut read = |kind, seconds| {
+        let now = start + Duration::from_secs(seconds);
+        watched.on_read(failed(kind), now, wall_clock()).outcome
+    };
+    for (kind, is_told) in [
+        (io::ErrorKind::NotFound, true),
+        (io::ErrorKind::PermissionDenied, false),
+        // It is counted from anew.
+        (io::ErrorKind::NotFound, true),
+    ] {
+        assert!(read(kind, 100).is_none() && read(kind, 101).is_none());
+        assert!(matches!(read(kind, 102), Some(Outcome::Refuse(_))));
+        assert!(read(kind, 110).is_none());
+        let told = read(kind, 112);
+        assert_eq!(
+            matches!(told, Some(Outcome::StillMissing(_))),
+            is_told,
+            "{told:?}"
+        );
+        assert!(read(kind, 113).is_none() && read(kind, 1000).is_none());
+    }
 }

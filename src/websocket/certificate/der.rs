@@ -1,0 +1,161 @@
+//! What DER holds, as far as an error has to name it. What is served is read by rustls.
+
+use std::fmt;
+
+use rustls::pki_types::PrivateKeyDer;
+use x509_parser::{
+    asn1_rs::{Any, FromDer as _, Tag},
+    certification_request::X509CertificationRequest,
+    prelude::X509Certificate,
+};
+
+use super::pem::PemKind;
+
+/// The kind of a private key with which TLS connections cannot be accepted. ECDSA on P-256 and P-384, Ed25519, and RSA of
+/// 2048 to 4096 bits are supported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnsupportedKey {
+    /// RSA of another size.
+    #[non_exhaustive]
+    Rsa {
+        /// Of its modulus.
+        bits: usize,
+    },
+    /// RSA that is restricted to RSASSA-PSS.
+    RsaPss,
+    /// ECDSA on P-521.
+    P521,
+    /// ECDSA on secp256k1.
+    Secp256k1,
+    /// ECDSA on another curve.
+    OtherCurve,
+    /// ECDSA on a curve whose parameters are written out in place of its name.
+    ExplicitCurve,
+    /// Ed448.
+    Ed448,
+    /// Anything else.
+    Other,
+}
+
+impl fmt::Display for UnsupportedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rsa { bits } => return write!(f, "RSA of {bits} bits"),
+            Self::RsaPss => "RSA restricted to PSS",
+            Self::P521 => "ECDSA on P-521",
+            Self::Secp256k1 => "ECDSA on secp256k1",
+            Self::OtherCurve => "ECDSA on a rare curve",
+            Self::ExplicitCurve => "ECDSA on a curve that has no name in it",
+            Self::Ed448 => "Ed448",
+            Self::Other => "of an unknown kind",
+        })
+    }
+}
+
+/// What this is; `None` if it is nothing that is known here.
+pub(super) fn kind(der: &[u8]) -> Option<PemKind> {
+    // With a length that is not given, as BER allows and some archives have.
+    if der.starts_with(&[0x30, 0x80, 2, 1, 3]) {
+        return Some(PemKind::Pkcs12);
+    }
+    let elements = elements(der)?;
+    Some(match elements.as_slice() {
+        [version, contents, ..]
+            if is_integer(version) && version.data == [3] && oid_in(contents) == PKCS7_DATA =>
+        {
+            PemKind::Pkcs12
+        }
+        [first, ..] if oid(first) == PKCS7_SIGNED => PemKind::Pkcs7,
+        [algorithm, key] if algorithm.tag() == Tag::Sequence && key.tag() == Tag::OctetString => {
+            PemKind::EncryptedPrivateKey
+        }
+        [algorithm, key] if algorithm.tag() == Tag::Sequence && key.tag() == Tag::BitString => {
+            PemKind::PublicKey
+        }
+        _ if PrivateKeyDer::try_from(der).is_ok() => PemKind::PrivateKey,
+        _ if X509Certificate::from_der(der).is_ok() => PemKind::Certificate,
+        _ if X509CertificationRequest::from_der(der).is_ok() => PemKind::CertificateRequest,
+        _ => return None,
+    })
+}
+
+/// Which unsupported kind of private key this is; `None` if it is of a supported kind, or no private key.
+pub(super) fn unsupported_key(der: &[u8]) -> Option<UnsupportedKey> {
+    match elements(der)?.as_slice() {
+        // PKCS#8.
+        [version, algorithm, key, ..]
+            if is_integer(version) && algorithm.tag() == Tag::Sequence =>
+        {
+            let parameters = children(algorithm.data);
+            match oid_in(algorithm).as_str() {
+                "1.2.840.113549.1.1.1" => unsupported_size(elements(key.data)?.get(1)?),
+                "1.2.840.113549.1.1.10" => Some(UnsupportedKey::RsaPss),
+                "1.2.840.10045.2.1" => unsupported_curve(parameters.get(1)?),
+                "1.3.101.112" => None,
+                "1.3.101.113" => Some(UnsupportedKey::Ed448),
+                _ => Some(UnsupportedKey::Other),
+            }
+        }
+        // SEC1, with the curve as an explicitly tagged element.
+        [version, key, curve, ..] if is_integer(version) && key.tag() == Tag::OctetString => {
+            unsupported_curve(children(curve.data).first()?)
+        }
+        // PKCS#1.
+        [version, modulus, ..] if is_integer(version) => unsupported_size(modulus),
+        _ => None,
+    }
+}
+
+const PKCS7_DATA: &str = "1.2.840.113549.1.7.1";
+const PKCS7_SIGNED: &str = "1.2.840.113549.1.7.2";
+
+fn unsupported_curve(curve: &Any<'_>) -> Option<UnsupportedKey> {
+    match oid(curve).as_str() {
+        "1.2.840.10045.3.1.7" | "1.3.132.0.34" => None,
+        "1.3.132.0.35" => Some(UnsupportedKey::P521),
+        "1.3.132.0.10" => Some(UnsupportedKey::Secp256k1),
+        "" => Some(UnsupportedKey::ExplicitCurve),
+        _ => Some(UnsupportedKey::OtherCurve),
+    }
+}
+
+fn unsupported_size(modulus: &Any<'_>) -> Option<UnsupportedKey> {
+    let zeros = modulus.data.iter().take_while(|&&byte| byte == 0).count();
+    let digits = modulus.data.get(zeros..)?;
+    let bits = digits.len() * 8 - digits.first()?.leading_zeros() as usize;
+    (!(2048..=4096).contains(&bits)).then_some(UnsupportedKey::Rsa { bits })
+}
+
+/// The elements of the SEQUENCE that all of it is.
+fn elements(der: &[u8]) -> Option<Vec<Any<'_>>> {
+    let (rest, sequence) = Any::from_der(der).ok()?;
+    (sequence.tag() == Tag::Sequence && rest.is_empty()).then(|| children(sequence.data))
+}
+
+/// As many as can be read, and no more than the longest of these structures has.
+fn children(mut der: &[u8]) -> Vec<Any<'_>> {
+    let next = || {
+        let (rest, element) = Any::from_der(der).ok()?;
+        der = rest;
+        Some(element)
+    };
+    std::iter::from_fn(next).take(10).collect()
+}
+
+fn is_integer(element: &Any<'_>) -> bool {
+    element.tag() == Tag::Integer
+}
+
+/// In dots; empty if it is none.
+fn oid(element: &Any<'_>) -> String {
+    match element.as_oid() {
+        Ok(oid) if element.tag() == Tag::Oid => oid.to_id_string(),
+        _ => String::new(),
+    }
+}
+
+/// The one that a SEQUENCE begins with.
+fn oid_in(sequence: &Any<'_>) -> String {
+    children(sequence.data).first().map(oid).unwrap_or_default()
+}
