@@ -386,7 +386,8 @@ async fn files_are_followed_from_before_they_exist(case: Case) {
     // The chain first, as certbot does it, and the key a good while later.
     let second = authority.sign_number(2);
     directory.replace("chain.pem", &second.chain_pem());
-    let is_mismatch = |error: &CertificateError| matches!(error, CertificateError::KeyMismatch);
+    let is_mismatch =
+        |error: &CertificateError| matches!(error, CertificateError::KeyMismatch { .. });
     refused(&certificates, is_mismatch).await;
     assert_eq!(served(&authority, &address).await, 1);
     directory.replace("key.pem", &second.key_pem());

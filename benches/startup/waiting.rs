@@ -21,7 +21,7 @@ pub(crate) struct Waiting(Nothing);
 
 impl Inner for Waiting {
     fn support(&self, _: &Multiaddr) -> Support {
-        Support::Waiting(Missing::Certificate)
+        Support::Waiting(Missing::Certificate { last_error: None })
     }
 }
 

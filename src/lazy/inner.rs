@@ -1,6 +1,7 @@
 use std::{
-    fmt,
+    error, fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -31,7 +32,7 @@ pub trait Inner: Transport {
 }
 
 /// An answer of [`Inner::support`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Support {
     /// It could never listen there, whatever happens. Given back in `listen_on`; the next transport may.
@@ -46,20 +47,23 @@ pub enum Support {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Changed {
-    /// An answer of [`Inner::support`] may be another now. Listeners that were told to wait are asked about
-    /// again.
+    /// An answer of [`Inner::support`] may be another now, or have another reason to wait. Listeners that were told to
+    /// wait are asked about again.
     Support,
     /// A bind that failed may succeed now, for instance since an address is back on its interface. Listeners
     /// that wait for their next attempt make it now.
     Network,
 }
 
-/// What a listener waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a listener waits for. Shows itself with the reason, such as "certificate: chain.pem does not exist".
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Missing {
     /// A TLS certificate.
-    Certificate,
+    Certificate {
+        /// Why the one that was offered last was refused; `None` if none was.
+        last_error: Option<Arc<dyn error::Error + Send + Sync>>,
+    },
     /// Something else, in a word or two.
     Other(&'static str),
 }
@@ -67,11 +71,36 @@ pub enum Missing {
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Certificate => f.write_str("certificate"),
+            Self::Certificate { last_error: None } => f.write_str("certificate"),
+            Self::Certificate {
+                last_error: Some(error),
+            } => write!(f, "certificate: {error}"),
             Self::Other(what) => f.write_str(what),
         }
     }
 }
+
+/// Two errors are the same if they are one value.
+impl PartialEq for Missing {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Certificate { last_error },
+                Self::Certificate {
+                    last_error: other_error,
+                },
+            ) => match (last_error, other_error) {
+                (Some(error), Some(other)) => Arc::ptr_eq(error, other),
+                (None, None) => true,
+                _ => false,
+            },
+            (Self::Other(what), Self::Other(other)) => what == other,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Missing {}
 
 /// Any transport, with a closure that says on which addresses it could listen.
 ///

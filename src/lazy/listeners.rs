@@ -349,10 +349,10 @@ where
         let Some(listener) = self.listeners.get(&id) else {
             return;
         };
-        let State::Waiting { turn, missing } = listener.state else {
+        let State::Waiting { turn, missing } = &listener.state else {
             return;
         };
-        self.waiting.remove(turn);
+        self.waiting.remove(*turn);
         let still_missing = match support {
             Support::Never => {
                 self.now = now();
@@ -361,10 +361,11 @@ where
             Support::Now => None,
             Support::Waiting(missing) => Some(missing),
         };
+        let has_changed = still_missing.as_ref() != Some(missing);
         let state = self.enqueue(id, still_missing);
         if let Some(listener) = self.listeners.get_mut(&id) {
             listener.state = state;
-            if still_missing != Some(missing) {
+            if has_changed {
                 self.changes.note(id, listener);
             }
         }

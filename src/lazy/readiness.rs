@@ -74,8 +74,8 @@ pub struct Status {
 pub enum State {
     /// It waits for the swarm to be polled, which binds it; also after what it waited for has come.
     Registered,
-    /// It waits for something that the transport needs for it and does not have. Whether there was a certificate
-    /// that could not be used, [`Certificates::refused`](crate::websocket::Certificates::refused) tells.
+    /// It waits for something that the transport needs for it and does not have. Shows itself with the reason, such as
+    /// "waiting for certificate: chain.pem does not exist".
     Waiting(Missing),
     /// It is being bound, or is bound and has no address yet.
     Binding,
@@ -423,11 +423,13 @@ impl Board {
 }
 
 impl State {
-    /// Whether only the addresses can have changed.
+    /// Whether it goes on, and only the addresses or the reason to wait can have changed.
     fn is_same(&self, other: &Self) -> bool {
         matches!(
             (self, other),
-            (Self::Listening, Self::Listening) | (Self::Binding, Self::Binding)
+            (Self::Listening, Self::Listening)
+                | (Self::Binding, Self::Binding)
+                | (Self::Waiting(_), Self::Waiting(_))
         )
     }
 }

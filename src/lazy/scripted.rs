@@ -91,7 +91,7 @@ impl Inner for Scripted {
     fn support(&self, address: &Multiaddr) -> Support {
         let mut script = self.script();
         script.asks += 1;
-        *script.support.get(address).unwrap_or(&Support::Now)
+        script.support.get(address).cloned().unwrap_or(Support::Now)
     }
 
     fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Changed> {

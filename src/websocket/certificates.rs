@@ -120,7 +120,8 @@ impl Certificates {
         self.0.state().refused.clone()
     }
 
-    /// Another transport that wants to hear of every certificate, also of the one that is in use.
+    /// Another transport that wants to hear of every certificate, also of the one that is in use, and of each refusal
+    /// until there is one.
     pub(super) fn subscribe(&self) -> Subscription {
         let waker = Arc::new(AtomicWaker::new());
         self.0.state().subscribers.push(Arc::clone(&waker));
@@ -142,8 +143,8 @@ impl fmt::Debug for Certificates {
 
 #[derive(Default)]
 struct Shared {
-    /// How many certificates there have been. Changes only under the lock; beside it, so that a transport that is
-    /// polled a thousand times a second does not take the lock.
+    /// How many certificates there have been, and refusals while there was none. Changes only under the lock; beside it,
+    /// so that a transport that is polled a thousand times a second does not take the lock.
     generation: AtomicUsize,
     state: Mutex<State>,
     /// Who reads the files, and has to hear of the end.
@@ -153,6 +154,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     current: Option<Certificate>,
+    /// The generation of `current`.
+    accepted: usize,
     refused: Option<Arc<CertificateError>>,
     /// One for each transport that has not been dropped.
     subscribers: Vec<Arc<AtomicWaker>>,
@@ -165,21 +168,35 @@ impl Shared {
     }
 
     fn accept(&self, certificate: Certificate) {
-        let subscribers = {
-            let mut state = self.state();
-            state.current = Some(certificate);
-            state.refused = None;
-            self.generation.fetch_add(1, Ordering::Release);
-            state.subscribers.clone()
-        };
-        // Without the lock, since a waker may run what drops a transport.
-        for waker in subscribers {
-            waker.wake();
-        }
+        let mut state = self.state();
+        state.current = Some(certificate);
+        state.refused = None;
+        state.accepted = self.next_generation();
+        wake(state);
     }
 
     fn refuse(&self, error: CertificateError) {
-        self.state().refused = Some(Arc::new(error));
+        let mut state = self.state();
+        state.refused = Some(Arc::new(error));
+        // Otherwise no listener waits, and the one in use stays.
+        if state.current.is_none() {
+            self.next_generation();
+            wake(state);
+        }
+    }
+
+    /// To be called under the lock.
+    fn next_generation(&self) -> usize {
+        self.generation.fetch_add(1, Ordering::Release) + 1
+    }
+}
+
+/// Wakes all subscribers, without the lock: a waker may run what drops a transport.
+fn wake(state: MutexGuard<'_, State>) {
+    let subscribers = state.subscribers.clone();
+    drop(state);
+    for waker in subscribers {
+        waker.wake();
     }
 }
 
@@ -195,29 +212,47 @@ impl Drop for Shared {
 pub(super) struct Subscription {
     shared: Arc<Shared>,
     waker: Arc<AtomicWaker>,
-    /// The generation of the certificate that was handed out last; 0 before the first.
+    /// The generation that was told of last; 0 before the first.
     seen: usize,
 }
 
+/// What a [`Subscription`] tells.
+#[derive(Debug)]
+pub(super) enum Offered {
+    /// This certificate is in use from now on.
+    Accepted(Certificate),
+    /// There is still none in use, and another reason for it.
+    Refused,
+}
+
 impl Subscription {
-    /// A certificate that was not handed out before.
-    pub(super) fn take(&mut self) -> Option<Certificate> {
+    /// What was not told before; of several certificates the last.
+    pub(super) fn take(&mut self) -> Option<Offered> {
         if self.shared.generation.load(Ordering::Acquire) == self.seen {
             return None;
         }
         let state = self.shared.state();
+        let before = self.seen;
         self.seen = self.shared.generation.load(Ordering::Acquire);
-        state.current.clone()
+        Some(match &state.current {
+            Some(certificate) if state.accepted > before => Offered::Accepted(certificate.clone()),
+            _ => Offered::Refused,
+        })
     }
 
-    /// Ready with a certificate that was not handed out before.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Certificate> {
-        // First, so that one that comes in between is seen or wakes.
+    /// Ready with what was not told before.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Offered> {
+        // First, so that what comes in between is seen or wakes.
         self.waker.register(cx.waker());
         match self.take() {
-            Some(certificate) => Poll::Ready(certificate),
+            Some(offered) => Poll::Ready(offered),
             None => Poll::Pending,
         }
+    }
+
+    /// As of [`Certificates::refused`].
+    pub(super) fn last_error(&self) -> Option<Arc<CertificateError>> {
+        self.shared.state().refused.clone()
     }
 }
 

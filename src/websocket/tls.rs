@@ -9,7 +9,10 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::ring, sign::Sing
 
 use crate::{
     lazy::{Missing, Support},
-    websocket::{Certificate, Config, TrustAnchor, certificates::Subscription},
+    websocket::{
+        Certificate, Config, TrustAnchor,
+        certificates::{Offered, Subscription},
+    },
 };
 
 /// What one transport needs for TLS: whom it trusts when it dials, and the certificate of its listeners.
@@ -25,9 +28,13 @@ pub(super) struct Tls {
 impl Tls {
     pub(super) fn new(config: &Config) -> Self {
         let mut certificates = config.certificates().map(|handle| handle.subscribe());
+        let certificate = match certificates.as_mut().and_then(Subscription::take) {
+            Some(Offered::Accepted(certificate)) => Some(certificate),
+            Some(Offered::Refused) | None => None,
+        };
         Self {
             trust_anchors: config.trust_anchors().to_vec(),
-            certificate: certificates.as_mut().and_then(Subscription::take),
+            certificate,
             certificates,
         }
     }
@@ -36,7 +43,9 @@ impl Tls {
     pub(super) fn support(&self) -> Support {
         match (&self.certificate, &self.certificates) {
             (Some(_), _) => Support::Now,
-            (None, Some(_)) => Support::Waiting(Missing::Certificate),
+            (None, Some(certificates)) => Support::Waiting(Missing::Certificate {
+                last_error: certificates.last_error().map(|error| error as _),
+            }),
             (None, None) => Support::Never,
         }
     }
@@ -82,13 +91,18 @@ impl Tls {
         Arc::new(config).into()
     }
 
-    /// Ready when there is a new certificate to serve.
-    pub(super) fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready with `true` when there is a new certificate to serve, and with `false` when there is another reason to wait
+    /// for the first.
+    pub(super) fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let Some(certificates) = &mut self.certificates else {
             return Poll::Pending;
         };
-        certificates.poll(cx).map(|certificate| {
-            self.certificate = Some(certificate);
+        certificates.poll(cx).map(|offered| match offered {
+            Offered::Accepted(certificate) => {
+                self.certificate = Some(certificate);
+                true
+            }
+            Offered::Refused => false,
         })
     }
 }

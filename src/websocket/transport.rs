@@ -187,8 +187,10 @@ where
     }
 
     fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Changed> {
-        if self.tls.poll_changed(cx).is_ready() {
-            self.engine.set_tls(&self.tls);
+        if let Poll::Ready(is_new) = self.tls.poll_changed(cx) {
+            if is_new {
+                self.engine.set_tls(&self.tls);
+            }
             return Poll::Ready(Changed::Support);
         }
         let engine = &mut self.engine;

@@ -179,7 +179,7 @@ impl<U> Listener<U> {
     pub(super) fn readiness(&self) -> readiness::State {
         match &self.state {
             State::Registered { .. } => readiness::State::Registered,
-            State::Waiting { missing, .. } => readiness::State::Waiting(*missing),
+            State::Waiting { missing, .. } => readiness::State::Waiting(missing.clone()),
             State::Retrying { error, .. } => readiness::State::Retrying(error.clone()),
             State::Listening {
                 is_announced: true, ..

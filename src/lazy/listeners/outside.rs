@@ -211,7 +211,7 @@ impl Outside {
     fn listen(&mut self, waits: bool, has_port: bool) {
         let id = ListenerId::next();
         let support = if waits && !self.has_certificate {
-            Support::Waiting(Missing::Certificate)
+            Support::Waiting(Missing::Certificate { last_error: None })
         } else {
             Support::Now
         };
@@ -324,7 +324,7 @@ impl Outside {
                     } else if self.has_certificate {
                         Support::Now
                     } else {
-                        Support::Waiting(Missing::Certificate)
+                        Support::Waiting(Missing::Certificate { last_error: None })
                     };
                     if support == Support::Never {
                         self.seen(listener).failed = true;

@@ -188,7 +188,10 @@ fn a_removal_in_the_middle_of_a_bind_still_closes_once() {
 fn the_queues_hold_no_more_than_there_are_listeners() {
     let mut core = core();
     for n in 0..1000 {
-        for support in [Support::Now, Support::Waiting(Missing::Certificate)] {
+        for support in [
+            Support::Now,
+            Support::Waiting(Missing::Certificate { last_error: None }),
+        ] {
             let id = ListenerId::next();
             core.on_listen(id, address(n), support).unwrap();
             assert_eq!(core.on_remove(id), Removal::Done);

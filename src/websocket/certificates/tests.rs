@@ -35,6 +35,10 @@ fn is(subject: Option<&Certificate>, expected: &Certificate) -> bool {
     subject.is_some_and(|certificate| certificate.not_after() == expected.not_after())
 }
 
+fn accepts(offered: Option<Offered>, expected: &Certificate) -> bool {
+    matches!(offered, Some(Offered::Accepted(certificate)) if is(Some(&certificate), expected))
+}
+
 fn subscribers(certificates: &Certificates) -> usize {
     certificates.0.state().subscribers.len()
 }
@@ -95,12 +99,12 @@ fn every_subscriber_hears_of_each_certificate_once() {
     for (task, subscription) in [(&mut early_task, &mut early), (&mut other_task, &mut other)] {
         assert!(task.is_woken());
         let taken = assert_ready!(task.enter(|cx, _| subscription.poll(cx)));
-        assert!(is(Some(&taken), &first));
+        assert!(accepts(Some(taken), &first));
         assert_pending!(task.enter(|cx, _| subscription.poll(cx)));
         assert!(!task.is_woken());
     }
 
-    // What is refused wakes nobody.
+    // What is refused wakes nobody while there is one in use.
     certificates.set(certificate(-2)).unwrap_err();
     assert!(!early_task.is_woken());
 
@@ -110,13 +114,46 @@ fn every_subscriber_hears_of_each_certificate_once() {
     certificates.set(last.clone()).unwrap();
     assert!(early_task.is_woken());
     let taken = assert_ready!(early_task.enter(|cx, _| early.poll(cx)));
-    assert!(is(Some(&taken), &last));
+    assert!(accepts(Some(taken), &last));
     assert_pending!(early_task.enter(|cx, _| early.poll(cx)));
 
     // Whoever comes late hears of the one that is there.
     let mut late = certificates.subscribe();
-    assert!(is(late.take().as_ref(), &last));
+    assert!(accepts(late.take(), &last));
     assert!(late.take().is_none());
+}
+
+#[test]
+fn every_subscriber_hears_of_refusals_until_there_is_a_certificate() {
+    let certificates = Certificates::new();
+    let mut subscription = certificates.subscribe();
+    let mut task = task::spawn(());
+    assert_pending!(task.enter(|cx, _| subscription.poll(cx)));
+    for days_later in [2, -2] {
+        certificates.set(certificate(days_later)).unwrap_err();
+        assert!(task.is_woken());
+        let offered = assert_ready!(task.enter(|cx, _| subscription.poll(cx)));
+        assert!(matches!(offered, Offered::Refused));
+        assert!(Arc::ptr_eq(
+            &subscription.last_error().unwrap(),
+            &certificates.refused().unwrap()
+        ));
+        assert_pending!(task.enter(|cx, _| subscription.poll(cx)));
+    }
+    // Whatever else was offered between two polls, the certificate counts.
+    let first = certificate(0);
+    certificates.set(certificate(2)).unwrap_err();
+    certificates.set(first.clone()).unwrap();
+    certificates.set(certificate(2)).unwrap_err();
+    assert!(accepts(subscription.take(), &first));
+    assert!(subscription.take().is_none());
+    // One who comes late to a handle without a certificate.
+    let certificates = Certificates::new();
+    certificates.set(certificate(2)).unwrap_err();
+    assert!(matches!(
+        certificates.subscribe().take(),
+        Some(Offered::Refused)
+    ));
 }
 
 #[test]

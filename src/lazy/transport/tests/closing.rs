@@ -5,11 +5,10 @@ use super::*;
 #[test]
 fn a_listener_that_never_bound_is_removed_without_the_inner_transport() {
     let mut subject = Subject::new();
-    subject
-        .inner
-        .script()
-        .support
-        .insert(address(2), Support::Waiting(Missing::Certificate));
+    subject.inner.script().support.insert(
+        address(2),
+        Support::Waiting(Missing::Certificate { last_error: None }),
+    );
     for port in [1, 2] {
         let id = subject.listen(&address(port));
         if port == 2 {

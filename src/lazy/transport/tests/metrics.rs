@@ -21,7 +21,7 @@ fn a_scrape_tells_what_the_listeners_are_doing_and_what_befell_them() {
     subject.task.readiness().register_metrics(&mut registry);
     assert_eq!(non_zero(&registry), [""; 0]);
 
-    let missing = Support::Waiting(Missing::Certificate);
+    let missing = Support::Waiting(Missing::Certificate { last_error: None });
     let waits = address(1);
     subject
         .inner

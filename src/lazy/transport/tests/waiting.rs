@@ -6,7 +6,7 @@ use crate::lazy::Failure;
 #[test]
 fn a_waiting_listener_binds_once_what_it_waits_for_is_there() {
     let mut subject = Subject::new();
-    let waiting = Support::Waiting(Missing::Certificate);
+    let waiting = Support::Waiting(Missing::Certificate { last_error: None });
     subject.inner.script().support.insert(address(1), waiting);
     let id = subject.listen(&address(1));
     let other = subject.listen(&address(2));
@@ -28,7 +28,7 @@ fn a_waiting_listener_binds_once_what_it_waits_for_is_there() {
 #[test]
 fn a_waiting_listener_closes_when_its_address_can_never_be_served_after_all() {
     let mut subject = Subject::new();
-    let waiting = Support::Waiting(Missing::Certificate);
+    let waiting = Support::Waiting(Missing::Certificate { last_error: None });
     subject.inner.script().support.insert(address(1), waiting);
     let id = subject.listen(&address(1));
     subject.idle();
@@ -52,7 +52,7 @@ fn a_poll_costs_the_same_with_one_and_with_ten_thousand_waiting() {
     for count in [1, 10_000] {
         let mut subject = Subject::new();
         for port in 0..count {
-            let waiting = Support::Waiting(Missing::Certificate);
+            let waiting = Support::Waiting(Missing::Certificate { last_error: None });
             let address: Multiaddr = format!("/memory/{}", port + 1).parse().unwrap();
             subject
                 .inner
@@ -76,7 +76,7 @@ fn a_change_asks_about_all_waiting_ones_once_and_in_portions() {
         .map(|n| format!("/memory/{}", n + 1).parse().unwrap())
         .collect();
     for address in &addresses {
-        let waiting = Support::Waiting(Missing::Certificate);
+        let waiting = Support::Waiting(Missing::Certificate { last_error: None });
         subject
             .inner
             .script()
@@ -116,7 +116,7 @@ fn what_comes_from_outside_is_taken_up_before_the_inner_transport_is_polled() {
 #[test]
 fn a_handle_tells_of_every_listener_whenever_it_was_made() {
     let mut subject = Subject::new();
-    let waiting = Support::Waiting(Missing::Certificate);
+    let waiting = Support::Waiting(Missing::Certificate { last_error: None });
     subject.inner.script().support.insert(address(1), waiting);
     let early = subject.listen(&address(1));
     let readiness = subject.task.readiness();

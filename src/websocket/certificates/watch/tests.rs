@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::websocket::certificates::{Certificates, tests::pem};
+use crate::websocket::certificates::{Certificates, Offered, tests::pem};
 
 /// A directory of this test alone, gone with the value.
 struct Directory(PathBuf);
@@ -32,7 +32,7 @@ fn what_is_no_file_or_too_large_is_not_read() {
     let path = directory.file("chain.pem");
     let kind = |path: &Path| read(path).unwrap_err().kind();
     assert_eq!(kind(&path), io::ErrorKind::NotFound);
-    assert_eq!(kind(&directory.0), io::ErrorKind::InvalidInput);
+    assert_eq!(kind(&directory.0), io::ErrorKind::IsADirectory);
     let size = usize::try_from(MAX_FILE_SIZE).unwrap();
     fs::write(&path, vec![b'\n'; size]).unwrap();
     assert_eq!(read(&path).unwrap().len(), size);
@@ -67,7 +67,7 @@ fn the_files_are_followed_as_long_as_a_transport_uses_them() {
     let written = pem(0);
     fs::write(chain, written.0).unwrap();
     fs::write(key, written.1).unwrap();
-    until(|| subscription.take().is_some());
+    until(|| matches!(subscription.take(), Some(Offered::Accepted(_))));
     assert!(subscription.shared.state().refused.is_none());
     drop(subscription);
     until(|| thread.is_finished());
