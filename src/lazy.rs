@@ -75,7 +75,7 @@ mod transport;
 pub use config::Config;
 pub use error::{Error, Failure, ListenError};
 pub use inner::{Accepting, Changed, Inner, Missing, Support};
-pub use readiness::{Change, NotReady, Readiness, State, Status};
+pub use readiness::{Change, NotAllReady, NotReady, Readiness, State, Status};
 pub use retry::Retry;
 pub use transport::Transport;
 

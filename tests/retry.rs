@@ -31,12 +31,13 @@ use libp2p::{
         transport::{DialOpts, ListenerId, PortUse, TransportEvent},
         upgrade::Version,
     },
+    futures::StreamExt as _,
     noise,
     swarm::{SwarmEvent, dummy},
     yamux,
 };
 use libp2p_lazy_websocket::{
-    lazy::{self, Failure, ListenError, Retry},
+    lazy::{self, Failure, ListenError, NotReady, Retry},
     websocket,
 };
 use mortal::Mortal;
@@ -171,6 +172,40 @@ async fn giving_up_is_one_close_with_the_last_failure_found_through_the_swarm_bu
         other => panic!("a close, not {other:?}"),
     }
     assert!(!swarm.remove_listener(id));
+}
+
+on_each!(whoever_waits_for_all_listeners_hears_of_one_that_has_failed_for_good);
+
+async fn whoever_waits_for_all_listeners_hears_of_one_that_has_failed_for_good(case: Case) {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let config = lazy::Config::default().with_retry(Retry::never());
+    let mut transport = lazy::Transport::new(case.inner(&case.config()), config);
+    let readiness = transport.readiness();
+    let none = readiness.all_ready().await.unwrap_err();
+    assert_eq!(none.to_string(), "there is no listener");
+
+    let mut swarm = common::swarm(case, transport);
+    let [failed, ready] = [port, 0].map(|port| {
+        swarm
+            .listen_on(websocket_address(Ipv4Addr::LOCALHOST, port))
+            .unwrap()
+    });
+    let _swarm = case.spawn(async move {
+        loop {
+            swarm.next().await;
+        }
+    });
+    let error = within(readiness.all_ready()).await.unwrap_err();
+    let (id, status) = &error.listeners()[0];
+    assert_eq!(*id, failed);
+    assert_eq!(status.state.to_string(), "closed: address in use");
+    // However late, and the other one is none the worse for it.
+    match within(readiness.ready(failed)).await {
+        Err(NotReady::Closed(Some(error))) => assert_eq!(error.reason(), "address in use"),
+        other => panic!("the reason, not {other:?}"),
+    }
+    assert_eq!(within(readiness.ready(ready)).await.unwrap().len(), 1);
 }
 
 on_each!(a_listener_that_dies_comes_back_on_its_port_and_dials_leave_from_it);

@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     fmt,
     future::Future,
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -23,13 +24,22 @@ mod metrics;
 /// How many changes are kept for those who have not read them yet.
 const MAX_CHANGES: usize = 1024;
 
+/// How many closed listeners are remembered for those who ask why.
+const MAX_CLOSED: usize = 64;
+
+/// How many listeners the text of [`NotAllReady`] names.
+const MAX_NAMED: usize = 8;
+
 /// Tells how the listeners of a [`lazy::Transport`](crate::lazy::Transport) are doing, wherever that transport has
 /// been moved to.
 ///
 /// Made by [`Transport::readiness`](crate::lazy::Transport::readiness). Clones are cheap and tell the same. It
 /// runs nothing and blocks nobody: the transport writes down what happens when the swarm polls it, and who has
-/// asked is woken; any executor will do. A listener is forgotten when it closes. When the transport is gone, so
-/// are all listeners.
+/// asked is woken; any executor will do. When the transport is gone, all listeners have closed.
+///
+/// A listener that has closed is no longer listed. Why it has closed is remembered for [`ready`](Self::ready) and
+/// [`all_ready`](Self::all_ready), until another one on the same address is registered. The last 64 are remembered; of
+/// more, those that the application has removed are forgotten first.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -39,7 +49,7 @@ const MAX_CHANGES: usize = 1024;
 /// let mut transport = websocket::tokio::transport(websocket::Config::default())?;
 /// let readiness = transport.readiness();
 /// // … the transport goes into a swarm, `listen_on` is called, and a task of its own polls the swarm …
-/// readiness.all_ready().await;
+/// readiness.all_ready().await?;
 /// for (id, status) in readiness.statuses() {
 ///     println!("{id} {status}");
 /// }
@@ -115,23 +125,65 @@ pub enum Change {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotReady {
-    /// There is no such listener: there never was, or it has closed before.
+    /// There is no such listener: there never was, or why it has closed is no longer remembered.
     #[error("there is no such listener")]
     Unknown,
-    /// It has closed meanwhile: with this failure, because somebody wanted it so, or with the transport.
+    /// It has closed: with this failure, because the application has removed it, or with the transport.
     #[error("the listener has closed")]
     Closed(#[source] Option<ListenError>),
 }
+
+/// Why [`Readiness::all_ready`] waits no longer. Its text names up to eight of [`listeners`](Self::listeners), each with
+/// its reason.
+#[derive(Debug, Clone)]
+pub struct NotAllReady {
+    listeners: Vec<(ListenerId, Status)>,
+}
+
+impl NotAllReady {
+    /// The listeners that cannot be reached, those that have closed first. None if there is no listener at all.
+    pub fn listeners(&self) -> &[(ListenerId, Status)] {
+        &self.listeners
+    }
+}
+
+impl fmt::Display for NotAllReady {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.listeners.len();
+        match count {
+            0 => return f.write_str("there is no listener"),
+            1 => f.write_str("a listener cannot be reached")?,
+            _ => write!(f, "{count} listeners cannot be reached")?,
+        }
+        let mut before = ": ";
+        for (_, status) in self.listeners.iter().take(MAX_NAMED) {
+            write!(f, "{before}{status}")?;
+            before = "; ";
+        }
+        match count.saturating_sub(MAX_NAMED) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
+
+impl std::error::Error for NotAllReady {}
 
 struct Shared {
     board: Mutex<Board>,
     /// Something on the board has changed.
     changed: Event,
+    /// The board is settled.
+    settled: Event,
 }
 
 #[derive(Default)]
 struct Board {
     rows: IdMap<Arc<Row>>,
+    /// How many of them have no address.
+    unready: usize,
+    /// The last listeners that have closed, at most [`MAX_CLOSED`].
+    closed: VecDeque<(ListenerId, Status)>,
     /// The last ones, at most [`MAX_CHANGES`].
     changes: VecDeque<Change>,
     /// How many there were before those.
@@ -174,15 +226,15 @@ impl Readiness {
     ///
     /// # Errors
     ///
-    /// If there is no such listener when this is called, or if it closes instead.
+    /// If the listener has closed or closes instead, or if there is no such listener when this is called.
     pub fn ready(
         &self,
         id: ListenerId,
     ) -> impl Future<Output = Result<Vec<Multiaddr>, NotReady>> + Send + 'static {
-        // Now, and not when it is polled: the listener may have closed until then, and the row says why.
-        let row = self.shared.board().rows.get(&id).cloned();
+        // Now, and not when it is polled: until then the board may have forgotten it, and the row says why.
+        let row = self.shared.board().find(id);
         async move {
-            let row = row.ok_or(NotReady::Unknown)?;
+            let row = row?;
             loop {
                 let changed = row.changed.listen();
                 {
@@ -199,22 +251,24 @@ impl Readiness {
         }
     }
 
-    /// Waits until every listener that there is can be reached. Those that close meanwhile are not waited for, and
-    /// those that come meanwhile are. Without listeners there is nothing to wait for: call it after `listen_on`,
-    /// and know that all may have closed.
-    pub fn all_ready(&self) -> impl Future<Output = ()> + Send + 'static {
+    /// Waits until every listener can be reached, also those that are registered meanwhile. A listener that the
+    /// application removes is not waited for.
+    ///
+    /// Call it after `listen_on`: without a listener it fails at once.
+    ///
+    /// # Errors
+    ///
+    /// If no listener is left, or as soon as one has closed with a failure, be it before the call. The error names each
+    /// listener that cannot be reached at that moment.
+    pub fn all_ready(&self) -> impl Future<Output = Result<(), NotAllReady>> + Send + 'static {
         let shared = Arc::clone(&self.shared);
         async move {
             loop {
-                let changed = shared.changed.listen();
-                let all = |board: &Board| {
-                    let mut rows = board.rows.values();
-                    rows.all(|row| !row.status().addresses.is_empty())
-                };
-                if all(&shared.board()) {
-                    return;
+                let settled = shared.settled.listen();
+                if let Some(outcome) = shared.board().outcome() {
+                    return outcome;
                 }
-                changed.await;
+                settled.await;
             }
         }
     }
@@ -302,6 +356,7 @@ impl Publisher {
         Self(Arc::new(Shared {
             board: Mutex::default(),
             changed: Event::new(),
+            settled: Event::new(),
         }))
     }
 
@@ -312,8 +367,16 @@ impl Publisher {
     }
 
     pub(super) fn publish(&self, note: Note, now: Instant) {
-        self.0.board().write(note, now);
+        let is_settled = {
+            let mut board = self.0.board();
+            board.write(note, now);
+            board.is_settled()
+        };
         self.0.changed.notify(usize::MAX);
+        // Not for every change: whoever waits for thousands of listeners is woken once.
+        if is_settled {
+            self.0.settled.notify(usize::MAX);
+        }
     }
 }
 
@@ -322,15 +385,18 @@ impl Drop for Publisher {
         {
             let mut board = self.0.board();
             board.is_over = true;
-            for (_, row) in board.rows.drain() {
+            board.unready = 0;
+            for (id, row) in mem::take(&mut board.rows) {
                 let mut status = row.status();
                 status.state = State::Closed(None);
                 status.addresses = Vec::new();
+                board.remember(id, status.clone());
                 drop(status);
                 row.changed.notify(usize::MAX);
             }
         }
         self.0.changed.notify(usize::MAX);
+        self.0.settled.notify(usize::MAX);
     }
 }
 
@@ -342,6 +408,13 @@ impl Shared {
 }
 
 impl Row {
+    fn new(status: Status) -> Self {
+        Self {
+            status: Mutex::new(status),
+            changed: Event::new(),
+        }
+    }
+
     fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -376,9 +449,12 @@ impl Board {
             true => self.rows.remove(&listener),
             false => self.rows.get(&listener).cloned(),
         };
+        let is_unready = !is_closed && status.addresses.is_empty();
+        self.unready += usize::from(is_unready);
         match row {
             Some(row) => {
                 let mut before = row.status();
+                self.unready -= usize::from(before.addresses.is_empty());
                 if before.state.is_same(&status.state) {
                     status.since = before.since;
                 }
@@ -388,18 +464,66 @@ impl Board {
             }
             None if is_closed => {}
             None => {
-                let row = Row {
-                    status: Mutex::new(status.clone()),
-                    changed: Event::new(),
-                };
-                self.rows.insert(listener, Arc::new(row));
+                self.closed
+                    .retain(|(_, closed)| closed.address != status.address);
+                self.rows
+                    .insert(listener, Arc::new(Row::new(status.clone())));
             }
+        }
+        if is_closed {
+            self.remember(listener, status.clone());
         }
         if self.changes.len() == MAX_CHANGES {
             self.changes.pop_front();
             self.thrown_away += 1;
         }
         self.changes.push_back(Change::Status { listener, status });
+    }
+
+    /// A listener has closed.
+    fn remember(&mut self, listener: ListenerId, status: Status) {
+        if self.closed.len() == MAX_CLOSED {
+            let mut closed = self.closed.iter();
+            let removed = closed.position(|(_, status)| !status.has_failed());
+            self.closed.remove(removed.unwrap_or(0));
+        }
+        self.closed.push_back((listener, status));
+    }
+
+    /// The row of a listener, which is one of its own if it has closed.
+    fn find(&self, id: ListenerId) -> Result<Arc<Row>, NotReady> {
+        if let Some(row) = self.rows.get(&id) {
+            return Ok(Arc::clone(row));
+        }
+        let closed = self.closed.iter().find(|(closed, _)| *closed == id);
+        let (_, status) = closed.ok_or(NotReady::Unknown)?;
+        Ok(Arc::new(Row::new(status.clone())))
+    }
+
+    /// Whether it is clear that all listeners are ready, or that they will not be.
+    fn is_settled(&self) -> bool {
+        self.unready == 0 || self.closed.iter().any(|(_, status)| status.has_failed())
+    }
+
+    fn outcome(&self) -> Option<Result<(), NotAllReady>> {
+        if !self.is_settled() {
+            return None;
+        }
+        // Those that the application has removed matter only if no other is left.
+        let is_empty = self.rows.is_empty();
+        let closed = self.closed.iter().cloned();
+        let mut listeners: Vec<_> = closed
+            .filter(|(_, status)| is_empty || status.has_failed())
+            .collect();
+        if listeners.is_empty() && !is_empty {
+            return Some(Ok(()));
+        }
+        let rows = self
+            .rows
+            .iter()
+            .map(|(id, row)| (*id, row.status().clone()));
+        listeners.extend(rows.filter(|(_, status)| status.addresses.is_empty()));
+        Some(Err(NotAllReady { listeners }))
     }
 
     /// The number of the change that comes next.
@@ -419,6 +543,13 @@ impl Board {
             None if self.is_over => Read::Over,
             None => Read::Nothing,
         }
+    }
+}
+
+impl Status {
+    /// Whether it has closed other than by the application or with the transport.
+    fn has_failed(&self) -> bool {
+        matches!(self.state, State::Closed(Some(_)))
     }
 }
 

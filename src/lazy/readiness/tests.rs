@@ -1,8 +1,11 @@
+use std::{io, num::NonZeroU32};
+
 use futures::{FutureExt as _, StreamExt as _};
+use proptest::prelude::*;
 use tokio_test::{assert_pending, assert_ready, task};
 
 use super::*;
-use crate::deadline;
+use crate::{deadline, lazy::Failure};
 
 fn note(listener: ListenerId, state: State, addresses: &[&str]) -> Note {
     Note {
@@ -98,11 +101,23 @@ fn a_listener_that_closes_before_anybody_has_waited_says_why() {
     ));
 }
 
+fn failure() -> ListenError {
+    let address = "/ip4/127.0.0.1/tcp/0/ws".parse().unwrap();
+    let source = io::Error::from(io::ErrorKind::PermissionDenied);
+    let source: Box<dyn std::error::Error + Send + Sync> = Box::new(source);
+    ListenError::new(address, Failure::Bind, NonZeroU32::MIN, None, Some(source))
+}
+
+/// What it says by now.
+#[track_caller]
+fn all_ready(readiness: &Readiness) -> Result<(), NotAllReady> {
+    readiness.all_ready().now_or_never().expect("it is clear")
+}
+
 #[test]
-fn all_are_ready_when_each_one_is_or_has_closed() {
+fn all_are_ready_when_each_one_is_or_has_been_removed() {
     let publisher = Publisher::new();
     let readiness = publisher.handle();
-    assert!(readiness.all_ready().now_or_never().is_some());
     let ids = [(); 3].map(|()| ListenerId::next());
     for id in ids {
         tell(&publisher, id, State::Registered);
@@ -110,12 +125,152 @@ fn all_are_ready_when_each_one_is_or_has_closed() {
     let mut all = task::spawn(readiness.all_ready());
     assert_pending!(all.poll());
     tell(&publisher, ids[0], State::Listening);
-    assert_pending!(all.poll());
     tell(&publisher, ids[1], State::Closed(None));
-    assert_pending!(all.poll());
+    assert!(!all.is_woken());
     tell(&publisher, ids[2], State::Listening);
     assert!(all.is_woken());
-    assert_ready!(all.poll());
+    assert!(assert_ready!(all.poll()).is_ok());
+    // One that has lost its address is waited for again.
+    publisher.publish(note(ids[2], State::Listening, &[]), deadline::now());
+    assert!(readiness.all_ready().now_or_never().is_none());
+}
+
+#[test]
+fn no_listener_is_not_all_of_them() {
+    let publisher = Publisher::new();
+    let readiness = publisher.handle();
+    let error = all_ready(&readiness).unwrap_err();
+    assert_eq!(error.to_string(), "there is no listener");
+    assert!(error.listeners().is_empty());
+
+    let id = ListenerId::next();
+    tell(&publisher, id, State::Listening);
+    assert!(all_ready(&readiness).is_ok());
+    tell(&publisher, id, State::Closed(None));
+    let error = all_ready(&readiness).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "a listener cannot be reached: /ip4/127.0.0.1/tcp/0/ws: closed"
+    );
+    assert_eq!(error.listeners()[0].0, id);
+}
+
+#[test]
+fn one_that_fails_for_good_is_named_with_all_others_that_cannot_be_reached() {
+    let publisher = Publisher::new();
+    let readiness = publisher.handle();
+    let [ready, waits, fails] = [(); 3].map(|()| ListenerId::next());
+    tell(&publisher, ready, State::Listening);
+    tell(&publisher, waits, State::Registered);
+    tell(&publisher, fails, State::Binding);
+    let mut all = task::spawn(readiness.all_ready());
+    assert_pending!(all.poll());
+    tell(&publisher, fails, State::Closed(Some(failure())));
+    assert!(all.is_woken());
+    // Whether it is asked before or after.
+    let later = all_ready(&readiness).unwrap_err();
+    for error in [assert_ready!(all.poll()).unwrap_err(), later] {
+        let named = error.listeners().iter().map(|(id, _)| *id);
+        assert!(named.eq([fails, waits]));
+        assert_eq!(
+            error.to_string(),
+            "2 listeners cannot be reached: /ip4/127.0.0.1/tcp/0/ws: closed: permission denied; \
+             /ip4/127.0.0.1/tcp/0/ws: registered"
+        );
+    }
+    // Another one in its place.
+    tell(&publisher, ListenerId::next(), State::Listening);
+    assert!(readiness.all_ready().now_or_never().is_none());
+    tell(&publisher, waits, State::Listening);
+    assert!(all_ready(&readiness).is_ok());
+}
+
+#[test]
+fn all_close_with_the_transport() {
+    let publisher = Publisher::new();
+    let readiness = publisher.handle();
+    let id = ListenerId::next();
+    tell(&publisher, id, State::Registered);
+    let mut all = task::spawn(readiness.all_ready());
+    assert_pending!(all.poll());
+    drop(publisher);
+    assert!(all.is_woken());
+    let error = assert_ready!(all.poll()).unwrap_err();
+    assert_eq!(error.listeners()[0].0, id);
+    assert!(all_ready(&readiness).is_err());
+}
+
+#[test]
+fn why_a_listener_has_closed_is_remembered_of_so_many() {
+    let publisher = Publisher::new();
+    let readiness = publisher.handle();
+    let why = |id| readiness.ready(id).now_or_never().unwrap().unwrap_err();
+    let close = |state: State| {
+        let id = ListenerId::next();
+        tell(&publisher, id, state);
+        id
+    };
+    let failed = close(State::Closed(Some(failure())));
+    let removed = close(State::Closed(None));
+    assert!(matches!(why(failed), NotReady::Closed(Some(_))));
+    assert!(matches!(why(removed), NotReady::Closed(None)));
+    for _ in 0..MAX_CLOSED - 1 {
+        close(State::Closed(None));
+    }
+    assert!(matches!(why(removed), NotReady::Unknown));
+    assert!(matches!(why(failed), NotReady::Closed(Some(_))));
+    for _ in 0..MAX_CLOSED {
+        close(State::Closed(Some(failure())));
+    }
+    assert!(matches!(why(failed), NotReady::Unknown));
+    assert_eq!(publisher.0.board().closed.len(), MAX_CLOSED);
+    let text = all_ready(&readiness).unwrap_err().to_string();
+    assert_eq!(text.matches("permission denied").count(), MAX_NAMED);
+    assert!(text.ends_with("; and 56 more"), "{text}");
+}
+
+#[test]
+fn who_waits_for_thousands_is_woken_once() {
+    let publisher = Publisher::new();
+    let ids: Vec<_> = (0..8000).map(|_| ListenerId::next()).collect();
+    for id in &ids {
+        tell(&publisher, *id, State::Registered);
+    }
+    let mut all = task::spawn(publisher.handle().all_ready());
+    assert_pending!(all.poll());
+    for id in &ids {
+        assert!(!all.is_woken());
+        tell(&publisher, *id, State::Binding);
+        assert!(!all.is_woken());
+        tell(&publisher, *id, State::Listening);
+    }
+    assert!(all.is_woken());
+    assert!(assert_ready!(all.poll()).is_ok());
+}
+
+proptest! {
+    #[test]
+    fn what_is_counted_is_what_there_is(told in prop::collection::vec((0..6_usize, 0..5_u8), 0..200)) {
+        let publisher = Publisher::new();
+        let readiness = publisher.handle();
+        let mut ids = [(); 6].map(|()| ListenerId::next());
+        for (n, what) in told {
+            let state = match what {
+                0 => State::Registered,
+                1 | 2 => State::Listening,
+                3 => State::Closed(None),
+                _ => State::Closed(Some(failure())),
+            };
+            let is_closed = matches!(state, State::Closed(_));
+            tell(&publisher, ids[n], state);
+            if is_closed {
+                ids[n] = ListenerId::next();
+            }
+            let statuses = readiness.statuses();
+            let unready = statuses.iter().filter(|(_, status)| status.addresses.is_empty());
+            prop_assert_eq!(publisher.0.board().unready, unready.count());
+        }
+    }
 }
 
 #[test]
