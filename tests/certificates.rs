@@ -36,7 +36,10 @@ use libp2p::{
     futures::StreamExt as _,
     swarm::SwarmEvent,
 };
-use libp2p_lazy_websocket::websocket::{CertificateError, Certificates, Config, Connection};
+use libp2p_lazy_websocket::{
+    lazy::Change,
+    websocket::{CertificateError, Certificates, Config, Connection},
+};
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::sync::mpsc;
 use x509_parser::parse_x509_certificate;
@@ -442,6 +445,54 @@ async fn symbolic_links_are_followed_to_where_they_lead_now(case: Case) {
         until_served(&authority, &address, serial).await;
     }
     assert_eq!(events.try_recv(), Err(mpsc::error::TryRecvError::Empty));
+}
+
+on_each!(a_listener_says_why_it_waits);
+
+async fn a_listener_says_why_it_waits(case: Case) {
+    let authority = Authority::new();
+    let directory = Directory::new(case, "why");
+    let (chain, key) = (directory.file("chain.pem"), directory.file("key.pem"));
+    let certificates = watch(chain.clone(), key.clone());
+    let mut transport = case.transport(case.config().with_certificates(certificates));
+    let readiness = transport.readiness();
+    let mut changes = readiness.changes();
+    let id = ListenerId::next();
+    transport.listen_on(id, TLS.parse().unwrap()).unwrap();
+    case.spawn(async move {
+        loop {
+            poll_fn(|cx| Pin::new(&mut transport).poll(cx)).await;
+        }
+    })
+    .forget();
+    let mut waits_for = async |reason: String| {
+        let expected = format!("{TLS}: waiting for certificate: {reason}");
+        within(async {
+            loop {
+                match changes.next().await {
+                    Some(Change::Status { status, .. }) if status.to_string() == expected => break,
+                    Some(_) => {}
+                    None => panic!("the transport is gone"),
+                }
+            }
+        })
+        .await;
+    };
+
+    waits_for(format!("{} does not exist", chain.display())).await;
+    let signed = authority.sign_number(1);
+    directory.replace("chain.pem", &signed.key_pem());
+    waits_for(format!("{} does not exist", key.display())).await;
+    directory.replace("key.pem", &signed.chain_pem());
+    waits_for(format!(
+        "{} has a private key in place of a certificate; perhaps chain and key are swapped",
+        chain.display()
+    ))
+    .await;
+    // A byte order mark, and line ends that were lost on the way, are no reason.
+    directory.replace("key.pem", &signed.key_pem().replace('\n', "\\n"));
+    directory.replace("chain.pem", &format!("\u{feff}{}", signed.chain_pem()));
+    within(readiness.ready(id)).await.unwrap();
 }
 
 on_each!(one_file_with_both_is_followed);

@@ -30,7 +30,8 @@ use watch::Files;
 /// also to several of them, and another is kept to [`set`](Self::set) the certificate when it is there; or it
 /// [watches](Self::watch) the files that somebody else writes.
 ///
-/// Until the first certificate, TLS listeners wait, and hold up nobody. Then they bind. After a replacement new
+/// Until the first certificate, TLS listeners wait, and hold up nobody; their [state](crate::lazy::State::Waiting) says why
+/// the last one was refused. Then they bind. After a replacement new
 /// connections are served the new certificate from the next poll of the swarm on; one whose handshake had begun
 /// may still see the old. No socket is closed, no address expires, and connections that exist live on. With
 /// [`Engine::Libp2p`](crate::websocket::Engine::Libp2p), a TLS session of an earlier dial is not resumed over a
@@ -55,10 +56,11 @@ impl Certificates {
     /// ends soon after the last clone of this handle and the last transport that uses it are gone.
     ///
     /// What is read is used once it has been the same a tenth of a second later, since it could be half-written.
-    /// If it is to be refused, that is logged as a warning, once (files that are not there yet are not worth one), and told
-    /// by [`refused`](Self::refused), unless it changes within a second: a key that does not belong to the certificate is
-    /// what an exchange of the two files looks like in between. One that is refused for its dates is tried again, since it
-    /// may become valid and the clock may be set.
+    /// If it is to be refused, that is logged as a warning, once, and told by [`refused`](Self::refused) and by the
+    /// [state](crate::lazy::State::Waiting) of listeners that wait, unless it changes within a second: a key that does not
+    /// belong to the certificate is what an exchange of the two files looks like in between. A file that does not exist is
+    /// a warning only if there is a certificate in use, or when it is still missing after 10 seconds. What is refused for
+    /// its dates is tried again, since it may become valid and the clock may be set.
     ///
     /// # Errors
     ///

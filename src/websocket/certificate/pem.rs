@@ -273,3 +273,6 @@ fn decode(body: &[u8]) -> Option<Vec<u8>> {
     }
     BASE64.decode(base64).ok()
 }
+
+#[cfg(test)]
+mod tests;

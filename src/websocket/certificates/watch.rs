@@ -105,28 +105,34 @@ fn run(shared: &Weak<Shared>, files: &Files, interval: Duration) {
             return;
         };
         let step = watched.on_read(reading, deadline::now(), deadline::wall_clock());
-        match step.outcome {
-            Some(Outcome::Accept(certificate)) => {
-                let left = certificate.time_left(deadline::wall_clock());
-                tracing::info!(chain = %files.chain.display(), valid_for = ?left, "took up a certificate");
-                shared.accept(certificate);
-            }
-            Some(Outcome::Refuse(error)) => {
-                let error = error.in_files(&files.chain, &files.key);
-                log(&error, shared.state().current.is_some());
-                shared.refuse(error);
-            }
-            Some(Outcome::StillMissing(error)) if shared.state().current.is_none() => {
-                tracing::warn!(%error, "still waiting for the files of a certificate");
-            }
-            Some(Outcome::StillMissing(_)) => {}
-            None => {}
+        if let Some(outcome) = step.outcome {
+            carry_out(outcome, files, &shared);
         }
         drop(shared);
         thread::park_timeout(match step.again {
             Again::Soon => SETTLING.min(interval),
             Again::Later => interval,
         });
+    }
+}
+
+fn carry_out(outcome: Outcome, files: &Files, shared: &Shared) {
+    let is_served = shared.state().current.is_some();
+    match outcome {
+        Outcome::Accept(certificate) => {
+            let left = certificate.time_left(deadline::wall_clock());
+            tracing::info!(chain = %files.chain.display(), valid_for = ?left, "took up a certificate");
+            shared.accept(certificate);
+        }
+        Outcome::Refuse(error) => {
+            let error = error.in_files(&files.chain, &files.key);
+            log(&error, is_served);
+            shared.refuse(error);
+        }
+        Outcome::StillMissing(error) if !is_served => {
+            tracing::warn!(%error, "still waiting for the files of a certificate");
+        }
+        Outcome::StillMissing(_) => {}
     }
 }
 

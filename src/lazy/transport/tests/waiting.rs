@@ -1,7 +1,9 @@
 //! Listeners that wait for what the inner transport does not have yet.
 
+use std::sync::Arc;
+
 use super::*;
-use crate::lazy::Failure;
+use crate::lazy::{Change, Failure};
 
 #[test]
 fn a_waiting_listener_binds_once_what_it_waits_for_is_there() {
@@ -136,4 +138,49 @@ fn a_handle_tells_of_every_listener_whenever_it_was_made() {
     assert_eq!(state(early), None);
     drop(subject);
     assert_eq!(state(late), None);
+}
+
+#[test]
+fn another_reason_to_wait_is_told_to_those_who_watch() {
+    let mut subject = Subject::new();
+    let waiting = |last_error| Support::Waiting(Missing::Certificate { last_error });
+    subject
+        .inner
+        .script()
+        .support
+        .insert(address(1), waiting(None));
+    let id = subject.listen(&address(1));
+    let readiness = subject.task.readiness();
+    subject.idle();
+    let since = readiness.status(id).unwrap().since;
+    let mut changes = task::spawn(readiness.changes());
+    assert!(changes.poll_next().is_pending());
+
+    for reason in ["key.pem does not exist", "key.pem is empty"] {
+        let error = Arc::new(io::Error::other(reason));
+        // It is told once, however often it is asked about.
+        for is_new in [true, false] {
+            let mut script = subject.inner.script();
+            script
+                .support
+                .insert(address(1), waiting(Some(error.clone())));
+            script.change(Changed::Support);
+            drop(script);
+            assert!(subject.task.is_woken());
+            subject.idle();
+            assert_eq!(changes.is_woken(), is_new);
+            match changes.poll_next() {
+                Poll::Ready(Some(Change::Status { status, .. })) if is_new => assert_eq!(
+                    status.to_string(),
+                    format!("{}: waiting for certificate: {reason}", address(1))
+                ),
+                other => assert!(other.is_pending() && !is_new, "{other:?}"),
+            }
+        }
+    }
+    // It has waited all the time, and goes on to.
+    assert_eq!(readiness.status(id).unwrap().since, since);
+    subject.inner.script().support.clear();
+    subject.inner.script().change(Changed::Support);
+    assert!(is_new_address(&subject.ready(), id, &address(1)));
 }

@@ -1,7 +1,9 @@
-use std::time::Instant;
+use std::{io::Write, sync::Mutex, time::Instant};
 
 use super::*;
 use crate::websocket::certificates::{Certificates, Offered, tests::pem};
+
+mod secrets;
 
 /// A directory of this test alone, gone with the value.
 struct Directory(PathBuf);
@@ -24,6 +26,65 @@ impl Drop for Directory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is logged meanwhile, of this level and above.
+fn logged(level: tracing::Level, run: impl FnOnce()) -> String {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, run);
+    let logged = lines.0.lock().unwrap();
+    String::from_utf8_lossy(&logged).into_owned()
+}
+
+#[test]
+fn a_path_that_stays_wrong_is_a_warning_unless_a_certificate_is_in_use() {
+    let directory = Directory::new("wrong");
+    let files = Files::new(directory.file("chian.pem"), directory.file("key.pem"));
+    let start = deadline::now();
+    let mut watched = Watched::default();
+    let certificates = Certificates::new();
+    let mut read = |second| {
+        let now = start + Duration::from_secs(second);
+        let step = watched.on_read(files.read(), now, deadline::wall_clock());
+        logged(tracing::Level::WARN, || {
+            if let Some(outcome) = step.outcome {
+                carry_out(outcome, &files, &certificates.0);
+            }
+        })
+    };
+    for second in 0..10 {
+        assert_eq!(read(second), "");
+    }
+    let refused = certificates.refused().unwrap().to_string();
+    assert!(refused.ends_with("chian.pem does not exist"), "{refused}");
+    let warning = read(11);
+    assert!(
+        warning.contains("WARN") && warning.contains(&refused),
+        "{warning}"
+    );
+    assert_eq!(read(12), "");
+    assert_eq!(read(1000), "");
 }
 
 #[test]
