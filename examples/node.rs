@@ -9,6 +9,8 @@ mod demo;
 mod echo;
 #[path = "node/live.rs"]
 mod live;
+#[path = "node/ping.rs"]
+mod ping;
 #[path = "node/runtime.rs"]
 mod runtime;
 
@@ -27,7 +29,6 @@ use libp2p::{
     connection_limits::{Behaviour as Limits, ConnectionLimits},
     identify,
     identity::Keypair,
-    ping,
     swarm::NetworkBehaviour,
 };
 use libp2p_lazy_websocket::{discovery, lazy::Readiness, websocket};
@@ -125,6 +126,7 @@ struct Behaviour {
     limits: Limits,
     discovery: discovery::Behaviour<discovery::Gossipsub>,
     identify: identify::Behaviour,
+    // Not libp2p's, with which js-libp2p nodes without the ping service are cut off after 15 s: see its file.
     ping: ping::Behaviour,
     echo: echo::Behaviour,
 }

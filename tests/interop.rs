@@ -19,7 +19,7 @@ use std::{
     env, fs, io,
     path::{Path, PathBuf},
     sync::OnceLock,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use authority::{Authority, Signed};
@@ -217,6 +217,59 @@ async fn small_and_large_streams_come_back_whole(on: &str) {
     js.does(&format!("ping {}", hub.id), &format!("pong {}", hub.id))
         .await;
     assert!(!js.process.printed("disconnected "));
+}
+
+/// js pings every connection every 10 s, and aborts one whose ping is not answered within 5 s more. Whatever the services
+/// of a js node are, and whoever has dialled, it stays, is heard and hears.
+#[tokio::test]
+async fn js_nodes_stay_connected_with_and_without_the_ping_service() {
+    const WATCHED: Duration = Duration::from_secs(60);
+    const LIMIT: Duration = Duration::from_secs(120);
+
+    let scene = Scene::default();
+    let documented = format!("--as-documented --listen {LISTEN}");
+    let dialled = scene.js("dialled", &documented).await;
+    let hub = scene
+        .rust(&format!(
+            "--listen {LISTEN} --interval 1 --dial {}",
+            dialled.address()
+        ))
+        .await;
+    let to_hub = format!("--dial {}", hub.address());
+    let dials = scene.js("dials", &format!("{documented} {to_hub}")).await;
+    let pings = format!("--monitor --listen {LISTEN} {to_hub}");
+    let mut pings = scene.js("pings", &pings).await;
+    for js in [&dialled, &dials, &pings] {
+        hub.discovers(js).await;
+        js.discovers(&hub).await;
+    }
+    pings
+        .does(&format!("ping {}", hub.id), &format!("pong {}", hub.id))
+        .await;
+
+    let start = Instant::now();
+    let over = |line: &str| {
+        let heard = message(line, &hub.id).is_some();
+        (heard && start.elapsed() >= WATCHED).then_some(())
+    };
+    let what = format!("a message of the hub after {WATCHED:?}");
+    dialled.process.wait_for(LIMIT, &what, over).await;
+    let network = [&hub, &dialled, &dials, &pings];
+    network.iter().for_each(|node| node.has_lost_nobody());
+    // The js nodes hear each other only through the hub.
+    for js in &network[1..] {
+        for author in network.iter().filter(|author| author.id != js.id) {
+            let heard = js.process.count(|line| message(line, &author.id).is_some());
+            js.hears(author, heard + 1).await;
+        }
+    }
+    let at = hub.address();
+    pings
+        .does(&format!("ping {at}"), &format!("pong {at}"))
+        .await;
+    for node in [&hub, &dialled, &dials, &pings] {
+        node.has_lost_nobody();
+    }
 }
 
 on_each_runtime!(a_connection_lives_on_while_the_certificate_changes);
@@ -684,6 +737,13 @@ impl Node {
                 },
             )
             .await;
+    }
+
+    fn has_lost_nobody(&self) {
+        for line in self.process.lines() {
+            let is_loss = ["disconnected", "expired"].contains(&word(&line, 0));
+            assert!(!is_loss, "{}: {line}", self.process.name);
+        }
     }
 
     /// Gives a command and waits for the line it ends with.

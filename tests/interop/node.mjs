@@ -50,19 +50,9 @@ async function start (options) {
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     peerDiscovery: [discovery],
-    // All share one IP, from which js lets in five a second, and which it holds against more than ten.
-    connectionManager: { inboundConnectionThreshold: Infinity },
-    // On a busy machine a ping may be late, and this would close the connection for it.
-    connectionMonitor: { enabled: false },
-    services: {
-      identify: identify(),
-      ping: ping(),
-      pubsub: gossipsub({
-        scoreParams: { IPColocationFactorWeight: 0 },
-        // Time for a busy machine to send what was asked for. What never comes still counts.
-        gossipsubIWantFollowupMs: 10_000
-      })
-    }
+    // What the README of pubsub-peer-discovery shows.
+    services: { identify: identify(), pubsub: gossipsub() },
+    ...(options['as-documented'] ? {} : forTests(options))
   })
   node.addEventListener('connection:open', ({ detail }) => say('connected', detail.remotePeer))
   node.addEventListener('connection:close', ({ detail }) => say('disconnected', detail.remotePeer))
@@ -85,6 +75,24 @@ async function start (options) {
   node.getMultiaddrs().forEach(address => say('listening', address))
   await Promise.all((options.dial ?? []).map(address => dial(node, address)))
   return node
+}
+
+function forTests (options) {
+  return {
+    // All share one IP, from which js lets in five a second, and which it holds against more than ten.
+    connectionManager: { inboundConnectionThreshold: Infinity },
+    // On a busy machine a ping may be late, and this would close the connection for it.
+    connectionMonitor: { enabled: options.monitor },
+    services: {
+      identify: identify(),
+      ping: ping(),
+      pubsub: gossipsub({
+        scoreParams: { IPColocationFactorWeight: 0 },
+        // Time for a busy machine to send what was asked for. What never comes still counts.
+        gossipsubIWantFollowupMs: 10_000
+      })
+    }
+  }
 }
 
 async function startAll (options) {
@@ -233,6 +241,8 @@ const { values: options } = parseArgs({
     dial: { type: 'string', multiple: true },
     topic: { type: 'string', multiple: true },
     interval: { type: 'string', default: '10000' },
+    'as-documented': { type: 'boolean', default: false },
+    monitor: { type: 'boolean', default: false },
     'key-type': { type: 'string', default: 'ed25519' },
     count: { type: 'string', default: '1' }
   }
