@@ -1,7 +1,8 @@
 //! A node that listens lazily over WebSocket and is found by its peers through gossipsub.
 //!
 //! Without arguments it shows the crate at work in one process: a hub and a few peers that know only the hub find
-//! each other, and a table tells when. With `--listen` or `--dial` it is a node of its own; see `--help`.
+//! each other, and a table tells when. With `--listen` or `--dial` it is a node of its own, until Ctrl-C or SIGTERM. What
+//! it can be told, and the lines that it prints, are in `--help`.
 
 #[path = "node/demo.rs"]
 mod demo;
@@ -37,7 +38,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// A libp2p node on WebSocket. Without --listen and --dial: a hub and peers that find each other, and a table.
 #[derive(Debug, Parser)]
-#[command(group = clap::ArgGroup::new("own").multiple(true))]
+#[command(group = clap::ArgGroup::new("own").multiple(true), after_long_help = live::LINES)]
 struct Arguments {
     /// Listen on this address, such as /ip4/0.0.0.0/tcp/9000/ws. May be repeated.
     #[arg(long, value_name = "MULTIADDR", group = "own")]
@@ -74,7 +75,7 @@ struct Arguments {
     /// The private key of this node, as libp2p encodes it (protobuf). Made if it is missing.
     #[arg(long, value_name = "FILE", requires = "own")]
     key: Option<PathBuf>,
-    /// End when standard input ends, as well as on Ctrl-C.
+    /// End when standard input ends, as well as on Ctrl-C and SIGTERM.
     #[arg(long, requires = "own")]
     until_stdin_closes: bool,
     /// What it runs on, of what is compiled in.
@@ -152,7 +153,7 @@ fn swarm(
         limits: Limits::new(limits),
         discovery: discovery::Behaviour::gossipsub(&keypair, gossipsub, discovery)?,
         identify: identify::Behaviour::new(identify),
-        ping: ping::Behaviour::default(),
+        ping: ping::Behaviour,
         echo: echo::Behaviour,
     };
     let (transport, readiness) = runtime.transport(websocket, &keypair)?;
@@ -195,6 +196,7 @@ fn fail(error: &dyn Error) -> ExitCode {
 
 /// Writes one line to standard output at once. Who reads it may stop before the node does.
 fn say(line: impl Display) {
+    let line = one_line(&line.to_string());
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
@@ -210,7 +212,13 @@ fn chain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    text.replace('\n', " ")
+    text
+}
+
+/// The text without anything that a reader could take for the end of a line: part of it may come from other peers.
+fn one_line(text: &str) -> String {
+    let ends_line = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    text.replace(ends_line, " ")
 }
 
 fn list(addresses: &[Multiaddr]) -> String {
@@ -226,4 +234,17 @@ fn with_peer(address: &Multiaddr, peer: PeerId) -> Multiaddr {
         .clone()
         .with_p2p(peer)
         .unwrap_or_else(|address| address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_breaks_a_line() {
+        assert_eq!(
+            one_line("a\nb\r\nc\u{85}d\u{2028}e\u{b}f g"),
+            "a b  c d e f g"
+        );
+    }
 }

@@ -11,12 +11,14 @@ mod authority;
 mod process;
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
 
 use authority::Authority;
+use libp2p::{Multiaddr, multiaddr::Protocol};
 use process::{PATIENCE, Process, RUNTIMES, SCRATCH, Scene, build, on_each_runtime};
 use tokio::{process::Command, time::timeout};
 
@@ -102,6 +104,116 @@ async fn two_nodes_discover_each_other_and_end_with_their_input(on: &str) {
     assert!(hub.printed("skipped no listener has an address"));
     other.finish().await;
     hub.finish().await;
+}
+
+/// The cause for which a node has printed that it is not connected to this peer any more.
+async fn cause(node: &Process, peer: &str) -> String {
+    let start = format!("disconnected {peer} ");
+    let cause = |line: &str| line.strip_prefix(&start).map(ToOwned::to_owned);
+    node.wait("a connection that is closed", cause).await
+}
+
+/// All but `no longer`, which takes an interface that goes away.
+#[tokio::test]
+async fn every_line_has_the_form_that_help_tells() {
+    let scene = Scene::default();
+    let on = format!("--runtime {}", RUNTIMES[0]);
+    let hub = node(
+        &scene,
+        &on,
+        "hub",
+        &format!("{LISTEN} --interval 1 --topic room"),
+    );
+    let at = address(&hub).await;
+    let at_hub: Multiaddr = at.parse().unwrap();
+    assert!(
+        matches!(at_hub.iter().last(), Some(Protocol::P2p(_))),
+        "{at}"
+    );
+
+    let [chain, key] =
+        ["chain", "key"].map(|name| Path::new(SCRATCH).join(format!("lines.{name}")));
+    for file in [&chain, &key] {
+        let _ = fs::remove_file(file);
+    }
+    let args = format!(
+        "{LISTEN} --listen /ip4/127.0.0.1/tcp/0/tls/ws --tls-cert {} --tls-key {} --dial {at} \
+         --dial /ip4/127.0.0.1/tcp/1/ws --interval 1 --topic room",
+        chain.display(),
+        key.display()
+    );
+    let mut other = node(&scene, &on, "other", &args);
+    let from = address(&other).await;
+    let [hub_id, id] = [peer(&at), peer(&from)];
+    prints(&hub, &format!("connected {id}")).await;
+    prints(&other, &format!("connected {hub_id}")).await;
+    prints(&hub, &format!("discovered {id} {from}")).await;
+    prints(&other, &format!("announced room {from}")).await;
+    prints(&hub, "skipped no listener has an address").await;
+
+    let signed = Authority::new().sign_number(1);
+    fs::write(&key, signed.key_pem()).unwrap();
+    fs::write(&chain, signed.chain_pem()).unwrap();
+    let listening = |line: &str| {
+        let address = line.strip_prefix("listening ")?;
+        address.contains("/tls/ws").then(|| address.to_owned())
+    };
+    let tls = other.wait("the TLS address", listening).await;
+    let both = |line: &str| {
+        let addresses = line.strip_prefix(&format!("updated {id} "))?;
+        let addresses = addresses.split(',').collect::<BTreeSet<_>>();
+        (addresses == BTreeSet::from([&*from, &*tls])).then_some(())
+    };
+    hub.wait("both addresses", both).await;
+
+    other.close_stdin().await;
+    assert_eq!(cause(&other, hub_id).await, "closed by this node");
+    assert_ne!(cause(&hub, id).await, "");
+    prints(&hub, &format!("expired {id}")).await;
+
+    let (_, help) = run(&["--help"]).await;
+    let known = help
+        .lines()
+        .skip_while(|line| !line.starts_with("Lines on standard output"))
+        .filter_map(|line| line.strip_prefix("  ")?.split('<').next())
+        .collect::<BTreeSet<_>>();
+    assert!(known.contains("discovered "), "{help}");
+    for line in [hub.lines(), other.lines()].concat() {
+        assert!(known.iter().any(|start| line.starts_with(start)), "{line}");
+    }
+    hub.finish().await;
+}
+
+on_each_runtime!(a_signal_ends_a_node_and_its_connections);
+
+#[cfg(unix)]
+async fn a_signal_ends_a_node_and_its_connections(on: &str) {
+    use nix::{
+        sys::signal::{Signal, kill},
+        unistd::Pid,
+    };
+
+    let scene = Scene::default();
+    let hub = node(&scene, on, "hub", LISTEN);
+    let at = address(&hub).await;
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut other = node(&scene, on, "other", &format!("{LISTEN} --dial {at}"));
+        let from = address(&other).await;
+        for (node, peer) in [(&hub, peer(&from)), (&other, peer(&at))] {
+            prints(node, &format!("connected {peer}")).await;
+        }
+        let pid = other.child.id().expect("it has not ended");
+        kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+        other.ends(signal.as_str()).await;
+        assert_eq!(cause(&other, peer(&at)).await, "closed by this node");
+        cause(&hub, peer(&from)).await;
+    }
+    hub.finish().await;
+}
+
+#[cfg(not(unix))]
+async fn a_signal_ends_a_node_and_its_connections(_: &str) {
+    eprintln!("SKIPPED: no signals on this system");
 }
 
 #[tokio::test]

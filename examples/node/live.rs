@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use async_signal::{Signal, Signals};
 use futures::StreamExt as _;
 use futures_timer::Delay;
 use libp2p::{
@@ -16,7 +17,7 @@ use libp2p::{
     core::transport::ListenerId,
     identity::Keypair,
     multiaddr::Protocol,
-    swarm::{ConnectionId, DialError, SwarmEvent, dial_opts::DialOpts},
+    swarm::{ConnectionError, ConnectionId, DialError, SwarmEvent, dial_opts::DialOpts},
 };
 use libp2p_lazy_websocket::{
     discovery,
@@ -33,7 +34,28 @@ const LEAVES: std::num::NonZeroUsize = std::num::NonZeroUsize::new(64).expect("n
 /// At which interval whoever is not connected is dialled again.
 const REDIAL: Duration = Duration::from_secs(5);
 
+/// How long connections may take to close when the node ends.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// What it prints, for `--help`.
+pub(crate) const LINES: &str = "\
+Lines on standard output, one per event:
+  listening <multiaddr>/p2p/<own id>   an address at which this node can be dialled
+  no longer <multiaddr>/p2p/<own id>   and one at which it cannot any more
+  listener <multiaddr> <state>         what becomes of a --listen
+  connected <id>                       the first connection to a peer
+  disconnected <id> <cause>            the last connection to a peer is closed, and why
+  discovered <id> <addresses>          a peer has announced itself for the first time
+  updated <id> <addresses>             it has announced other addresses
+  expired <id>                         it has not announced itself for too long
+  announced <topic> <addresses>        this node has announced itself
+  skipped <reason>                     this node has had nothing to announce
+  error <what and why>
+<addresses> are multiaddrs with commas in between and no spaces. There may be none: then the line ends
+with the space before them.";
+
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let mut ending = ending()?;
     let keypair = match &arguments.key {
         Some(file) => key(file).map_err(|error| format!("{}: {error}", file.display()))?,
         None => Keypair::generate_ed25519(),
@@ -72,14 +94,14 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 
     let mut redial = Delay::new(Duration::ZERO);
     let mut stdin_closed = stdin_closed(arguments.until_stdin_closes);
-    let mut interrupted = interrupted()?;
+    let local = *swarm.local_peer_id();
     loop {
         tokio::select! {
             event = swarm.select_next_some() => {
                 for target in &mut targets {
                     target.on_event(&event);
                 }
-                tell(event, *swarm.local_peer_id());
+                tell(event, local);
             }
             Some(change) = states.next() => tell_state(change, &mut told),
             () = &mut redial => {
@@ -88,8 +110,35 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
                     target.dial(&mut swarm);
                 }
             }
-            _ = &mut stdin_closed => return Ok(()),
-            _ = &mut interrupted => return Ok(()),
+            _ = &mut stdin_closed => break,
+            _ = ending.next() => break,
+        }
+    }
+    close(&mut swarm).await;
+    Ok(())
+}
+
+/// Closes all connections, also those that are established meanwhile.
+async fn close(swarm: &mut Swarm<Behaviour>) {
+    let local = *swarm.local_peer_id();
+    for peer in swarm.connected_peers().copied().collect::<Vec<_>>() {
+        let _ = swarm.disconnect_peer_id(peer);
+    }
+    let mut give_up = Delay::new(CLOSING);
+    while swarm.network_info().num_peers() > 0 {
+        tokio::select! {
+            mut event = swarm.select_next_some() => {
+                match &mut event {
+                    SwarmEvent::ConnectionEstablished { connection_id, .. } => {
+                        swarm.close_connection(*connection_id);
+                    }
+                    // If the other side was quicker, closing has failed, but that is not why.
+                    SwarmEvent::ConnectionClosed { cause, .. } => *cause = None,
+                    _ => {}
+                }
+                tell(event, local);
+            }
+            () = &mut give_up => return,
         }
     }
 }
@@ -126,6 +175,17 @@ fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId) {
         SwarmEvent::ExpiredListenAddr { address, .. } => {
             say(format_args!("no longer {}", with_peer(&address, local)));
         }
+        SwarmEvent::ConnectionEstablished {
+            peer_id,
+            num_established,
+            ..
+        } if num_established.get() == 1 => say(format_args!("connected {peer_id}")),
+        SwarmEvent::ConnectionClosed {
+            peer_id,
+            num_established: 0,
+            cause,
+            ..
+        } => say(format_args!("disconnected {peer_id} {}", why(cause))),
         // A listener that fails has said so by its state.
         SwarmEvent::ListenerError { error, .. } if lazy::Error::from_io(&error).is_none() => {
             say(format_args!("error {}", chain(&error)));
@@ -168,6 +228,15 @@ fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId) {
             _ => {}
         },
         _ => {}
+    }
+}
+
+/// Why a connection has ended.
+fn why(cause: Option<ConnectionError>) -> String {
+    match cause {
+        None => "closed by this node".to_owned(),
+        Some(ConnectionError::KeepAliveTimeout) => "idle for too long".to_owned(),
+        Some(ConnectionError::IO(error)) => chain(&error),
     }
 }
 
@@ -223,16 +292,13 @@ impl Target {
     }
 }
 
-/// Resolves on Ctrl-C, on any runtime.
-fn interrupted() -> Result<oneshot::Receiver<()>, ctrlc::Error> {
-    let (interrupted, receiver) = oneshot::channel();
-    let mut interrupted = Some(interrupted);
-    ctrlc::set_handler(move || {
-        if let Some(interrupted) = interrupted.take() {
-            let _ = interrupted.send(());
-        }
-    })?;
-    Ok(receiver)
+/// Has an item on Ctrl-C, and where there is SIGTERM, on that. On any runtime.
+fn ending() -> io::Result<Signals> {
+    Signals::new([
+        Signal::Int,
+        #[cfg(unix)]
+        Signal::Term,
+    ])
 }
 
 /// Resolves when standard input has ended; never if that is not `wanted`.

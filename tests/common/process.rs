@@ -151,15 +151,26 @@ impl Process {
             .unwrap_or_else(|err| panic!("cannot write to {}: {err}", self.name));
     }
 
+    pub(crate) fn lines(&self) -> Vec<String> {
+        lock(&self.lines).clone()
+    }
+
     pub(crate) async fn finish(mut self) {
+        self.close_stdin().await;
+    }
+
+    /// Ends it, but keeps what it has printed.
+    pub(crate) async fn close_stdin(&mut self) {
         drop(self.stdin.take());
+        self.ends("stdin closing").await;
+    }
+
+    /// Waits until it has ended well because of `what`.
+    pub(crate) async fn ends(&mut self, what: &str) {
         match timeout(PATIENCE, self.child.wait()).await {
             Ok(Ok(status)) if status.success() => {}
-            Ok(ended) => panic!("{} ended badly when stdin closed: {ended:?}", self.name),
-            Err(_) => panic!(
-                "{} did not end within {PATIENCE:?} of stdin closing",
-                self.name
-            ),
+            Ok(ended) => panic!("{} ended badly on {what}: {ended:?}", self.name),
+            Err(_) => panic!("{} did not end within {PATIENCE:?} of {what}", self.name),
         }
     }
 }
