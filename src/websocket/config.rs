@@ -99,6 +99,9 @@ impl Config {
     ///
     /// Defaults to 10 seconds, the time that js-libp2p has for a whole inbound upgrade: three or four round trips,
     /// also over a bad line. [`Duration::MAX`] is no deadline.
+    ///
+    /// libp2p's `SwarmBuilder` gives a connection 10 seconds for this, Noise and the multiplexer together, so that more than
+    /// that does nothing here unless its `with_connection_timeout` is raised as well.
     pub fn with_handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
         self
