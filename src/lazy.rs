@@ -23,6 +23,8 @@
 //!   the port it had, also if the system has chosen that one. Each failure is a
 //!   [`TransportEvent::ListenerError`] with a [`ListenError`], which says how many there were and when the next
 //!   attempt comes. The last one, if it gives up, is also the reason of the close. [`Retry`] has the rules.
+//! - A listener that accepts nothing for want of descriptors or memory keeps its socket and its addresses. That is one
+//!   [`TransportEvent::ListenerError`] with [`Error::Exhausted`], and one with [`Error::Recovered`] when it is over.
 //! - One `poll` binds at most [`Config::max_binds_per_poll`] listeners, and costs the same however many wait.
 //! - Addresses that other hosts cannot dial are left out: link-local IPv6 of a listener on `/ip6/::`, `/ip6zone`, and names
 //!   with a `*`.
@@ -60,6 +62,7 @@
 //! [`TransportEvent::ListenerClosed`]: libp2p_core::transport::TransportEvent::ListenerClosed
 //! [`TransportEvent::ListenerError`]: libp2p_core::transport::TransportEvent::ListenerError
 
+pub(crate) mod accept;
 mod config;
 mod error;
 pub(crate) mod ids;
@@ -73,7 +76,7 @@ mod transport;
 
 // The public interface is:
 pub use config::Config;
-pub use error::{Error, Failure, ListenError};
+pub use error::{Error, Exhausted, Failure, ListenError};
 pub use inner::{Accepting, Changed, Inner, Missing, Support};
 pub use readiness::{Change, NotAllReady, NotReady, Readiness, State, Status};
 pub use retry::Retry;

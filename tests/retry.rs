@@ -23,7 +23,7 @@ use std::{
 
 use child::{Child, Outcome};
 use common::{Case, new_address, next, on_each, socket_address, within};
-use futures::future::poll_fn;
+use futures::future::{Either, poll_fn, select};
 use libp2p::{
     Multiaddr, Swarm, SwarmBuilder, Transport as _,
     core::{
@@ -390,40 +390,59 @@ async fn child_accepting_without_descriptors(case: Case) {
         ));
     }
     let mut transport = case.transport(case.config());
+    let readiness = transport.readiness();
+    let id = ListenerId::next();
     transport
-        .listen_on(
-            ListenerId::next(),
-            websocket_address(Ipv4Addr::LOCALHOST, 0),
-        )
+        .listen_on(id, websocket_address(Ipv4Addr::LOCALHOST, 0))
         .unwrap();
-    let at = socket_address(&new_address_of(&mut transport).await);
+    let address = new_address_of(&mut transport).await;
+    let at = socket_address(&address);
     let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let mut files = Vec::new();
-    while let Ok(file) = File::open(std::env::current_exe().unwrap()) {
-        files.push(file);
-    }
+    let code = loop {
+        match File::open(std::env::current_exe().unwrap()) {
+            Ok(file) => files.push(file),
+            Err(error) => break error.raw_os_error().unwrap(),
+        }
+    };
     client.connect(&at.into()).unwrap();
 
+    let reason = io::Error::from_raw_os_error(code).to_string();
+    match next_of(&mut transport).await {
+        TransportEvent::ListenerError {
+            error: lazy::Error::Exhausted(error),
+            ..
+        } => assert_eq!(error.reason(), reason),
+        other => panic!("the reason, not {other:?}"),
+    }
+    // It goes on trying, and says no more of it.
     let mut polls = 0;
-    for _ in 0..3 {
-        let event = poll_fn(|cx| {
-            polls += 1;
-            Pin::new(&mut transport).poll(cx)
-        });
-        match within(event).await {
-            TransportEvent::ListenerError { .. } => {}
-            other => panic!("an error, not {other:?}"),
-        }
+    let event = poll_fn(|cx| {
+        polls += 1;
+        Pin::new(&mut transport).poll(cx)
+    });
+    let pause = futures_timer::Delay::new(Duration::from_secs(1));
+    match select(event, pause).await {
+        Either::Left((event, _)) => panic!("nothing, not {event:?}"),
+        Either::Right(_) => assert!(polls < 30, "it spins: {polls} polls"),
     }
-    assert!(polls < 30, "it spins: {polls} polls");
+    let status = readiness.status(id).unwrap();
+    assert_eq!(status.addresses, [address]);
+    assert_eq!(status.exhausted.unwrap().reason(), reason);
+
     drop(files);
-    loop {
-        match next_of(&mut transport).await {
-            TransportEvent::Incoming { .. } => break,
-            TransportEvent::ListenerError { .. } => {}
-            other => panic!("a connection, not {other:?}"),
-        }
+    match next_of(&mut transport).await {
+        TransportEvent::Incoming { .. } => {}
+        other => panic!("a connection, not {other:?}"),
     }
+    match next_of(&mut transport).await {
+        TransportEvent::ListenerError {
+            error: lazy::Error::Recovered { .. },
+            ..
+        } => {}
+        other => panic!("that it is over, not {other:?}"),
+    }
+    assert!(readiness.status(id).unwrap().exhausted.is_none());
     Outcome::passed();
 }
 

@@ -17,6 +17,18 @@ pub enum Error<E> {
     /// A listener failed. The source, which says everything, can be found through a swarm by
     /// [`Error::from_io`].
     Listen(ListenError),
+    /// A bound listener accepts no connections, as the process or the system is out of descriptors or memory. It stays
+    /// bound and goes on trying. Reported once, and [`Recovered`](Self::Recovered) when it is over.
+    Exhausted(Exhausted),
+    /// What an [`Exhausted`](Self::Exhausted) has reported is over: a connection was accepted, or nothing of the kind has
+    /// happened for 10 s.
+    #[non_exhaustive]
+    Recovered {
+        /// The address as it was given to `listen_on`.
+        address: Multiaddr,
+        /// How long it has lasted.
+        after: Duration,
+    },
     /// `listen_on` with the id of a listener that has not closed. Take a fresh one with [`ListenerId::next`].
     #[non_exhaustive]
     IdInUse {
@@ -62,6 +74,17 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
                     error.reason()
                 )
             }
+            Self::Exhausted(error) => write!(
+                f,
+                "the listener on {} accepts nothing: {}",
+                error.address(),
+                error.reason()
+            ),
+            Self::Recovered { address, after } => write!(
+                f,
+                "the listener on {address} accepts connections again, after {}",
+                Seconds(*after)
+            ),
             Self::IdInUse { id } => write!(f, "listener id {id} is already in use"),
         }
     }
@@ -73,7 +96,8 @@ impl<E: error::Error + 'static> error::Error for Error<E> {
             Self::Inner(error) => error.source(),
             // A link of its own: what a swarm wraps around `Self` hides `Self` itself, and shows its source.
             Self::Listen(error) => Some(error),
-            Self::IdInUse { .. } => None,
+            Self::Exhausted(error) => Some(error),
+            Self::Recovered { .. } | Self::IdInUse { .. } => None,
         }
     }
 }
@@ -104,7 +128,8 @@ pub enum Failure {
     Bind,
     /// The inner transport closed it, for instance since its address has left its interface.
     Closed,
-    /// It reported the same error for half a minute and accepted nothing meanwhile.
+    /// It reported the same error for half a minute and accepted nothing meanwhile. Errors of single connections do not
+    /// count, nor do rules that forbid to accept them, or being [`Exhausted`].
     Stuck,
     /// The inner transport took the address when it was registered, and refused it later.
     Unsupported,
@@ -200,6 +225,51 @@ impl error::Error for ListenError {
             .source
             .as_deref()
             .map(|source| source as &(dyn error::Error + 'static))
+    }
+}
+
+/// A bound listener accepts no connections, as the process or the system is out of descriptors or memory.
+///
+/// It keeps its socket and its addresses, however long that lasts. Whoever connects meanwhile waits in the backlog of the
+/// kernel.
+#[derive(Debug, Clone)]
+pub struct Exhausted {
+    // Behind one pointer, as in `ListenError`.
+    inner: Arc<(Multiaddr, Box<dyn error::Error + Send + Sync>)>,
+}
+
+impl Exhausted {
+    pub(super) fn new(address: Multiaddr, source: Box<dyn error::Error + Send + Sync>) -> Self {
+        Self {
+            inner: Arc::new((address, source)),
+        }
+    }
+
+    /// The address as it was given to `listen_on`.
+    pub fn address(&self) -> &Multiaddr {
+        &self.inner.0
+    }
+
+    /// The cause as the system puts it, such as "Too many open files (os error 24)".
+    pub fn reason(&self) -> String {
+        let source = &*self.inner.1;
+        io_error(source).map_or_else(|| source.to_string(), ToString::to_string)
+    }
+}
+
+impl fmt::Display for Exhausted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.address();
+        write!(
+            f,
+            "cannot accept connections on {address}, which stays open"
+        )
+    }
+}
+
+impl error::Error for Exhausted {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(&*self.inner.1)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
 mod action;
 mod changes;
 mod due;
+mod errors;
 mod event;
 mod failing;
 mod listener;
@@ -27,7 +28,7 @@ pub(crate) use action::{Action, Removal};
 use changes::Changes;
 pub(crate) use changes::Note;
 use due::{Due, Hurry};
-use listener::{Listener, State, Trouble, is_undialable};
+use listener::{Listener, State, is_undialable};
 use pace::Pace;
 use queue::{Queue, Turn};
 use reach::Reach;
@@ -79,14 +80,16 @@ pub(crate) struct Listeners<U, E> {
     rebinds: Due,
     /// Of both.
     hurry: Hurry,
+    /// Those that are exhausted, by when that is over if nothing is heard of it.
+    exhausted: Due,
     /// Those in [`State::Waiting`].
     waiting: Queue,
     /// Who is waiting since before this turn is to be asked about again.
     ask_before: Turn,
     /// Those that came into [`State::Leaving`] and that the inner transport has not been told to close.
     leaving: VecDeque<ListenerId>,
-    /// Decided and not yet reported: per listener at most one address with the connections held back for it, or
-    /// its addresses expiring, one error and the close.
+    /// Decided and not yet reported: per listener at most one address with the connections held back for it, the end of
+    /// its exhaustion, or its addresses expiring, one error and the close.
     events: VecDeque<TransportEvent<U, Error<E>>>,
     changes: Changes,
     pace: Pace,
@@ -118,6 +121,7 @@ where
             retries: Due::default(),
             rebinds: Due::default(),
             hurry: Hurry::default(),
+            exhausted: Due::default(),
             waiting: Queue::default(),
             ask_before: 0,
             leaving: VecDeque::new(),
@@ -201,6 +205,9 @@ where
             | State::Listening { inner, .. }
             | State::Leaving { inner, .. } => {
                 self.pace.on_touched();
+                if let Some((_, place)) = listener.exhausted() {
+                    self.exhausted.remove(*place);
+                }
                 listener.state = State::Closing { inner };
                 self.changes.note(id, listener);
                 Removal::AskInner(inner)
@@ -226,9 +233,11 @@ where
 
     /// A poll begins.
     pub(crate) fn on_poll(&mut self, now: impl FnOnce() -> Instant) {
-        match self.is_retrying() {
-            true => self.on_time(now()),
-            false => self.hurry.cancel(),
+        if !self.is_retrying() {
+            self.hurry.cancel();
+        }
+        if self.is_retrying() || !self.exhausted.is_empty() {
+            self.on_time(now());
         }
         self.pace.on_poll();
         self.budget = Budget {
@@ -245,12 +254,18 @@ where
             self.retries.hurry();
             self.rebinds.hurry();
         }
+        self.end_exhaustions();
     }
 
     /// When to poll again, if nothing happens before.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let hurry = self.hurry.next_time().filter(|_| self.is_retrying());
-        let times = [self.retries.next_time(), self.rebinds.next_time(), hurry];
+        let times = [
+            self.retries.next_time(),
+            self.rebinds.next_time(),
+            hurry,
+            self.exhausted.next_time(),
+        ];
         times.into_iter().flatten().min()
     }
 
@@ -293,7 +308,7 @@ where
             inner,
             reach: Reach::nowhere(),
             is_announced: false,
-            trouble: None,
+            errors: None,
         };
     }
 

@@ -15,7 +15,7 @@ use multiaddr::Multiaddr;
 
 use crate::{
     deadline::Instant,
-    lazy::{ListenError, Missing, error::Seconds, ids::IdMap, listeners::Note},
+    lazy::{Exhausted, ListenError, Missing, error::Seconds, ids::IdMap, listeners::Note},
 };
 
 #[cfg(feature = "metrics")]
@@ -76,6 +76,8 @@ pub struct Status {
     /// Where it can be reached: what `NewAddress` has reported and `AddressExpired` has not. The listener is ready
     /// if there is one.
     pub addresses: Vec<Multiaddr>,
+    /// Why it accepts no connections although it listens, and keeps its addresses; `None` if it does.
+    pub exhausted: Option<Exhausted>,
 }
 
 /// The states of a listener. Shows itself in a few words, such as "retrying in 3.2 s: address in use".
@@ -326,6 +328,9 @@ impl fmt::Display for Status {
             write!(f, "{before}{address}")?;
             before = ", ";
         }
+        if let Some(exhausted) = &self.exhausted {
+            write!(f, ", accepting nothing: {}", exhausted.reason())?;
+        }
         Ok(())
     }
 }
@@ -390,6 +395,7 @@ impl Drop for Publisher {
                 let mut status = row.status();
                 status.state = State::Closed(None);
                 status.addresses = Vec::new();
+                status.exhausted = None;
                 board.remember(id, status.clone());
                 drop(status);
                 row.changed.notify(usize::MAX);
@@ -435,12 +441,14 @@ impl Board {
             address,
             state,
             addresses,
+            exhausted,
         } = note;
         let mut status = Status {
             address,
             state,
             since: now,
             addresses,
+            exhausted,
         };
         #[cfg(feature = "metrics")]
         self.totals.on_state(&status.state);

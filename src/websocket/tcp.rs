@@ -1,7 +1,7 @@
 //! TCP on async-io, the reactor that async-std and smol share. libp2p-tcp runs on tokio alone.
 //!
 //! It does what libp2p-tcp and libp2p-dns do together, and what of it is decided is decided in cores: which
-//! [`Addresses`] a listener has, from which of the [`Ports`] a dial leaves, what an error [`Meaning`]s while accepting.
+//! [`Addresses`] a listener has, from which of the [`Ports`] a dial leaves, what the [`Cause`] of an error while accepting is.
 //! Other than there
 //!
 //! - the socket of a listener that is removed is closed at once, and no dial leaves from its port any more, while
@@ -9,7 +9,7 @@
 //! - nothing is heard of a `listen_on` that failed;
 //! - one who connects and is gone before it is accepted is nobody's error, and pauses nothing.
 //!
-//! [`Meaning`]: accept::Meaning
+//! [`Cause`]: crate::lazy::accept::Cause
 
 use std::{
     collections::VecDeque,
@@ -41,7 +41,6 @@ use self::{
 };
 use crate::websocket::{interfaces::Watch, socket::Options};
 
-mod accept;
 mod addresses;
 mod dial;
 mod listener;

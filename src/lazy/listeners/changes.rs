@@ -5,7 +5,7 @@ use multiaddr::Multiaddr;
 use tracing::{Level, level_filters::LevelFilter};
 
 use super::listener::Listener;
-use crate::lazy::readiness;
+use crate::lazy::{Exhausted, readiness};
 
 /// What is to be told to those who watch; nothing if nobody does.
 #[derive(Debug, Default)]
@@ -19,6 +19,7 @@ pub(crate) struct Note {
     pub(crate) address: Multiaddr,
     pub(crate) state: readiness::State,
     pub(crate) addresses: Vec<Multiaddr>,
+    pub(crate) exhausted: Option<Exhausted>,
 }
 
 impl Changes {
@@ -48,6 +49,7 @@ impl Changes {
                 address: listener.address.clone(),
                 state: listener.readiness(),
                 addresses: listener.addresses().to_vec(),
+                exhausted: listener.exhausted().map(|(exhausted, _)| exhausted.clone()),
             });
         }
     }

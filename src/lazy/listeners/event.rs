@@ -23,6 +23,13 @@ where
                 self.now = now();
                 None
             }
+            TransportEvent::Incoming { listener_id, .. } if !self.exhausted.is_empty() => {
+                if let Some(&id) = self.by_inner.get(listener_id) {
+                    self.now = now();
+                    self.on_recovered(id);
+                }
+                None
+            }
             _ => None,
         };
         self.pace.on_inner_event(announced, self.is_bind_due());
@@ -56,7 +63,7 @@ where
         let State::Listening {
             reach,
             is_announced,
-            trouble,
+            errors,
             ..
         } = &mut listener.state
         else {
@@ -99,7 +106,9 @@ where
                 send_back_addr,
                 ..
             } => {
-                *trouble = None;
+                if let Some(errors) = errors {
+                    errors.on_accepted();
+                }
                 let event = TransportEvent::Incoming {
                     listener_id: id,
                     upgrade,

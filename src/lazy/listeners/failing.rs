@@ -1,22 +1,17 @@
 //! What becomes of a listener that fails.
 
-use std::{error, mem, time::Duration};
+use std::{error, mem};
 
 use libp2p_core::transport::{ListenerId, TransportEvent};
 
-use super::{Listeners, State, Trouble};
+use super::{
+    Listeners, State,
+    errors::{APART, Verdict},
+};
 use crate::{
     deadline,
-    lazy::{Error, Failure, ListenError, retry::io_error},
+    lazy::{Error, Exhausted, Failure, ListenError, accept::Cause, retry::io_error},
 };
-
-/// For how long a listener may report the same error without accepting anything, until it is bound anew. Errors
-/// of accepting pass by themselves, mostly within seconds; what does not may be the socket's own.
-pub(super) const STUCK_AFTER: Duration = Duration::from_secs(30);
-
-/// Errors further apart than this are not one that lasts: that comes back as soon as accepting is tried again, within a
-/// tenth of a second with libp2p-tcp.
-pub(super) const APART: Duration = Duration::from_secs(10);
 
 impl<U, E> Listeners<U, E>
 where
@@ -28,43 +23,124 @@ where
             return;
         };
         let span = listener.span();
-        let State::Listening { inner, trouble, .. } = &mut listener.state else {
+        let State::Listening { inner, errors, .. } = &mut listener.state else {
             return;
         };
         let inner = *inner;
-        let what = io_error(&error).map_or_else(|| error.to_string(), ToString::to_string);
-        let now = self.now;
-        let goes_on = |trouble: &Trouble| {
-            trouble.what == what && now.saturating_duration_since(trouble.last) <= APART
+        let address = &listener.address;
+        let io = io_error(&error);
+        let cause = io.map_or(Cause::Listener, Cause::of);
+        let what = io.map_or_else(|| error.to_string(), ToString::to_string);
+        let errors = errors.get_or_insert_default();
+        let error = match errors.on_error(cause, &what, self.now) {
+            Verdict::Tell => {
+                match cause {
+                    // Strangers can cause these as often as they like.
+                    Cause::Connection => {
+                        tracing::debug!(parent: span, %address, error = %what, "lost a connection before it was accepted");
+                    }
+                    _ => {
+                        tracing::warn!(parent: span, %address, error = %what, "goes on after an error");
+                    }
+                }
+                Error::Inner(error)
+            }
+            Verdict::Known => {
+                tracing::trace!(parent: span, %address, error = %what, "the same error");
+                return;
+            }
+            Verdict::Exhausted => {
+                let exhausted = Exhausted::new(address.clone(), Box::new(error));
+                tracing::warn!(parent: span, reason = %what, "{exhausted}");
+                let over = deadline::after(self.now, APART);
+                errors.on_told(exhausted.clone(), self.exhausted.push(over, id));
+                self.changes.note(id, listener);
+                Error::Exhausted(exhausted)
+            }
+            Verdict::Stuck { since } => {
+                self.forget_errors(id);
+                self.expire_addresses(id);
+                if let Some(listener) = self.listeners.get_mut(&id) {
+                    listener.on_worked(since, self.retry.forgets_after());
+                    let error = Box::new(error);
+                    listener.state = State::Leaving { inner, error };
+                    self.changes.note(id, listener);
+                    self.leaving.push_back(id);
+                }
+                return;
+            }
         };
-        let before = trouble.take().filter(|trouble| goes_on(trouble));
-        let trouble = trouble.insert(before.unwrap_or_else(|| {
-            let (since, last) = (now, now);
-            Box::new(Trouble { what, since, last })
-        }));
-        trouble.last = now;
-        let since = trouble.since;
-        if self.now.saturating_duration_since(trouble.since) < STUCK_AFTER {
-            tracing::warn!(parent: span, address = %listener.address, error = %trouble.what, "goes on after an error");
-            let error = Error::Inner(error);
-            self.events.push_back(TransportEvent::ListenerError {
-                listener_id: id,
-                error,
-            });
+        self.events.push_back(TransportEvent::ListenerError {
+            listener_id: id,
+            error,
+        });
+    }
+
+    /// A listener has accepted a connection, or has not said for long that it is exhausted.
+    pub(super) fn on_recovered(&mut self, id: ListenerId) {
+        let Some(listener) = self.listeners.get_mut(&id) else {
             return;
+        };
+        let span = listener.span();
+        let State::Listening {
+            errors: Some(errors),
+            ..
+        } = &mut listener.state
+        else {
+            return;
+        };
+        let Some((since, place)) = errors.on_accepted() else {
+            return;
+        };
+        self.exhausted.remove(place);
+        self.changes.note(id, listener);
+        let error = Error::Recovered {
+            address: listener.address.clone(),
+            after: self.now.saturating_duration_since(since),
+        };
+        tracing::warn!(parent: span, "{error}");
+        self.events.push_back(TransportEvent::ListenerError {
+            listener_id: id,
+            error,
+        });
+    }
+
+    /// Ends what was said to be exhausted and has been quiet since.
+    pub(super) fn end_exhaustions(&mut self) {
+        while let Some((id, _)) = self.exhausted.pop(self.now) {
+            let Some(State::Listening {
+                errors: Some(errors),
+                ..
+            }) = self
+                .listeners
+                .get_mut(&id)
+                .map(|listener| &mut listener.state)
+            else {
+                continue;
+            };
+            let Some(last) = errors.last_exhausted() else {
+                continue;
+            };
+            let over = deadline::after(last, APART);
+            if over > self.now {
+                errors.on_moved(self.exhausted.push(over, id));
+            } else {
+                self.on_recovered(id);
+            }
         }
-        self.expire_addresses(id);
-        if let Some(listener) = self.listeners.get_mut(&id) {
-            listener.on_worked(since, self.retry.forgets_after());
-            let error = Box::new(error);
-            listener.state = State::Leaving { inner, error };
-            self.changes.note(id, listener);
-            self.leaving.push_back(id);
+    }
+
+    /// A listener will not be bound any more, and what it reported matters no longer.
+    pub(super) fn forget_errors(&mut self, id: ListenerId) {
+        let listener = self.listeners.get(&id);
+        if let Some((_, place)) = listener.and_then(|listener| listener.exhausted()) {
+            self.exhausted.remove(*place);
         }
     }
 
     /// What was bound is gone, by itself or since it was stuck.
     pub(super) fn on_gone(&mut self, id: ListenerId, reason: Option<E>) {
+        self.forget_errors(id);
         self.expire_addresses(id);
         let Some(listener) = self.listeners.get_mut(&id) else {
             return;

@@ -3,10 +3,10 @@ use std::time::Duration;
 use libp2p_core::transport::ListenerId;
 use multiaddr::{Multiaddr, Protocol};
 
-use super::{due::Place, queue::Turn, reach::Reach};
+use super::{due::Place, errors::Errors, queue::Turn, reach::Reach};
 use crate::{
     deadline::Instant,
-    lazy::{ListenError, Missing, readiness, retry::Failures},
+    lazy::{Exhausted, ListenError, Missing, readiness, retry::Failures},
 };
 
 /// One listener of the application.
@@ -56,7 +56,8 @@ pub(super) enum State<U> {
         reach: Reach<U>,
         /// Whether there has ever been an address.
         is_announced: bool,
-        trouble: Option<Box<Trouble>>,
+        /// Those that matter; apart, as most have none.
+        errors: Option<Box<Errors>>,
     },
     /// It was stuck; the inner transport is to close it, so that it can be bound again.
     Leaving {
@@ -77,15 +78,6 @@ pub(super) enum State<U> {
 /// The error of events that carry none.
 #[derive(Debug)]
 pub(super) enum Never {}
-
-/// An error that a listener reports again and again, with no connection accepted in between.
-#[derive(Debug)]
-pub(super) struct Trouble {
-    /// What it says.
-    pub(super) what: String,
-    pub(super) since: Instant,
-    pub(super) last: Instant,
-}
 
 impl<U> Listener<U> {
     pub(super) fn new(address: Multiaddr, state: State<U>, span: tracing::Span) -> Self {
@@ -187,6 +179,14 @@ impl<U> Listener<U> {
             State::Binding { .. } | State::Listening { .. } => readiness::State::Binding,
             State::Leaving { .. } | State::Closing { .. } => readiness::State::Closing,
             State::Closed { error, .. } => readiness::State::Closed(error.clone()),
+        }
+    }
+
+    /// What was told of its being exhausted, while it is, and where the end of that is waited for.
+    pub(super) fn exhausted(&self) -> Option<&(Exhausted, Place)> {
+        match &self.state {
+            State::Listening { errors, .. } => errors.as_ref()?.told(),
+            _ => None,
         }
     }
 

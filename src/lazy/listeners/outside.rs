@@ -12,7 +12,7 @@ use std::{
 use libp2p_core::transport::{ListenerId, TransportError, TransportEvent};
 use multiaddr::{Multiaddr, Protocol};
 
-use super::{Action, Listeners, Removal, id_of, pace::MAX_EVENTS_BEFORE_REBIND};
+use super::{Action, Listeners, Removal, errors::APART, id_of, pace::MAX_EVENTS_BEFORE_REBIND};
 use crate::{
     deadline::{self, Instant},
     lazy::{Changed, Config, Error, Failure, Missing, Retry, State, Support},
@@ -92,7 +92,7 @@ impl Operation {
                     6..=9 => Say::NewAddress(small),
                     10..=11 => Say::Expired(small),
                     12..=13 => Say::Incoming,
-                    14 => Say::Error(usize::from(small % 2)),
+                    14 => Say::Error(usize::from(small)),
                     _ => Say::Closed,
                 },
             },
@@ -145,6 +145,10 @@ struct Seen {
     closed: bool,
     addresses: BTreeSet<String>,
     last_incoming: Option<u32>,
+    /// Whether it has been told that it is exhausted, and not that this is over; and when it was last told so of what is
+    /// bound.
+    is_exhausted: bool,
+    exhausted: Option<Instant>,
     attempt: u32,
     /// When the next attempt is due at the latest.
     due: Option<Instant>,
@@ -289,7 +293,11 @@ impl Outside {
             }
             Say::Error(n) => TransportEvent::ListenerError {
                 listener_id,
-                error: io::Error::other(["one", "another"][n]),
+                error: match n {
+                    0 => io::Error::other("one"),
+                    1 => io::ErrorKind::ConnectionAborted.into(),
+                    _ => io::ErrorKind::OutOfMemory.into(),
+                },
             },
             Say::Closed => TransportEvent::ListenerClosed {
                 listener_id,
@@ -457,11 +465,23 @@ impl Outside {
                         None => assert!(follows, "{error}"),
                     }
                     seen.is_exact = error.failure() == Failure::Bind;
+                    (seen.is_exhausted, seen.exhausted) = (false, None);
                     seen.attempt = attempt;
                     let is_bind = matches!(error.failure(), Failure::Bind | Failure::Unsupported);
                     assert!(!is_bind || seen.failed);
                 }
-                Error::Inner(_) => assert!(seen.bound.is_some()),
+                Error::Inner(error) => {
+                    assert!(seen.bound.is_some());
+                    assert_ne!(error.kind(), io::ErrorKind::OutOfMemory);
+                }
+                Error::Exhausted(_) => {
+                    assert!(!std::mem::replace(&mut seen.is_exhausted, true), "twice");
+                    let last = seen.exhausted.replace(now);
+                    assert!(last.is_none_or(|last| now > last + APART), "too often");
+                }
+                Error::Recovered { .. } => {
+                    assert!(std::mem::take(&mut seen.is_exhausted), "never told");
+                }
                 Error::IdInUse { .. } => panic!("not for an event"),
             },
             TransportEvent::ListenerClosed { reason, .. } => {

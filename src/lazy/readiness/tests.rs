@@ -13,6 +13,7 @@ fn note(listener: ListenerId, state: State, addresses: &[&str]) -> Note {
         address: "/ip4/127.0.0.1/tcp/0/ws".parse().unwrap(),
         state,
         addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+        exhausted: None,
     }
 }
 
@@ -325,6 +326,15 @@ fn a_status_shows_itself_in_a_line() {
     assert_eq!(
         shown(State::Listening, &[ADDRESS, "/ip4/192.0.2.1/tcp/1/ws"]),
         "/ip4/127.0.0.1/tcp/0/ws: listening at /ip4/127.0.0.1/tcp/1/ws, /ip4/192.0.2.1/tcp/1/ws"
+    );
+    let source = Box::new(io::Error::other("too many open files"));
+    let mut note = note(id, State::Listening, &[ADDRESS]);
+    note.exhausted = Some(Exhausted::new(note.address.clone(), source));
+    publisher.publish(note, deadline::now());
+    let status = publisher.handle().status(id).unwrap();
+    assert_eq!(
+        status.to_string(),
+        "/ip4/127.0.0.1/tcp/0/ws: listening at /ip4/127.0.0.1/tcp/1/ws, accepting nothing: too many open files"
     );
 }
 

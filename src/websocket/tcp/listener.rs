@@ -3,6 +3,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     pin::Pin,
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
 use async_io::Async;
@@ -12,14 +13,17 @@ use multiaddr::{Multiaddr, Protocol};
 
 use super::{
     Event,
-    accept::{Meaning, PAUSE},
     addresses::{AddressEvent, Addresses},
     stream::Stream,
 };
 use crate::{
     deadline::{self, Deadline, Instant},
+    lazy::accept::Cause,
     websocket::interfaces::{Changes, Watch},
 };
+
+/// How long a listener accepts nobody after an error of its own, as in libp2p-tcp: it would be the same error at once.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How many changes of the interfaces, or connections that are gone, one poll goes through.
 const MAX_FRUITLESS_PER_POLL: usize = 64;
@@ -143,7 +147,7 @@ impl Listener {
                 }
                 Err(error) => error,
             };
-            if Meaning::of(&error) == Meaning::Connection {
+            if Cause::of(&error) == Cause::Connection {
                 tracing::debug!(listener = %self.id, %error, "a connection was gone before it was accepted");
                 continue;
             }

@@ -7,7 +7,7 @@ use crate::lazy::{
     ListenError, State as Shown,
     listeners::{
         due::MIN_HURRY_GAP,
-        failing::{APART, STUCK_AFTER},
+        errors::{APART, STUCK_AFTER},
     },
 };
 
@@ -392,15 +392,23 @@ fn is_passed_on(action: &Action<u32, io::Error>) -> bool {
     )
 }
 
-/// It fails again and again, until the next time is one too many.
+/// It fails again and again, which is told once, until the next time is one too many.
 fn fail_for_long(subject: &mut Subject, inner: ListenerId) {
     let begin = subject.now;
     while subject.now < begin + STUCK_AFTER {
         subject.say(accept_fails(inner, io::ErrorKind::Other));
-        assert!(is_passed_on(&subject.action()));
+        match subject.now == begin {
+            true => assert!(is_passed_on(&subject.action())),
+            false => assert!(is_quiet(subject)),
+        }
         subject.now += APART;
     }
     subject.now = begin + STUCK_AFTER;
+}
+
+/// Whether nothing is to be done.
+fn is_quiet(subject: &mut Subject) -> bool {
+    matches!(subject.action(), Action::Rest { again: false })
 }
 
 #[test]
@@ -412,7 +420,7 @@ fn a_listener_that_only_fails_for_half_a_minute_is_bound_anew() {
     fail_for_long(&mut subject, inner);
     subject.now -= Duration::from_nanos(1);
     subject.say(accept_fails(inner, other));
-    assert!(is_passed_on(&subject.action()));
+    assert!(is_quiet(&mut subject));
     subject.now += Duration::from_nanos(1);
     subject.say(accept_fails(inner, other));
     let Action::Report(TransportEvent::AddressExpired { .. }) = subject.action() else {
@@ -511,6 +519,156 @@ fn a_connection_or_another_error_in_between_is_a_new_beginning() {
         subject.now += APART / 2;
         subject.say(accept_fails(inner, io::ErrorKind::Other));
         assert!(is_passed_on(&subject.action()));
+    }
+}
+
+/// What is reported of an error that is no failure, in words.
+fn told(action: Action<u32, io::Error>) -> &'static str {
+    match action {
+        Action::Report(TransportEvent::ListenerError { error, .. }) => match error {
+            Error::Exhausted(_) => "exhausted",
+            Error::Recovered { .. } => "recovered",
+            Error::Inner(_) => "passed on",
+            other => panic!("{other}"),
+        },
+        Action::Rest { again: false } => "quiet",
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A listener that has an address.
+fn listening() -> (Subject, ListenerId) {
+    let mut subject = Subject::new(ADDRESS, Retry::default());
+    let (inner, _) = subject.bind();
+    subject.announce(inner, ADDRESS);
+    (subject, inner)
+}
+
+fn accept(subject: &mut Subject, inner: ListenerId) {
+    let report = subject.say(TransportEvent::Incoming {
+        listener_id: inner,
+        upgrade: 1,
+        local_addr: address(1),
+        send_back_addr: address(2),
+    });
+    assert!(matches!(report, Some(TransportEvent::Incoming { .. })));
+}
+
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The errors that a process without descriptors or memory gets.
+#[cfg(unix)]
+const EXHAUSTED: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+#[cfg(not(unix))]
+const EXHAUSTED: [i32; 2] = [10024, 10055];
+
+fn exhausts(inner: ListenerId, n: usize) -> TransportEvent<u32, io::Error> {
+    TransportEvent::ListenerError {
+        listener_id: inner,
+        error: io::Error::from_raw_os_error(EXHAUSTED[n % EXHAUSTED.len()]),
+    }
+}
+
+#[test]
+fn a_listener_without_descriptors_is_kept_however_long_and_told_of_twice() {
+    let (mut subject, inner) = listening();
+    subject.core.watch();
+    while subject.core.poll_change().is_some() {}
+    let begin = subject.now;
+    // Ten minutes, one error after the other.
+    for n in 0..6000 {
+        subject.say(exhausts(inner, n));
+        let expected = if n == 0 { "exhausted" } else { "quiet" };
+        assert_eq!(told(subject.action()), expected);
+        subject.now += PAUSE;
+    }
+    let note = subject.core.poll_change().unwrap();
+    assert!(matches!(note.state, Shown::Listening));
+    assert_eq!(note.addresses, [subject.address.clone()]);
+    let reason = io::Error::from_raw_os_error(EXHAUSTED[0]).to_string();
+    assert_eq!(note.exhausted.unwrap().reason(), reason);
+    assert!(subject.core.poll_change().is_none());
+
+    accept(&mut subject, inner);
+    let Action::Report(TransportEvent::ListenerError {
+        error: Error::Recovered { after, .. },
+        ..
+    }) = subject.action()
+    else {
+        panic!("it is over");
+    };
+    assert_eq!(after, subject.now - begin);
+    assert!(subject.core.poll_change().unwrap().exhausted.is_none());
+    assert_eq!(told(subject.action()), "quiet");
+    assert_eq!(subject.core.next_timeout(), None);
+}
+
+#[test]
+fn a_listener_that_is_quiet_for_long_is_no_longer_without_descriptors() {
+    let (mut subject, inner) = listening();
+    subject.say(exhausts(inner, 0));
+    assert_eq!(told(subject.action()), "exhausted");
+    subject.now += APART / 2;
+    subject.say(exhausts(inner, 0));
+    assert_eq!(told(subject.action()), "quiet");
+    let last = subject.now;
+    // It is looked at once too early, and once when it is time.
+    subject.wait();
+    assert_eq!(subject.now, last + APART / 2);
+    assert_eq!(told(subject.poll()), "quiet");
+    subject.now = subject.core.next_timeout().unwrap();
+    assert_eq!(subject.now, last + APART);
+    assert_eq!(told(subject.poll()), "recovered");
+    assert_eq!(told(subject.poll()), "quiet");
+    assert_eq!(subject.core.next_timeout(), None);
+}
+
+#[test]
+fn a_process_at_its_limit_is_told_of_no_more_than_every_ten_seconds() {
+    let (mut subject, inner) = listening();
+    let mut reports = Vec::new();
+    for _ in 0..600 {
+        subject.say(exhausts(inner, 0));
+        reports.push(told(subject.action()));
+        subject.now += PAUSE / 2;
+        accept(&mut subject, inner);
+        reports.push(told(subject.action()));
+        subject.now += PAUSE / 2;
+    }
+    reports.retain(|report| *report != "quiet");
+    assert_eq!(reports, ["exhausted", "recovered"].repeat(6));
+    assert_eq!(subject.core.next_timeout(), None);
+}
+
+#[test]
+fn being_without_descriptors_ends_with_the_socket() {
+    let (mut subject, inner) = listening();
+    subject.say(exhausts(inner, 0));
+    assert_eq!(told(subject.action()), "exhausted");
+    subject.die(inner);
+    subject.wait();
+    let (inner, _) = subject.bind();
+    assert_eq!(subject.core.next_timeout(), None);
+    subject.announce(inner, ADDRESS);
+    subject.say(exhausts(inner, 0));
+    assert_eq!(told(subject.action()), "exhausted");
+    assert!(subject.core.next_timeout().is_some());
+    assert_eq!(subject.core.on_remove(subject.id), Removal::AskInner(inner));
+    assert_eq!(subject.core.next_timeout(), None);
+}
+
+#[test]
+fn neither_single_connections_nor_rules_of_the_host_close_a_listener() {
+    let gone = io::ErrorKind::ConnectionAborted;
+    for (kind, is_told_again) in [(gone, true), (io::ErrorKind::PermissionDenied, false)] {
+        let (mut subject, inner) = listening();
+        for n in 0..6000 {
+            subject.say(accept_fails(inner, kind));
+            let is_told = n == 0 || is_told_again;
+            let expected = if is_told { "passed on" } else { "quiet" };
+            assert_eq!(told(subject.action()), expected, "{kind}");
+            subject.now += PAUSE;
+        }
     }
 }
 
