@@ -25,15 +25,16 @@ use crate::deadline::{Instant, after};
 
 mod history;
 mod neighbours;
+mod round;
 
 use history::{History, Shown};
 use neighbours::Neighbours;
+use round::{Part, Round, part};
+
+pub(crate) use round::longest;
 
 /// After how long a publication that failed on all topics is tried again, unless the minimum gap is longer.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// What part of the interval is added to it at most, at random.
-const JITTER: u32 = 10;
 
 /// When this many others have been heard since a newcomer came, it knows enough peers to ask them for the rest.
 const ENOUGH: u32 = 20;
@@ -121,42 +122,6 @@ pub(crate) struct Schedule {
     has_heard_all: bool,
     /// When the minimum gap after the last round that was handed to the pubsub ends, whether or not that took it.
     gap_ends: Option<Instant>,
-}
-
-/// The next round that nothing but time causes: a part of the interval after `from`, whatever the interval will be by
-/// then.
-#[derive(Debug, Clone, Copy)]
-struct Round {
-    from: Instant,
-    part: Part,
-    /// From 0 to 1.
-    random: f64,
-    /// By when it has been promised.
-    latest: Option<Instant>,
-    /// When it comes for the sake of a newcomer, as long as there are few.
-    soon: Option<Instant>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Part {
-    /// At once.
-    None,
-    /// A random part of the interval: somewhere in the line of those who wait.
-    Some,
-    /// All of it and a little more, at random.
-    All,
-}
-
-impl Round {
-    fn due(&self, interval: Duration) -> Instant {
-        let wait = match self.part {
-            Part::None => Duration::ZERO,
-            Part::Some => part(interval, self.random),
-            Part::All => interval.saturating_add(part(interval / JITTER, self.random)),
-        };
-        let due = after(self.from, wait);
-        self.latest.map_or(due, |latest| latest.min(due))
-    }
 }
 
 /// An announcement for a newcomer, unless enough others make theirs before.
@@ -563,16 +528,6 @@ impl Schedule {
     fn random(&mut self) -> f64 {
         self.rng.random_range(0.0..1.0)
     }
-}
-
-/// `share` from 0 to 1.
-fn part(duration: Duration, share: f64) -> Duration {
-    Duration::try_from_secs_f64(duration.as_secs_f64() * share).unwrap_or(duration)
-}
-
-/// How long it takes at most from one round to the next at this interval.
-pub(crate) fn longest(interval: Duration) -> Duration {
-    interval.saturating_add(interval / JITTER)
 }
 
 /// How far back authors are counted at this interval: all have announced themselves twice by then, even if they are a

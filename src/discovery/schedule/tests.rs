@@ -1,7 +1,7 @@
 use multiaddr::multihash::Multihash;
 use proptest::prelude::*;
 
-use super::*;
+use super::{round::JITTER, *};
 
 mod bound;
 
