@@ -5,7 +5,8 @@
 //!
 //! [`Behaviour`] announces what `Swarm::listeners()` holds at that moment, plus the confirmed external addresses. A
 //! node that does not listen yet skips the round, which is not an error; its first address is announced as soon as
-//! there is one. The order in which listeners, subscriptions and connections come does not matter.
+//! there is one. A node that only dials announces itself once, without addresses, so that the others answer. The order in
+//! which listeners, subscriptions and connections come does not matter.
 //!
 //! ```
 //! # #[cfg(feature = "gossipsub")]
@@ -46,6 +47,13 @@
 //! whose neighbours are for the most part new, and a hub may always go to what twice as many as its neighbours need. So while
 //! peers are invented, the interval of a node may grow to the longest one only if its neighbours are young themselves, have
 //! not been heard yet, or go by js-libp2p's rules.
+//!
+//! A node that only dials would hear of the others at their intervals alone, since nobody answers whom nobody has heard of. So
+//! it announces an empty list when somebody subscribes, within half a [minimum gap](Config::with_minimum_gap) at random, and
+//! once more after an interval if it has heard nobody by then. It promises nothing, answers nobody and is not counted among
+//! those that share the target rate. A node counts as one that only dials while no listener is registered and no external
+//! address is confirmed, and while none of its listeners has had an address for 5 seconds, such as a browser without a
+//! reservation at a relay.
 //!
 //! # Which addresses
 //!
@@ -89,8 +97,8 @@
 //!
 //! # Differences from js-libp2p
 //!
-//! - js-libp2p announces an empty list of addresses when it only dials; this crate then keeps silent. It does report
-//!   such a peer, without addresses.
+//! - js-libp2p announces an empty list of addresses at its interval when it only dials; this crate only when somebody
+//!   subscribes. Both report such a peer, without addresses.
 //! - js-libp2p's `listenOnly` also ignores what it hears; [`Config::with_listen_only`] does not.
 //! - js-libp2p announces and believes loopback and private addresses wherever it is; this crate only where they are of
 //!   use.

@@ -27,8 +27,8 @@ use libp2p::{
     swarm::{
         ConnectionId, FromSwarm, NetworkBehaviour as _, SwarmEvent, ToSwarm,
         behaviour::{
-            ConnectionClosed, ConnectionEstablished, ExternalAddrConfirmed, ExternalAddrExpired,
-            ListenerClosed, NewListenAddr,
+            ConnectionClosed, ConnectionEstablished, ExpiredListenAddr, ExternalAddrConfirmed,
+            ExternalAddrExpired, ListenerClosed, NewListenAddr, NewListener,
         },
     },
 };
@@ -60,6 +60,20 @@ fn id(keypair: &Keypair) -> PeerId {
 
 fn listen(behaviour: &mut Behaviour<Node>, listener_id: ListenerId, addr: &Multiaddr) {
     behaviour.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr {
+        listener_id,
+        addr,
+    }));
+}
+
+/// Lets it have a listener that waits, so that it neither announces anything nor counts as one that only dials.
+fn register(behaviour: &mut Behaviour<Node>) -> ListenerId {
+    let listener_id = ListenerId::next();
+    behaviour.on_swarm_event(FromSwarm::NewListener(NewListener { listener_id }));
+    listener_id
+}
+
+fn expire(behaviour: &mut Behaviour<Node>, listener_id: ListenerId, addr: &Multiaddr) {
+    behaviour.on_swarm_event(FromSwarm::ExpiredListenAddr(ExpiredListenAddr {
         listener_id,
         addr,
     }));
@@ -131,8 +145,10 @@ impl Pair {
     fn new(config: discovery::Config) -> Self {
         let bus = Bus::default();
         let (key, peer_key) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
-        let behaviour = Behaviour::new(bus.node(&key), config).unwrap();
-        let peer = Behaviour::new(bus.node(&peer_key), self::config()).unwrap();
+        let mut behaviour = Behaviour::new(bus.node(&key), config).unwrap();
+        let mut peer = Behaviour::new(bus.node(&peer_key), self::config()).unwrap();
+        register(&mut behaviour);
+        register(&mut peer);
         let mut pair = Self {
             bus,
             local: id(&key),
@@ -210,6 +226,96 @@ fn without_listeners_a_round_is_skipped_and_the_first_address_is_announced() {
     assert_eq!(
         known.addresses(),
         [address(7).with_p2p(pair.local).unwrap()]
+    );
+}
+
+/// A node without listeners that is connected to a peer which is there already.
+fn dialler(config: discovery::Config) -> (Bus, PeerId, Behaviour<Node>, Behaviour<Node>) {
+    let bus = Bus::default();
+    let (key, peer_key) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
+    let behaviour = Behaviour::new(bus.node(&key), config).unwrap();
+    let mut peer = Behaviour::new(bus.node(&peer_key), self::config()).unwrap();
+    listen(&mut peer, ListenerId::next(), &address(7));
+    told(&mut peer);
+    bus.connect(id(&key), id(&peer_key));
+    (bus, id(&key), behaviour, peer)
+}
+
+fn announced_nothing() -> String {
+    format!("announced {DEFAULT_TOPIC} ")
+}
+
+#[test]
+fn a_node_that_only_dials_announces_an_empty_list_once_and_is_answered() {
+    // The peer answers one that it has not heard of, and whoever subscribes only after an hour.
+    let (bus, local, mut behaviour, mut peer) = dialler(config());
+    assert!(told(&mut behaviour).contains(&announced_nothing()));
+    let published = bus.published();
+    assert_eq!(published.len(), 1);
+    // The key and a number: neither an address nor a promise.
+    let payload = &published[0].payload;
+    assert!(payload.starts_with(&[0x0a, 36]), "{payload:x?}");
+    assert!(payload[38..].starts_with(&[0x88, 0x7d]), "{payload:x?}");
+    assert!(payload[40..].iter().rev().skip(1).all(|byte| *byte >= 0x80));
+
+    assert!(told(&mut peer).contains(&"discovered ".to_owned()));
+    assert_eq!(peer.known_peer(&local).unwrap().addresses(), []);
+    assert_eq!(told(&mut behaviour), ["address 7", "discovered 7"]);
+    // It answers nobody, and a change that leaves nothing is no news.
+    let listener = ListenerId::next();
+    listen(&mut behaviour, listener, &address(1));
+    assert_eq!(
+        told(&mut behaviour),
+        [format!("announced {DEFAULT_TOPIC} 1")]
+    );
+    assert_eq!(told(&mut peer), ["address 1", "updated 1"]);
+    close(&mut behaviour, listener);
+    assert_eq!(told(&mut behaviour), ["skipped NoListeners"]);
+    assert_eq!(behaviour.counters().announced, 2);
+}
+
+#[test]
+fn a_node_whose_only_address_is_external_announces_that() {
+    let (_bus, _, mut behaviour, _peer) = dialler(config());
+    let addr = &address(9);
+    behaviour.on_swarm_event(FromSwarm::ExternalAddrConfirmed(ExternalAddrConfirmed {
+        addr,
+    }));
+    let told = told(&mut behaviour);
+    assert!(
+        told.contains(&format!("announced {DEFAULT_TOPIC} 9")),
+        "{told:?}"
+    );
+    assert!(!told.contains(&announced_nothing()), "{told:?}");
+}
+
+#[test]
+fn a_node_that_only_dials_and_listens_only_announces_nothing() {
+    let (bus, _, mut behaviour, _peer) = dialler(config().with_listen_only(true));
+    told(&mut behaviour);
+    assert_eq!(bus.published(), []);
+    behaviour.set_listen_only(false);
+    assert!(told(&mut behaviour).contains(&announced_nothing()));
+}
+
+/// A browser without a reservation, or a node that waits for its certificate.
+#[test]
+fn a_node_whose_listeners_have_lost_their_addresses_announces_nothing_else_after_five_seconds() {
+    let (bus, local, mut behaviour, _peer) = dialler(config());
+    let listener = register(&mut behaviour);
+    listen(&mut behaviour, listener, &address(1));
+    told(&mut behaviour);
+    expire(&mut behaviour, listener, &address(1));
+    assert_eq!(told(&mut behaviour), ["skipped NoListeners"]);
+
+    let key = Keypair::generate_ed25519();
+    let _other = Behaviour::new(bus.node(&key), config()).unwrap();
+    bus.connect(local, id(&key));
+    while wait(&mut behaviour) != announced_nothing() {}
+    listen(&mut behaviour, listener, &address(2));
+    assert_eq!(
+        told(&mut behaviour),
+        [format!("announced {DEFAULT_TOPIC} 2")]
     );
 }
 

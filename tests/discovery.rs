@@ -11,7 +11,7 @@ mod node;
 #[path = "common/steps.rs"]
 mod steps;
 
-use std::{num::NonZeroUsize, pin::pin, time::Duration};
+use std::{net::TcpListener, num::NonZeroUsize, pin::pin, time::Duration};
 
 use common::{Case, on_each, within};
 use libp2p::{
@@ -35,13 +35,22 @@ on_each!(the_first_address_is_announced_and_nothing_before);
 
 /// js-libp2p issue 2902, in a node whose peer is there before it listens.
 async fn the_first_address_is_announced_and_nothing_before(case: Case) {
-    let (mut a, mut b) = (node(case, config()), node(case, config()));
+    // Far within the time after which a node without an address counts as one that only dials.
+    let interval = Duration::from_millis(200);
+    let mut a = node(case, config().with_interval(interval));
+    let mut b = node(case, config());
     let (_, address) = listen(&mut b, &mut []).await;
+    // A listener that cannot bind.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let waiting = format!("/ip4/127.0.0.1/tcp/{port}/ws").parse().unwrap();
+    let waiting = a.listen_on(waiting).unwrap();
     until(&mut a, &mut [], |_, event| match event {
         SwarmEvent::Behaviour(Event::Skipped {
             reason: SkipReason::NoListeners,
         }) => Some(()),
-        other => panic!("{other:?} before there is a listener"),
+        SwarmEvent::ListenerError { .. } => None,
+        other => panic!("{other:?} before there is an address"),
     })
     .await;
     connect(&mut a, &address, &mut [&mut b]).await;
@@ -63,6 +72,7 @@ async fn the_first_address_is_announced_and_nothing_before(case: Case) {
     .await;
     assert!(b.behaviour().known_peer(&id(&a)).is_none());
 
+    assert!(a.remove_listener(waiting));
     a.listen_on(loopback()).unwrap();
     assert_eq!(a.listeners().count(), 0);
     let mut listening = None;
@@ -170,6 +180,37 @@ async fn peers_of_a_hub_find_each_other_and_can_be_dialled_by_their_id(case: Cas
         _ => None,
     })
     .await;
+}
+
+on_each!(a_node_that_only_dials_and_everybody_else_know_each_other_long_before_the_interval);
+
+async fn a_node_that_only_dials_and_everybody_else_know_each_other_long_before_the_interval(
+    case: Case,
+) {
+    let hour = || config().with_interval(Duration::from_secs(3600));
+    let (mut hub, mut a, mut b) = (node(case, hour()), node(case, hour()), node(case, hour()));
+    let (_, address) = listen(&mut hub, &mut []).await;
+    let (_, of_a) = listen(&mut a, &mut []).await;
+    let (_, of_b) = listen(&mut b, &mut []).await;
+    connect(&mut a, &address, &mut [&mut hub]).await;
+    connect(&mut b, &address, &mut [&mut hub]).await;
+    let (hub_id, a_id, b_id) = (id(&hub), id(&a), id(&b));
+    let [of_hub, of_a, of_b] = [address.clone(), of_a, of_b].map(|address| [address]);
+    knows(&mut a, b_id, &of_b, &mut [&mut hub, &mut b]).await;
+    knows(&mut b, a_id, &of_a, &mut [&mut hub, &mut a]).await;
+
+    let mut dialler = node(case, hour());
+    let dialler_id = id(&dialler);
+    dialler.dial(address).unwrap();
+    for (peer, addresses) in [(hub_id, of_hub), (a_id, of_a), (b_id, of_b)] {
+        let mut others = [&mut hub, &mut a, &mut b];
+        knows(&mut dialler, peer, &addresses, &mut others).await;
+    }
+    for swarm in [&mut hub, &mut a, &mut b] {
+        knows(swarm, dialler_id, &[], &mut []).await;
+    }
+    let counters = dialler.behaviour().counters();
+    assert_eq!(counters.announced, 1);
 }
 
 on_each!(who_leaves_is_forgotten);

@@ -13,7 +13,7 @@ use crate::{
         intake::{Incoming, Intake},
         message::{self, Stamp},
         peers::{Lifetimes, Pace},
-        schedule::{self, Outcome, Schedule},
+        schedule::{self, Listening, Outcome, Schedule},
     },
     identity::Identity,
 };
@@ -53,6 +53,7 @@ impl Rule for Ours {
 
     fn new(seed: u64, now: Instant) -> Self {
         let mut schedule = Schedule::new(Config::default().timing(), false, seed, now);
+        schedule.on_listening(now, Listening::Ready);
         schedule.on_addresses_changed(now);
         Self(schedule)
     }

@@ -10,6 +10,7 @@ use super::{
     SkipReason,
     filter::{Filter, Selection, Source},
     reach::Reach,
+    schedule::Listening,
 };
 
 /// The addresses of each listener, kept exactly as `Swarm::listeners()` keeps them.
@@ -18,6 +19,7 @@ use super::{
 /// as soon as one of them goes. Here it goes with the last.
 #[derive(Debug, Default)]
 pub(crate) struct Addresses {
+    /// Every listener that is registered, and has not closed.
     by_listener: HashMap<ListenerId, Vec<Multiaddr>>,
     /// How many listeners report an address. Invariant: the multiset of all lists in `by_listener`.
     count: HashMap<Multiaddr, usize>,
@@ -26,6 +28,11 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
+    /// There is a listener more, without addresses yet.
+    pub(crate) fn on_registered(&mut self, listener: ListenerId) {
+        self.by_listener.entry(listener).or_default();
+    }
+
     /// A listener reports an address. Returns whether the set of addresses has changed.
     pub(crate) fn on_new(&mut self, listener: ListenerId, address: &Multiaddr) -> bool {
         let addresses = self.by_listener.entry(listener).or_default();
@@ -81,6 +88,19 @@ impl Addresses {
     /// The addresses of all listeners, once for each listener that reports them: `Swarm::listeners()`.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Multiaddr> {
         self.by_listener.values().flatten()
+    }
+
+    /// What that comes to, with the external addresses.
+    pub(crate) fn listening<'a>(
+        &self,
+        mut external: impl Iterator<Item = &'a Multiaddr>,
+    ) -> Listening {
+        match (self.by_listener.is_empty(), self.count.is_empty()) {
+            (_, false) => Listening::Ready,
+            _ if external.next().is_some() => Listening::Ready,
+            (false, true) => Listening::Waiting,
+            (true, true) => Listening::Nothing,
+        }
     }
 
     /// Whether anybody on the internet could dial one of these, or of the `external` ones, without a relay.
@@ -260,8 +280,38 @@ mod tests {
         assert!(!addresses.are_public([].into_iter()));
     }
 
+    #[test]
+    fn a_node_listens_from_its_first_address_to_its_last_and_waits_while_there_is_a_listener() {
+        let (first, second) = (ListenerId::next(), ListenerId::next());
+        let mut addresses = Addresses::default();
+        let none = || [].into_iter();
+        assert_eq!(addresses.listening(none()), Listening::Nothing);
+        let external = address(9);
+        assert_eq!(
+            addresses.listening([&external].into_iter()),
+            Listening::Ready
+        );
+        addresses.on_registered(first);
+        addresses.on_registered(second);
+        assert_eq!(addresses.listening(none()), Listening::Waiting);
+        assert_eq!(
+            addresses.listening([&external].into_iter()),
+            Listening::Ready
+        );
+        addresses.on_new(first, &address(1));
+        assert_eq!(addresses.listening(none()), Listening::Ready);
+        addresses.on_expired(first, &address(1));
+        assert_eq!(addresses.listening(none()), Listening::Waiting);
+        addresses.on_new(first, &address(1));
+        addresses.on_closed(first);
+        assert_eq!(addresses.listening(none()), Listening::Waiting);
+        addresses.on_closed(second);
+        assert_eq!(addresses.listening(none()), Listening::Nothing);
+    }
+
     #[derive(Debug, Clone)]
     enum Operation {
+        Registered(usize),
         New(usize, u16),
         Expired(usize, u16),
         Closed(usize),
@@ -269,6 +319,7 @@ mod tests {
 
     fn operation() -> impl Strategy<Value = Operation> {
         prop_oneof![
+            1 => (0..4usize).prop_map(Operation::Registered),
             3 => (0..4usize, 0..4u16).prop_map(|(id, port)| Operation::New(id, port)),
             2 => (0..4usize, 0..4u16).prop_map(|(id, port)| Operation::Expired(id, port)),
             1 => (0..4usize).prop_map(Operation::Closed),
@@ -282,13 +333,20 @@ mod tests {
             let ids: [ListenerId; 4] = std::array::from_fn(|_| ListenerId::next());
             let mut model: HashMap<ListenerId, Vec<Multiaddr>> = HashMap::new();
             let mut addresses = Addresses::default();
+            let mut registered = BTreeSet::new();
             let set = |model: &HashMap<ListenerId, Vec<Multiaddr>>| {
                 model.values().flatten().cloned().collect::<BTreeSet<_>>()
             };
             for operation in operations {
                 let before = set(&model);
                 let changed = match operation {
+                    Operation::Registered(id) => {
+                        registered.insert(id);
+                        addresses.on_registered(ids[id]);
+                        false
+                    }
                     Operation::New(id, port) => {
+                        registered.insert(id);
                         let known = model.entry(ids[id]).or_default();
                         if !known.contains(&address(port)) {
                             known.push(address(port));
@@ -302,6 +360,7 @@ mod tests {
                         addresses.on_expired(ids[id], &address(port))
                     }
                     Operation::Closed(id) => {
+                        registered.remove(&id);
                         model.remove(&ids[id]);
                         addresses.on_closed(ids[id])
                     }
@@ -313,6 +372,12 @@ mod tests {
                 found.sort();
                 prop_assert_eq!(found, expected);
                 prop_assert_eq!(addresses.count.len(), set(&model).len());
+                let listening = match (registered.is_empty(), set(&model).is_empty()) {
+                    (true, _) => Listening::Nothing,
+                    (false, true) => Listening::Waiting,
+                    (false, false) => Listening::Ready,
+                };
+                prop_assert_eq!(addresses.listening([].into_iter()), listening);
             }
         }
     }

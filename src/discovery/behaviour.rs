@@ -14,7 +14,7 @@ use libp2p_swarm::{
     THandlerOutEvent, ToSwarm,
     behaviour::{
         ConnectionClosed, ConnectionEstablished, DialFailure, ExpiredListenAddr, ExternalAddresses,
-        ListenerClosed, NewListenAddr,
+        ListenerClosed, NewListenAddr, NewListener,
     },
     dial_opts::{DialOpts, PeerCondition},
 };
@@ -257,6 +257,7 @@ impl<P: PubSub> Behaviour<P> {
                 if let (Some(news), Some(author)) = (outcome.news, author) {
                     let News {
                         is_newcomer,
+                        is_solicitation,
                         is_neighbour,
                         baseline,
                     } = news;
@@ -264,7 +265,10 @@ impl<P: PubSub> Behaviour<P> {
                     if is_neighbour && self.connected.contains(&author) {
                         self.schedule.on_neighbour(now, &author, baseline);
                     }
-                    self.schedule.on_announcement(now, &author, is_newcomer);
+                    match is_solicitation {
+                        true => self.schedule.on_solicitation(now, is_newcomer),
+                        false => self.schedule.on_announcement(now, &author, is_newcomer),
+                    }
                 }
                 if self.pubsub.wants_verdicts() {
                     self.pubsub.report(&event, outcome.verdict);
@@ -398,6 +402,10 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         let changed = match event {
+            FromSwarm::NewListener(NewListener { listener_id }) => {
+                self.listening.on_registered(listener_id);
+                false
+            }
             FromSwarm::NewListenAddr(NewListenAddr { listener_id, addr }) => {
                 self.listening.on_new(listener_id, addr)
             }
@@ -446,6 +454,10 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
             }
             _ => self.external.on_swarm_event(&event),
         };
+        let listening = self.listening.listening(self.external.iter());
+        if self.schedule.on_listening(deadline::now(), listening) {
+            self.wake();
+        }
         if changed {
             let is_public = self.listening.are_public(self.external.iter());
             self.intake.on_own_reach(is_public);

@@ -8,7 +8,7 @@ use super::{Announced, SkipReason};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Made: at least one topic took it.
+    /// Made: at least one topic took it. Those of a node that only dials, which list no addresses, are among them.
     pub announced: u64,
     /// Put off, since the application asked for it within the minimum gap, or since no topic took it. It follows by
     /// itself, and counts again then.

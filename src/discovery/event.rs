@@ -30,12 +30,13 @@ pub enum Event<E> {
         /// Who.
         peer_id: PeerId,
     },
-    /// The own addresses have been announced.
+    /// The own addresses have been announced, or that there are none.
     Announced {
         /// The topics that took the announcement. Nobody is subscribed to the others, unless an
         /// [`Event::PublishFailed`] says otherwise; those are tried again with the next announcement.
         topics: Vec<String>,
-        /// What was announced, each address ending in `/p2p/<own id>`.
+        /// What was announced, each address ending in `/p2p/<own id>`. Empty if this node only dials: so it asks others to
+        /// announce themselves.
         addresses: Vec<Multiaddr>,
     },
     /// An announcement was due, and there was a reason not to make it. Not an error: what ends the reason causes
@@ -60,7 +61,8 @@ pub enum Event<E> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SkipReason {
-    /// No listener has an address, and no external address is confirmed. The first address ends it.
+    /// No listener has an address, and no external address is confirmed. The first address ends it. A node for which that
+    /// lasts 5 seconds, or which has no listener at all, announces an empty list when somebody subscribes.
     NoListeners,
     /// There are addresses, and of each nobody can dial it, the filter refuses it, or it ends in the id of another
     /// peer. The next change of addresses ends it, or else the interval, should the filter have changed its mind.

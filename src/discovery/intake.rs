@@ -81,7 +81,9 @@ pub(crate) enum Change {
 pub(crate) struct News {
     /// Whether it was not known before, and is now.
     pub(crate) is_newcomer: bool,
-    /// Whether it goes by our rules, is connected, and has delivered this itself: gossipsub sends what is its own to all whom
+    /// See [`Announcement::is_solicitation`](message::Announcement::is_solicitation).
+    pub(crate) is_solicitation: bool,
+    /// Whether it goes by our rules, announces itself at an interval, is connected, and has delivered this itself: gossipsub sends what is its own to all whom
     /// it is connected with, so that the way over others is seldom faster.
     pub(crate) is_neighbour: bool,
     /// See [`Stamp`].
@@ -322,6 +324,7 @@ impl Intake {
         let Stamp {
             sequence, baseline, ..
         } = announcement.stamp;
+        let is_solicitation = announcement.is_solicitation();
         let dropped = announcement.dropped as u64;
         let heard = self
             .peers
@@ -349,7 +352,8 @@ impl Intake {
             change,
             news: (heard != Heard::Repeated).then_some(News {
                 is_newcomer: heard == Heard::Discovered,
-                is_neighbour: is_connected && sequence.is_some(),
+                is_solicitation,
+                is_neighbour: is_connected && sequence.is_some() && !is_solicitation,
                 baseline,
             }),
         })

@@ -68,6 +68,17 @@ pub(crate) struct Announcement {
     pub(crate) stamp: Stamp,
 }
 
+impl Announcement {
+    /// Whether the peer cannot be dialled, and has only announced itself to be answered: by our rules it does not do so at
+    /// any interval. (js-libp2p announces an empty list at its interval.)
+    pub(crate) fn is_solicitation(&self) -> bool {
+        let Stamp {
+            sequence, promise, ..
+        } = self.stamp;
+        self.addresses.is_empty() && self.dropped == 0 && sequence.is_some() && promise.is_none()
+    }
+}
+
 /// What an announcement says about itself. js-libp2p says nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Stamp {

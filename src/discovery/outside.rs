@@ -15,7 +15,7 @@ use super::{
     intake::{Change, Incoming, Intake, Settings},
     message::{self, Limits, Stamp},
     peers::Lifetimes,
-    schedule::{Outcome, Schedule, Timing, longest},
+    schedule::{Listening, Outcome, Schedule, Timing, longest},
 };
 use crate::deadline::{self, Instant};
 
@@ -64,7 +64,7 @@ enum Operation {
         what: What,
     },
     Gone(u32),
-    AddressesChanged,
+    Listening(Listening),
     Subscriber,
     TopicAdded,
     Silent(bool),
@@ -113,7 +113,11 @@ impl Operation {
                 },
             },
             22 => Self::Gone(small),
-            23 => Self::AddressesChanged,
+            23 => Self::Listening(match argument % 4 {
+                0 => Listening::Nothing,
+                1 => Listening::Waiting,
+                _ => Listening::Ready,
+            }),
             24..=25 => Self::Subscriber,
             26 => Self::TopicAdded,
             27 => Self::Silent(argument & 1 == 0),
@@ -121,7 +125,7 @@ impl Operation {
             _ => Self::Outcomes(match argument % 8 {
                 0 => Outcome::Failed,
                 1 => Outcome::Skipped(SkipReason::NoSubscribers),
-                2 => Outcome::Skipped(SkipReason::NoListeners),
+                2 => Outcome::Skipped(SkipReason::NothingLeft),
                 _ => Outcome::Published,
             }),
         })
@@ -132,6 +136,8 @@ struct Outside {
     now: Instant,
     schedule: Schedule,
     intake: Intake,
+    listening: Listening,
+    /// What comes of rounds while there is an address.
     outcomes: Outcome,
     silent: bool,
     /// When the pubsub was last given an announcement.
@@ -165,6 +171,7 @@ impl Outside {
             now,
             schedule: Schedule::new(TIMING, false, seed.into(), now),
             intake: Intake::new(peer(1_000), settings),
+            listening: Listening::Nothing,
             outcomes: Outcome::Published,
             silent: false,
             handed_over: None,
@@ -187,7 +194,12 @@ impl Outside {
                 self.intake.on_neighbour_gone(&peer(neighbour));
                 self.schedule.on_neighbour_gone(&peer(neighbour));
             }
-            Operation::AddressesChanged => self.schedule.on_addresses_changed(now),
+            Operation::Listening(listening) => {
+                let changed = self.schedule.on_listening(now, listening);
+                assert_eq!(changed, listening != self.listening);
+                self.listening = listening;
+                self.schedule.on_addresses_changed(now);
+            }
             Operation::Subscriber => self.schedule.on_subscriber(now),
             Operation::TopicAdded => self.schedule.on_topic_added(now),
             Operation::Silent(silent) => {
@@ -256,8 +268,12 @@ impl Outside {
                 assert_eq!(author, peer(neighbour));
                 self.schedule.on_neighbour(now, &author, news.baseline);
             }
-            self.schedule
-                .on_announcement(now, &author, news.is_newcomer);
+            match news.is_solicitation {
+                true => self.schedule.on_solicitation(now, news.is_newcomer),
+                false => self
+                    .schedule
+                    .on_announcement(now, &author, news.is_newcomer),
+            }
         }
     }
 
@@ -273,8 +289,17 @@ impl Outside {
         assert!(promise.is_none_or(|promise| promise >= TIMING.interval));
         let baseline = self.schedule.baseline(self.now);
         assert!(baseline.is_none_or(|baseline| 2 * baseline >= TIMING.interval));
-        self.schedule.on_outcome(self.now, self.outcomes);
-        if matches!(self.outcomes, Outcome::Published | Outcome::Failed) {
+        let may_solicit = self.schedule.may_solicit(self.now);
+        assert!(!may_solicit || self.listening != Listening::Ready);
+        let outcome = match (self.listening, self.outcomes) {
+            (Listening::Ready, outcome) => outcome,
+            (_, Outcome::Published) if may_solicit => Outcome::Solicited,
+            (_, Outcome::Failed) if may_solicit => Outcome::Failed,
+            (_, Outcome::Skipped(_)) if may_solicit => Outcome::Skipped(SkipReason::NoSubscribers),
+            _ => Outcome::Skipped(SkipReason::NoListeners),
+        };
+        self.schedule.on_outcome(self.now, outcome);
+        if !matches!(outcome, Outcome::Skipped(_)) {
             self.handed_over = Some(self.now);
         }
     }

@@ -26,12 +26,15 @@ use crate::deadline::{Instant, after};
 mod history;
 mod neighbours;
 mod round;
+mod solicitation;
 
 use history::{History, Shown};
 use neighbours::Neighbours;
 use round::{Part, Round, part};
+use solicitation::Solicitation;
 
 pub(crate) use round::longest;
+pub(crate) use solicitation::Listening;
 
 /// After how long a publication that failed on all topics is tried again, unless the minimum gap is longer.
 const RETRY: Duration = Duration::from_secs(1);
@@ -75,6 +78,8 @@ impl Timing {
 pub(crate) enum Outcome {
     /// At least one topic took the announcement.
     Published,
+    /// The same, and it lists no addresses; see [`Schedule::may_solicit`].
+    Solicited,
     /// There was nothing to say or nobody to say it to. What ends the reason causes a round of its own.
     Skipped(SkipReason),
     /// There was somebody to say it to, and no topic took it.
@@ -82,13 +87,14 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// The outcome of a round that has been offered to all topics: how many took it, and how many failed for another
-    /// reason than that nobody is subscribed.
-    pub(crate) fn of_topics(published: usize, failed: usize) -> Self {
-        match (published, failed) {
-            (1.., _) => Self::Published,
-            (0, 1..) => Self::Failed,
-            (0, 0) => Self::Skipped(SkipReason::NoSubscribers),
+    /// The outcome of a round that has been offered to all topics: how many took it, how many failed for another
+    /// reason than that nobody is subscribed, and how many addresses it lists.
+    pub(crate) fn of_topics(published: usize, failed: usize, addresses: usize) -> Self {
+        match (published, failed, addresses) {
+            (1.., _, 1..) => Self::Published,
+            (1.., _, 0) => Self::Solicited,
+            (0, 1.., _) => Self::Failed,
+            (0, 0, _) => Self::Skipped(SkipReason::NoSubscribers),
         }
     }
 }
@@ -114,6 +120,7 @@ pub(crate) struct Schedule {
     /// When an announcement is due because there is news: addresses, or somebody who has never heard of us.
     wanted: Option<Instant>,
     reply: Option<Reply>,
+    solicitation: Solicitation,
     /// What became of the last round.
     last: Option<Outcome>,
     /// What the announcement promises that is being made.
@@ -157,6 +164,7 @@ impl Schedule {
             },
             wanted: None,
             reply: None,
+            solicitation: Solicitation::new(now),
             last: None,
             promised: None,
             has_heard_all: false,
@@ -169,9 +177,16 @@ impl Schedule {
         self.want(after(now, self.timing.coalescing));
     }
 
+    /// What this node listens on is now this. Returns whether that is another thing than before.
+    pub(crate) fn on_listening(&mut self, now: Instant, listening: Listening) -> bool {
+        self.solicitation.on_listening(now, listening)
+    }
+
     /// There is a topic more, whose subscribers may never have heard of us.
     pub(crate) fn on_topic_added(&mut self, now: Instant) {
-        self.want(after(now, self.timing.coalescing));
+        let at = after(now, self.timing.coalescing);
+        self.want(at);
+        self.solicitation.want(at);
     }
 
     /// Whether to keep silent from now on. What has been waiting for the end of silence is due at once.
@@ -187,16 +202,21 @@ impl Schedule {
         match self.last {
             Some(Outcome::Published) if !self.is_stretched() => self.reply(now),
             Some(Outcome::Published) => {}
-            Some(Outcome::Skipped(SkipReason::NoListeners | SkipReason::NothingLeft)) => {}
+            // The first address is announced by itself.
+            Some(
+                Outcome::Solicited
+                | Outcome::Skipped(SkipReason::NoListeners | SkipReason::NothingLeft),
+            ) => {}
             // Nobody could hear us before, so that others cannot answer in our place.
-            Some(Outcome::Skipped(_) | Outcome::Failed) | None => self.on_first_subscriber(now),
+            Some(Outcome::Skipped(_) | Outcome::Failed) | None => self.want_soon(now),
         }
+        self.solicit_soon(now);
     }
 
     /// The same, and nobody listened to that topic when the last announcement went out to others.
     pub(crate) fn on_first_subscriber(&mut self, now: Instant) {
-        let at = after(now, self.part_of_gap());
-        self.want(at);
+        self.want_soon(now);
+        self.solicit_soon(now);
     }
 
     /// An announcement of another author has been accepted. `is_newcomer`: the author was not known before.
@@ -208,17 +228,19 @@ impl Schedule {
             self.on_company(now);
         }
         self.census.on_heard(now, author);
-        self.heard.try_take(now, self.twice_the_target());
         if let Some(reply) = &mut self.reply {
             reply.heard += 1;
             if reply.heard >= ENOUGH {
                 self.reply = None;
             }
         }
-        if is_newcomer && self.last == Some(Outcome::Published) && !self.is_stretched() {
-            self.reply(now);
-            self.hurry(now);
-        }
+        self.on_heard(now, is_newcomer);
+    }
+
+    /// The same of an announcement without addresses that its author does not repeat at any interval. It is answered, but
+    /// takes no share of the target rate, and tells a newcomer of nobody that it could dial.
+    pub(crate) fn on_solicitation(&mut self, now: Instant, is_newcomer: bool) {
+        self.on_heard(now, is_newcomer);
     }
 
     /// A peer that is connected and goes by our rules has announced itself, with this baseline. To be told before
@@ -276,15 +298,26 @@ impl Schedule {
             soon: None,
         };
         // A failure has cost a signature too. A skipped round has cost nothing, and the first address does not wait.
-        if matches!(outcome, Outcome::Published | Outcome::Failed) {
+        if !matches!(outcome, Outcome::Skipped(_)) {
             self.gap_ends = Some(after(now, self.timing.minimum_gap));
         }
         match outcome {
-            Outcome::Published => Announced::Published,
-            Outcome::Skipped(reason) => Announced::Skipped(reason),
+            Outcome::Published => {
+                self.solicitation.on_published();
+                Announced::Published
+            }
+            Outcome::Solicited => {
+                self.solicitation.on_made(after(now, self.interval));
+                Announced::Published
+            }
+            Outcome::Skipped(reason) => {
+                self.solicitation.on_skipped(now);
+                Announced::Skipped(reason)
+            }
             Outcome::Failed => {
                 let until = after(now, RETRY.max(self.timing.minimum_gap));
                 self.want(until);
+                self.solicitation.put_off(until);
                 Announced::Delayed { until }
             }
         }
@@ -297,11 +330,24 @@ impl Schedule {
             return false;
         }
         self.count(now);
-        if is_due(self.wanted) && self.is_busy(now) {
-            self.wanted = None;
-            self.queue_up(now);
+        if self.is_busy(now) {
+            if is_due(self.wanted) {
+                self.wanted = None;
+                self.queue_up(now);
+            }
+            // Nobody would answer, and whoever hears so much hears of enough.
+            if self.may_solicit(now) {
+                self.solicitation.put_off(after(now, self.interval));
+            }
         }
         is_due(self.next_timeout())
+    }
+
+    /// Whether the round that is due may be published with an empty list, should there be no address, in place of being
+    /// skipped: for a subscriber that has not heard of this node, and once more if nobody has been heard an interval later.
+    /// Without a promise, as nothing follows.
+    pub(crate) fn may_solicit(&self, now: Instant) -> bool {
+        self.solicitation.due().is_some_and(|at| at <= now)
     }
 
     /// When the next round is due, as far as is known.
@@ -311,7 +357,8 @@ impl Schedule {
         }
         let round = Some(self.round_due());
         let reply = self.reply.map(|reply| reply.at);
-        let due = [round, self.wanted, reply].into_iter().flatten().min()?;
+        let causes = [round, self.wanted, reply, self.solicitation.due()];
+        let due = causes.into_iter().flatten().min()?;
         Some(self.gap_ends.map_or(due, |end| end.max(due)))
     }
 
@@ -377,6 +424,27 @@ impl Schedule {
 
     fn want(&mut self, at: Instant) {
         self.wanted = Some(self.wanted.map_or(at, |wanted| wanted.min(at)));
+    }
+
+    fn want_soon(&mut self, now: Instant) {
+        let at = after(now, self.part_of_gap());
+        self.want(at);
+    }
+
+    fn on_heard(&mut self, now: Instant, is_newcomer: bool) {
+        self.heard.try_take(now, self.twice_the_target());
+        self.solicitation.on_heard();
+        if is_newcomer && self.last == Some(Outcome::Published) && !self.is_stretched() {
+            self.reply(now);
+            self.hurry(now);
+        }
+    }
+
+    /// For a new subscriber, whether or not there is an address: that may go before it is announced. Within half a gap, since
+    /// the answers take up to a whole one.
+    fn solicit_soon(&mut self, now: Instant) {
+        let at = after(now, self.part_of_gap() / 2);
+        self.solicitation.want(at);
     }
 
     /// Announces for a newcomer, unless the others do it anyway or more is heard than there should be.

@@ -7,7 +7,7 @@ use super::Behaviour;
 use crate::{
     deadline::{self, Instant},
     discovery::{
-        Announced, Event, PubSub, PublishError,
+        Announced, Event, PubSub, PublishError, SkipReason,
         addresses::announceable,
         message::{self, Stamp},
         schedule::Outcome,
@@ -45,20 +45,27 @@ impl<P: PubSub> Behaviour<P> {
     fn publish(&mut self, now: Instant, listeners: &[Multiaddr]) -> Outcome {
         self.unreached.clear();
         let public_key = self.pubsub.public_key();
-        let addresses = match announceable(
+        let announceable = announceable(
             public_key.to_peer_id(),
             self.external.iter(),
             listeners.iter(),
             self.config.filter(),
             self.config.max_addresses().get(),
-        ) {
-            Ok(addresses) => addresses,
+        );
+        let (addresses, promise, baseline) = match announceable {
+            Ok(addresses) => {
+                let promise = self.schedule.promise(now);
+                (addresses, promise, self.schedule.baseline(now))
+            }
+            Err(SkipReason::NoListeners) if self.schedule.may_solicit(now) => {
+                (Vec::new(), None, None)
+            }
             Err(reason) => return Outcome::Skipped(reason),
         };
         let stamp = Stamp {
             sequence: Some(self.sequence.next(deadline::wall_clock())),
-            promise: self.schedule.promise(now),
-            baseline: self.schedule.baseline(now),
+            promise,
+            baseline,
         };
         let payload = message::encode(&public_key, addresses.iter().cloned(), stamp);
         let (mut topics, mut failed) = (Vec::new(), 0);
@@ -79,8 +86,8 @@ impl<P: PubSub> Behaviour<P> {
                 }
             }
         }
-        let outcome = Outcome::of_topics(topics.len(), failed);
-        if outcome == Outcome::Published {
+        let outcome = Outcome::of_topics(topics.len(), failed, addresses.len());
+        if !topics.is_empty() {
             tracing::debug!(?topics, ?addresses, "announced");
             self.tell(Event::Announced { topics, addresses });
         }

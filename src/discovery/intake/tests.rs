@@ -75,6 +75,7 @@ fn accepted(change: impl Into<Option<Change>>) -> Outcome {
         change,
         news: Some(News {
             is_newcomer: matches!(change, Some(Change::Discovered(_))),
+            is_solicitation: false,
             is_neighbour: false,
             baseline: None,
         }),
@@ -376,14 +377,40 @@ fn who_delivers_its_own_announcement_is_a_neighbour_if_it_goes_by_our_rules() {
             baseline,
             ..Stamp::default()
         };
-        let payload = message::encode(&key(1), [], stamp);
+        let payload = message::encode(&key(1), [Protocol::Memory(1).into()], stamp);
         let outcome = intake(Settings::default()).hear_from(now, from, Some(1), &payload);
         let expected = News {
             is_newcomer: true,
+            is_solicitation: false,
             is_neighbour,
             baseline,
         };
         assert_eq!(outcome.news, Some(expected));
+    }
+}
+
+#[test]
+fn only_an_empty_list_by_our_rules_that_promises_nothing_is_a_solicitation() {
+    let now = deadline::now();
+    for (addresses, sequence, promise, expected) in [
+        (vec![], Some(1), None, true),
+        (vec![], None, None, false),
+        (vec![], Some(1), Some(10 * SECOND), false),
+        (vec![Protocol::Memory(1).into()], Some(1), None, false),
+        (vec![Multiaddr::empty()], Some(1), None, false),
+    ] {
+        let stamp = Stamp {
+            sequence,
+            promise,
+            baseline: None,
+        };
+        let payload = message::encode(&key(1), addresses, stamp);
+        let outcome = intake(Settings::default()).hear_from(now, 1, Some(1), &payload);
+        assert_eq!(outcome.change, Some(Change::Discovered(peer(1))));
+        let news = outcome.news.unwrap();
+        assert!(news.is_newcomer);
+        assert_eq!(news.is_solicitation, expected);
+        assert_eq!(news.is_neighbour, sequence.is_some() && !expected);
     }
 }
 
@@ -396,7 +423,8 @@ fn the_same_on_another_topic_is_no_news_and_an_older_one_is_ignored() {
             sequence: Some(sequence),
             ..Stamp::default()
         };
-        intake.hear_from(now, HUB, Some(1), &message::encode(&key(1), [], stamp))
+        let payload = message::encode(&key(1), [Protocol::Memory(1).into()], stamp);
+        intake.hear_from(now, HUB, Some(1), &payload)
     };
     assert_eq!(hear(7), accepted(Change::Discovered(peer(1))));
     assert_eq!(
@@ -425,7 +453,7 @@ fn what_comes_in_time_and_says_nothing_new_counts_and_does_not_stop_what_does() 
             sequence: Some(sequence),
             ..Stamp::default()
         };
-        let payload = message::encode(&key(1), [], stamp);
+        let payload = message::encode(&key(1), [Protocol::Memory(1).into()], stamp);
         intake.hear_from(now, neighbour, Some(1), &payload)
     };
     hear(now, HUB, 7);

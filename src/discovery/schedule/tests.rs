@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use super::{round::JITTER, *};
 
 mod bound;
+mod solicitation;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 const GAP: Duration = Duration::from_secs(1);
@@ -20,8 +21,11 @@ const TIMING: Timing = Timing {
     target_rate: NonZeroU32::new(10).unwrap(),
 };
 
+/// One that has an address.
 fn schedule(now: Instant) -> Schedule {
-    Schedule::new(TIMING, false, 7, now)
+    let mut schedule = Schedule::new(TIMING, false, 7, now);
+    schedule.on_listening(now, Listening::Ready);
+    schedule
 }
 
 /// One that has announced itself at `now`, and not for the first time.
@@ -74,6 +78,7 @@ fn those_who_are_heard_for_the_first_time_together_do_not_go_on_together() {
     for before in [
         None,
         Some(Outcome::Failed),
+        Some(Outcome::Solicited),
         Some(Outcome::Skipped(SkipReason::NoSubscribers)),
     ] {
         let mut rounds = [0; 9];
@@ -193,7 +198,7 @@ fn a_failure_is_tried_again_soon() {
 #[test]
 fn the_gap_counts_from_the_last_round_that_the_pubsub_got_and_from_no_other() {
     let now = Instant::now();
-    for outcome in [Outcome::Published, Outcome::Failed] {
+    for outcome in [Outcome::Published, Outcome::Solicited, Outcome::Failed] {
         let mut schedule = schedule(now);
         schedule.on_outcome(now, outcome);
         schedule.on_addresses_changed(now);
@@ -232,12 +237,15 @@ fn subscriptions_cause_no_more_rounds_than_the_gap_allows_while_publishing_fails
 
 #[test]
 fn one_topic_is_enough_and_no_subscribers_are_no_failure() {
-    assert_eq!(Outcome::of_topics(1, 5), Outcome::Published);
-    assert_eq!(Outcome::of_topics(0, 1), Outcome::Failed);
-    assert_eq!(
-        Outcome::of_topics(0, 0),
-        Outcome::Skipped(SkipReason::NoSubscribers)
-    );
+    assert_eq!(Outcome::of_topics(1, 5, 1), Outcome::Published);
+    assert_eq!(Outcome::of_topics(1, 5, 0), Outcome::Solicited);
+    for addresses in [0, 1] {
+        assert_eq!(Outcome::of_topics(0, 1, addresses), Outcome::Failed);
+        assert_eq!(
+            Outcome::of_topics(0, 0, addresses),
+            Outcome::Skipped(SkipReason::NoSubscribers)
+        );
+    }
 }
 
 #[test]
@@ -596,6 +604,7 @@ proptest! {
     ) {
         let mut now = Instant::now();
         let mut schedule = Schedule::new(TIMING, false, seed, now);
+        schedule.on_listening(now, Listening::Ready);
         let (mut published, mut changed, mut silent) = (None, None, false);
         // When the interval began that is under way, and what was promised then.
         let (mut began, mut promised) = (now, None);
