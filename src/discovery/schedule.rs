@@ -27,14 +27,17 @@ mod history;
 mod neighbours;
 mod round;
 mod solicitation;
+mod timing;
 
 use history::{History, Shown};
 use neighbours::Neighbours;
 use round::{Part, Round, part};
 use solicitation::Solicitation;
+use timing::is_much_longer;
 
 pub(crate) use round::longest;
 pub(crate) use solicitation::Listening;
+pub(crate) use timing::Timing;
 
 /// After how long a publication that failed on all topics is tried again, unless the minimum gap is longer.
 const RETRY: Duration = Duration::from_secs(1);
@@ -52,26 +55,6 @@ const SETTLED: u32 = 3;
 /// How many of those heard in twice an interval are believed to be there. Those who have gone meanwhile are fewer than the
 /// rest, unless nobody stays for long.
 const MOST: f64 = 0.8;
-
-/// The durations that a [`Schedule`] goes by, and the rate that all together aim at.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Timing {
-    /// The shortest interval.
-    pub(crate) interval: Duration,
-    /// The longest one.
-    pub(crate) max_interval: Duration,
-    pub(crate) minimum_gap: Duration,
-    pub(crate) coalescing: Duration,
-    /// How many announcements a second all nodes together may make.
-    pub(crate) target_rate: NonZeroU32,
-}
-
-impl Timing {
-    /// The longest interval, whichever has been configured as the longer one.
-    fn longest(&self) -> Duration {
-        self.max_interval.max(self.interval)
-    }
-}
 
 /// What became of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -602,11 +585,6 @@ impl Schedule {
 /// little slower.
 fn window(interval: Duration) -> Duration {
     interval.saturating_mul(2).saturating_add(interval / 2)
-}
-
-/// Whether it makes a difference, and is not a count that is a little off.
-fn is_much_longer(interval: Duration, than: Duration) -> bool {
-    interval > than.saturating_add(than / 4)
 }
 
 #[cfg(test)]

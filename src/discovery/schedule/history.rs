@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Timing, is_much_longer};
+use super::timing::{Timing, is_much_longer};
 use crate::deadline::{Instant, after};
 
 /// How many periods the history of a settled node has, and how long each is. They cover an hour when the last one has
