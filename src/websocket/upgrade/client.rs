@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use httparse::Status;
 
 use super::{
-    HandshakeError,
+    error::HandshakeError,
     http::{Accept, Headers, Key, NO_HEADERS, key, malformed, quoted},
 };
 

@@ -3,8 +3,8 @@
 use futures::{executor::block_on, io::Cursor};
 
 use super::{
-    HandshakeError,
     client::{self, Response},
+    error::HandshakeError,
     http::{Head, MAX_SIZE},
     server::{Request, refused},
 };

@@ -9,7 +9,7 @@ use base64::{
 use httparse::Header;
 use sha1::{Digest as _, Sha1};
 
-use super::HandshakeError;
+use super::error::HandshakeError;
 
 /// How many bytes a request or a response may have, with all its headers. Browsers send less than one KiB beside their
 /// cookies.

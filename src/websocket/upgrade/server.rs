@@ -3,7 +3,7 @@
 use httparse::Status;
 
 use super::{
-    HandshakeError,
+    error::HandshakeError,
     http::{Accept, Headers, NO_HEADERS, malformed, quoted, read_key},
 };
 use crate::websocket::path::Path;
