@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn request() {
-        run("request", 10_000, super::request);
+        run("request", 20_000, super::request);
     }
 
     #[test]
@@ -153,6 +153,6 @@ mod tests {
 
     #[test]
     fn response() {
-        run("response", 10_000, super::response);
+        run("response", 20_000, super::response);
     }
 }

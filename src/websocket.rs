@@ -88,7 +88,7 @@ if let Some(error) = certificates.refused() {
 //!
 //! | from | until | what bounds it |
 //! | --- | --- | --- |
-//! | TCP accept | the end of the WebSocket handshake, TLS included | in time [`Config::with_handshake_timeout`], 10 seconds; in number [`Config::with_max_half_open`], 256 for each listener; in memory what is below: a request is at most 8 KiB |
+//! | TCP accept | the end of the WebSocket handshake, TLS included | in time [`Config::with_handshake_timeout`], 10 seconds; in number [`Config::with_max_half_open`], 256 for each listener; in memory what is below: a request has at most 100 headers in 16 KiB, with [`Engine::Libp2p`] 32 in 8 KiB |
 //! | the WebSocket handshake | the end of libp2p's handshakes | in time `Transport::timeout` around the upgrade; in number `libp2p-connection-limits`; in memory [`Config::with_max_frame_size`] for each connection |
 //! | libp2p's handshakes | the end of the connection | in number `libp2p-connection-limits`; in memory the same, and what is above |
 //!
@@ -161,6 +161,6 @@ pub use error::Error;
 pub(crate) use stream::fuzz as fuzz_stream;
 pub use stream::{ProtocolError, Stream};
 pub use transport::Transport;
-pub use upgrade::HandshakeError;
 #[cfg(any(test, fuzzing))]
 pub(crate) use upgrade::fuzz::{run_request as fuzz_request, run_response as fuzz_response};
+pub use upgrade::{ForeignProtocol, HandshakeError};

@@ -229,8 +229,8 @@ async fn whoever_is_refused_is_told_why() {
         ),
         (&REQUEST.replace("GET", "POST"), "405", "POST, not GET"),
         (&REQUEST.replace(" 13", " 8"), "426", "is \"8\", not 13"),
-        ("\x16\x03\x01\x02\0\x01\0\n", "400", "does not speak HTTP"),
-        (&endless[..1 << 16], "431", "longer than 8192 bytes"),
+        ("\x16\x03\x01\x02\0\x01\0\n", "400", "speaks TLS"),
+        (&endless[..1 << 16], "431", "longer than 16384 bytes"),
     ] {
         let answer = answer(&address, request.to_owned()).await;
         assert!(
@@ -244,6 +244,45 @@ async fn whoever_is_refused_is_told_why() {
     }
     // Nobody else is affected.
     assert_echoes_with(&address, &mut upgraded).await;
+}
+
+#[tokio::test]
+async fn who_is_refused_in_the_middle_of_a_body_is_not_cut_off() {
+    let (address, mut upgraded) = listen(config(), PLAIN).await;
+    let address = socket_address(&address);
+    let asking = spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n";
+        stream.write_all(request).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        // It goes on as if it had not been answered.
+        for _ in 0..100 {
+            stream.write_all(&[b'a'; 2000]).unwrap();
+        }
+        answer
+    });
+    let answer = within(asking).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    within(upgraded.recv()).await.unwrap().unwrap_err();
+}
+
+#[tokio::test]
+async fn a_refusal_ends_tls_as_well() {
+    let authority = Authority::new();
+    let certificates = authority.sign(&Leaf::default()).in_use();
+    let (address, mut upgraded) = listen(config().with_certificates(certificates), TLS).await;
+    let mut stream = tls_client(&authority, &address);
+    let asking = spawn_blocking(move || {
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+        // Without a close_notify this would be an error.
+        rest(&mut stream)
+    });
+    let answer = within(asking).await.unwrap().unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 426 "));
+    within(upgraded.recv()).await.unwrap().unwrap_err();
 }
 
 async fn assert_echoes_with(
@@ -507,11 +546,11 @@ fn rest(stream: &mut impl io::Read) -> io::Result<Vec<u8>> {
     stream.read_to_end(&mut rest).map(|_| rest)
 }
 
-#[tokio::test]
-async fn a_close_ends_websocket_then_tls_then_tcp() {
-    let authority = Authority::new();
-    let certificates = authority.sign(&Leaf::default()).in_use();
-    let (address, mut upgraded) = listen(config().with_certificates(certificates), TLS).await;
+/// TLS by hand, whose handshake comes with the first write.
+fn tls_client(
+    authority: &Authority,
+    address: &Multiaddr,
+) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(authority.der())).unwrap();
     let client = rustls::ClientConfig::builder_with_provider(ring::default_provider().into())
@@ -519,12 +558,19 @@ async fn a_close_ends_websocket_then_tls_then_tcp() {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let address = socket_address(&address);
+    let name = ServerName::try_from("localhost").unwrap();
+    let tls = rustls::ClientConnection::new(Arc::new(client), name).unwrap();
+    let tcp = TcpStream::connect(socket_address(address)).unwrap();
+    rustls::StreamOwned::new(tls, tcp)
+}
+
+#[tokio::test]
+async fn a_close_ends_websocket_then_tls_then_tcp() {
+    let authority = Authority::new();
+    let certificates = authority.sign(&Leaf::default()).in_use();
+    let (address, mut upgraded) = listen(config().with_certificates(certificates), TLS).await;
+    let mut stream = tls_client(&authority, &address);
     let asking = spawn_blocking(move || {
-        let name = ServerName::try_from("localhost").unwrap();
-        let tls = rustls::ClientConnection::new(Arc::new(client), name).unwrap();
-        let tcp = TcpStream::connect(address).unwrap();
-        let mut stream = rustls::StreamOwned::new(tls, tcp);
         stream.write_all(REQUEST.as_bytes()).unwrap();
         assert!(request(&mut stream).starts_with("HTTP/1.1 101 "));
         // A close with 1000, masked with zeros.

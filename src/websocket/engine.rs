@@ -47,6 +47,9 @@ pub enum Engine {
     /// - A path that cannot stand in a request is encoded, as browsers do.
     /// - A redirect may leave out the default port. From TLS it does not lead to where there is none.
     /// - A listener answers a request that it refuses, and one that has a body is refused.
+    /// - The headers of a request or a response may be 100 in 16 KiB; libp2p-websocket closes on more than 32.
+    /// - If a dial is refused, the error has the status, the reason phrase and the beginning of the body, which is
+    ///   waited for at most a second. So it is if the answer is in HTTP/1.0.
     /// - An answer that uses an extension, of which none was asked for, is refused.
     /// - A frame that is accepted or dialled may be of any size, since none is kept in memory as a whole.
     Stream,

@@ -6,29 +6,44 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
-    task::{Poll, ready},
+    task::{Context, Poll},
+    time::Duration,
 };
 
-use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, FutureExt as _};
+use futures::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ready};
 
-use crate::websocket::path::Path;
+use crate::{
+    deadline::{self, Deadline},
+    websocket::path::Path,
+};
 
+mod body;
 mod client;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzz;
+mod head;
 mod http;
 mod server;
 
-pub use error::HandshakeError;
+pub use error::{ForeignProtocol, HandshakeError};
 
-use http::Head;
+use body::Body;
+use client::Response;
+use head::{Head, Parser};
 
 /// How many bytes are read at once.
 const MAX_READ: usize = 2048;
 
-/// How many bytes of a request that is refused are read and thrown away.
-const MAX_DISCARDED: usize = 64 * 1024;
+/// How long the body of a refusal is waited for.
+const BODY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a connection whose request was refused stays open for the other side to read why.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How many bytes are read and thrown away meanwhile. What is not read would make the system reset the connection, and
+/// with that the answer may be lost.
+const MAX_DISCARDED: usize = 256 * 1024;
 
 /// What became of a request.
 #[derive(Debug)]
@@ -47,22 +62,25 @@ pub(super) async fn accept<S>(io: &mut S, only: Option<Path>) -> Result<Vec<u8>,
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let request = receive(io, |bytes| server::Request::parse(bytes, only.as_ref())).await;
-    let (request, received) = match request {
-        Ok(request) => request,
-        Err(error) => {
-            if !matches!(
-                error,
-                HandshakeError::Io(_) | HandshakeError::Closed { has_begun: false }
-            ) {
-                // Whoever has gone has no need of it.
-                let _ = refuse(io, &error).await;
-            }
-            return Err(error);
+    let mut head = Head::default();
+    let error = match receive(io, &mut head, &server::Requests { only }).await {
+        Ok(request) => {
+            send(io, &request.accepted()).await?;
+            return Ok(head.into_rest());
         }
+        Err(error) => error,
     };
-    send(io, &request.accepted()).await?;
-    Ok(received)
+    // Whoever has gone has no need of an answer.
+    if !matches!(
+        error,
+        HandshakeError::Io(_) | HandshakeError::Closed { has_begun: false }
+    ) {
+        let answer = server::refused(&error, head.is_of_head(), deadline::wall_clock());
+        // It may be large, and whoever is refused may take its time.
+        drop(head);
+        let _ = refuse(io, &answer).await;
+    }
+    Err(error)
 }
 
 /// Requests a path of a host, both as they stand in the request.
@@ -76,11 +94,16 @@ where
 {
     let request = client::Request::new(rand::random());
     send(io, &request.text(host, path.as_str())).await?;
-    let (response, received) = receive(io, |bytes| request.parse_response(bytes)).await?;
-    Ok(match response {
-        client::Response::Accepted => Answer::Upgraded(received),
-        client::Response::Redirected(location) => Answer::Redirected(location),
-    })
+    let mut head = Head::default();
+    match receive(io, &mut head, &request).await? {
+        Response::Accepted => Ok(Answer::Upgraded(head.into_rest())),
+        Response::Redirected(location) => Ok(Answer::Redirected(location)),
+        Response::Refused(mut refusal) => {
+            refusal.body.on_bytes(&head.into_rest());
+            receive_body(io, &mut refusal.body).await;
+            Err(refusal.into())
+        }
+    }
 }
 
 async fn send<S: AsyncWrite + Unpin>(io: &mut S, text: &str) -> Result<(), HandshakeError> {
@@ -90,54 +113,87 @@ async fn send<S: AsyncWrite + Unpin>(io: &mut S, text: &str) -> Result<(), Hands
     io.flush().await.map_err(HandshakeError::Io)
 }
 
-/// Reads until it is whole, and returns with it what came behind it.
-async fn receive<S, R>(
+/// Reads until the head is whole.
+async fn receive<S, P>(
     io: &mut S,
-    parse: impl Fn(&[u8]) -> Result<Option<(R, usize)>, HandshakeError>,
-) -> Result<(R, Vec<u8>), HandshakeError>
+    head: &mut Head,
+    parser: &P,
+) -> Result<P::Message, HandshakeError>
 where
     S: AsyncRead + Unpin,
+    P: Parser,
 {
-    let mut head = Head::default();
-    let received = poll_fn(|cx| {
-        // Not kept while nothing comes, which is what a stranger may cost.
-        let mut bytes = [0; MAX_READ];
+    poll_fn(|cx| {
         loop {
-            let count = match ready!(Pin::new(&mut *io).poll_read(cx, &mut bytes)) {
-                Ok(0) => {
-                    let has_begun = !head.is_empty();
-                    return Poll::Ready(Err(HandshakeError::Closed { has_begun }));
-                }
-                Ok(count) => count,
-                Err(error) => return Poll::Ready(Err(HandshakeError::Io(error))),
-            };
-            let bytes = bytes.get(..count).unwrap_or(&bytes);
-            if let Some(received) = head.read(bytes, &parse).transpose() {
-                return Poll::Ready(received);
+            let room = head.room().min(MAX_READ);
+            let message = ready!(poll_read(io, cx, room, |bytes| match bytes {
+                [] => Err(head.on_end::<P>()),
+                bytes => head.on_bytes(bytes, parser),
+            }));
+            if let Some(message) = message.map_err(HandshakeError::Io)?.transpose() {
+                return Poll::Ready(message);
             }
         }
     })
-    .await?;
-    Ok((received, head.into_rest()))
+    .await
 }
 
-/// Says why, and closes the connection.
-async fn refuse<S>(io: &mut S, reason: &HandshakeError) -> io::Result<()>
+/// Reads what an error repeats of the body of a refusal, as far as that comes in time.
+async fn receive_body<S: AsyncRead + Unpin>(io: &mut S, body: &mut Body) {
+    let mut deadline = Deadline::default();
+    let end = deadline::after(deadline::now(), BODY_TIMEOUT);
+    poll_fn(|cx| {
+        while body.wants_more() {
+            let read = poll_read(io, cx, body::MAX_SIZE, |bytes| {
+                body.on_bytes(bytes);
+                !bytes.is_empty()
+            });
+            match read {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return deadline.poll(deadline::now(), Some(end), cx),
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// Says why, closes this side of the connection, and gives the other one time to read it.
+async fn refuse<S>(io: &mut S, answer: &str) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    io.write_all(server::refused(reason).as_bytes()).await?;
+    io.write_all(answer.as_bytes()).await?;
     io.close().await?;
-    // What has come and is not read makes some systems reset the connection, and with that the answer may be lost.
-    // Whatever is still to come is not waited for.
-    let mut bytes = [0; MAX_READ];
-    for _ in 0..MAX_DISCARDED / MAX_READ {
-        match io.read(&mut bytes).now_or_never() {
-            Some(Ok(1..)) => {}
-            _ => break,
+    let mut deadline = Deadline::default();
+    let end = deadline::after(deadline::now(), LINGER);
+    let mut left = MAX_DISCARDED;
+    poll_fn(|cx| {
+        while left > 0 {
+            match poll_read(io, cx, left.min(MAX_READ), <[u8]>::len) {
+                Poll::Ready(Ok(count @ 1..)) => left = left.saturating_sub(count),
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
         }
-    }
+        deadline.poll(deadline::now(), Some(end), cx)
+    })
+    .await;
     Ok(())
+}
+
+/// Reads at most so many bytes into a buffer that is not kept while nothing comes, which is what a stranger may cost.
+fn poll_read<S: AsyncRead + Unpin, R>(
+    io: &mut S,
+    cx: &mut Context<'_>,
+    max: usize,
+    read: impl FnOnce(&[u8]) -> R,
+) -> Poll<io::Result<R>> {
+    let mut bytes = [0; MAX_READ];
+    let buf = bytes.get_mut(..max).unwrap_or_default();
+    let count = ready!(Pin::new(io).poll_read(cx, buf))?;
+    Poll::Ready(Ok(read(bytes.get(..count).unwrap_or_default())))
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use httparse::Status;
-
 use super::{
-    error::HandshakeError,
-    http::{Accept, Headers, Key, NO_HEADERS, key, malformed, quoted},
+    body::Body,
+    error::{HandshakeError, quoted},
+    head::Parser,
+    http::{Accept, Headers, Key, NO_HEADERS, bad_first_line, expect_whole, key},
 };
 
 /// A request that is to be sent, or has been.
@@ -22,6 +22,16 @@ pub(super) enum Response {
     Accepted,
     /// It is to be tried there.
     Redirected(String),
+    /// Neither.
+    Refused(Refusal),
+}
+
+/// A response with another status, whose body is still to come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    status: u16,
+    reason: String,
+    pub(super) body: Body,
 }
 
 impl Request {
@@ -45,55 +55,6 @@ impl Request {
         text
     }
 
-    /// Reads a response, and where it ends. `None` if it is not whole.
-    pub(super) fn parse_response(
-        &self,
-        bytes: &[u8],
-    ) -> Result<Option<(Response, usize)>, HandshakeError> {
-        let mut begin = 0;
-        loop {
-            let rest = bytes.get(begin..).unwrap_or_default();
-            match self.parse_one(rest)? {
-                None => return Ok(None),
-                Some((None, size)) => begin += size,
-                Some((Some(response), size)) => return Ok(Some((response, begin + size))),
-            }
-        }
-    }
-
-    /// The same, where that may be one that only comes before the response: RFC 9110, section 15.2.
-    fn parse_one(&self, bytes: &[u8]) -> Result<Option<(Option<Response>, usize)>, HandshakeError> {
-        let mut headers = NO_HEADERS;
-        let mut response = httparse::Response::new(&mut headers);
-        let Status::Complete(size) = response.parse(bytes).map_err(malformed)? else {
-            return Ok(None);
-        };
-        if response.version != Some(1) {
-            return Err(HandshakeError::HttpVersion);
-        }
-        let status = response.code.unwrap_or_default();
-        let headers = Headers(response.headers);
-        match status {
-            101 => self.check(headers)?,
-            100..200 => return Ok(Some((None, size))),
-            301 | 302 | 303 | 307 | 308 => {
-                let location = headers.one("Location")?;
-                let response = match std::str::from_utf8(location) {
-                    Ok(location) => Response::Redirected(location.to_owned()),
-                    Err(_) => {
-                        return Err(HandshakeError::UnexpectedHeader {
-                            name: "Location",
-                            value: quoted(location),
-                        });
-                    }
-                };
-                return Ok(Some((Some(response), size)));
-            }
-            status => return Err(HandshakeError::Refused { status }),
-        }
-        Ok(Some((Some(Response::Accepted), size)))
-    }
-
     /// Whether the server has understood, and adds nothing that it was not asked for.
     fn check(&self, headers: Headers<'_>) -> Result<(), HandshakeError> {
         headers.expect_token("Upgrade", "websocket")?;
@@ -114,5 +75,65 @@ impl Request {
             }
         }
         Ok(())
+    }
+}
+
+impl Parser for Request {
+    type Message = Response;
+
+    const PREFIX: &'static [u8] = b"HTTP/";
+
+    fn check_first_line(&self, line: &[u8]) -> Result<(), HandshakeError> {
+        let parsed = httparse::Response::new(&mut []).parse(line);
+        parsed
+            .map(drop)
+            .map_err(|error| bad_first_line(line, error))
+    }
+
+    /// What may come before the response is passed over: RFC 9110, section 15.2.
+    fn parse(&self, head: &[u8]) -> Result<Option<Response>, HandshakeError> {
+        let mut headers = NO_HEADERS;
+        let mut response = httparse::Response::new(&mut headers);
+        expect_whole(response.parse(head), head)?;
+        let headers = Headers(response.headers);
+        Ok(Some(match response.code.unwrap_or_default() {
+            101 if response.version != Some(1) => {
+                return Err(HandshakeError::HttpVersion {
+                    version: "HTTP/1.0".to_owned(),
+                });
+            }
+            101 => {
+                self.check(headers)?;
+                Response::Accepted
+            }
+            100..200 => return Ok(None),
+            301 | 302 | 303 | 307 | 308 => {
+                let location = headers.one("Location")?;
+                match std::str::from_utf8(location) {
+                    Ok(location) => Response::Redirected(location.to_owned()),
+                    Err(_) => {
+                        return Err(HandshakeError::UnexpectedHeader {
+                            name: "Location",
+                            value: quoted(location),
+                        });
+                    }
+                }
+            }
+            status => Response::Refused(Refusal {
+                status,
+                reason: quoted(response.reason.unwrap_or_default().as_bytes()),
+                body: Body::of(status, headers),
+            }),
+        }))
+    }
+}
+
+impl From<Refusal> for HandshakeError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused {
+            status: refusal.status,
+            reason: refusal.reason,
+            body: refusal.body.excerpt(),
+        }
     }
 }

@@ -1,12 +1,16 @@
-use std::io;
+use std::{fmt, io};
 
-use super::http;
+/// How many bytes of text an error repeats of a header, a request or a status line.
+const MAX_QUOTED: usize = 64;
+
+/// The same of the body of a refusal.
+const MAX_EXCERPT: usize = 200;
 
 /// Why a WebSocket handshake came to nothing. It is the [`source`](std::error::Error::source) of
 /// [`Error::Handshake`](crate::websocket::Error::Handshake) with
 /// [`Engine::Stream`](crate::websocket::Engine::Stream).
 ///
-/// What the other side has sent is repeated in it only in part.
+/// What the other side has sent is repeated in it only in part. It is printable: everything else is escaped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -21,17 +25,38 @@ pub enum HandshakeError {
         has_begun: bool,
     },
     /// What came is not HTTP.
-    #[error("the other side does not speak HTTP")]
+    #[error("the other side {}", not_http(.protocol.as_ref(), .start))]
+    #[non_exhaustive]
+    NotHttp {
+        /// What it is, if it can be told.
+        protocol: Option<ForeignProtocol>,
+        /// Its first bytes.
+        start: String,
+    },
+    /// The headers are not those of HTTP.
+    #[error("the headers are malformed")]
     Malformed(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It is longer than 8 KiB.
-    #[error("the headers are longer than {} bytes", http::MAX_SIZE)]
-    TooLarge,
-    /// It has more than 64 headers.
-    #[error("there are more than {} headers", http::MAX_HEADERS)]
-    TooManyHeaders,
-    /// It is not HTTP/1.1.
-    #[error("the HTTP version is not 1.1")]
-    HttpVersion,
+    /// The request or response is longer than 16 KiB, without its body.
+    #[error("the headers are longer than {max} bytes")]
+    #[non_exhaustive]
+    TooLarge {
+        /// How long they may be, in bytes, with the first line.
+        max: usize,
+    },
+    /// The request or response has more than 100 headers.
+    #[error("there are more than {max} headers")]
+    #[non_exhaustive]
+    TooManyHeaders {
+        /// How many there may be.
+        max: usize,
+    },
+    /// It is not HTTP/1.1. A proxy in front of a listener may have to be told to use it.
+    #[error("the HTTP version is {version}, not HTTP/1.1")]
+    #[non_exhaustive]
+    HttpVersion {
+        /// Which one, for instance `HTTP/1.0`.
+        version: String,
+    },
     /// A header is not there.
     #[error("there is no header {name}")]
     #[non_exhaustive]
@@ -40,7 +65,7 @@ pub enum HandshakeError {
         name: &'static str,
     },
     /// A header says something else than it has to, or is there twice, or says what nobody has asked for.
-    #[error("there is a header {name} of {value:?}")]
+    #[error("there is a header {name} of \"{value}\"")]
     #[non_exhaustive]
     UnexpectedHeader {
         /// Which one.
@@ -59,7 +84,7 @@ pub enum HandshakeError {
     #[error("the request has a body")]
     Body,
     /// Whoever connected speaks another version of WebSocket than 13, that of RFC 6455.
-    #[error("the WebSocket version is {version:?}, not 13")]
+    #[error("the WebSocket version is \"{version}\", not 13")]
     #[non_exhaustive]
     WebSocketVersion {
         /// Which one.
@@ -67,17 +92,170 @@ pub enum HandshakeError {
     },
     /// Whoever connected requested another path than that of the listener, and
     /// [that matters](crate::websocket::Config::with_exact_path).
-    #[error("the request is for {path:?}, which is not the path of this listener")]
+    #[error("the request is for \"{path}\", which is not the path of this listener")]
     #[non_exhaustive]
     NotFound {
         /// Which one.
         path: String,
     },
-    /// The server that was dialled refused.
-    #[error("the server answered with status {status}")]
+    /// The server that was dialled, or a proxy in front of it, answered with something else than 101 or a redirect.
+    #[error("the other side did not switch to WebSocket and answered {status}{}{}", after(" ", .reason), after(": ", .body))]
     #[non_exhaustive]
     Refused {
-        /// The status of its HTTP response.
+        /// The status of the HTTP response.
         status: u16,
+        /// The reason phrase beside it, such as `Service Unavailable`. May be empty.
+        reason: String,
+        /// At most 200 bytes of the body, as far as it came within a second, with a space for each run of white space.
+        /// Empty if there is none, or if it is compressed.
+        body: String,
     },
+}
+
+impl HandshakeError {
+    /// The other side has begun with these bytes.
+    pub(super) fn not_http(start: &[u8]) -> Self {
+        Self::NotHttp {
+            protocol: ForeignProtocol::of(start),
+            start: quoted(start),
+        }
+    }
+}
+
+fn not_http(protocol: Option<&ForeignProtocol>, start: &str) -> String {
+    match protocol {
+        Some(protocol) => format!("speaks {protocol}, not HTTP/1.1"),
+        None => format!("does not speak HTTP/1.1: what came begins with \"{start}\""),
+    }
+}
+
+fn after(separator: &str, text: &str) -> String {
+    match text {
+        "" => String::new(),
+        text => format!("{separator}{text}"),
+    }
+}
+
+/// What a peer speaks in place of HTTP/1.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ForeignProtocol {
+    /// TLS: the address is one with `/tls/ws`, or the dialer should use one with `/ws`.
+    Tls,
+    /// HTTP/2 without an upgrade to it.
+    Http2,
+    /// libp2p without WebSocket: the address is one that ends with `/tcp/<port>`.
+    Multistream,
+    /// PROXY protocol, which some proxies put in front of what they pass on.
+    ProxyProtocol,
+    /// SSH.
+    Ssh,
+}
+
+impl ForeignProtocol {
+    fn of(start: &[u8]) -> Option<Self> {
+        Some(match start {
+            // A record with an alert or of the handshake: RFC 8446, section 5.1.
+            [0x15 | 0x16, ..] => Self::Tls,
+            // The length of the first line of multistream-select, which is `/multistream/1.0.0`.
+            [0x13, ..] => Self::Multistream,
+            // A frame SETTINGS, with which a server begins, or GOAWAY: RFC 9113, section 6.
+            [0, _, _, 0x04 | 0x07, ..] => Self::Http2,
+            _ if start.starts_with(b"\r\n\r\n\0") || start.starts_with(b"PROXY ") => {
+                Self::ProxyProtocol
+            }
+            _ if start.starts_with(b"SSH-") => Self::Ssh,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for ForeignProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls => "TLS",
+            Self::Http2 => "HTTP/2",
+            Self::Multistream => "libp2p without WebSocket",
+            Self::ProxyProtocol => "PROXY protocol",
+            Self::Ssh => "SSH",
+        })
+    }
+}
+
+/// The beginning of a value that the other side has sent.
+pub(super) fn quoted(value: &[u8]) -> String {
+    printable(value, MAX_QUOTED)
+}
+
+/// The beginning of a text that the other side has sent, on one line.
+pub(super) fn excerpt(text: &[u8]) -> String {
+    let mut line = Vec::with_capacity(text.len());
+    for word in text.split(u8::is_ascii_whitespace) {
+        if !line.is_empty() && !word.is_empty() {
+            line.push(b' ');
+        }
+        line.extend_from_slice(word);
+    }
+    printable(&line, MAX_EXCERPT)
+}
+
+/// As many bytes of text as fit, with everything in it escaped that could do something to a terminal or a log.
+fn printable(bytes: &[u8], max: usize) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        let valid = chunk.valid().chars().map(|char| match char {
+            '"' | '\'' => char.to_string(),
+            char => char.escape_debug().to_string(),
+        });
+        let invalid = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}"));
+        for piece in valid.chain(invalid) {
+            if text.len() + piece.len() > max {
+                return text;
+            }
+            text.push_str(&piece);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_an_error_repeats_is_short_and_printable(bytes: Vec<u8>, text: String) {
+            for bytes in [&bytes[..], text.as_bytes(), &bytes.repeat(9)] {
+                for (text, max) in [(quoted(bytes), MAX_QUOTED), (excerpt(bytes), MAX_EXCERPT)] {
+                    prop_assert!(text.len() <= max);
+                    let is_printable = |char: char| {
+                        matches!(char, '"' | '\'' | '\\') || char.escape_debug().eq([char])
+                    };
+                    prop_assert!(text.chars().all(is_printable), "{text:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_an_error_repeats_can_be_read() {
+        for (bytes, shown) in [
+            (&b"a \"b\" 'c'"[..], "a \"b\" 'c'"),
+            ("f\u{fc}r".as_bytes(), "f\u{fc}r"),
+            (b"\x1b[31m\x00\r\n", r"\u{1b}[31m\0\r\n"),
+            (b"\xff\xe2\x80", r"\xff\xe2\x80"),
+            // It would turn the rest of the line around.
+            ("\u{202e}a\u{2028}".as_bytes(), r"\u{202e}a\u{2028}"),
+            (b"\\", r"\\"),
+        ] {
+            assert_eq!(quoted(bytes), shown);
+        }
+        assert_eq!(quoted(&[b'a'; 1000]), "a".repeat(MAX_QUOTED));
+        assert_eq!(
+            excerpt(b"\r\n <p>\t\n no \x07\r\n</p>\n"),
+            r"<p> no \u{7} </p>"
+        );
+    }
 }

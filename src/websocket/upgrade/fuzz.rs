@@ -1,47 +1,51 @@
 //! Bytes as a request and as a response, held against what always holds.
 
+use std::ops::RangeInclusive;
+
 use futures::{executor::block_on, io::Cursor};
 
 use super::{
     client::{self, Response},
     error::HandshakeError,
-    http::{Head, MAX_SIZE},
-    server::{Request, refused},
+    head::{Head, Parser},
+    http::NO_HEADERS,
+    server::{Request, Requests, refused},
 };
-use crate::websocket::path::Path;
+use crate::{deadline::SystemTime, websocket::path::Path};
 
 /// What becomes of bytes that come in portions.
-struct Outcome<R> {
+struct Outcome<M> {
     /// `None` if there is more to come.
-    parsed: Option<Result<R, HandshakeError>>,
+    message: Option<Result<M, HandshakeError>>,
     /// Those behind it.
     rest: Vec<u8>,
 }
 
-/// The size of the portions is in the bytes.
-fn read<R>(
-    data: &[u8],
-    portion: usize,
-    parse: impl Fn(&[u8]) -> Result<Option<(R, usize)>, HandshakeError>,
-) -> Outcome<R> {
+fn read<P: Parser>(data: &[u8], portion: usize, parser: &P) -> Outcome<P::Message> {
     let mut head = Head::default();
     let mut portions = data.chunks(portion.max(1));
     while let Some(bytes) = portions.next() {
-        let parsed = match head.read(bytes, &parse) {
+        let message = match head.on_bytes(bytes, parser) {
             Ok(None) => continue,
-            Ok(Some(parsed)) => Ok(parsed),
+            Ok(Some(message)) => Ok(message),
             Err(error) => Err(error),
         };
         let mut rest = head.into_rest();
         rest.extend(portions.flatten());
         return Outcome {
-            parsed: Some(parsed),
+            message: Some(message),
             rest,
         };
     }
-    let rest = head.into_rest();
-    assert!(rest.len() < MAX_SIZE, "an end to what is kept");
-    Outcome { parsed: None, rest }
+    assert!(head.room() > 0, "an end to what is kept");
+    let message = match head.on_end::<P>() {
+        HandshakeError::Closed { .. } => None,
+        error => Some(Err(error)),
+    };
+    Outcome {
+        message,
+        rest: Vec::new(),
+    }
 }
 
 /// The first byte says in which portions the others come, and the second which path the listener has.
@@ -50,55 +54,63 @@ pub(crate) fn run_request(data: &[u8]) {
         return;
     };
     let paths = ["/", "/chat", "/a b?c", ""];
-    let path = paths.get(usize::from(*path)).map(|path| Path::new(path));
-    let parse = |bytes: &[u8]| Request::parse(bytes, path.as_ref());
-    let whole = read(data, data.len(), parse);
-    let parts = read(data, usize::from(*portion), parse);
-    assert_eq!(format!("{:?}", whole.parsed), format!("{:?}", parts.parsed));
-    compare_with_soketto(data, whole.parsed.as_ref());
-    let answer = match &whole.parsed {
+    let only = paths.get(usize::from(*path)).map(|path| Path::new(path));
+    let requests = Requests { only };
+    let whole = read(data, data.len(), &requests);
+    let parts = read(data, usize::from(*portion), &requests);
+    assert_eq!(
+        format!("{:?}", whole.message),
+        format!("{:?}", parts.message)
+    );
+    compare_with_soketto(data, whole.message.as_ref());
+    match &whole.message {
         Some(Ok(request)) => {
             assert_eq!(whole.rest, parts.rest);
             assert!(data.ends_with(&whole.rest));
-            request.accepted()
+            answers(&request.accepted(), 101..=101, None);
         }
         Some(Err(error)) => {
             assert!(error.to_string().len() < 500, "{error}");
-            refused(error)
+            for is_head in [false, true] {
+                let answer = refused(error, is_head, SystemTime::UNIX_EPOCH);
+                answers(&answer, 400..=599, Some(is_head));
+            }
         }
-        None => return,
-    };
-    let mut headers = super::http::NO_HEADERS;
+        None => {}
+    }
+}
+
+/// An answer is whole, and if it has a body, as long as it says.
+fn answers(answer: &str, expected: RangeInclusive<u16>, is_head: Option<bool>) {
+    let mut headers = NO_HEADERS;
     let mut response = httparse::Response::new(&mut headers);
     let size = match response.parse(answer.as_bytes()) {
         Ok(httparse::Status::Complete(size)) => size,
         other => panic!("{other:?} of {answer}"),
     };
-    let status = response.code.unwrap_or_default();
+    assert!(expected.contains(&response.code.unwrap_or_default()));
+    let body = answer.len() - size;
     let length = response
         .headers
         .iter()
         .find(|header| header.name == "Content-Length")
-        .map(|header| header.value);
-    match whole.parsed {
-        Some(Ok(_)) => assert_eq!((status, length, size), (101, None, answer.len())),
-        _ => {
-            assert!((400..600).contains(&status));
-            let body = (answer.len() - size).to_string();
-            assert_eq!(length, Some(body.as_bytes()));
-        }
+        .map(|header| String::from_utf8_lossy(header.value).into_owned());
+    match is_head {
+        None => assert_eq!((length, body), (None, 0)),
+        Some(false) => assert_eq!(length, Some(body.to_string())),
+        Some(true) => assert!(length.is_some() && body == 0),
     }
 }
 
 /// What libp2p-websocket makes of the same, and how that may differ.
-fn compare_with_soketto(data: &[u8], parsed: Option<&Result<Request, HandshakeError>>) {
+fn compare_with_soketto(data: &[u8], message: Option<&Result<Request, HandshakeError>>) {
     let io = Cursor::new(data.to_vec());
     let mut server = soketto::handshake::Server::new(io);
     let accepted = block_on(server.receive_request());
-    match (parsed, accepted) {
+    match (message, accepted) {
         (Some(Ok(_)), Err(error)) => {
-            // It knows fewer headers, no lines without a carriage return, and reads only UTF-8.
-            let head = data.get(..MAX_SIZE).unwrap_or(data);
+            // It takes fewer headers in a shorter head, no lines without a carriage return, and reads only UTF-8.
+            let head = data.get(..8 * 1024).unwrap_or(data);
             let has_end = head.windows(4).any(|bytes| bytes == b"\r\n\r\n");
             let lines = head.iter().filter(|byte| **byte == b'\n').count();
             assert!(!has_end || lines > 32 || !data.is_ascii(), "{error}");
@@ -125,23 +137,41 @@ pub(crate) fn run_response(data: &[u8]) {
         return;
     };
     let request = client::Request::new(*b"the sample nonce");
-    let parse = |bytes: &[u8]| request.parse_response(bytes);
-    let whole = read(data, data.len(), parse);
-    let parts = read(data, usize::from(*portion), parse);
-    assert_eq!(format!("{:?}", whole.parsed), format!("{:?}", parts.parsed));
-    match whole.parsed {
-        Some(Ok(response)) => {
-            assert_eq!(whole.rest, parts.rest);
-            assert!(data.ends_with(&whole.rest));
-            if let Response::Redirected(location) = response {
-                // Whatever it says, it is an address or an error.
-                for from in ["/ip4/192.0.2.1/tcp/1/ws", "/dns/a.example/tcp/1/wss"] {
-                    redirect(from, &location);
-                }
+    let portion = usize::from(*portion);
+    let whole = read(data, data.len(), &request);
+    let parts = read(data, portion, &request);
+    assert_eq!(
+        format!("{:?}", whole.message),
+        format!("{:?}", parts.message)
+    );
+    let message = match (whole.message, parts.message) {
+        (Some(Ok(message)), Some(Ok(_))) => message,
+        (Some(Err(error)), _) => {
+            assert!(error.to_string().len() < 500, "{error}");
+            return;
+        }
+        _ => return,
+    };
+    assert_eq!(whole.rest, parts.rest);
+    assert!(data.ends_with(&whole.rest));
+    match message {
+        Response::Accepted => {}
+        Response::Redirected(location) => {
+            // Whatever it says, it is an address or an error.
+            for from in ["/ip4/192.0.2.1/tcp/1/ws", "/dns/a.example/tcp/1/wss"] {
+                redirect(from, &location);
             }
         }
-        Some(Err(error)) => assert!(error.to_string().len() < 500, "{error}"),
-        None => {}
+        Response::Refused(refusal) => {
+            let refusals = [whole.rest.len(), portion].map(|portion| {
+                let mut refusal = refusal.clone();
+                let portions = whole.rest.chunks(portion.max(1));
+                portions.for_each(|bytes| refusal.body.on_bytes(bytes));
+                HandshakeError::from(refusal).to_string()
+            });
+            assert_eq!(refusals[0], refusals[1]);
+            assert!(refusals[0].len() < 500 && !refusals[0].contains(char::is_control));
+        }
     }
 }
 

@@ -6,74 +6,16 @@ use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use httparse::Header;
+use httparse::{Header, Status};
 use sha1::{Digest as _, Sha1};
 
-use super::error::HandshakeError;
+use super::error::{HandshakeError, quoted};
 
-/// How many bytes a request or a response may have, with all its headers. Browsers send less than one KiB beside their
-/// cookies.
-pub(super) const MAX_SIZE: usize = 8 * 1024;
-
-/// How many headers one may have. Browsers send fifteen, and proxies add to them.
-pub(super) const MAX_HEADERS: usize = 64;
-
-/// How many bytes of line ends may come first. RFC 9112 asks in section 2.2 that one line end be passed over.
-const MAX_BLANK: usize = 4;
-
-/// How many bytes of what the other side has sent an error repeats.
-const MAX_QUOTED: usize = 64;
+/// How many headers a request or a response may have. Browsers send fifteen, and proxies add to them.
+pub(super) const MAX_HEADERS: usize = 100;
 
 /// A key as RFC 6455 says in section 4.1: 16 bytes, in base64.
 pub(super) type Key = [u8; 24];
-
-/// A request or response that comes in bit by bit.
-#[derive(Debug, Default)]
-pub(super) struct Head(Vec<u8>);
-
-impl Head {
-    /// Takes what has come, and says what it is with all that came before; `None` while it is not whole.
-    ///
-    /// What follows it is left for [`Head::into_rest`].
-    pub(super) fn read<R>(
-        &mut self,
-        bytes: &[u8],
-        parse: impl FnOnce(&[u8]) -> Result<Option<(R, usize)>, HandshakeError>,
-    ) -> Result<Option<R>, HandshakeError> {
-        self.0.extend_from_slice(bytes);
-        let head = self.0.get(..MAX_SIZE).unwrap_or(&self.0);
-        let blank = |byte: &&u8| matches!(byte, b'\r' | b'\n');
-        if head.iter().take_while(blank).count() > MAX_BLANK {
-            return Err(malformed(httparse::Error::NewLine));
-        }
-        // It is read by lines. Otherwise all of it would be read again for each byte of whoever sends them one by one.
-        let is_full = head.len() == MAX_SIZE;
-        let lines = match head.iter().rposition(|byte| *byte == b'\n') {
-            _ if is_full => head,
-            Some(end) if bytes.contains(&b'\n') => head.get(..=end).unwrap_or(head),
-            _ => return Ok(None),
-        };
-        match parse(lines)? {
-            Some((parsed, size)) => {
-                self.0.drain(..size);
-                Ok(Some(parsed))
-            }
-            None if is_full => Err(HandshakeError::TooLarge),
-            None => Ok(None),
-        }
-    }
-
-    /// Whether nothing has come yet.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// What came behind the head, in no more memory than that takes.
-    pub(super) fn into_rest(mut self) -> Vec<u8> {
-        self.0.shrink_to_fit();
-        self.0
-    }
-}
 
 /// The headers of a request or response.
 #[derive(Debug, Clone, Copy)]
@@ -135,17 +77,34 @@ impl<'a> Headers<'a> {
 /// Room for the headers that are parsed.
 pub(super) const NO_HEADERS: [Header<'_>; MAX_HEADERS] = [httparse::EMPTY_HEADER; MAX_HEADERS];
 
+/// What of the headers cannot be read.
 pub(super) fn malformed(error: httparse::Error) -> HandshakeError {
     match error {
-        httparse::Error::TooManyHeaders => HandshakeError::TooManyHeaders,
+        httparse::Error::TooManyHeaders => HandshakeError::TooManyHeaders { max: MAX_HEADERS },
         other => HandshakeError::Malformed(Box::new(other)),
     }
 }
 
-/// The beginning of what the other side has sent, for an error.
-pub(super) fn quoted(value: &[u8]) -> String {
-    let value = value.get(..MAX_QUOTED).unwrap_or(value);
-    String::from_utf8_lossy(value).into_owned()
+/// Where a whole head ends for who parses it: nowhere else than where it was found to end.
+pub(super) fn expect_whole(
+    parsed: httparse::Result<usize>,
+    head: &[u8],
+) -> Result<(), HandshakeError> {
+    match parsed.map_err(malformed)? {
+        Status::Complete(size) if size == head.len() => Ok(()),
+        _ => Err(malformed(httparse::Error::NewLine)),
+    }
+}
+
+/// What is wrong with a first line.
+pub(super) fn bad_first_line(line: &[u8], error: httparse::Error) -> HandshakeError {
+    let mut words = line.trim_ascii().split(|byte| *byte == b' ');
+    match words.find(|word| word.starts_with(b"HTTP/")) {
+        Some(version) if error == httparse::Error::Version => HandshakeError::HttpVersion {
+            version: quoted(version),
+        },
+        _ => HandshakeError::not_http(line),
+    }
 }
 
 /// What a server answers to a key: RFC 6455, section 4.2.2, step 5.
@@ -227,11 +186,5 @@ mod tests {
         ] {
             assert_eq!(read_key(value), None, "{}", quoted(value));
         }
-    }
-
-    #[test]
-    fn what_an_error_quotes_is_short() {
-        assert_eq!(quoted(&[b'a'; 1000]).len(), MAX_QUOTED);
-        assert_eq!(quoted(b"\xff"), "\u{fffd}");
     }
 }

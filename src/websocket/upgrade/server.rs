@@ -1,12 +1,13 @@
 //! The request of whoever connects, and what is answered: RFC 6455, section 4.2.
 
-use httparse::Status;
+use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
 use super::{
-    error::HandshakeError,
-    http::{Accept, Headers, NO_HEADERS, malformed, quoted, read_key},
+    error::{HandshakeError, quoted},
+    head::Parser,
+    http::{Accept, Headers, NO_HEADERS, bad_first_line, expect_whole, read_key},
 };
-use crate::websocket::path::Path;
+use crate::{deadline::SystemTime, websocket::path::Path};
 
 /// What a request asks for; everything else of it is checked and forgotten.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,26 +15,38 @@ pub(super) struct Request {
     accept: Accept,
 }
 
-impl Request {
-    /// Reads a request, and where it ends. `None` if it is not whole.
-    ///
-    /// With a path, requests for another one are refused.
-    pub(super) fn parse(
-        bytes: &[u8],
-        only: Option<&Path>,
-    ) -> Result<Option<(Self, usize)>, HandshakeError> {
+/// What requests a listener takes.
+#[derive(Debug)]
+pub(super) struct Requests {
+    /// The only path that may be requested.
+    pub(super) only: Option<Path>,
+}
+
+impl Parser for Requests {
+    type Message = Request;
+
+    const PREFIX: &'static [u8] = b"";
+
+    fn check_first_line(&self, line: &[u8]) -> Result<(), HandshakeError> {
+        let parsed = httparse::Request::new(&mut []).parse(line);
+        parsed
+            .map(drop)
+            .map_err(|error| bad_first_line(line, error))
+    }
+
+    fn parse(&self, head: &[u8]) -> Result<Option<Request>, HandshakeError> {
         let mut headers = NO_HEADERS;
         let mut request = httparse::Request::new(&mut headers);
-        let Status::Complete(size) = request.parse(bytes).map_err(malformed)? else {
-            return Ok(None);
-        };
-        if request.version != Some(1) {
-            return Err(HandshakeError::HttpVersion);
-        }
+        expect_whole(request.parse(head), head)?;
         let method = request.method.unwrap_or_default();
         if method != "GET" {
             return Err(HandshakeError::Method {
                 method: quoted(method.as_bytes()),
+            });
+        }
+        if request.version != Some(1) {
+            return Err(HandshakeError::HttpVersion {
+                version: "HTTP/1.0".to_owned(),
             });
         }
         let headers = Headers(request.headers);
@@ -60,15 +73,19 @@ impl Request {
             });
         };
         let path = request.path.unwrap_or_default();
-        if only.is_some_and(|only| !only.is_requested_by(path)) {
+        if let Some(only) = &self.only
+            && !only.is_requested_by(path)
+        {
             return Err(HandshakeError::NotFound {
                 path: quoted(path.as_bytes()),
             });
         }
         let accept = Accept::of(&key);
-        Ok(Some((Self { accept }, size)))
+        Ok(Some(Request { accept }))
     }
+}
 
+impl Request {
     /// The answer to it. What of subprotocols and extensions it has asked for is not there, so they are not used.
     pub(super) fn accepted(&self) -> String {
         format!(
@@ -81,37 +98,98 @@ impl Request {
     }
 }
 
-/// What is answered to a request that is refused for this reason. It repeats nothing of the request.
-pub(super) fn refused(reason: &HandshakeError) -> String {
+/// What is answered to a request that is refused for this reason, before its connection is closed. It repeats nothing of
+/// the request. To a request with the method HEAD it has no body.
+pub(super) fn refused(reason: &HandshakeError, is_head: bool, now: SystemTime) -> String {
     // Both of 426, RFC 6455, section 4.2.2, and RFC 9110, section 15.5.22.
-    const UPGRADE: &str =
-        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n";
+    const UPGRADE: &str = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
 
-    let (status, header) = match reason {
-        HandshakeError::Method { .. } => ("405 Method Not Allowed", "Allow: GET\r\n"),
-        HandshakeError::HttpVersion => ("505 HTTP Version Not Supported", ""),
-        HandshakeError::TooLarge | HandshakeError::TooManyHeaders => {
-            ("431 Request Header Fields Too Large", "")
-        }
-        HandshakeError::NotFound { .. } => ("404 Not Found", ""),
-        HandshakeError::WebSocketVersion { .. } => ("426 Upgrade Required", UPGRADE),
+    let (status, header, hint) = match reason {
+        HandshakeError::Method { .. } => (
+            "405 Method Not Allowed",
+            "Allow: GET\r\n",
+            "Only GET is allowed.",
+        ),
+        HandshakeError::HttpVersion { .. } => (
+            "505 HTTP Version Not Supported",
+            "",
+            "HTTP/1.1 is required, also of a proxy in front of this node.",
+        ),
+        HandshakeError::TooLarge { .. } | HandshakeError::TooManyHeaders { .. } => (
+            "431 Request Header Fields Too Large",
+            "",
+            "The request has too many or too large headers. Cookies may be the reason.",
+        ),
+        HandshakeError::NotFound { .. } => (
+            "404 Not Found",
+            "",
+            "The path is not the one in the address of this node.",
+        ),
+        HandshakeError::WebSocketVersion { .. } => (
+            "426 Upgrade Required",
+            UPGRADE,
+            "Version 13 of WebSocket is required.",
+        ),
         HandshakeError::MissingHeader { name } | HandshakeError::UnexpectedHeader { name, .. }
             if matches!(*name, "Upgrade" | "Sec-WebSocket-Version") =>
         {
-            ("426 Upgrade Required", UPGRADE)
+            (
+                "426 Upgrade Required",
+                UPGRADE,
+                "Connect to it with a libp2p peer. If this was one, a proxy in front of this \
+                 node does not pass on the headers Upgrade and Connection.",
+            )
         }
-        _ => ("400 Bad Request", ""),
+        _ => (
+            "400 Bad Request",
+            "",
+            "The request is not a WebSocket handshake that it can read.",
+        ),
     };
-    // `Upgrade` in one has to be named in the other, and `close` beside it.
-    let connection = if header == UPGRADE {
-        ""
-    } else {
-        "Connection: close\r\n"
+    // What stands in `Upgrade` has to be named beside `close`: RFC 9110, section 7.8.
+    let connection = match header {
+        UPGRADE => "Upgrade, close",
+        _ => "close",
     };
+    let date = date(now).map_or_else(String::new, |date| format!("Date: {date}\r\n"));
+    let body =
+        format!("{status}\n\nThis is the WebSocket port of a libp2p node, not a website. {hint}\n");
     format!(
-        "HTTP/1.1 {status}\r\n{header}{connection}\
-         Content-Type: text/plain\r\n\
-         Content-Length: {}\r\n\r\n{status}\n",
-        status.len() + 1
+        "HTTP/1.1 {status}\r\n{header}Connection: {connection}\r\n{date}\
+         Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{}",
+        body.len(),
+        if is_head { "" } else { &body },
     )
+}
+
+/// As it stands in a header: RFC 9110, section 5.6.7. Section 6.6.1 wants it of all who have a clock; one before 1970 is
+/// none.
+fn date(now: SystemTime) -> Option<String> {
+    const FORMAT: &[BorrowedFormatItem<'_>] = format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let seconds = i64::try_from(since.as_secs()).ok()?;
+    let date = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
+    date.format(FORMAT).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_date_is_that_of_the_rfc_and_absent_without_a_clock() {
+        let after = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let written = "Sun, 06 Nov 1994 08:49:37 GMT";
+        assert_eq!(date(after(784_111_777)).as_deref(), Some(written));
+        let first = "Thu, 01 Jan 1970 00:00:00 GMT";
+        assert_eq!(date(after(0)).as_deref(), Some(first));
+        let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(date(before), None);
+        assert_eq!(date(after(i64::MAX as u64)), None);
+    }
 }
