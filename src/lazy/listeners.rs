@@ -176,6 +176,7 @@ where
 
     /// The application wants a listener to end.
     pub(crate) fn on_remove(&mut self, id: ListenerId) -> Removal {
+        self.forget_errors(id);
         let Some(listener) = self.listeners.get_mut(&id) else {
             return Removal::Unknown;
         };
@@ -205,9 +206,6 @@ where
             | State::Listening { inner, .. }
             | State::Leaving { inner, .. } => {
                 self.pace.on_touched();
-                if let Some((_, place)) = listener.exhausted() {
-                    self.exhausted.remove(*place);
-                }
                 listener.state = State::Closing { inner };
                 self.changes.note(id, listener);
                 Removal::AskInner(inner)

@@ -57,7 +57,11 @@ impl Errors {
     /// The listener reports an error with this cause and text.
     pub(super) fn on_error(&mut self, cause: Cause, what: &str, now: Instant) -> Verdict {
         match cause {
-            Cause::Connection => Verdict::Tell,
+            Cause::Connection => {
+                // The socket has brought one.
+                self.repeated = None;
+                Verdict::Tell
+            }
             Cause::Resources => self.on_exhausted(now),
             Cause::Rules | Cause::Listener => self.on_repeated(cause, what, now),
         }

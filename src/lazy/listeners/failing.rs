@@ -130,7 +130,7 @@ where
         }
     }
 
-    /// A listener will not be bound any more, and what it reported matters no longer.
+    /// What is bound is given up, and what it reported no longer matters.
     pub(super) fn forget_errors(&mut self, id: ListenerId) {
         let listener = self.listeners.get(&id);
         if let Some((_, place)) = listener.and_then(|listener| listener.exhausted()) {

@@ -495,7 +495,8 @@ fn errors_now_and_then_are_not_one_that_lasts() {
 
 #[test]
 fn a_connection_or_another_error_in_between_is_a_new_beginning() {
-    for in_between in [None, Some(io::ErrorKind::TimedOut)] {
+    let others = [io::ErrorKind::TimedOut, io::ErrorKind::ConnectionAborted];
+    for in_between in others.map(Some).into_iter().chain([None]) {
         let mut subject = Subject::new(ADDRESS, Retry::default());
         let (inner, _) = subject.bind();
         subject.announce(inner, ADDRESS);
