@@ -329,7 +329,11 @@ fn new_address(index: usize, event: nodes::Event) -> Option<Multiaddr> {
 /// Whether the first node has announced its address.
 fn announced(index: usize, event: nodes::Event) -> Option<()> {
     match event {
-        SwarmEvent::Behaviour(discovery::Event::Announced { .. }) if index == 0 => Some(()),
+        SwarmEvent::Behaviour(discovery::Event::Announced { addresses, .. })
+            if index == 0 && !addresses.is_empty() =>
+        {
+            Some(())
+        }
         _ => None,
     }
 }

@@ -49,11 +49,11 @@
 //! not been heard yet, or go by js-libp2p's rules.
 //!
 //! A node that only dials would hear of the others at their intervals alone, since nobody answers whom nobody has heard of. So
-//! it announces an empty list when somebody subscribes, within half a [minimum gap](Config::with_minimum_gap) at random, and
-//! once more after an interval if it has heard nobody by then. It promises nothing, answers nobody and is not counted among
-//! those that share the target rate. A node counts as one that only dials while no listener is registered and no external
-//! address is confirmed, and while none of its listeners has had an address for 5 seconds, such as a browser without a
-//! reservation at a relay.
+//! it announces an empty list when somebody subscribes, within a quarter of the [minimum gap](Config::with_minimum_gap) at
+//! random, and once more after an interval if it has heard nobody by then. It promises nothing, answers nobody and is not
+//! counted among those that share the target rate. A node counts as one that only dials while no listener is registered and
+//! no external address is confirmed, and while none of its listeners has had an address for 5 seconds, such as a browser
+//! without a reservation at a relay.
 //!
 //! # Which addresses
 //!

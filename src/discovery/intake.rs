@@ -83,8 +83,8 @@ pub(crate) struct News {
     pub(crate) is_newcomer: bool,
     /// See [`Announcement::is_solicitation`](message::Announcement::is_solicitation).
     pub(crate) is_solicitation: bool,
-    /// Whether it goes by our rules, announces itself at an interval, is connected, and has delivered this itself: gossipsub sends what is its own to all whom
-    /// it is connected with, so that the way over others is seldom faster.
+    /// Whether it goes by our rules, announces itself at an interval, is connected, and has delivered this itself: gossipsub
+    /// sends what is its own to all whom it is connected with, so that the way over others is seldom faster.
     pub(crate) is_neighbour: bool,
     /// See [`Stamp`].
     pub(crate) baseline: Option<Duration>,

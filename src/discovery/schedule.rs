@@ -423,10 +423,10 @@ impl Schedule {
         }
     }
 
-    /// For a new subscriber, whether or not there is an address: that may go before it is announced. Within half a gap, since
-    /// the answers take up to a whole one.
+    /// For a new subscriber, whether or not there is an address: that may go before it is announced. Within a quarter of the
+    /// gap, since the answers take up to a whole one.
     fn solicit_soon(&mut self, now: Instant) {
-        let at = after(now, self.part_of_gap() / 2);
+        let at = after(now, self.part_of_gap() / 4);
         self.solicitation.want(at);
     }
 

@@ -31,7 +31,7 @@ impl Schedule {
 }
 
 #[test]
-fn a_node_without_listeners_solicits_within_half_a_gap_of_each_new_subscriber() {
+fn a_node_without_listeners_solicits_within_a_quarter_of_the_gap_for_each_new_subscriber() {
     let now = Instant::now();
     let mut schedule = without_address(now, Listening::Nothing);
     assert_eq!(schedule.solicits(now, now + HOUR), None);
@@ -39,14 +39,14 @@ fn a_node_without_listeners_solicits_within_half_a_gap_of_each_new_subscriber() 
     let mut now = now + HOUR;
     for _ in 0..3 {
         schedule.on_subscriber(now);
-        let at = schedule.solicits(now, now + GAP / 2).unwrap();
+        let at = schedule.solicits(now, now + GAP / 4).unwrap();
         schedule.on_outcome(at, SOLICITED);
         schedule.on_announcement(at, &author(1), true);
         assert_eq!(schedule.solicits(at, at + HOUR), None);
         now = at + HOUR;
     }
     schedule.on_first_subscriber(now);
-    assert!(schedule.solicits(now, now + GAP / 2).is_some());
+    assert!(schedule.solicits(now, now + GAP / 4).is_some());
 }
 
 #[test]
