@@ -66,7 +66,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE", requires_all = ["own", "tls_cert"])]
     tls_key: Option<PathBuf>,
     /// Trust this certificate when dialling, in PEM: of an authority that is not public, or of a node that has signed its
-    /// own.
+    /// own. One of a node that is marked as that of an authority (CA:TRUE) takes `--engine stream`.
     #[arg(long, value_name = "FILE", requires = "own")]
     trust: Option<PathBuf>,
     /// What speaks WebSocket.

@@ -160,6 +160,7 @@ pub use error::Error;
 #[cfg(any(test, fuzzing))]
 pub(crate) use stream::fuzz as fuzz_stream;
 pub use stream::{ProtocolError, Stream};
+pub use tls::TlsError;
 pub use transport::Transport;
 #[cfg(any(test, fuzzing))]
 pub(crate) use upgrade::fuzz::{run_request as fuzz_request, run_response as fuzz_response};

@@ -8,12 +8,20 @@ mod common;
 #[path = "common/echo.rs"]
 mod echo;
 
-use std::{io, pin::Pin, task::Poll};
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    thread,
+    time::Duration,
+};
 
-use authority::{Authority, Leaf};
+use authority::{Authority, Leaf, Signed};
 #[cfg(feature = "tokio")]
 use common::Runtime;
-use common::{Case, cause, on_each, within};
+use common::{Case, Engine, cause, on_each, socket_address, within};
 use echo::{Error, answers, assert_echoes, dial, echo, port};
 use futures::future::poll_fn;
 use libp2p::{
@@ -23,7 +31,13 @@ use libp2p::{
         transport::{DialOpts, ListenerId, PortUse, TransportError},
     },
 };
-use libp2p_lazy_websocket::websocket;
+use libp2p_lazy_websocket::websocket::{self, TlsError};
+use rustls::{
+    ProtocolVersion,
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName},
+    version::{TLS12, TLS13},
+};
 
 on_each!(plain_addresses_are_listened_on_as_given_and_dialled_by_ip_and_name);
 
@@ -97,6 +111,196 @@ async fn a_certificate_that_does_not_fit_is_a_typed_error_and_ends_nothing(case:
     assert_echoes(dial(case, trusting, &addresses[0]).await.unwrap()).await;
 }
 
+on_each!(a_certificate_that_a_node_has_signed_itself_is_trusted_as_it_is);
+
+async fn a_certificate_that_a_node_has_signed_itself_is_trusted_as_it_is(case: Case) {
+    for is_ca in [false, true] {
+        let own = Signed::by_itself(&Leaf::default(), is_ca);
+        let listener = case.config().with_certificates(own.in_use());
+        let addresses = echo(case, listener, &["/ip4/127.0.0.1/tcp/0/tls/ws"]).await;
+        let port = port(&addresses[0]);
+        let dial_as = async |anchor, name: &str| {
+            let config = case.config().with_trust_anchor(anchor);
+            let address = format!("/ip4/127.0.0.1/tcp/{port}/tls{name}/ws");
+            dial(case, config, &address.parse().unwrap()).await
+        };
+        for name in ["", "/sni/localhost"] {
+            let dialled = dial_as(own.anchor(), name).await;
+            if case.engine == Engine::Libp2p && is_ca {
+                let refused = tls_error(dialled);
+                assert!(
+                    matches!(refused, TlsError::CaUsedAsEndEntity),
+                    "{refused:?}"
+                );
+                assert!(
+                    refused.to_string().contains("`Engine::Libp2p` cannot"),
+                    "{refused}"
+                );
+            } else {
+                assert_echoes(dialled.unwrap()).await;
+            }
+        }
+        if case.engine == Engine::Stream || !is_ca {
+            let refused = tls_error(dial_as(own.anchor(), "/sni/example.com").await);
+            assert!(
+                matches!(refused, TlsError::NotValidForName { .. }),
+                "{refused:?}"
+            );
+        }
+        // One with the same subject and the same names is another one.
+        let other = Signed::by_itself(&Leaf::default(), is_ca);
+        let refused = tls_error(dial_as(other.anchor(), "").await);
+        assert!(
+            matches!(refused, TlsError::CaUsedAsEndEntity) == is_ca,
+            "{refused:?}"
+        );
+    }
+}
+
+fn tls_error(dialled: Result<websocket::Connection, Error>) -> TlsError {
+    match dialled {
+        Err(Error::Inner(websocket::Error::Tls(error))) => error,
+        other => panic!("an error of TLS, not {other:?}"),
+    }
+}
+
+on_each!(what_is_wrong_with_a_certificate_is_named);
+
+async fn what_is_wrong_with_a_certificate_is_named(case: Case) {
+    let authority = Authority::new();
+    let now = std::time::SystemTime::now();
+    let day = Duration::from_secs(24 * 60 * 60);
+    let trusting = case.config().with_trust_anchor(authority.anchor());
+    let refused = async |config: websocket::Config, leaf: Leaf<'_>| {
+        let address = serve(authority.sign(&leaf), &[&TLS13]);
+        tls_error(dial(case, config, &address).await)
+    };
+    let unknown = refused(case.config(), Leaf::default()).await;
+    assert!(matches!(unknown, TlsError::UnknownIssuer), "{unknown:?}");
+    let expired = Leaf {
+        valid: now - 2 * day..now - day,
+        ..Leaf::default()
+    };
+    let expired = refused(trusting.clone(), expired).await;
+    assert!(matches!(expired, TlsError::Expired { .. }), "{expired:?}");
+    let early = Leaf {
+        valid: now + day..now + 2 * day,
+        ..Leaf::default()
+    };
+    let early = refused(trusting.clone(), early).await;
+    assert!(matches!(early, TlsError::NotYetValid { .. }), "{early:?}");
+    let nameless = Leaf {
+        names: &[],
+        ..Leaf::default()
+    };
+    let nameless = refused(trusting.clone(), nameless).await;
+    assert!(
+        matches!(nameless, TlsError::NoSubjectAltName),
+        "{nameless:?}"
+    );
+    let others = Leaf {
+        names: &["example.com", "example.org"],
+        ..Leaf::default()
+    };
+    let others = refused(trusting, others).await;
+    let text = others.to_string();
+    assert!(
+        text.contains("not valid for 127.0.0.1") && text.contains("example.org"),
+        "{text}"
+    );
+}
+
+/// A server that speaks these versions of TLS to one who connects, and then says that there is nothing.
+fn serve(signed: Signed, versions: &[&'static rustls::SupportedProtocolVersion]) -> Multiaddr {
+    let provider = ring::default_provider();
+    let chain = signed.chain_der().into_iter().map(CertificateDer::from);
+    let config = rustls::ServerConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain.collect(), signed.key_der().try_into().unwrap())
+        .unwrap();
+    serve_one(move |mut tcp| {
+        let mut server = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+        let mut tls = rustls::Stream::new(&mut server, &mut tcp);
+        let _ = tls.read(&mut [0; 4096]);
+        let _ = tls.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    })
+}
+
+fn serve_one(serve: impl FnOnce(TcpStream) + Send + 'static) -> Multiaddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || serve(listener.accept().unwrap().0));
+    format!("/ip4/127.0.0.1/tcp/{port}/tls/ws").parse().unwrap()
+}
+
+on_each!(tls_1_2_is_spoken_by_those_who_dial_and_by_listeners);
+
+async fn tls_1_2_is_spoken_by_those_who_dial_and_by_listeners(case: Case) {
+    let authority = Authority::new();
+    let trusting = case.config().with_trust_anchor(authority.anchor());
+    for version in [&TLS12, &TLS13] {
+        let server = serve(authority.sign_number(1), &[version]);
+        let refused = dial(case, trusting.clone(), &server).await.unwrap_err();
+        // What comes after TLS.
+        assert!(
+            matches!(refused, Error::Inner(websocket::Error::Handshake(_))),
+            "{version:?}: {refused:?}"
+        );
+    }
+
+    let certificates = authority.sign_number(1).in_use();
+    let listener = case.config().with_certificates(certificates);
+    let addresses = echo(case, listener, &["/ip4/127.0.0.1/tcp/0/tls/ws"]).await;
+    for (versions, spoken) in [
+        (&[&TLS12][..], ProtocolVersion::TLSv1_2),
+        (&[&TLS12, &TLS13], ProtocolVersion::TLSv1_3),
+    ] {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from(authority.der())).unwrap();
+        let config = rustls::ClientConfig::builder_with_provider(ring::default_provider().into())
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let address = socket_address(&addresses[0]);
+        let (sender, version) = futures::channel::oneshot::channel();
+        thread::spawn(move || {
+            let mut tcp = TcpStream::connect(address).unwrap();
+            let name = ServerName::try_from("localhost").unwrap();
+            let mut tls = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+            while tls.is_handshaking() {
+                tls.complete_io(&mut tcp).unwrap();
+            }
+            let _ = sender.send(tls.protocol_version());
+        });
+        assert_eq!(within(version).await.unwrap(), Some(spoken));
+    }
+}
+
+on_each!(a_peer_that_speaks_another_tls_is_named_so);
+
+async fn a_peer_that_speaks_another_tls_is_named_so(case: Case) {
+    let alert = |description| {
+        serve_one(move |mut tcp| {
+            let _ = tcp.read(&mut [0; 4096]);
+            let _ = tcp.write_all(&[21, 3, 1, 0, 2, 2, description]);
+        })
+    };
+    // What a server of TLS 1.1 answers, and one without a cipher suite in common.
+    let refused = tls_error(dial(case, case.config(), &alert(70)).await);
+    assert!(
+        matches!(refused, TlsError::UnsupportedVersion),
+        "{refused:?}"
+    );
+    let refused = tls_error(dial(case, case.config(), &alert(40)).await);
+    assert!(
+        matches!(refused, TlsError::NoAlgorithmsInCommon),
+        "{refused:?}"
+    );
+}
+
 on_each!(without_a_certificate_tls_is_refused_unchanged);
 
 async fn without_a_certificate_tls_is_refused_unchanged(case: Case) {
@@ -135,7 +339,7 @@ async fn what_goes_wrong_in_a_dial_is_told_apart(case: Case) {
     );
 
     // Nobody is there: the kind of the I/O error can still be found.
-    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let nobody = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = format!(
         "/ip4/127.0.0.1/tcp/{}/ws",
         nobody.local_addr().unwrap().port()
@@ -214,7 +418,7 @@ fn assert_refused(case: Case, config: websocket::Config, address: &str) {
 on_each!(a_dial_does_nothing_until_it_is_polled);
 
 async fn a_dial_does_nothing_until_it_is_polled(case: Case) {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = format!(
         "/ip4/127.0.0.1/tcp/{}/ws",
@@ -254,7 +458,7 @@ mod with_tokio {
     /// Of a name whose records nobody asks a server for, by the resolver of the system.
     #[tokio::test]
     async fn a_dnsaddr_that_cannot_be_looked_up_is_a_typed_error() {
-        for engine in [common::Engine::Libp2p, common::Engine::Stream] {
+        for engine in [Engine::Libp2p, Engine::Stream] {
             let case = Runtime::Tokio.with(engine);
             let address = "/dnsaddr/localhost/tcp/1/ws".parse().unwrap();
             let refused = dial(case, case.config(), &address).await.unwrap_err();

@@ -11,7 +11,12 @@ use rustls::{
     sign::CertifiedKey,
 };
 use x509_parser::{
-    certificate::X509CertificateParser, nom::Parser as _, prelude::X509Certificate, time::ASN1Time,
+    certificate::X509CertificateParser,
+    extensions::{BasicConstraints, ExtendedKeyUsage},
+    nom::Parser as _,
+    oid_registry::{OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_EXTENDED_KEY_USAGE},
+    prelude::{FromDer as _, X509Certificate},
+    time::ASN1Time,
     x509::X509Version,
 };
 
@@ -24,8 +29,14 @@ pub(in crate::websocket) mod fuzz;
 mod pem;
 
 pub use der::UnsupportedKey;
+pub(super) use error::date;
 pub use error::{CertificateDefect, CertificateError};
 pub use pem::{PemError, PemKind};
+
+/// What makes a certificate that every peer accepts once it trusts it.
+pub(super) const OPENSSL: &str = "openssl req -x509 -newkey rsa:2048 -nodes \
+    -keyout key.pem -out cert.pem -days 365 -subj /CN=<name> \
+    -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:<name>,IP:<address>";
 
 /// A certificate chain and its private key, with which a listener proves its name.
 ///
@@ -37,8 +48,7 @@ struct Parts {
     key: PrivateKeyDer<'static>,
     /// The chain, and the key ready to sign.
     certified: Arc<CertifiedKey>,
-    not_before: SystemTime,
-    not_after: SystemTime,
+    claims: Claims,
 }
 
 impl Certificate {
@@ -53,7 +63,7 @@ impl Certificate {
     ///
     /// If there is no certificate, if one of them or the key cannot be read, or if they do not belong together.
     pub fn from_der(chain: Vec<Vec<u8>>, key: Vec<u8>) -> Result<Self, CertificateError> {
-        let (not_before, not_after) = check_chain(&chain).map_err(CertificateError::chain)?;
+        let claims = check_chain(&chain).map_err(CertificateError::chain)?;
         let key = private_key(key).map_err(CertificateError::key)?;
         let chain: Vec<_> = chain.into_iter().map(CertificateDer::from).collect();
         // Its errors are not handed on: they may print what they could not read.
@@ -80,8 +90,7 @@ impl Certificate {
         Ok(Self(Arc::new(Parts {
             key,
             certified: Arc::new(certified),
-            not_before,
-            not_after,
+            claims,
         })))
     }
 
@@ -103,21 +112,26 @@ impl Certificate {
 
     /// From when on the first certificate of the chain is valid.
     pub fn not_before(&self) -> SystemTime {
-        self.0.not_before
+        self.0.claims.not_before
     }
 
     /// When the first certificate of the chain expires.
     pub fn not_after(&self) -> SystemTime {
-        self.0.not_after
+        self.0.claims.not_after
+    }
+
+    /// Whether the first certificate of the chain is that of an authority.
+    pub(super) fn is_ca(&self) -> bool {
+        self.0.claims.is_ca
     }
 
     /// Whether it is valid at this time.
     pub(super) fn check_dates(&self, now: SystemTime) -> Result<(), CertificateError> {
-        let Parts {
+        let Claims {
             not_before,
             not_after,
             ..
-        } = *self.0;
+        } = self.0.claims;
         if now > not_after {
             Err(CertificateError::Expired {
                 file: None,
@@ -135,7 +149,7 @@ impl Certificate {
 
     /// How long it is valid after this time.
     pub(super) fn time_left(&self, now: SystemTime) -> Duration {
-        self.0.not_after.duration_since(now).unwrap_or_default()
+        self.0.claims.not_after.duration_since(now).unwrap_or_default()
     }
 
     pub(super) fn add_to(&self, builder: &mut tls::Builder) {
@@ -161,7 +175,7 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// A certificate authority that is trusted when dialling, besides those that browsers trust.
+/// A certificate that is trusted when dialling, besides those that browsers trust: of an authority, or of one node.
 #[derive(Clone)]
 pub struct TrustAnchor(CertificateDer<'static>);
 
@@ -200,6 +214,15 @@ impl TrustAnchor {
             .expect("`from_der` has added it to a store already");
     }
 
+    pub(super) fn der(&self) -> &CertificateDer<'static> {
+        &self.0
+    }
+
+    /// `None` if its dates are beyond measure.
+    pub(super) fn claims(&self) -> Option<Claims> {
+        Claims::of(&parse(&self.0, 0).ok()?)
+    }
+
     pub(super) fn add_to_store(&self, store: &mut RootCertStore) {
         store
             .add(self.0.clone())
@@ -210,6 +233,34 @@ impl TrustAnchor {
 impl fmt::Debug for TrustAnchor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TrustAnchor").finish_non_exhaustive()
+    }
+}
+
+/// What a certificate says of itself, as far as webpki does not tell.
+#[derive(Debug)]
+pub(super) struct Claims {
+    pub(super) not_before: SystemTime,
+    pub(super) not_after: SystemTime,
+    /// Whether it is that of an authority (`CA:TRUE`).
+    pub(super) is_ca: bool,
+    /// Whether its key may be that of a TLS server. It may, unless an `extendedKeyUsage` says otherwise.
+    pub(super) is_for_servers: bool,
+}
+
+impl Claims {
+    fn of(certificate: &X509Certificate<'_>) -> Option<Self> {
+        let dates = certificate.validity();
+        let value = |oid| Some(certificate.get_extension_unique(oid).ok()??.value);
+        Some(Self {
+            not_before: system_time(dates.not_before)?,
+            not_after: system_time(dates.not_after)?,
+            is_ca: value(&OID_X509_EXT_BASIC_CONSTRAINTS).is_some_and(|der| {
+                BasicConstraints::from_der(der).is_ok_and(|(_, constraints)| constraints.ca)
+            }),
+            is_for_servers: value(&OID_X509_EXT_EXTENDED_KEY_USAGE).is_none_or(|der| {
+                ExtendedKeyUsage::from_der(der).is_ok_and(|(_, usage)| usage.server_auth)
+            }),
+        })
     }
 }
 
@@ -273,8 +324,8 @@ fn without(text: &[u8], sections: &[pem::Section]) -> CertificateDefect {
     }
 }
 
-/// The dates of the first of a chain of certificates in DER that can be served.
-fn check_chain(chain: &[Vec<u8>]) -> Result<(SystemTime, SystemTime), CertificateDefect> {
+/// What the first of a chain of certificates in DER that can be served says.
+fn check_chain(chain: &[Vec<u8>]) -> Result<Claims, CertificateDefect> {
     let mut parsed = chain
         .iter()
         .enumerate()
@@ -286,15 +337,12 @@ fn check_chain(chain: &[Vec<u8>]) -> Result<(SystemTime, SystemTime), Certificat
     if own.version() != X509Version::V3 {
         return Err(CertificateDefect::OldVersion);
     }
-    let dates = own.validity();
-    system_time(dates.not_before)
-        .zip(system_time(dates.not_after))
-        .ok_or(CertificateDefect::NotX509 { index: 0 })
+    Claims::of(&own).ok_or(CertificateDefect::NotX509 { index: 0 })
 }
 
 /// A certificate in DER, the one with this number.
 fn parse(der: &[u8], index: usize) -> Result<X509Certificate<'_>, CertificateDefect> {
-    // What its extensions mean is for those who dial.
+    // One strange extension is no reason to refuse it.
     let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
     match parser.parse(der) {
         Ok(([], certificate)) => Ok(certificate),

@@ -66,7 +66,12 @@ impl Config {
         self
     }
 
-    /// Adds an authority that is trusted when dialling.
+    /// Adds a certificate that is trusted when dialling: of an authority, or of one node.
+    ///
+    /// With [`Engine::Stream`], a peer may also show the very certificate that was added, even one that is marked as that
+    /// of an authority (`CA:TRUE`), which is what `openssl req -x509` makes. Its dates and its names are checked like those
+    /// of any other. libp2p-websocket refuses such a certificate:
+    /// [`TlsError::CaUsedAsEndEntity`](crate::websocket::TlsError::CaUsedAsEndEntity).
     ///
     /// Defaults to those that browsers trust (Mozilla's list), which always remain.
     pub fn with_trust_anchor(mut self, anchor: TrustAnchor) -> Self {

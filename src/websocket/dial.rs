@@ -33,7 +33,7 @@ impl Dial {
         };
         let name = parsed
             .name
-            .map_err(|cause| TransportError::Other(Error::Tls(Box::new(cause))))?;
+            .map_err(|cause| TransportError::Other(Error::Tls(cause.into())))?;
         Ok(Self {
             host: host_header(&name, parsed.port, parsed.is_tls),
             tls: parsed.is_tls.then_some(name),

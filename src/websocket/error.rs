@@ -1,11 +1,11 @@
 use std::{io, time::Duration};
 
-use libp2p_websocket::{error::Error as Stock, tls};
+use libp2p_websocket::error::Error as Stock;
 use multiaddr::Multiaddr;
 
 #[cfg(feature = "tokio")]
 use crate::websocket::DnsaddrError;
-use crate::websocket::{HandshakeError, below::Dropped};
+use crate::websocket::{HandshakeError, TlsError, below::Dropped};
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -18,9 +18,10 @@ pub enum Error {
     /// The transport below failed. On the runtimes of this crate, the source is an `io::Error`.
     #[error("the transport below WebSocket failed")]
     Transport(#[source] Cause),
-    /// The TLS handshake failed, for instance because the certificate of the other side is not trusted.
+    /// The TLS handshake failed, for instance because the certificate of the other side is not trusted. The source says
+    /// why, and what to do.
     #[error("TLS failed")]
-    Tls(#[source] Cause),
+    Tls(#[source] TlsError),
     /// The other side does not speak WebSocket, or refused. With
     /// [`Engine::Stream`](crate::websocket::Engine::Stream) the source is a
     /// [`HandshakeError`].
@@ -105,10 +106,7 @@ impl From<Stock<Self>> for Error {
     fn from(error: Stock<Self>) -> Self {
         match error {
             Stock::Transport(error) => error,
-            // These two print their cause as well as returning it.
-            Stock::Tls(tls::Error::Tls(cause)) => Self::Tls(cause),
-            Stock::Tls(tls::Error::Io(cause)) => Self::Tls(Box::new(cause)),
-            Stock::Tls(cause) => Self::Tls(Box::new(cause)),
+            Stock::Tls(cause) => Self::Tls(cause.into()),
             Stock::Handshake(cause) => Self::Handshake(cause),
             Stock::Base(cause) => Self::Protocol(cause),
             Stock::TooManyRedirects => Self::TooManyRedirects,

@@ -34,10 +34,24 @@ impl Default for Leaf<'_> {
     }
 }
 
+impl Leaf<'_> {
+    fn parameters(&self) -> rcgen::CertificateParams {
+        let names: Vec<_> = self.names.iter().map(|&name| name.to_owned()).collect();
+        let mut parameters = rcgen::CertificateParams::new(names).expect("names");
+        parameters.serial_number = Some(self.serial.into());
+        // Another one than the authority's, or it would look as if it had signed itself.
+        parameters.distinguished_name = named("a listener");
+        parameters.not_before = self.valid.start.into();
+        parameters.not_after = self.valid.end.into();
+        parameters
+    }
+}
+
 /// A chain with the private key of its first certificate.
 pub(crate) struct Signed {
     leaf: rcgen::Certificate,
-    authority: Vec<u8>,
+    /// What is behind the leaf in the chain.
+    authority: Option<Vec<u8>>,
     authority_pem: String,
     key: rcgen::KeyPair,
 }
@@ -65,20 +79,14 @@ impl Authority {
     }
 
     pub(crate) fn sign(&self, leaf: &Leaf<'_>) -> Signed {
-        let names: Vec<_> = leaf.names.iter().map(|&name| name.to_owned()).collect();
         let key = rcgen::KeyPair::generate().expect("a key");
-        let mut parameters = rcgen::CertificateParams::new(names).expect("names");
-        parameters.serial_number = Some(leaf.serial.into());
-        // Another one than the authority's, or it would look as if it had signed itself.
-        parameters.distinguished_name = named("a listener");
-        parameters.not_before = leaf.valid.start.into();
-        parameters.not_after = leaf.valid.end.into();
-        let signed = parameters
+        let signed = leaf
+            .parameters()
             .signed_by(&key, &self.certificate, &self.key)
             .expect("a signature");
         Signed {
             leaf: signed,
-            authority: self.der(),
+            authority: Some(self.der()),
             authority_pem: self.pem(),
             key,
         }
@@ -94,6 +102,27 @@ impl Authority {
 }
 
 impl Signed {
+    /// By its own key, as `openssl req -x509` does it: marked as that of an authority, unless told otherwise.
+    pub(crate) fn by_itself(leaf: &Leaf<'_>, is_ca: bool) -> Self {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut parameters = leaf.parameters();
+        parameters.is_ca = match is_ca {
+            true => rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained),
+            false => rcgen::IsCa::ExplicitNoCa,
+        };
+        Self {
+            leaf: parameters.self_signed(&key).expect("a signature"),
+            authority: None,
+            authority_pem: String::new(),
+            key,
+        }
+    }
+
+    /// The leaf, as one that is trusted.
+    pub(crate) fn anchor(&self) -> TrustAnchor {
+        TrustAnchor::from_pem(self.leaf.pem().as_bytes()).expect("a certificate")
+    }
+
     pub(crate) fn chain_pem(&self) -> String {
         format!("{}{}", self.leaf.pem(), self.authority_pem)
     }
@@ -103,7 +132,8 @@ impl Signed {
     }
 
     pub(crate) fn chain_der(&self) -> Vec<Vec<u8>> {
-        vec![self.leaf.der().to_vec(), self.authority.clone()]
+        let leaf = self.leaf.der().to_vec();
+        [leaf].into_iter().chain(self.authority.clone()).collect()
     }
 
     pub(crate) fn key_der(&self) -> Vec<u8> {

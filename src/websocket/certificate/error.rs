@@ -130,6 +130,11 @@ impl CertificateError {
         Self::Key { file: None, defect }
     }
 
+    /// Whether a file is not there.
+    pub(in crate::websocket) fn is_not_found(&self) -> bool {
+        matches!(self, Self::File { error, .. } if error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// The same, of what was read from these files.
     pub(in crate::websocket) fn in_files(mut self, chain_file: &Path, key_file: &Path) -> Self {
         match &mut self {
@@ -367,7 +372,7 @@ fn name(file: Option<&Path>) -> String {
 }
 
 /// As openssl prints it.
-pub(super) fn date(time: SystemTime) -> String {
+pub(in crate::websocket) fn date(time: SystemTime) -> String {
     let seconds = match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_secs()).ok(),
         Err(before) => i64::try_from(before.duration().as_secs())

@@ -145,7 +145,7 @@ fn a_name_that_could_begin_another_header_is_none() {
             address.push(Protocol::Ws("/".into()));
             match Dial::parse(&address) {
                 Err(TransportError::Other(Error::Tls(cause))) => {
-                    assert!(cause.to_string().contains(name), "{cause}");
+                    assert!(cause.to_string().contains(&format!("{name:?}")), "{cause}");
                 }
                 other => panic!("{name:?}: {other:?}"),
             }

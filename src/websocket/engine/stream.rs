@@ -108,9 +108,7 @@ where
         .await
         .map(|io| acceptor.accept(io))
         .map_err(|error| Error::Transport(Box::new(error)))?;
-    let mut io = accepting
-        .await
-        .map_err(|error| Error::Tls(Box::new(error)))?;
+    let mut io = accepting.await.map_err(|error| Error::Tls(error.into()))?;
     let received = upgrade::accept(&mut io, only).await?;
     Ok(Connection::new(Stream::server(io, received)))
 }
@@ -141,7 +139,7 @@ async fn dial_once<T: Tcp>(
             let io = connector
                 .connect(name.clone(), io)
                 .await
-                .map_err(|error| Error::Tls(Box::new(error)))?;
+                .map_err(|error| Error::Tls(error.into()))?;
             request(io, dial).await
         }
     }

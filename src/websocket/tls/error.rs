@@ -1,0 +1,277 @@
+use std::{fmt, io, time::Duration};
+
+use libp2p_websocket::tls;
+use rustls::{AlertDescription, PeerIncompatible, pki_types::UnixTime};
+
+use crate::{deadline::SystemTime, websocket::certificate::date};
+
+/// What makes a certificate that every peer accepts once it trusts it.
+pub(in crate::websocket) const OPENSSL: &str = "openssl req -x509 -newkey rsa:2048 -nodes \
+    -keyout key.pem -out cert.pem -days 365 -subj /CN=<name> \
+    -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:<name>,IP:<address>";
+
+/// How many names of a peer's certificate are shown.
+const MAX_NAMES: usize = 8;
+
+/// Why a TLS handshake failed.
+///
+/// The variants that are about a certificate come from dials. A listener asks for none.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// The certificate is signed by an authority that is not trusted, or is self-signed.
+    #[error(
+        "the peer's certificate is not signed by a trusted authority; if it should be trusted, pass it or its \
+         authority's to `Config::with_trust_anchor`"
+    )]
+    UnknownIssuer,
+    /// The certificate is that of an authority, as `openssl req -x509` makes them by default.
+    ///
+    /// [`Engine::Stream`](crate::websocket::Engine::Stream) accepts it if it is itself one of the
+    /// [trust anchors](crate::websocket::Config::with_trust_anchor). libp2p-websocket cannot be told to.
+    #[error(
+        "the peer's certificate is that of an authority (CA:TRUE), which `Engine::Libp2p` cannot accept, and \
+         `Engine::Stream` only if this very certificate is a trust anchor; the peer needs one made by: {OPENSSL}"
+    )]
+    CaUsedAsEndEntity,
+    /// The certificate has no `subjectAltName`. The common name does not count.
+    #[error(
+        "the peer's certificate has no subjectAltName, so it is valid for no name; the peer needs one made by: \
+         {OPENSSL}"
+    )]
+    NoSubjectAltName,
+    /// The certificate is of X.509 version 1 or 2, as `openssl x509 -req` makes them without extensions.
+    #[error(
+        "the peer's certificate is of an X.509 version before 3, so it is valid for no name; the peer needs one \
+         made by: {OPENSSL}"
+    )]
+    UnsupportedCertVersion,
+    /// The certificate is not valid for the name or the IP address that was dialled.
+    #[error(
+        "the peer's certificate is not valid for {expected}, only for {}; dial one of these, or name it with \
+         `/tls/sni/<name>`",
+        Names(presented)
+    )]
+    #[non_exhaustive]
+    NotValidForName {
+        /// The name or the IP address that was dialled.
+        expected: String,
+        /// The names in the certificate, as rustls prints them.
+        presented: Vec<String>,
+    },
+    /// The certificate has expired, by the clock of this host.
+    #[error("the peer's certificate expired on {}, by the clock of this host", date(*not_after))]
+    #[non_exhaustive]
+    Expired {
+        /// When it expired.
+        not_after: SystemTime,
+    },
+    /// The certificate is not valid yet, by the clock of this host.
+    #[error("the peer's certificate is not valid before {}, by the clock of this host", date(*not_before))]
+    #[non_exhaustive]
+    NotYetValid {
+        /// When it becomes valid.
+        not_before: SystemTime,
+    },
+    /// The signature of the handshake, or one in the chain of the certificate, cannot be verified.
+    #[error(
+        "a signature of the peer does not belong to its certificate, or is by a key that is not accepted, such as \
+         RSA of less than 2048 bits"
+    )]
+    BadSignature,
+    /// The peer speaks only older versions of TLS, or SSL.
+    #[error("the peer speaks neither TLS 1.2 nor TLS 1.3")]
+    UnsupportedVersion,
+    /// The peer speaks TLS 1.2 or 1.3, but the two sides share no algorithms.
+    #[error(
+        "the peer and this node have no cipher suite, key exchange group or signature scheme in common"
+    )]
+    NoAlgorithmsInCommon,
+    /// The name in an address cannot be that of a certificate.
+    #[error("{name:?} is not a DNS name")]
+    #[non_exhaustive]
+    InvalidName {
+        /// The name.
+        name: String,
+    },
+    /// Anything else. An [`io::Error`], unless libp2p-websocket reports another.
+    #[error("the handshake failed")]
+    Other(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<io::Error> for TlsError {
+    fn from(error: io::Error) -> Self {
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+        cause
+            .and_then(named)
+            .unwrap_or_else(|| Self::Other(Box::new(error)))
+    }
+}
+
+impl From<tls::Error> for TlsError {
+    fn from(error: tls::Error) -> Self {
+        match error {
+            tls::Error::Io(error) => error.into(),
+            // It prints its cause as well as returning it.
+            tls::Error::Tls(cause) => Self::Other(cause),
+            tls::Error::InvalidDnsName(name) => Self::InvalidName { name },
+            other => Self::Other(Box::new(other)),
+        }
+    }
+}
+
+/// The variant that says what rustls says, if there is one.
+fn named(error: &rustls::Error) -> Option<TlsError> {
+    Some(match error {
+        rustls::Error::InvalidCertificate(error) => return named_certificate(error),
+        rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)
+        | rustls::Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled,
+        ) => TlsError::UnsupportedVersion,
+        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure)
+        | rustls::Error::PeerIncompatible(
+            PeerIncompatible::NoCipherSuitesInCommon
+            | PeerIncompatible::NoKxGroupsInCommon
+            | PeerIncompatible::NoSignatureSchemesInCommon,
+        ) => TlsError::NoAlgorithmsInCommon,
+        _ => return None,
+    })
+}
+
+fn named_certificate(error: &rustls::CertificateError) -> Option<TlsError> {
+    use rustls::CertificateError as Refused;
+
+    Some(match error {
+        Refused::UnknownIssuer => TlsError::UnknownIssuer,
+        Refused::BadSignature => TlsError::BadSignature,
+        Refused::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+            TlsError::NoSubjectAltName
+        }
+        Refused::NotValidForNameContext {
+            expected,
+            presented,
+        } => TlsError::NotValidForName {
+            expected: expected.to_str().into_owned(),
+            presented: presented.clone(),
+        },
+        Refused::ExpiredContext { not_after, .. } => TlsError::Expired {
+            not_after: system_time(*not_after)?,
+        },
+        Refused::NotValidYetContext { not_before, .. } => TlsError::NotYetValid {
+            not_before: system_time(*not_before)?,
+        },
+        Refused::Other(other) => match other.0.downcast_ref()? {
+            webpki::Error::CaUsedAsEndEntity => TlsError::CaUsedAsEndEntity,
+            webpki::Error::UnsupportedCertVersion => TlsError::UnsupportedCertVersion,
+            _ => return None,
+        },
+        _ => return None,
+    })
+}
+
+fn system_time(time: UnixTime) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs()))
+}
+
+/// Names of a certificate, which has as many as the peer likes.
+struct Names<'a>(&'a [String]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, name) in self.0.iter().take(MAX_NAMES).enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{name}")?;
+        }
+        match self.0.len().saturating_sub(MAX_NAMES) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{error::Error as _, sync::Arc};
+
+    use rustls::{CertificateError as Refused, OtherError};
+
+    use super::*;
+
+    fn refused(cause: impl Into<rustls::Error>) -> TlsError {
+        io::Error::new(io::ErrorKind::InvalidData, cause.into()).into()
+    }
+
+    fn other(cause: webpki::Error) -> TlsError {
+        refused(Refused::Other(OtherError(Arc::new(cause))))
+    }
+
+    #[test]
+    fn what_a_better_certificate_mends_says_how_to_make_one() {
+        let nameless = refused(Refused::NotValidForNameContext {
+            expected: "localhost".try_into().unwrap(),
+            presented: Vec::new(),
+        });
+        for error in [
+            other(webpki::Error::CaUsedAsEndEntity),
+            other(webpki::Error::UnsupportedCertVersion),
+            nameless,
+        ] {
+            let text = error.to_string();
+            assert!(
+                text.contains("-addext basicConstraints=critical,CA:FALSE -addext subjectAltName="),
+                "{text}"
+            );
+            assert!(!text.contains("  "), "{text}");
+            assert!(error.source().is_none());
+        }
+    }
+
+    #[test]
+    fn each_cause_is_named() {
+        assert!(
+            refused(Refused::UnknownIssuer)
+                .to_string()
+                .contains("with_trust_anchor")
+        );
+        for cause in [
+            rustls::Error::AlertReceived(AlertDescription::ProtocolVersion),
+            PeerIncompatible::ServerDoesNotSupportTls12Or13.into(),
+            PeerIncompatible::Tls12NotOfferedOrEnabled.into(),
+        ] {
+            assert!(matches!(refused(cause), TlsError::UnsupportedVersion));
+        }
+        for cause in [
+            rustls::Error::AlertReceived(AlertDescription::HandshakeFailure),
+            PeerIncompatible::NoCipherSuitesInCommon.into(),
+        ] {
+            assert!(matches!(refused(cause), TlsError::NoAlgorithmsInCommon));
+        }
+    }
+
+    #[test]
+    fn a_certificate_with_many_names_makes_no_long_line() {
+        let error = refused(Refused::NotValidForNameContext {
+            expected: "localhost".try_into().unwrap(),
+            presented: (0..1_000).map(|n| format!("{n}.example")).collect(),
+        });
+        let text = error.to_string();
+        assert!(
+            text.contains("0.example, 1.example, ") && text.contains("7.example and 992 more;"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn all_else_keeps_its_cause() {
+        let error = refused(rustls::Error::DecryptError);
+        assert_eq!(error.to_string(), "the handshake failed");
+        assert!(error.source().unwrap().to_string().contains("decrypt"));
+        let error = TlsError::from(io::Error::from(io::ErrorKind::ConnectionReset));
+        let cause = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+        assert_eq!(cause.kind(), io::ErrorKind::ConnectionReset);
+    }
+}
