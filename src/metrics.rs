@@ -8,7 +8,7 @@ use std::fmt;
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric},
+    encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
@@ -34,11 +34,16 @@ impl Page<'_> {
     }
 
     /// What comes and goes.
-    pub(crate) fn gauge(&mut self, name: &str, help: &str, count: u64) -> fmt::Result {
+    pub(crate) fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: impl EncodeGaugeValue,
+    ) -> fmt::Result {
         let encoder = self
             .0
             .encode_descriptor(name, help, None, MetricType::Gauge)?;
-        ConstGauge::new(count).encode(encoder)
+        ConstGauge::new(value).encode(encoder)
     }
 
     /// A counter for each value of a label.

@@ -149,7 +149,11 @@ impl Certificate {
 
     /// How long it is valid after this time.
     pub(super) fn time_left(&self, now: SystemTime) -> Duration {
-        self.0.claims.not_after.duration_since(now).unwrap_or_default()
+        self.0
+            .claims
+            .not_after
+            .duration_since(now)
+            .unwrap_or_default()
     }
 
     pub(super) fn add_to(&self, builder: &mut tls::Builder) {

@@ -15,13 +15,20 @@ use std::{
 use futures::task::AtomicWaker;
 
 use crate::{
-    deadline::{self, SystemTime},
-    websocket::{Certificate, CertificateError},
+    deadline::{self, Deadline, Instant, SystemTime},
+    websocket::{
+        Certificate, CertificateError,
+        certificate::{OPENSSL, date},
+    },
 };
 
+mod expiry;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod watch;
 mod watched;
 
+use expiry::{Expiry, Warning};
 use watch::Files;
 
 /// The certificate of TLS listeners, which may come late and be replaced while they listen.
@@ -38,7 +45,14 @@ use watch::Files;
 /// replacement.
 ///
 /// What is in use stays in use until the next is accepted, even when it expires:
-/// [`time_left`](Self::time_left) tells how long that is.
+/// [`time_left`](Self::time_left) tells how long that is. A warning is logged 7 days and 1 day before it expires, and
+/// when it does: once for each certificate, however many transports have the handle. A certificate that is valid for
+/// no longer than 7 days, or 1 day, as a whole gets no warning that early. All of this goes by the clock of this host,
+/// and needs a transport that is polled.
+///
+/// One that is marked as that of an authority (`CA:TRUE`), as `openssl req -x509` makes them, is accepted, and a
+/// warning logged, once for each handle: browsers refuse it, and other nodes unless
+/// [they have it as a trust anchor](crate::websocket::Config::with_trust_anchor).
 #[derive(Clone, Default)]
 pub struct Certificates(Arc<Shared>);
 
@@ -131,6 +145,8 @@ impl Certificates {
             shared: Arc::clone(&self.0),
             waker,
             seen: 0,
+            expiry_check: None,
+            deadline: Deadline::default(),
         }
     }
 }
@@ -159,6 +175,11 @@ struct State {
     /// The generation of `current`.
     accepted: usize,
     refused: Option<Arc<CertificateError>>,
+    expiry: Expiry,
+    /// Whether the warning of a certificate that is an authority's was logged.
+    has_warned_of_ca: bool,
+    #[cfg(feature = "metrics")]
+    refusals: u64,
     /// One for each transport that has not been dropped.
     subscribers: Vec<Arc<AtomicWaker>>,
 }
@@ -171,20 +192,57 @@ impl Shared {
 
     fn accept(&self, certificate: Certificate) {
         let mut state = self.state();
+        let warns_of_ca = certificate.is_ca() && !state.has_warned_of_ca;
+        state.has_warned_of_ca |= warns_of_ca;
+        state.expiry.on_accepted(&certificate);
         state.current = Some(certificate);
         state.refused = None;
         state.accepted = self.next_generation();
         wake(state);
+        if warns_of_ca {
+            tracing::warn!(
+                "the certificate is marked as that of an authority (CA:TRUE): browsers refuse it, and other nodes \
+                 unless they have it as a trust anchor; a better one is made by: {OPENSSL}"
+            );
+        }
     }
 
     fn refuse(&self, error: CertificateError) {
         let mut state = self.state();
+        #[cfg(feature = "metrics")]
+        if state.current.is_some() || !error.is_not_found() {
+            state.refusals += 1;
+        }
         state.refused = Some(Arc::new(error));
         // Otherwise no listener waits, and the one in use stays.
         if state.current.is_none() {
             self.next_generation();
             wake(state);
         }
+    }
+
+    /// Warns of the end of the certificate in use if it is time to. Returns how long until it has to be asked again,
+    /// or `None` if there is no certificate.
+    fn warn_of_expiry(&self, now: SystemTime) -> Option<Duration> {
+        let (step, not_after) = {
+            let mut state = self.state();
+            let not_after = state.current.as_ref()?.not_after();
+            (state.expiry.on_time(now)?, not_after)
+        };
+        let not_after = date(not_after);
+        match step.warning {
+            Some(Warning::Week) => {
+                tracing::warn!(%not_after, "the certificate in use expires within 7 days");
+            }
+            Some(Warning::Day) => {
+                tracing::warn!(%not_after, "the certificate in use expires within a day");
+            }
+            Some(Warning::Expired) => {
+                tracing::warn!(%not_after, "the certificate in use has expired, and no peer accepts it any more");
+            }
+            None => {}
+        }
+        Some(step.again)
     }
 
     /// To be called under the lock.
@@ -216,6 +274,9 @@ pub(super) struct Subscription {
     waker: Arc<AtomicWaker>,
     /// The generation that was told of last; 0 before the first.
     seen: usize,
+    /// When to look whether the certificate in use expires.
+    expiry_check: Option<Instant>,
+    deadline: Deadline,
 }
 
 /// What a [`Subscription`] tells.
@@ -236,19 +297,33 @@ impl Subscription {
         let state = self.shared.state();
         let before = self.seen;
         self.seen = self.shared.generation.load(Ordering::Acquire);
+        self.expiry_check = Some(deadline::now());
         Some(match &state.current {
             Some(certificate) if state.accepted > before => Offered::Accepted(certificate.clone()),
             _ => Offered::Refused,
         })
     }
 
-    /// Ready with what was not told before.
+    /// Ready with what was not told before. Warns of the end of the certificate in use.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Offered> {
         // First, so that what comes in between is seen or wakes.
         self.waker.register(cx.waker());
-        match self.take() {
+        let taken = self.take();
+        self.poll_expiry(cx);
+        match taken {
             Some(offered) => Poll::Ready(offered),
             None => Poll::Pending,
+        }
+    }
+
+    fn poll_expiry(&mut self, cx: &mut Context<'_>) {
+        while self.expiry_check.is_some() {
+            let check = self.deadline.poll(deadline::now(), self.expiry_check, cx);
+            if check.is_pending() {
+                return;
+            }
+            let again = self.shared.warn_of_expiry(deadline::wall_clock());
+            self.expiry_check = again.map(|again| deadline::after(deadline::now(), again));
         }
     }
 

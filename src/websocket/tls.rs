@@ -22,7 +22,6 @@ use crate::{
 mod error;
 mod verifier;
 
-pub(super) use error::OPENSSL;
 pub use error::TlsError;
 use verifier::Verifier;
 

@@ -26,7 +26,7 @@ pub(super) fn pem(days_later: i64) -> (String, String) {
     (certificate.pem(), key.serialize_pem())
 }
 
-fn certificate(days_later: i64) -> Certificate {
+pub(super) fn certificate(days_later: i64) -> Certificate {
     let (chain, key) = pem(days_later);
     Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap()
 }
@@ -233,5 +233,106 @@ fn no_certificate_is_lost_between_threads() {
             futures::executor::block_on(taken);
         }
         writer.join().unwrap();
+    });
+}
+
+/// All that is logged, of warnings and what is worse.
+fn logged(act: impl Fn()) -> String {
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    // Another test may be the first to come to what is logged, and then it would be taken for something that nobody
+    // wants, had it not been there before the subscriber.
+    act();
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, act);
+    String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+}
+
+#[test]
+fn a_leaf_that_is_an_authority_is_accepted_and_warned_of_once() {
+    let authority = || {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let signed = parameters.self_signed(&key).unwrap();
+        Certificate::from_der(vec![signed.der().to_vec()], key.serialize_der()).unwrap()
+    };
+    let log = logged(|| {
+        let certificates = Certificates::new();
+        certificates.set(certificate(0)).unwrap();
+        certificates.set(authority()).unwrap();
+        certificates.clone().set(authority()).unwrap();
+    });
+    assert_eq!(log.matches("CA:TRUE").count(), 1, "{log}");
+    assert!(log.contains("-addext basicConstraints=critical,CA:FALSE"));
+    let log = logged(|| Certificates::new().set(certificate(0)).unwrap());
+    assert_eq!(log, "");
+}
+
+#[test]
+fn the_end_is_said_once_to_all_subscribers_and_again_for_the_next() {
+    let expired = certificate(-2);
+    let log = logged(|| {
+        let certificates = Certificates::new();
+        let mut first = certificates.subscribe();
+        let mut second = certificates.subscribe();
+        let mut task = task::spawn(());
+        task.enter(|cx, _| assert_pending!(first.poll(cx)));
+        for _ in 0..2 {
+            certificates
+                .set_at(expired.clone(), expired.not_before())
+                .unwrap();
+            for subscription in [&mut first, &mut second] {
+                task.enter(|cx, _| {
+                    assert_ready!(subscription.poll(cx));
+                    assert_pending!(subscription.poll(cx));
+                });
+            }
+        }
+    });
+    assert_eq!(log.matches("has expired").count(), 2, "{log}");
+    assert_eq!(log.lines().count(), 2, "{log}");
+}
+
+#[test]
+fn the_timer_wakes_when_the_end_comes() {
+    within(|| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        parameters.not_before = (StdTime::now() - Duration::from_secs(60)).into();
+        parameters.not_after = (StdTime::now() + Duration::from_secs(2)).into();
+        let signed = parameters.self_signed(&key).unwrap();
+        let soon = Certificate::from_der(vec![signed.der().to_vec()], key.serialize_der()).unwrap();
+        let end = soon.not_after();
+        let certificates = Certificates::new();
+        certificates
+            .set_at(soon, end - Duration::from_secs(1))
+            .unwrap();
+        let mut subscription = certificates.subscribe();
+        futures::executor::block_on(std::future::poll_fn(|cx| {
+            let _ = subscription.poll(cx);
+            match certificates.0.state().expiry.has_said(Warning::Expired) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        }));
+        assert!(deadline::wall_clock() >= end);
     });
 }

@@ -138,14 +138,12 @@ fn carry_out(outcome: Outcome, files: &Files, shared: &Shared) {
 
 /// `is_served` says that there is one in use, which stays.
 fn log(error: &CertificateError, is_served: bool) {
-    match error {
-        CertificateError::File { error: cause, .. }
-            if cause.kind() == io::ErrorKind::NotFound && !is_served =>
-        {
+    match is_served {
+        false if error.is_not_found() => {
             tracing::info!(%error, "waiting for the files of a certificate");
         }
-        _ if is_served => tracing::warn!(%error, "refused a certificate; the one in use stays"),
-        _ => tracing::warn!(%error, "refused a certificate; there is none in use"),
+        true => tracing::warn!(%error, "refused a certificate; the one in use stays"),
+        false => tracing::warn!(%error, "refused a certificate; there is none in use"),
     }
 }
 

@@ -3,12 +3,10 @@ use std::{fmt, io, time::Duration};
 use libp2p_websocket::tls;
 use rustls::{AlertDescription, PeerIncompatible, pki_types::UnixTime};
 
-use crate::{deadline::SystemTime, websocket::certificate::date};
-
-/// What makes a certificate that every peer accepts once it trusts it.
-pub(in crate::websocket) const OPENSSL: &str = "openssl req -x509 -newkey rsa:2048 -nodes \
-    -keyout key.pem -out cert.pem -days 365 -subj /CN=<name> \
-    -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:<name>,IP:<address>";
+use crate::{
+    deadline::SystemTime,
+    websocket::certificate::{OPENSSL, date},
+};
 
 /// How many names of a peer's certificate are shown.
 const MAX_NAMES: usize = 8;
