@@ -66,8 +66,9 @@
 //!
 //! An announcement counts only if the message is signed by the very peer whose key it carries, so nobody can speak
 //! for another. Addresses that name another peer are dropped. Messages, addresses, peers and rates are bounded by
-//! [`Config`]; what exceeds them is ignored, what is malformed is rejected, and both are counted
-//! ([`Behaviour::counters`]). That a peer announces an address does not mean that it can be reached there.
+//! [`Config`]. What exceeds them and what is malformed is ignored and counted ([`Behaviour::counters`]), never rejected:
+//! the neighbour that delivers a message need not have looked at it. That a peer announces an address does not mean that it
+//! can be reached there.
 //!
 //! What a known peer announces when it is due passes all limits, so that nobody becomes forgotten because somebody else floods.
 //! Announcements of nodes with this crate are numbered by the time of day in milliseconds, and an older one than the last is

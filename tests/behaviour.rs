@@ -662,7 +662,7 @@ fn a_verdict_is_reported_for_each_message_and_only_if_it_is_wanted() {
         bus.deliver(id(&key), message(None, &good));
         bus.deliver(id(&key), bus::Event::Noise);
         told(&mut behaviour);
-        let expected = [Verdict::Accept, Verdict::Reject, Verdict::Ignore];
+        let expected = [Verdict::Accept, Verdict::Ignore, Verdict::Ignore];
         assert_eq!(
             bus.verdicts(id(&key)),
             if wanted { &expected[..] } else { &[] }

@@ -474,9 +474,9 @@ async fn with_validation_a_hub_passes_on_what_is_good_and_nothing_else(case: Cas
     let (_, of_a) = listen(&mut a, &mut [&mut hub, &mut b]).await;
     let a_id = id(&a);
     knows(&mut b, a_id, &[of_a], &mut [&mut hub, &mut a]).await;
-    assert_eq!(hub.behaviour().counters().rejected(), 1);
+    assert_eq!(hub.behaviour().counters().ignored_malformed, 1);
     assert_eq!(
-        b.behaviour().counters().rejected(),
+        b.behaviour().counters().ignored_malformed,
         0,
         "the hub has not passed it on"
     );

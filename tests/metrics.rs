@@ -155,8 +155,8 @@ fn a_scrape_shows_what_became_of_the_announcements_of_others() {
             r#"ignored_total{reason="unauthenticated"} 1"#,
             r#"ignored_total{reason="own"} 1"#,
             r#"ignored_total{reason="oversized"} 1"#,
-            r#"rejected_total{reason="malformed"} 1"#,
-            r#"rejected_total{reason="foreign_key"} 1"#,
+            r#"ignored_total{reason="malformed"} 1"#,
+            r#"ignored_total{reason="foreign_key"} 1"#,
             "discovered_total 1",
             "known_peers 1",
         ]

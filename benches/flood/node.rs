@@ -229,7 +229,7 @@ impl Node {
             Self::Gossipsub { seen, .. } => *seen,
             Self::Discovery(swarm) => {
                 let counters = swarm.behaviour().counters();
-                counters.accepted + counters.ignored() + counters.rejected()
+                counters.accepted + counters.ignored()
             }
         }
     }

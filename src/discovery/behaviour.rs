@@ -123,8 +123,7 @@ impl<P: PubSub> Behaviour<P> {
     ///
     /// - `libp2p_discovery_announced_total`, `_delayed_total`, and `_skipped_total` by `reason`
     /// - `libp2p_discovery_publish_failures_total`
-    /// - `libp2p_discovery_accepted_total`, of which `_repeated_total` and `_not_kept_total`, and `_ignored_total` and
-    ///   `_rejected_total` by `reason`
+    /// - `libp2p_discovery_accepted_total`, of which `_repeated_total` and `_not_kept_total`, and `_ignored_total` by `reason`
     /// - `libp2p_discovery_dropped_addresses_total`
     /// - `libp2p_discovery_discovered_total`, `_updated_total` and `_expired_total`
     /// - `libp2p_discovery_known_peers`, a gauge

@@ -197,7 +197,8 @@ impl Config {
     }
 
     /// How often one known peer may announce itself; what exceeds it is ignored. An announcement that comes half its
-    /// interval after the last one, or later, always passes and does not count, unless it is an old one.
+    /// interval after the last one, or later, always passes and does not count, unless it is an old one. After a message that
+    /// is malformed, too large or about another peer, everything counts until the author's next good announcement.
     ///
     /// Defaults to 10 at once and one a second for each topic, which is ten times what js-libp2p sends.
     pub fn with_author_rate(mut self, rate: Rate) -> Self {
@@ -215,7 +216,8 @@ impl Config {
         self
     }
 
-    /// How many announcements of peers that are not known one neighbour may deliver; what exceeds it is ignored.
+    /// How many announcements of peers that are not known, and malformed ones of any author, one neighbour may deliver; what
+    /// exceeds it is ignored.
     ///
     /// Identities can be invented, so this is lower than the rate for known peers and does not touch them: those
     /// behind a neighbour that floods stay known. Defaults to 500 at once and 50 a second: whoever joins a thousand

@@ -4,7 +4,7 @@ use super::{Announced, SkipReason};
 /// only ever grow.
 ///
 /// Each announcement that is due, or that the application asks for, counts once: as announced, as delayed or as skipped.
-/// Each message that comes in on a topic of discovery counts once: as accepted, as ignored or as rejected.
+/// Each message that comes in on a topic of discovery counts once: as accepted or as ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
@@ -47,10 +47,10 @@ pub struct Counters {
     pub ignored_oversized: u64,
     /// Ignored since the author is known by a later announcement.
     pub ignored_outdated: u64,
-    /// Rejected since they are no announcements.
-    pub rejected_malformed: u64,
-    /// Rejected since they are about somebody else than their author.
-    pub rejected_foreign_key: u64,
+    /// Ignored because they are no announcements.
+    pub ignored_malformed: u64,
+    /// Ignored because they are about another peer than their author.
+    pub ignored_foreign_key: u64,
     /// Addresses of accepted announcements that were left out: unreadable, repeated, somebody else's, of no use by
     /// `Config::with_received_filter`, or more than `Config::with_max_addresses` allows. Those that an author repeats with
     /// each announcement count each time.
@@ -84,11 +84,8 @@ impl Counters {
             + self.ignored_neighbours_full
             + self.ignored_oversized
             + self.ignored_outdated
-    }
-
-    /// All that were rejected, for whichever reason.
-    pub fn rejected(&self) -> u64 {
-        self.rejected_malformed + self.rejected_foreign_key
+            + self.ignored_malformed
+            + self.ignored_foreign_key
     }
 
     /// With what became of the own announcements.

@@ -258,7 +258,6 @@ where
         let acceptance = match verdict {
             Verdict::Accept => MessageAcceptance::Accept,
             Verdict::Ignore => MessageAcceptance::Ignore,
-            Verdict::Reject => MessageAcceptance::Reject,
         };
         // `false` means that gossipsub has already forgotten the message, and there is nothing left to do.
         self.inner

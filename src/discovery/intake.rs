@@ -8,7 +8,7 @@ use super::{
     Counters, Verdict,
     filter::Filter,
     limits::Rate,
-    message::{self, DecodeError, Limits, Stamp},
+    message::{self, Announcement, DecodeError, Limits, Stamp},
     peers::{Expired, Heard, Lifetimes, Peers},
 };
 use crate::deadline::Instant;
@@ -116,22 +116,6 @@ enum Refused {
 }
 
 impl Refused {
-    fn verdict(&self) -> Verdict {
-        match self {
-            Self::Malformed(_) | Self::ForeignKey => Verdict::Reject,
-            // Limits are our own affair: a neighbour with others forwards in good faith. So does one that does not know of
-            // the later announcement.
-            Self::Unauthenticated
-            | Self::Own
-            | Self::AuthorRate
-            | Self::NeighbourRate
-            | Self::NewcomerRate
-            | Self::NeighboursFull
-            | Self::Oversized(_)
-            | Self::Outdated => Verdict::Ignore,
-        }
-    }
-
     fn counter<'a>(&self, counters: &'a mut Counters) -> &'a mut u64 {
         match self {
             Self::Unauthenticated => &mut counters.ignored_unauthenticated,
@@ -142,8 +126,8 @@ impl Refused {
             Self::NeighboursFull => &mut counters.ignored_neighbours_full,
             Self::Oversized(_) => &mut counters.ignored_oversized,
             Self::Outdated => &mut counters.ignored_outdated,
-            Self::Malformed(_) => &mut counters.rejected_malformed,
-            Self::ForeignKey => &mut counters.rejected_foreign_key,
+            Self::Malformed(_) => &mut counters.ignored_malformed,
+            Self::ForeignKey => &mut counters.ignored_foreign_key,
         }
     }
 }
@@ -162,7 +146,9 @@ struct Accepted {
 /// up only what is meant for newcomers, and the known peers behind it stay known. An announcement of a known peer that
 /// comes when it may be expected passes whatever else there is, so that no flood makes anybody forgotten: all of them
 /// together are no more than two an interval for each row. Only when it has been read is it known to be an old one, or
-/// the same once more, and counts towards the rates after all. Not before: anybody can send old ones of others again.
+/// the same once more, and counts towards the rates after all. Not before: anybody can send old ones of others again. One
+/// that cannot be read, or is about another peer, only its author can have made: until the author's next good one, all of
+/// its messages count before they are read. The neighbour that delivers such a message pays for it like for a newcomer.
 ///
 /// The inputs are [`Intake::on_message`], [`Intake::on_own_reach`] and [`Intake::on_neighbour_gone`].
 /// [`Intake::next_timeout`] and [`Intake::pop_expired`] are those of [`Peers`]. `expected` is everywhere the longest time
@@ -219,19 +205,19 @@ impl Intake {
             }
             Err(refused) => {
                 *refused.counter(&mut self.counters) += 1;
-                let verdict = refused.verdict();
                 let Incoming {
                     neighbour, author, ..
                 } = incoming;
                 tracing::debug!(
                     %neighbour,
                     ?author,
-                    ?verdict,
                     error = &refused as &dyn Error,
                     "announcement refused"
                 );
                 Outcome {
-                    verdict,
+                    // Whoever delivers it need not have looked at it: js-libp2p forwards without validation, and so does
+                    // gossipsub unless told otherwise.
+                    verdict: Verdict::Ignore,
                     change: None,
                     news: None,
                 }
@@ -301,25 +287,17 @@ impl Intake {
         if is_due != Some(true) {
             self.charge(now, author, neighbour, is_due.is_some())?;
         }
-
-        let Settings {
-            limits,
-            filter,
-            max_addresses,
-            ..
-        } = &self.settings;
-        let announcement = message::decode(payload, limits, |offered| {
-            filter.select(self.is_public, *max_addresses, offered)
-        })
-        .map_err(|error| match error {
-            DecodeError::TooLarge { .. } | DecodeError::TooManyAddresses { .. } => {
-                Refused::Oversized(error)
+        let announcement = match self.read(author, payload) {
+            Ok(announcement) => announcement,
+            Err(refused) => {
+                self.peers.on_unreadable(&author);
+                let is_charged = is_due.is_none() && author != neighbour;
+                if !is_charged && !matches!(refused, Refused::Oversized(_)) {
+                    self.charge_as_newcomer(now, neighbour);
+                }
+                return Err(refused);
             }
-            _ => Refused::Malformed(error),
-        })?;
-        if announcement.peer != author {
-            return Err(Refused::ForeignKey);
-        }
+        };
         let is_connected = author == neighbour;
         let Stamp {
             sequence, baseline, ..
@@ -359,6 +337,29 @@ impl Intake {
         })
     }
 
+    /// What the author says about itself.
+    fn read(&self, author: PeerId, payload: &[u8]) -> Result<Announcement, Refused> {
+        let Settings {
+            limits,
+            filter,
+            max_addresses,
+            ..
+        } = &self.settings;
+        let announcement = message::decode(payload, limits, |offered| {
+            filter.select(self.is_public, *max_addresses, offered)
+        })
+        .map_err(|error| match error {
+            DecodeError::TooLarge { .. } | DecodeError::TooManyAddresses { .. } => {
+                Refused::Oversized(error)
+            }
+            _ => Refused::Malformed(error),
+        })?;
+        if announcement.peer != author {
+            return Err(Refused::ForeignKey);
+        }
+        Ok(announcement)
+    }
+
     /// Takes the message from what its author and its neighbour may still send.
     fn charge(
         &mut self,
@@ -391,6 +392,15 @@ impl Intake {
             return Err(Refused::NewcomerRate);
         }
         Ok(())
+    }
+
+    /// Takes a message that is worth nothing from what its neighbour may deliver of newcomers.
+    fn charge_as_newcomer(&mut self, now: Instant, neighbour: PeerId) {
+        if let Some(allowance) = self.allowances.get(now, neighbour) {
+            allowance
+                .newcomers
+                .try_take(now, self.settings.newcomer_rate);
+        }
     }
 }
 

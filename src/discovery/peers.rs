@@ -28,8 +28,9 @@ const CONNECTED: usize = 8;
 ///
 /// The methods are of three kinds:
 /// - getters, and [`Peers::next_timeout`], which says when a peer will next fall silent;
-/// - the inputs: [`Peers::on_announcement`], [`Peers::try_take`], which a message has to pass before it is worth reading,
-///   and what dials find out, [`Peers::on_failed`], [`Peers::on_unreachable`] and [`Peers::on_wrong_peer`];
+/// - the inputs: [`Peers::on_announcement`], [`Peers::on_unreadable`], [`Peers::try_take`], which a message has to pass
+///   before it is worth reading, and what dials find out, [`Peers::on_failed`], [`Peers::on_unreachable`] and
+///   [`Peers::on_wrong_peer`];
 /// - [`Peers::pop_expired`], the one output. It is to be called until it returns `None` whenever the time of
 ///   [`Peers::next_timeout`] has come; calling it without need does nothing. A peer is known until it is popped,
 ///   however late that may be.
@@ -54,6 +55,8 @@ struct Row {
     is_unreachable: bool,
     pace: Pace,
     sequence: Option<u64>,
+    /// Whether its author has sent something unreadable since its last announcement that counts.
+    is_suspect: bool,
     /// What its author may still send. It starts full, since what comes before the row is not charged to it.
     messages: Bucket,
 }
@@ -126,6 +129,7 @@ impl Peers {
                 let gap = now.checked_duration_since(row.last_heard);
                 row.pace = Pace::new(stamp, gap, Some(row.pace), &self.lifetimes);
                 row.sequence = stamp.sequence;
+                row.is_suspect = false;
                 let ttl = row.pace.time_to_live(expected, &self.lifetimes);
                 let expires_at = after(now, ttl);
                 let is_same = is_same_set(&row.addresses, &addresses);
@@ -158,6 +162,7 @@ impl Peers {
                     is_unreachable: false,
                     pace,
                     sequence: stamp.sequence,
+                    is_suspect: false,
                     messages: Bucket::default(),
                 });
                 self.expiry.insert((expires_at, peer));
@@ -167,13 +172,21 @@ impl Peers {
     }
 
     /// Whether an announcement of a known peer is due, about: half the interval that is believed of it has passed since the
-    /// last one, or half the shortest one if none is known. `None` if the peer is not known.
+    /// last one, or half the shortest one if none is known. Nothing is due after [`Peers::on_unreadable`] until the next
+    /// announcement that counts. `None` if the peer is not known.
     pub(crate) fn is_due(&self, now: Instant, peer: &PeerId, expected: Duration) -> Option<bool> {
         let row = self.rows.get(peer)?;
         let interval = row.pace.interval(expected, &self.lifetimes);
         let interval = interval.unwrap_or(self.lifetimes.shortest);
         let elapsed = now.saturating_duration_since(row.last_heard);
-        Some(elapsed >= interval / 2)
+        Some(elapsed >= interval / 2 && !row.is_suspect)
+    }
+
+    /// The author has sent what is no announcement of its own, or is too large.
+    pub(crate) fn on_unreadable(&mut self, author: &PeerId) {
+        if let Some(row) = self.rows.get_mut(author) {
+            row.is_suspect = true;
+        }
     }
 
     /// These addresses of a peer have failed; they go behind the others until it announces itself again. Returns

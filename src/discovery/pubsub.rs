@@ -78,15 +78,13 @@ pub enum Observed<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "gossipsub has these three, and a `PubSub` must handle each"
+    reason = "a `PubSub` must handle each"
 )]
 pub enum Verdict {
     /// It is good: pass it on.
     Accept,
-    /// Do not pass it on, but blame nobody.
+    /// Do not pass it on, and blame nobody: whoever delivers a message need not have looked at it.
     Ignore,
-    /// Do not pass it on, and blame the peer that delivered it.
-    Reject,
 }
 
 /// Why a [`PubSub`] did not subscribe to a topic.

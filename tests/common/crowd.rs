@@ -180,7 +180,7 @@ impl Crowd {
     async fn received(&self) -> u64 {
         let counters = self.counters().await;
         let received =
-            |counters: &Counters| counters.accepted + counters.ignored() + counters.rejected();
+            |counters: &Counters| counters.accepted + counters.ignored();
         counters.iter().map(received).sum()
     }
 

@@ -87,11 +87,6 @@ const IGNORED: Outcome = Outcome {
     change: None,
     news: None,
 };
-const REJECTED: Outcome = Outcome {
-    verdict: Verdict::Reject,
-    change: None,
-    news: None,
-};
 
 #[test]
 fn reports_what_is_new_and_only_that() {
@@ -191,19 +186,109 @@ fn ignores_its_own() {
 }
 
 #[test]
-fn rejects_what_no_honest_node_would_deliver() {
+fn ignores_what_no_honest_author_would_send_and_blames_no_forwarder() {
     let now = deadline::now();
     let mut intake = intake(Settings::default());
-    assert_eq!(intake.hear_from(now, HUB, Some(1), b"garbage"), REJECTED);
-    assert_eq!(intake.hear_from(now, HUB, Some(1), b""), REJECTED);
-    assert_eq!(intake.counters().rejected_malformed, 2);
+    assert_eq!(intake.hear_from(now, HUB, Some(1), b"garbage"), IGNORED);
+    assert_eq!(intake.hear_from(now, HUB, Some(1), b""), IGNORED);
+    assert_eq!(intake.counters().ignored_malformed, 2);
     for about in [2, LOCAL] {
         let foreign = payload(about, &[1]);
-        assert_eq!(intake.hear_from(now, HUB, Some(1), &foreign), REJECTED);
+        assert_eq!(intake.hear_from(now, HUB, Some(1), &foreign), IGNORED);
     }
-    assert_eq!(intake.counters().rejected_foreign_key, 2);
-    assert_eq!(intake.counters().rejected(), 4);
+    assert_eq!(intake.counters().ignored_foreign_key, 2);
+    assert_eq!(intake.counters().ignored(), 4);
     assert_eq!(intake.peers().iter().len(), 0);
+}
+
+/// Whether the author is known or not, and whether or not its announcement is due.
+#[test]
+fn who_delivers_a_malformed_message_pays_for_it_as_for_a_newcomer() {
+    let now = deadline::now();
+    for payload in [b"garbage", &payload(2, &[1])[..]] {
+        let mut intake = intake(Settings {
+            newcomer_rate: rate(4, 3_600 * SECOND),
+            ..Settings::default()
+        });
+        // It speaks for itself, and so costs nothing.
+        intake.announce(now, 1, 1);
+        for now in [now, now + OWN] {
+            assert_eq!(intake.hear_from(now, HUB, Some(1), payload), IGNORED);
+            assert_eq!(intake.hear_from(now, HUB, Some(3), payload), IGNORED);
+        }
+        assert_eq!(intake.counters().ignored_newcomer_rate, 0);
+        assert_eq!(intake.announce(now + OWN, HUB, 4), IGNORED);
+        assert_eq!(intake.counters().ignored_newcomer_rate, 1);
+        assert_eq!(
+            intake.announce(now + OWN, HUB + 1, 4),
+            accepted(Change::Discovered(peer(4)))
+        );
+    }
+}
+
+/// An author whose announcement is due, and who sends something else instead, thousands of times.
+#[test]
+fn after_an_unreadable_message_the_author_pays_before_it_is_read() {
+    const BURST: u32 = 10;
+    let now = deadline::now();
+    let foreign = payload(2, &(0..250).collect::<Vec<_>>());
+    let too_many = payload(1, &(0..300).collect::<Vec<_>>());
+    for unreadable in [&foreign[..], &too_many, b"garbage", &[0; 20_000]] {
+        let mut intake = intake(Settings {
+            author_rate: rate(BURST, SECOND),
+            ..Settings::default()
+        });
+        intake.announce(now, HUB, 1);
+        let due = now + OWN;
+        for neighbour in 0..10_000 {
+            intake.hear_from(due, HUB + neighbour % 100, Some(1), unreadable);
+        }
+        let counters = intake.counters();
+        let read = counters.ignored_foreign_key
+            + counters.ignored_malformed
+            + counters.ignored_oversized;
+        assert_eq!(read, u64::from(1 + BURST), "{counters:?}");
+        assert_eq!(counters.ignored_author_rate, 10_000 - read);
+
+        // One that counts, within the rate, and all is as before.
+        assert_eq!(intake.announce(due + SECOND, HUB, 1), accepted(None));
+        for _ in 0..2 * BURST {
+            intake.hear_from(due + SECOND, HUB, Some(1), unreadable);
+        }
+        assert_eq!(intake.announce(due + SECOND + OWN, HUB, 1), accepted(None));
+    }
+}
+
+#[test]
+fn an_old_announcement_that_anybody_can_send_again_takes_no_credit() {
+    let now = deadline::now();
+    let mut intake = intake(Settings {
+        author_rate: rate(1, 3_600 * SECOND),
+        ..Settings::default()
+    });
+    let numbered = |sequence| {
+        let stamp = Stamp {
+            sequence: Some(sequence),
+            ..Stamp::default()
+        };
+        message::encode(&key(1), [], stamp)
+    };
+    let verdict = |intake: &mut Intake, now, payload: &[u8]| {
+        intake.hear_from(now, HUB, Some(1), payload).verdict
+    };
+    verdict(&mut intake, now, &numbered(7));
+    let due = now + OWN;
+    for sequence in [6, 7, 6, 7, 6, 7] {
+        verdict(&mut intake, due, &numbered(sequence));
+    }
+    assert_eq!(verdict(&mut intake, due, &numbered(8)), Verdict::Accept);
+    // Nor does it end what an unreadable one has begun.
+    let due = due + OWN;
+    verdict(&mut intake, due, b"garbage");
+    verdict(&mut intake, due, &numbered(8));
+    let read = intake.counters().ignored_malformed;
+    verdict(&mut intake, due, b"garbage");
+    assert_eq!(intake.counters().ignored_malformed, read);
 }
 
 #[test]
@@ -226,17 +311,14 @@ fn blames_nobody_for_what_exceeds_our_own_limits() {
 }
 
 #[test]
-fn rejected_messages_neither_change_nor_prolong_what_is_known() {
+fn refused_messages_neither_change_nor_prolong_what_is_known() {
     let now = deadline::now();
     let mut intake = intake(Settings::default());
     intake.announce(now, HUB, 1);
     let expires_at = intake.next_timeout();
     let later = now + SECOND;
     for payload in [&payload(2, &[9])[..], b"garbage", &[0; 20_000]] {
-        assert_ne!(
-            intake.hear_from(later, HUB, Some(1), payload).verdict,
-            Verdict::Accept
-        );
+        assert_eq!(intake.hear_from(later, HUB, Some(1), payload), IGNORED);
     }
     assert_eq!(intake.next_timeout(), expires_at);
     assert_eq!(intake.peers().iter().len(), 1);
@@ -291,7 +373,7 @@ fn a_neighbour_with_too_many_newcomers_still_delivers_known_peers() {
         accepted(Change::Discovered(peer(1)))
     );
     // One that is malformed counts as well: it was as much work.
-    assert_eq!(intake.hear_from(now, HUB, Some(2), b"garbage"), REJECTED);
+    assert_eq!(intake.hear_from(now, HUB, Some(2), b"garbage"), IGNORED);
     assert_eq!(intake.announce(now, HUB, 2), IGNORED);
     assert_eq!(intake.hear_from(now, HUB, Some(3), b"garbage"), IGNORED);
     assert_eq!(intake.counters().ignored_newcomer_rate, 2);
@@ -629,7 +711,6 @@ fn a_flood_of_invented_identities_leaves_the_known_peers_known() {
     let counters = intake.counters();
     assert!(counters.ignored_newcomer_rate > 90_000, "{counters:?}");
     assert_eq!(counters.ignored(), counters.ignored_newcomer_rate);
-    assert_eq!(counters.rejected(), 0);
 }
 
 #[derive(Debug, Clone)]
@@ -698,6 +779,15 @@ struct Rules {
 }
 
 impl Rules {
+    /// A newcomer's has been paid for already.
+    fn unreadable(&mut self, now: Instant, neighbour: u32, is_known: bool) -> Outcome {
+        if is_known {
+            let [_, of_newcomers] = self.neighbours.entry(neighbour).or_default();
+            of_newcomers.try_take(now, tight().newcomer_rate);
+        }
+        IGNORED
+    }
+
     fn judge(&mut self, now: Instant, neighbour: u32, author: Option<u32>, kind: &Kind) -> Outcome {
         let settings = tight();
         let Some(author) = author.filter(|&author| author != LOCAL) else {
@@ -720,8 +810,10 @@ impl Rules {
         }
         let mut ports = match kind {
             Kind::Oversized => return IGNORED,
-            Kind::Garbage => return REJECTED,
-            Kind::About(about) if *about != author => return REJECTED,
+            Kind::Garbage => return self.unreadable(now, neighbour, is_known),
+            Kind::About(about) if *about != author => {
+                return self.unreadable(now, neighbour, is_known);
+            }
             Kind::About(_) => vec![],
             Kind::Announcement(ports) => ports.clone(),
         };
@@ -792,7 +884,7 @@ proptest! {
             }
             let counters = intake.counters();
             prop_assert_eq!(
-                counters.accepted + counters.ignored() + counters.rejected(),
+                counters.accepted + counters.ignored(),
                 messages
             );
             prop_assert_eq!(counters.known, rules.known.len() as u64);
