@@ -17,14 +17,18 @@ use super::{
 };
 use crate::deadline::{Instant, after};
 
+mod expired;
 mod pace;
 
+use expired::ExpiredAuthors;
 pub(crate) use pace::{Lifetimes, Pace};
 
 /// Which part of the capacity is kept for peers that are connected, beyond it.
 const CONNECTED: usize = 8;
 
 /// Known peers, at most `capacity` of them, each until it has been silent for its time to live: three of its own intervals.
+/// One whose interval is learnt, and longer than was expected, expires once before it is: what has passed between its last
+/// announcement and the one with which it comes back counts as its interval.
 ///
 /// The methods are of three kinds:
 /// - getters, and [`Peers::next_timeout`], which says when a peer will next fall silent;
@@ -41,6 +45,8 @@ pub(crate) struct Peers {
     rows: HashMap<PeerId, Row>,
     /// `expires_at` of every row, and nothing else.
     expiry: BTreeSet<(Instant, PeerId)>,
+    /// Of those whose interval is learnt.
+    expired: ExpiredAuthors,
 }
 
 #[derive(Debug)]
@@ -93,6 +99,7 @@ impl Peers {
             lifetimes,
             rows: HashMap::new(),
             expiry: BTreeSet::new(),
+            expired: ExpiredAuthors::default(),
         }
     }
 
@@ -151,7 +158,10 @@ impl Peers {
             // newcomer would let anybody who invents identities empty the table.
             Entry::Vacant(_) if is_full => Heard::Full,
             Entry::Vacant(entry) => {
-                let pace = Pace::new(stamp, None, None, &self.lifetimes);
+                let pace = match self.expired.remove(now, &peer) {
+                    Some(gap) => Pace::returned(stamp, gap, &self.lifetimes),
+                    None => Pace::new(stamp, None, None, &self.lifetimes),
+                };
                 let ttl = pace.time_to_live(expected, &self.lifetimes);
                 let expires_at = after(now, ttl);
                 entry.insert(Row {
@@ -256,8 +266,14 @@ impl Peers {
                 self.expiry.insert((prolonged, peer));
                 continue;
             }
-            let addresses = entry.remove().addresses;
-            return Some(Expired { peer, addresses });
+            let row = entry.remove();
+            if let Pace::Heard(_) = row.pace {
+                self.expired.insert(now, peer, row.last_heard);
+            }
+            return Some(Expired {
+                peer,
+                addresses: row.addresses,
+            });
         }
     }
 

@@ -76,10 +76,7 @@ pub enum Observed<'a> {
 
 /// What is to become of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "a `PubSub` must handle each"
-)]
+#[expect(clippy::exhaustive_enums, reason = "a `PubSub` must handle each")]
 pub enum Verdict {
     /// It is good: pass it on.
     Accept,

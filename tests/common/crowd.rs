@@ -179,8 +179,7 @@ impl Crowd {
     /// How many announcements all have received.
     async fn received(&self) -> u64 {
         let counters = self.counters().await;
-        let received =
-            |counters: &Counters| counters.accepted + counters.ignored();
+        let received = |counters: &Counters| counters.accepted + counters.ignored();
         counters.iter().map(received).sum()
     }
 

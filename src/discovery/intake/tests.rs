@@ -1,4 +1,7 @@
-use std::{collections::HashMap, num::NonZeroU32};
+use std::{
+    collections::{HashMap, HashSet},
+    num::NonZeroU32,
+};
 
 use libp2p_identity::PublicKey;
 use multiaddr::{Multiaddr, Protocol};
@@ -244,9 +247,8 @@ fn after_an_unreadable_message_the_author_pays_before_it_is_read() {
             intake.hear_from(due, HUB + neighbour % 100, Some(1), unreadable);
         }
         let counters = intake.counters();
-        let read = counters.ignored_foreign_key
-            + counters.ignored_malformed
-            + counters.ignored_oversized;
+        let read =
+            counters.ignored_foreign_key + counters.ignored_malformed + counters.ignored_oversized;
         assert_eq!(read, u64::from(1 + BURST), "{counters:?}");
         assert_eq!(counters.ignored_author_rate, 10_000 - read);
 
@@ -761,9 +763,9 @@ fn tight() -> Settings {
         capacity: NonZeroUsize::new(3).unwrap(),
         lifetimes: Lifetimes {
             unknown: 3 * SECOND,
-            // So that nothing is learnt, and nothing is ever due.
+            // So that nothing is learnt but of who comes back, and nothing else is ever due.
             shortest: Duration::MAX,
-            longest: 3 * SECOND,
+            longest: SECOND,
         },
         author_rate: rate(3, SECOND),
         neighbour_rate: rate(5, 200 * MS),
@@ -774,16 +776,35 @@ fn tight() -> Settings {
 /// The rules one after the other, over seeds in place of peers.
 #[derive(Default)]
 struct Rules {
-    known: HashMap<u32, (Vec<u16>, Instant, Bucket)>,
+    known: HashMap<u32, Known>,
+    expired: HashSet<u32>,
     neighbours: HashMap<u32, [Bucket; 2]>,
+}
+
+struct Known {
+    ports: Vec<u16>,
+    last_heard: Instant,
+    expires_at: Instant,
+    bucket: Bucket,
+    is_returned: bool,
+    is_suspect: bool,
+}
+
+impl Known {
+    fn is_due(&self, now: Instant) -> bool {
+        self.is_returned && !self.is_suspect && now - self.last_heard >= SECOND / 2
+    }
 }
 
 impl Rules {
     /// A newcomer's has been paid for already.
-    fn unreadable(&mut self, now: Instant, neighbour: u32, is_known: bool) -> Outcome {
-        if is_known {
+    fn unreadable(&mut self, now: Instant, neighbour: u32, author: u32, kind: &Kind) -> Outcome {
+        if let Some(known) = self.known.get_mut(&author) {
+            known.is_suspect = true;
             let [_, of_newcomers] = self.neighbours.entry(neighbour).or_default();
-            of_newcomers.try_take(now, tight().newcomer_rate);
+            if !matches!(kind, Kind::Oversized) {
+                of_newcomers.try_take(now, tight().newcomer_rate);
+            }
         }
         IGNORED
     }
@@ -795,24 +816,27 @@ impl Rules {
         };
         let known = self.known.get_mut(&author);
         let is_known = known.is_some();
-        if let Some((_, _, bucket)) = known
-            && !bucket.try_take(now, settings.author_rate)
-        {
-            return IGNORED;
-        }
-        let [of_known, of_newcomers] = self.neighbours.entry(neighbour).or_default();
-        let within = match is_known {
-            true => of_known.try_take(now, settings.neighbour_rate),
-            false => of_newcomers.try_take(now, settings.newcomer_rate),
-        };
-        if !within {
-            return IGNORED;
+        if !known.as_ref().is_some_and(|known| known.is_due(now)) {
+            if let Some(known) = known
+                && !known.bucket.try_take(now, settings.author_rate)
+            {
+                return IGNORED;
+            }
+            let [of_known, of_newcomers] = self.neighbours.entry(neighbour).or_default();
+            let within = match is_known {
+                true => of_known.try_take(now, settings.neighbour_rate),
+                false => of_newcomers.try_take(now, settings.newcomer_rate),
+            };
+            if !within {
+                return IGNORED;
+            }
         }
         let mut ports = match kind {
-            Kind::Oversized => return IGNORED,
-            Kind::Garbage => return self.unreadable(now, neighbour, is_known),
+            Kind::Oversized | Kind::Garbage => {
+                return self.unreadable(now, neighbour, author, kind);
+            }
             Kind::About(about) if *about != author => {
-                return self.unreadable(now, neighbour, is_known);
+                return self.unreadable(now, neighbour, author, kind);
             }
             Kind::About(_) => vec![],
             Kind::Announcement(ports) => ports.clone(),
@@ -823,14 +847,23 @@ impl Rules {
         match self.known.get_mut(&author) {
             None if is_full => accepted(None),
             None => {
-                self.known
-                    .insert(author, (ports, expires_at, Bucket::default()));
+                let known = Known {
+                    ports,
+                    last_heard: now,
+                    expires_at,
+                    bucket: Bucket::default(),
+                    is_returned: self.expired.remove(&author),
+                    is_suspect: false,
+                };
+                self.known.insert(author, known);
                 accepted(Change::Discovered(peer(author)))
             }
-            Some((before, at, _)) => {
-                *at = expires_at;
-                let change = (*before != ports).then_some(Change::Updated(peer(author)));
-                *before = ports;
+            Some(known) => {
+                known.last_heard = now;
+                known.expires_at = expires_at;
+                known.is_suspect = false;
+                let change = (known.ports != ports).then_some(Change::Updated(peer(author)));
+                known.ports = ports;
                 accepted(change)
             }
         }
@@ -874,8 +907,11 @@ proptest! {
                     expired.sort();
                     let mut expected: Vec<_> = rules
                         .known
-                        .extract_if(|_, (_, expires_at, _)| *expires_at <= now)
-                        .map(|(seed, _)| peer(seed))
+                        .extract_if(|_, known| known.expires_at <= now)
+                        .map(|(seed, _)| {
+                            rules.expired.insert(seed);
+                            peer(seed)
+                        })
                         .collect();
                     expected.sort();
                     prop_assert_eq!(expired, expected);
@@ -892,7 +928,7 @@ proptest! {
             prop_assert!(counters.discovered + counters.updated <= counters.accepted);
             prop_assert_eq!(
                 intake.next_timeout(),
-                rules.known.values().map(|row| row.1).min()
+                rules.known.values().map(|known| known.expires_at).min()
             );
             prop_assert!(intake.allowances.rows.len() <= 3);
         }

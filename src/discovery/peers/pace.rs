@@ -40,6 +40,14 @@ pub(crate) enum Pace {
 }
 
 impl Pace {
+    /// Of a peer that has expired and is back after `gap`, which is longer than was expected of it.
+    pub(super) fn returned(stamp: Stamp, gap: Duration, lifetimes: &Lifetimes) -> Self {
+        match Self::new(stamp, None, None, lifetimes) {
+            Self::Heard(_) => Self::Heard(Gaps::returned(gap)),
+            pace => pace,
+        }
+    }
+
     /// `gap`: since the announcement before. `before`: what has been known until now.
     pub(crate) fn new(
         stamp: Stamp,
@@ -93,13 +101,22 @@ pub(crate) struct Gaps {
     last: [u32; 3],
     /// What has passed since the announcement at which the latest one ended.
     since: u32,
+    /// Whether the first one is that after which an expired peer has come back.
+    is_returned: bool,
 }
 
 impl Gaps {
+    fn returned(gap: Duration) -> Self {
+        Self {
+            last: [millis(gap).max(1), 0, 0],
+            since: 0,
+            is_returned: true,
+        }
+    }
+
     /// Another announcement, at this time after the one before. It ends a gap unless that would be shorter than `least`.
     fn push(&mut self, time: Duration, least: Duration) {
-        let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-        self.since = self.since.saturating_add(millis);
+        self.since = self.since.saturating_add(millis(time));
         if u128::from(self.since) >= least.as_millis() {
             let [latest, earlier, _] = self.last;
             self.last = [self.since.max(1), latest, earlier];
@@ -108,10 +125,11 @@ impl Gaps {
     }
 
     /// The one in the middle: one that is too long because of a loss, or too short since the peer had news, does not
-    /// matter. The longer of two, and nothing of a single one.
+    /// matter. The longer of two. A single one counts only of a peer that is back: without it, one whose interval is
+    /// longer than the time for which an unknown peer is known would expire before each of its announcements.
     fn interval(&self) -> Option<Duration> {
         let [latest, earlier, first] = self.last;
-        if earlier == 0 {
+        if latest == 0 || (earlier == 0 && !self.is_returned) {
             return None;
         }
         let middle = match first {
@@ -120,4 +138,8 @@ impl Gaps {
         };
         Some(Duration::from_millis(middle.into()))
     }
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }

@@ -250,6 +250,78 @@ fn the_interval_of_a_js_peer_is_learnt_and_a_loss_does_not_stretch_it() {
     assert_eq!(js(&slowed_down), 75 * SECOND);
 }
 
+/// Announcements of a js peer at these times, and until when it is known after the last one. Returns when it was
+/// discovered, and when it expired.
+fn life(times: impl IntoIterator<Item = Duration>) -> (Vec<Duration>, Vec<Duration>) {
+    let began = deadline::now();
+    let mut peers = peers(2);
+    peers.lifetimes = crate::discovery::Config::default().intake().lifetimes;
+    let (mut discovered, mut expired) = (vec![], vec![]);
+    for time in times {
+        let now = began + time;
+        while let Some(at) = peers.next_timeout().filter(|at| *at <= now) {
+            assert!(peers.pop(at).is_some());
+            expired.push(at - began);
+        }
+        match peers.on_announcement(now, announcement(1, &[1]), false, OWN) {
+            Heard::Discovered => discovered.push(time),
+            heard => assert_eq!(heard, Heard::Refreshed),
+        }
+    }
+    (discovered, expired)
+}
+
+#[test]
+fn a_js_peer_with_a_longer_interval_expires_once() {
+    let interval = Duration::from_millis(75_000);
+    let times = |lost: &'static [u32]| {
+        let sent = (0..1_000_u32).filter(move |number| !lost.contains(number));
+        sent.map(move |number| number * interval)
+    };
+    let (discovered, expired) = life(times(&[]));
+    assert_eq!(discovered, [Duration::ZERO, interval]);
+    assert_eq!(expired, [TTL]);
+    // The first ones are lost, or every other one, or some later.
+    for lost in [&[1, 2, 3][..], &[2], &[1, 3, 5], &[50, 52, 100]] {
+        let (discovered, expired) = life(times(lost));
+        assert_eq!((discovered.len(), expired), (2, vec![TTL]), "{lost:?}");
+    }
+}
+
+#[test]
+fn who_comes_back_is_known_as_before_after_three_gaps() {
+    let times = [0, 10, 20, 30, 300, 310].map(|seconds| seconds * SECOND);
+    let returned = life(times.into_iter().chain([320 * SECOND, 1_000 * SECOND]));
+    assert_eq!(returned.0, [0, 300, 1_000].map(|seconds| seconds * SECOND));
+    assert_eq!(returned.1, [60, 350].map(|seconds| seconds * SECOND));
+    // Until then by the longest gap, but never by more than may be promised.
+    let soon = life(times.into_iter().chain([310 * SECOND + 3 * 270 * SECOND]));
+    assert_eq!(soon.1, [60, 1_120].map(|seconds| seconds * SECOND));
+    let late = life([Duration::ZERO, 50 * MINUTE, 50 * MINUTE + 67 * MINUTE]);
+    assert_eq!(late.1, [MINUTE, 50 * MINUTE + 66 * MINUTE]);
+    // And after an hour nothing is known of it.
+    let forgotten = life([Duration::ZERO, 62 * MINUTE, 70 * MINUTE]);
+    assert_eq!(forgotten.1, [MINUTE, 63 * MINUTE]);
+}
+
+#[test]
+fn nothing_is_learnt_of_who_makes_promises() {
+    let now = deadline::now();
+    let mut peers = peers(2);
+    peers.on_announcement(now, stamped(1, &[], 1, Some(SECOND)), false, OWN);
+    assert!(peers.pop(now + 3 * SECOND).is_some());
+    let later = now + MINUTE;
+    peers.on_announcement(later, stamped(1, &[], 2, Some(SECOND)), false, OWN);
+    assert_eq!(peers.next_timeout(), Some(later + 3 * SECOND));
+    // Nor does it matter what it was before it made promises.
+    peers.on_announcement(later, announcement(2, &[]), false, OWN);
+    assert!(peers.pop(later + TTL).is_some());
+    peers.pop(later + TTL);
+    let latest = later + 2 * TTL;
+    peers.on_announcement(latest, stamped(2, &[], 1, Some(SECOND)), false, OWN);
+    assert_eq!(peers.next_timeout(), Some(latest + 3 * SECOND));
+}
+
 #[test]
 fn who_goes_by_our_rules_is_known_for_three_of_our_intervals_or_as_it_promises() {
     let stamp = |sequence, promise: Option<Duration>| Stamp {
@@ -512,6 +584,23 @@ impl Naive {
 }
 
 proptest! {
+    /// Whatever its interval is, up to 20 minutes, and each of its announcements up to a tenth of that late.
+    #[test]
+    fn a_js_peer_expires_at_most_once_while_it_lives(
+        interval in 1_000..=1_200_000_u64,
+        delays in prop::collection::vec(0.0..0.1_f64, 1..200),
+    ) {
+        let interval = Duration::from_millis(interval);
+        let mut time = Duration::ZERO;
+        let times = delays.into_iter().map(|delay| {
+            time += interval.mul_f64(1.0 + delay);
+            time
+        });
+        let (discovered, expired) = life(times.collect::<Vec<_>>());
+        prop_assert!(expired.len() <= 1, "{:?}", expired);
+        prop_assert!(discovered.len() <= 2);
+    }
+
     #[test]
     fn agrees_with_a_table_without_an_index(
         operations in prop::collection::vec(operation(), 0..200),

@@ -1,0 +1,104 @@
+//! Who has expired lately, and was heard when.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use libp2p_identity::PeerId;
+
+use crate::deadline::Instant;
+
+/// How many expired authors are remembered, the latest ones.
+pub(super) const MAX_EXPIRED: usize = 4096;
+
+/// For how long each is remembered.
+pub(super) const MEMORY: Duration = Duration::from_secs(60 * 60);
+
+/// The authors that have expired within [`MEMORY`], at most [`MAX_EXPIRED`] of them, each with the time of its last
+/// announcement.
+#[derive(Debug, Default)]
+pub(super) struct ExpiredAuthors {
+    last_heard: HashMap<PeerId, (Instant, Instant)>,
+    /// When each has expired, and nothing else.
+    order: BTreeSet<(Instant, PeerId)>,
+}
+
+impl ExpiredAuthors {
+    /// A peer has expired, which was not among them.
+    pub(super) fn insert(&mut self, now: Instant, peer: PeerId, last_heard: Instant) {
+        while let Some(&(expired_at, oldest)) = self.order.first()
+            && (self.order.len() >= MAX_EXPIRED || is_over(now, expired_at))
+        {
+            self.order.pop_first();
+            self.last_heard.remove(&oldest);
+        }
+        self.order.insert((now, peer));
+        self.last_heard.insert(peer, (now, last_heard));
+    }
+
+    /// A peer is back. Returns what has passed since its last announcement, if that is known.
+    pub(super) fn remove(&mut self, now: Instant, peer: &PeerId) -> Option<Duration> {
+        let (expired_at, last_heard) = self.last_heard.remove(peer)?;
+        self.order.remove(&(expired_at, *peer));
+        match is_over(now, expired_at) {
+            true => None,
+            false => now.checked_duration_since(last_heard),
+        }
+    }
+}
+
+fn is_over(now: Instant, expired_at: Instant) -> bool {
+    now.saturating_duration_since(expired_at) >= MEMORY
+}
+
+#[cfg(test)]
+mod tests {
+    use multiaddr::multihash::Multihash;
+
+    use super::*;
+    use crate::deadline;
+
+    fn peer(seed: u32) -> PeerId {
+        PeerId::from_multihash(Multihash::wrap(0, &seed.to_be_bytes()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_latest_are_remembered_for_an_hour() {
+        let now = deadline::now();
+        let mut expired = ExpiredAuthors::default();
+        let count = u32::try_from(MAX_EXPIRED).unwrap();
+        let at = |seed: u32| now + Duration::from_millis(seed.into());
+        for seed in 0..count + 10 {
+            expired.insert(at(seed), peer(seed), now);
+            assert!(expired.order.len() <= MAX_EXPIRED);
+            assert_eq!(expired.order.len(), expired.last_heard.len());
+        }
+        assert_eq!(
+            expired.remove(at(count), &peer(9)),
+            None,
+            "the oldest are gone"
+        );
+        let later = at(count + 10);
+        assert_eq!(expired.remove(later, &peer(10)), Some(later - now));
+        assert_eq!(expired.remove(later, &peer(10)), None, "it has come back");
+        assert_eq!(expired.order.len(), MAX_EXPIRED - 1);
+
+        let almost = at(11) + MEMORY - Duration::from_nanos(1);
+        assert_eq!(expired.remove(almost, &peer(11)), Some(almost - now));
+        assert_eq!(expired.remove(at(12) + MEMORY, &peer(12)), None);
+        // Those whose hour is over make room.
+        expired.insert(at(count + 10) + MEMORY, peer(0), now);
+        assert_eq!(expired.order.len(), 1);
+        assert_eq!(expired.last_heard.len(), 1);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_does_not_panic() {
+        let now = deadline::now() + MEMORY;
+        let mut expired = ExpiredAuthors::default();
+        expired.insert(now, peer(1), now);
+        expired.insert(now - MEMORY, peer(2), now);
+        assert_eq!(expired.remove(now - MEMORY, &peer(1)), None);
+    }
+}
