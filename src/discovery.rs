@@ -70,6 +70,18 @@
 //! the neighbour that delivers a message need not have looked at it. That a peer announces an address does not mean that it
 //! can be reached there.
 //!
+//! A neighbour that delivers more unknown peers than [`Config::with_newcomer_rate`] allows could hide newcomers: what it
+//! delivers first is ignored, and gossipsub drops the copies that come from others. Such a neighbour is muted for ten seconds,
+//! and so is one whose own announcements are malformed. Meanwhile nothing that comes from it is delivered, on any topic, those of
+//! the application included; the same messages from others are. A neighbour is muted only while at least two other subscribed
+//! neighbours, and more than half of all, keep within the rate, so never the only hub. Peers that one neighbour alone has
+//! delivered, while others are subscribed, are at most a quarter of those known: beyond that, a new one replaces the one of them
+//! that has been silent for longest, which expires.
+//!
+//! Not promised: that newcomers are heard where most neighbours forward the same flood, as they do unless they validate messages.
+//! Then nobody is muted. Nor that every announcement of a newcomer is heard: the one that exhausts a neighbour's allowance is
+//! lost, and the next comes after its interval.
+//!
 //! What a known peer announces when it is due passes all limits, so that nobody becomes forgotten because somebody else floods.
 //! Announcements of nodes with this crate are numbered by the time of day in milliseconds, and an older one than the last is
 //! ignored as long as its peer is known. A node whose clock is set back keeps to the numbers it has used until it is started

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bus::{Bus, Node};
+use bus::{Bus, Node, Told};
 use futures::{
     StreamExt as _,
     future::{self, Either},
@@ -21,7 +21,7 @@ use libp2p::{
     Multiaddr, PeerId, Swarm, Transport as _,
     core::{
         ConnectedPoint, Endpoint,
-        transport::{ListenerId, PortUse, TransportEvent},
+        transport::{ListenerId, TransportEvent},
     },
     identity::Keypair,
     swarm::{
@@ -670,6 +670,118 @@ fn a_verdict_is_reported_for_each_message_and_only_if_it_is_wanted() {
     }
 }
 
+/// Tells the behaviour that `peer` has connected, or that its last connection has ended.
+fn link(behaviour: &mut Behaviour<Node>, peer: PeerId, is_connected: bool) {
+    let (connection_id, endpoint) = (
+        ConnectionId::new_unchecked(1),
+        ConnectedPoint::Listener {
+            local_addr: address(1),
+            send_back_addr: address(2),
+        },
+    );
+    behaviour.on_swarm_event(match is_connected {
+        true => FromSwarm::ConnectionEstablished(ConnectionEstablished {
+            peer_id: peer,
+            connection_id,
+            endpoint: &endpoint,
+            failed_addresses: &[],
+            other_established: 0,
+        }),
+        false => FromSwarm::ConnectionClosed(ConnectionClosed {
+            peer_id: peer,
+            connection_id,
+            endpoint: &endpoint,
+            cause: None,
+            remaining_established: 0,
+        }),
+    });
+}
+
+/// A node with three connected subscribers, of which the first has sent a malformed announcement of its own.
+fn muted() -> (Bus, PeerId, Behaviour<Node>, [PeerId; 3]) {
+    let bus = Bus::default();
+    let key = Keypair::generate_ed25519();
+    let local = id(&key);
+    let mut behaviour = Behaviour::new(bus.node(&key), config()).unwrap();
+    let peers = std::array::from_fn(|_| PeerId::random());
+    for peer in peers {
+        link(&mut behaviour, peer, true);
+        let topic = DEFAULT_TOPIC.to_owned();
+        bus.deliver(local, bus::Event::Subscribed { topic, peer });
+    }
+    told(&mut behaviour);
+    assert_eq!(bus.told(local), []);
+    bus.deliver(
+        local,
+        bus::Event::Message {
+            topic: DEFAULT_TOPIC.to_owned(),
+            neighbour: peers[0],
+            author: Some(peers[0]),
+            payload: b"\xff".to_vec(),
+        },
+    );
+    told(&mut behaviour);
+    assert_eq!(bus.told(local), [Told::Muted(peers[0], true)]);
+    (bus, local, behaviour, peers)
+}
+
+#[test]
+fn a_muted_peer_that_disconnects_is_unmuted_before_the_pubsub_hears_of_it() {
+    let (bus, local, mut behaviour, [first, ..]) = muted();
+    link(&mut behaviour, first, false);
+    let expected = [
+        Told::Muted(first, true),
+        Told::Muted(first, false),
+        Told::Closed(first),
+    ];
+    assert_eq!(bus.told(local), expected);
+    assert_eq!(behaviour.counters().muted, 1);
+}
+
+#[test]
+fn a_muted_peer_is_heard_again_once_too_few_others_are_left() {
+    let (bus, local, mut behaviour, [first, second, _]) = muted();
+    link(&mut behaviour, second, false);
+    let expected = [
+        Told::Muted(first, true),
+        Told::Muted(first, false),
+        Told::Closed(second),
+    ];
+    assert_eq!(bus.told(local), expected);
+
+    let (bus, local, mut behaviour, [first, second, _]) = muted();
+    let topic = DEFAULT_TOPIC.to_owned();
+    let unsubscribed = bus::Event::Unsubscribed {
+        topic,
+        peer: second,
+    };
+    bus.deliver(local, unsubscribed);
+    told(&mut behaviour);
+    assert_eq!(bus.told(local).last(), Some(&Told::Muted(first, false)));
+
+    let (bus, local, mut behaviour, [first, ..]) = muted();
+    behaviour.remove_topic(DEFAULT_TOPIC);
+    told(&mut behaviour);
+    assert_eq!(bus.told(local).last(), Some(&Told::Muted(first, false)));
+}
+
+#[test]
+fn a_muted_peer_is_heard_again_after_ten_seconds() {
+    let (bus, local, mut behaviour, [first, ..]) = muted();
+    let limit = futures_timer::Delay::new(Duration::from_secs(60));
+    let unmuted = std::future::poll_fn(|cx| {
+        while behaviour.poll(cx).is_ready() {}
+        match bus.told(local).last() {
+            Some(Told::Muted(peer, false)) => Poll::Ready(*peer),
+            _ => Poll::Pending,
+        }
+    });
+    match futures::executor::block_on(future::select(unmuted, limit)) {
+        Either::Left((peer, _)) => assert_eq!(peer, first),
+        Either::Right(_) => panic!("nothing has woken it"),
+    }
+}
+
 #[test]
 fn the_pubsub_stays_the_applications() {
     let mut pair = Pair::settled(config());
@@ -722,19 +834,7 @@ fn invented_peers_slow_a_newcomer_down_no_more_than_its_neighbour_says() {
     for says in [false, true] {
         let mut pair = Pair::settled(config().with_interval(interval));
         let mut payload = pair.announcement(&[1]);
-        let endpoint = ConnectedPoint::Dialer {
-            address: address(1),
-            role_override: Endpoint::Dialer,
-            port_use: PortUse::Reuse,
-        };
-        pair.behaviour
-            .on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
-                peer_id: id(&pair.peer_key),
-                connection_id: ConnectionId::new_unchecked(1),
-                endpoint: &endpoint,
-                failed_addresses: &[],
-                other_established: 0,
-            }));
+        link(&mut pair.behaviour, id(&pair.peer_key), true);
         if says {
             // Field 2003: ten seconds are the least interval of its last hour.
             payload.extend([0x98, 0x7d, 0x90, 0x4e]);
@@ -751,14 +851,7 @@ fn invented_peers_slow_a_newcomer_down_no_more_than_its_neighbour_says() {
         let is_bound = pair.behaviour.interval() <= 2 * interval;
         assert_eq!(is_bound, says, "{:?}", pair.behaviour.interval());
 
-        pair.behaviour
-            .on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed {
-                peer_id: id(&pair.peer_key),
-                connection_id: ConnectionId::new_unchecked(1),
-                endpoint: &endpoint,
-                cause: None,
-                remaining_established: 0,
-            }));
+        link(&mut pair.behaviour, id(&pair.peer_key), false);
         // What the pubsub tells may come after that, here as a still later announcement.
         payload.extend([0x88, 0x7d]);
         payload.extend([0xff; 9]);

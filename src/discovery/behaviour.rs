@@ -1,7 +1,7 @@
 //! SHELL: feeds the swarm's and the pubsub's events into the cores, and carries out what they decide.
 
 use std::{
-    collections::{BTreeSet, HashSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     fmt,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -24,7 +24,7 @@ use super::{
     addresses::Addresses,
     connections::Connections,
     counters::Rounds,
-    intake::{Change, Incoming, Intake, News},
+    intake::{Change, Incoming, Intake, Muting, News},
     message::Sequence,
     schedule::Schedule,
 };
@@ -51,7 +51,6 @@ pub struct Behaviour<P: PubSub> {
     #[cfg(feature = "metrics")]
     metrics: Option<super::metrics::Metrics>,
     connections: Connections,
-    connected: HashSet<PeerId>,
     /// The topics to which nobody had subscribed when the last announcement went out.
     unreached: BTreeSet<String>,
     deadline: Deadline,
@@ -61,25 +60,6 @@ pub struct Behaviour<P: PubSub> {
 }
 
 type Output<P> = ToSwarm<Event<<P as NetworkBehaviour>::ToSwarm>, THandlerInEvent<P>>;
-
-#[cfg(feature = "gossipsub")]
-impl Behaviour<super::Gossipsub> {
-    /// Makes a behaviour over a gossipsub that signs with `keypair`, which has to be that of the swarm.
-    ///
-    /// Start from [`gossipsub::config`](super::gossipsub::config). For scoring, filters, transformations or
-    /// metrics, make the [`Gossipsub`](super::Gossipsub) first and pass it to [`Behaviour::new`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Gossipsub::new`](super::Gossipsub::new) and of [`Behaviour::new`].
-    pub fn gossipsub(
-        keypair: &libp2p_identity::Keypair,
-        gossipsub: libp2p_gossipsub::Config,
-        config: Config,
-    ) -> Result<Self, ConfigError> {
-        Self::new(super::Gossipsub::new(keypair, gossipsub)?, config)
-    }
-}
 
 impl<P: PubSub> Behaviour<P> {
     /// Makes a behaviour over `pubsub` and subscribes it to the topics.
@@ -111,7 +91,6 @@ impl<P: PubSub> Behaviour<P> {
             #[cfg(feature = "metrics")]
             metrics: None,
             connections,
-            connected: HashSet::new(),
             unreached: BTreeSet::new(),
             deadline: Deadline::default(),
             outputs: VecDeque::new(),
@@ -125,7 +104,7 @@ impl<P: PubSub> Behaviour<P> {
     /// - `libp2p_discovery_publish_failures_total`
     /// - `libp2p_discovery_accepted_total`, of which `_repeated_total` and `_not_kept_total`, and `_ignored_total` by `reason`
     /// - `libp2p_discovery_dropped_addresses_total`
-    /// - `libp2p_discovery_discovered_total`, `_updated_total` and `_expired_total`
+    /// - `libp2p_discovery_discovered_total`, `_updated_total`, `_expired_total` and `_muted_total`
     /// - `libp2p_discovery_known_peers`, a gauge
     ///
     /// Each is the counter of that name, and a `reason` is what the name of the counter says of it, such as
@@ -149,8 +128,8 @@ impl<P: PubSub> Behaviour<P> {
 
     /// Announces on one more topic and listens there. Returns `false` if it has done so before.
     ///
-    /// Connected peers that have subscribed to it before are not counted as subscribers by
-    /// [`Config::with_connections`] until they do so again.
+    /// Connected peers that have subscribed to it before are not counted as subscribers, by
+    /// [`Config::with_connections`] among others, until they do so again.
     ///
     /// # Errors
     ///
@@ -184,6 +163,7 @@ impl<P: PubSub> Behaviour<P> {
         }
         self.intake.set_author_rate(self.config.author_rate());
         self.pubsub.unsubscribe(topic);
+        self.intake.on_topic_removed(topic);
         let has_topics = self.config.topics().next().is_some();
         self.connections
             .on_topic_removed(deadline::now(), topic, has_topics);
@@ -261,7 +241,7 @@ impl<P: PubSub> Behaviour<P> {
                         baseline,
                     } = news;
                     // What the pubsub tells may come after the connection has ended.
-                    if is_neighbour && self.connected.contains(&author) {
+                    if is_neighbour && self.intake.is_neighbour(&author) {
                         self.schedule.on_neighbour(now, &author, baseline);
                     }
                     match is_solicitation {
@@ -282,9 +262,11 @@ impl<P: PubSub> Behaviour<P> {
                     true => self.schedule.on_first_subscriber(now),
                     false => self.schedule.on_subscriber(now),
                 }
+                self.intake.on_subscribed(&peer, topic);
                 self.connections.on_subscribed(&peer, topic);
             }
             Observed::Unsubscribed { topic, peer } => {
+                self.intake.on_unsubscribed(&peer, topic);
                 self.connections.on_unsubscribed(now, &peer, topic);
             }
             _ => {}
@@ -310,6 +292,16 @@ impl<P: PubSub> Behaviour<P> {
             Change::Discovered(_) => Event::Discovered { peer_id, addresses },
             Change::Updated(_) => Event::Updated { peer_id, addresses },
         });
+    }
+
+    /// Tells the pubsub whom to listen to.
+    fn mute(&mut self, now: Instant) {
+        while let Some(muting) = self.intake.pop_muting(now) {
+            match muting {
+                Muting::Mute(peer) => self.pubsub.set_muted(&peer, true),
+                Muting::Unmute(peer) => self.pubsub.set_muted(&peer, false),
+            }
+        }
     }
 
     /// The next dial that is due, on its way.
@@ -419,11 +411,13 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 remaining_established: 0,
                 ..
             }) => {
-                self.connected.remove(&peer_id);
+                let now = deadline::now();
                 self.intake.on_neighbour_gone(&peer_id);
+                // Before the pubsub hears of it, which does not greet a muted peer that comes back.
+                self.mute(now);
                 self.schedule.on_neighbour_gone(&peer_id);
                 self.connections
-                    .on_disconnected(deadline::now(), &peer_id, self.intake.peers());
+                    .on_disconnected(now, &peer_id, self.intake.peers());
                 self.wake();
                 false
             }
@@ -433,7 +427,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 failed_addresses,
                 ..
             }) => {
-                self.connected.insert(peer_id);
+                self.intake.on_neighbour(peer_id);
                 let (now, peers) = (deadline::now(), self.intake.peers_mut());
                 self.connections
                     .on_connected(now, peer_id, connection_id, failed_addresses, peers);
@@ -496,6 +490,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 });
                 continue;
             }
+            self.mute(now);
             if let Some(opts) = self.dial(now) {
                 return Poll::Ready(ToSwarm::Dial { opts });
             }

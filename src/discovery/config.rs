@@ -168,7 +168,8 @@ impl Config {
 
     /// How many peers are known at most, and an eighth more if they are connected. When the table is full, newcomers are
     /// not kept until somebody expires: were they to replace somebody, inventing identities would be enough to make
-    /// everybody forgotten.
+    /// everybody forgotten. Peers that one neighbour alone has delivered are at most a quarter while others are subscribed, and
+    /// beyond that replace each other.
     ///
     /// Defaults to 16,384. A peer with two addresses takes 977 bytes, as the bench `discovery` measures it, so a full table
     /// of such peers is 16 MB, and one of peers with 16 addresses of 512 bytes some 150 MB.
@@ -224,7 +225,10 @@ impl Config {
     /// behind a neighbour that floods stay known. Defaults to 500 at once and 50 a second: whoever joins a thousand
     /// js-libp2p peers through one hub hears of a hundred a second, and learns of all of them within their first
     /// interval; of ten thousand within four minutes. A neighbour that invents identities, and keeps announcing all
-    /// of them, takes five minutes to fill a table of the default size.
+    /// of them, takes five minutes to fill a table of the default size, or a quarter of it if there are other neighbours.
+    ///
+    /// A neighbour that exceeds it is muted for ten seconds, on all topics, while at least two other subscribed neighbours, and
+    /// more than half of all, do not; see [`PubSub::set_muted`](super::PubSub::set_muted).
     pub fn with_newcomer_rate(mut self, rate: Rate) -> Self {
         self.newcomer_rate = rate;
         self

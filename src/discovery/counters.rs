@@ -59,8 +59,10 @@ pub struct Counters {
     pub discovered: u64,
     /// Known peers that have announced other addresses.
     pub updated: u64,
-    /// Peers that were known and have fallen silent.
+    /// Peers that were known and have fallen silent, or have had to make room.
     pub expired: u64,
+    /// How often a neighbour was muted for ten seconds, see [`PubSub::set_muted`](super::PubSub::set_muted).
+    pub muted: u64,
     /// How many peers are known now.
     pub known: u64,
 }

@@ -24,7 +24,8 @@ pub enum Event<E> {
         /// All its addresses, as in [`Event::Discovered`].
         addresses: Vec<Multiaddr>,
     },
-    /// A known peer has not announced itself for its time to live, and is known no longer. What other behaviours have
+    /// A known peer has not announced itself for its time to live, and is known no longer. Or it was one of too many that a
+    /// single neighbour has delivered, see [`Config::with_max_peers`](super::Config::with_max_peers). What other behaviours have
     /// learnt of its addresses meanwhile they may keep.
     Expired {
         /// Who.

@@ -23,10 +23,15 @@ use super::{ConfigError, Observed, PubSub, PublishError, SubscribeError, Verdict
 /// The multihash code of a peer id that is its public key rather than the hash of one.
 const IDENTITY: u64 = 0;
 
+/// Twice the largest announcement that is read by default.
+const IDONTWANT_THRESHOLD: usize = 32 * 1024;
+
 /// A starting point for a gossipsub that lives among js-libp2p nodes; change what you like before building it.
 ///
-/// It differs from [`ConfigBuilder::default`] in the ids of messages, see [`message_id`]. The validation mode
-/// stays `Strict`, as [`Gossipsub::new`] demands.
+/// It differs from [`ConfigBuilder::default`] in the ids of messages, see [`message_id`], and in that neighbours are told only
+/// of messages above 32 KiB that they need not be sent any more (`idontwant_message_size_threshold`, 1,000 bytes by default).
+/// Gossipsub says so before it looks at a message, also at that of a neighbour that discovery has muted, and so lost an
+/// announcement that others would have delivered. The validation mode stays `Strict`, as [`Gossipsub::new`] demands.
 ///
 /// Gossipsub remembers the id of each message for `duplicate_cache_time`, a minute by default, which takes some 200 bytes.
 /// Of a neighbour that floods that is the largest part, so a shorter time bounds what it takes. It has to stay well above
@@ -40,6 +45,7 @@ pub fn config() -> ConfigBuilder {
     let mut builder = ConfigBuilder::default();
     builder
         .validation_mode(ValidationMode::Strict)
+        .idontwant_message_size_threshold(IDONTWANT_THRESHOLD)
         .message_id_fn(message_id);
     builder
 }
@@ -89,6 +95,10 @@ pub fn message_id(message: &Message) -> MessageId {
 /// stays in the hands of the application: [`Gossipsub::behaviour_mut`] for scoring, topics and messages of its own,
 /// and [`Gossipsub::map`] for metrics.
 ///
+/// A neighbour that discovery mutes ([`PubSub::set_muted`]) is on gossipsub's blacklist for ten seconds. Meanwhile nothing is
+/// delivered that comes from it, nor what it has written itself, on any topic of the application. An application that puts a
+/// peer on the blacklist itself does so again when it has been taken off.
+///
 /// The default filter of subscriptions is that of gossipsub, which ignores the subscriptions of a peer to more than
 /// 100 topics. An application that has more brings a filter of its own,
 /// [`Gossipsub::with_transform_and_filter`], on all its nodes.
@@ -102,6 +112,24 @@ pub struct Gossipsub<
     inner: Behaviour<D, F>,
     public_key: PublicKey,
     wants_verdicts: bool,
+}
+
+impl super::Behaviour<Gossipsub> {
+    /// Makes a behaviour over a gossipsub that signs with `keypair`, which has to be that of the swarm.
+    ///
+    /// Start from [`gossipsub::config`](config). For scoring, filters, transformations or metrics, make the [`Gossipsub`]
+    /// first and pass it to [`Behaviour::new`](super::Behaviour::new).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Gossipsub::new`] and of [`Behaviour::new`](super::Behaviour::new).
+    pub fn gossipsub(
+        keypair: &Keypair,
+        gossipsub: Config,
+        config: super::Config,
+    ) -> Result<Self, ConfigError> {
+        Self::new(Gossipsub::new(keypair, gossipsub)?, config)
+    }
 }
 
 impl Gossipsub {
@@ -219,6 +247,13 @@ where
         match self.inner.publish(topic, payload) {
             Ok(_) => Ok(()),
             Err(error) => Err(PublishError::failed(error)),
+        }
+    }
+
+    fn set_muted(&mut self, neighbour: &PeerId, muted: bool) {
+        match muted {
+            true => self.inner.blacklist_peer(neighbour),
+            false => self.inner.remove_blacklisted_peer(neighbour),
         }
     }
 

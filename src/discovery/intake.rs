@@ -9,13 +9,16 @@ use super::{
     filter::Filter,
     limits::Rate,
     message::{self, Announcement, DecodeError, Limits, Stamp},
-    peers::{Expired, Heard, Lifetimes, Peers},
+    peers::{Expired, Heard, Lifetimes, Peers, Source},
 };
 use crate::deadline::Instant;
 
 mod allowances;
+mod mutes;
 
 use allowances::Allowances;
+use mutes::Mutes;
+pub(crate) use mutes::Muting;
 
 /// What is believed, and how much of it.
 #[derive(Debug, Clone)]
@@ -149,9 +152,12 @@ struct Accepted {
 /// the same once more, and counts towards the rates after all. Not before: anybody can send old ones of others again. One
 /// that cannot be read, or is about another peer, only its author can have made: until the author's next good one, all of
 /// its messages count before they are read. The neighbour that delivers such a message pays for it like for a newcomer.
+/// A neighbour that delivers more newcomers than it may is not listened to for a while if there are enough others, see
+/// [`Muting`], and may fill a quarter of the table at most.
 ///
-/// The inputs are [`Intake::on_message`], [`Intake::on_own_reach`] and [`Intake::on_neighbour_gone`].
-/// [`Intake::next_timeout`] and [`Intake::pop_expired`] are those of [`Peers`]. `expected` is everywhere the longest time
+/// The inputs are [`Intake::on_message`], [`Intake::on_own_reach`], and what is told of neighbours and their subscriptions.
+/// The outputs are [`Intake::pop_expired`], that of [`Peers`], and [`Intake::pop_muting`], which is to be called until it
+/// returns `None` after each input and whenever the time of [`Intake::next_timeout`] has come. `expected` is everywhere the longest time
 /// that is to be expected between two announcements of others by our rules.
 #[derive(Debug)]
 pub(crate) struct Intake {
@@ -161,6 +167,7 @@ pub(crate) struct Intake {
     settings: Settings,
     peers: Peers,
     allowances: Allowances,
+    mutes: Mutes,
     counters: Counters,
 }
 
@@ -173,6 +180,7 @@ impl Intake {
             peers: Peers::new(settings.capacity, settings.lifetimes),
             settings,
             allowances: Allowances::default(),
+            mutes: Mutes::default(),
             counters: Counters::default(),
         }
     }
@@ -230,17 +238,52 @@ impl Intake {
         self.is_public = is_public;
     }
 
+    /// A peer has connected.
+    pub(crate) fn on_neighbour(&mut self, neighbour: PeerId) {
+        self.mutes.on_connected(neighbour);
+    }
+
+    /// Whether a peer is connected.
+    pub(crate) fn is_neighbour(&self, peer: &PeerId) -> bool {
+        self.mutes.is_connected(peer)
+    }
+
+    /// A peer has subscribed to a topic of discovery. Ignored unless it is connected.
+    pub(crate) fn on_subscribed(&mut self, neighbour: &PeerId, topic: &str) {
+        self.mutes.on_subscribed(neighbour, topic);
+    }
+
+    /// A peer has unsubscribed from a topic of discovery.
+    pub(crate) fn on_unsubscribed(&mut self, neighbour: &PeerId, topic: &str) {
+        self.mutes.on_unsubscribed(neighbour, topic);
+    }
+
+    /// There is a topic of discovery less.
+    pub(crate) fn on_topic_removed(&mut self, topic: &str) {
+        self.mutes.on_topic_removed(topic);
+    }
+
     /// A neighbour has disconnected.
     ///
     /// Should it come back, its rates start anew. A fresh identity would give it the same, so what bounds that is
     /// the application's limit on connections.
     pub(crate) fn on_neighbour_gone(&mut self, neighbour: &PeerId) {
         self.allowances.rows.remove(neighbour);
+        self.mutes.on_disconnected(neighbour);
     }
 
-    /// When the next known peer will have been silent for too long.
+    /// When the next known peer will have been silent for too long, or a neighbour muted for long enough.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.peers.next_timeout()
+        let timeouts = [self.peers.next_timeout(), self.mutes.next_timeout()];
+        timeouts.into_iter().flatten().min()
+    }
+
+    /// Whom to mute, or to unmute.
+    pub(crate) fn pop_muting(&mut self, now: Instant) -> Option<Muting> {
+        let muting = self.mutes.pop(now)?;
+        self.counters.muted += u64::from(matches!(muting, Muting::Mute(_)));
+        tracing::debug!(?muting, "too many newcomers, or malformed announcements");
+        Some(muting)
     }
 
     /// Forgets one peer that has been silent for too long.
@@ -291,14 +334,21 @@ impl Intake {
             Ok(announcement) => announcement,
             Err(refused) => {
                 self.peers.on_unreadable(&author);
-                let is_charged = is_due.is_none() && author != neighbour;
-                if !is_charged && !matches!(refused, Refused::Oversized(_)) {
-                    self.charge_as_newcomer(now, neighbour);
+                if !matches!(refused, Refused::Oversized(_)) {
+                    let is_paid = is_due.is_none() && author != neighbour;
+                    self.on_malformed(now, author, neighbour, is_paid);
                 }
                 return Err(refused);
             }
         };
         let is_connected = author == neighbour;
+        let source = match is_connected {
+            true => Source::Author,
+            false => Source::Forwarder {
+                neighbour,
+                is_limited: self.mutes.has_others(&neighbour),
+            },
+        };
         let Stamp {
             sequence, baseline, ..
         } = announcement.stamp;
@@ -306,7 +356,7 @@ impl Intake {
         let dropped = announcement.dropped as u64;
         let heard = self
             .peers
-            .on_announcement(now, announcement, is_connected, expected);
+            .on_announcement(now, announcement, source, expected);
         if matches!(heard, Heard::Repeated | Heard::Outdated) && is_due == Some(true) {
             self.charge(now, author, neighbour, true)?;
         }
@@ -389,17 +439,23 @@ impl Intake {
                 return Err(Refused::NeighbourRate);
             }
         } else if !allowance.newcomers.try_take(now, newcomer_rate) {
+            self.mutes.on_greedy(now, &neighbour);
             return Err(Refused::NewcomerRate);
         }
         Ok(())
     }
 
-    /// Takes a message that is worth nothing from what its neighbour may deliver of newcomers.
-    fn charge_as_newcomer(&mut self, now: Instant, neighbour: PeerId) {
-        if let Some(allowance) = self.allowances.get(now, neighbour) {
-            allowance
-                .newcomers
-                .try_take(now, self.settings.newcomer_rate);
+    /// The author has sent what is no announcement of its own. Its neighbour pays for it as for a newcomer, unless it has
+    /// done so.
+    fn on_malformed(&mut self, now: Instant, author: PeerId, neighbour: PeerId, is_paid: bool) {
+        let rate = self.settings.newcomer_rate;
+        let is_within = is_paid
+            || self
+                .allowances
+                .get(now, neighbour)
+                .is_none_or(|allowance| allowance.newcomers.try_take(now, rate));
+        if !is_within || author == neighbour {
+            self.mutes.on_greedy(now, &neighbour);
         }
     }
 }

@@ -55,6 +55,7 @@ impl Collector for Metrics {
             discovered,
             updated,
             expired,
+            muted,
             known,
         } = *self.shown();
         let mut page = Page(encoder);
@@ -129,8 +130,13 @@ impl Collector for Metrics {
         )?;
         page.counter(
             "expired",
-            "Number of known peers that have fallen silent.",
+            "Number of known peers that have fallen silent or had to make room.",
             expired,
+        )?;
+        page.counter(
+            "muted",
+            "Number of times that a neighbour was muted.",
+            muted,
         )?;
         page.gauge("known_peers", "Number of peers known now.", known)
     }
@@ -170,6 +176,7 @@ mod tests {
             discovered: 20,
             updated: 21,
             expired: 22,
+            muted: 23,
             known: u64::MAX,
         });
         assert_eq!(
@@ -199,6 +206,7 @@ mod tests {
                 "libp2p_discovery_discovered_total 20",
                 "libp2p_discovery_updated_total 21",
                 "libp2p_discovery_expired_total 22",
+                "libp2p_discovery_muted_total 23",
                 "libp2p_discovery_known_peers 18446744073709551615",
             ]
         );

@@ -12,7 +12,7 @@ use multiaddr::{Multiaddr, Protocol};
 use super::{
     Announced, Rate, SkipReason, Verdict,
     filter::Filter,
-    intake::{Change, Incoming, Intake, Settings},
+    intake::{Change, Incoming, Intake, Muting, Settings},
     message::{self, Limits, Stamp},
     peers::Lifetimes,
     schedule::{Listening, Outcome, Schedule, Timing, longest},
@@ -63,6 +63,8 @@ enum Operation {
         author: u32,
         what: What,
     },
+    /// A neighbour has connected and subscribed.
+    Neighbour(u32),
     Gone(u32),
     Listening(Listening),
     Subscriber,
@@ -118,7 +120,8 @@ impl Operation {
                 1 => Listening::Waiting,
                 _ => Listening::Ready,
             }),
-            24..=25 => Self::Subscriber,
+            24 => Self::Subscriber,
+            25 => Self::Neighbour(small),
             26 => Self::TopicAdded,
             27 => Self::Silent(argument & 1 == 0),
             28..=29 => Self::Request,
@@ -145,6 +148,8 @@ struct Outside {
     sequence: u64,
     messages: u64,
     known: HashSet<PeerId>,
+    neighbours: HashSet<PeerId>,
+    muted: HashSet<PeerId>,
 }
 
 impl Outside {
@@ -178,6 +183,8 @@ impl Outside {
             sequence: 10,
             messages: 0,
             known: HashSet::new(),
+            neighbours: HashSet::new(),
+            muted: HashSet::new(),
         }
     }
 
@@ -190,7 +197,13 @@ impl Outside {
                 author,
                 what,
             } => self.hear(neighbour, author, what),
+            Operation::Neighbour(neighbour) => {
+                self.intake.on_neighbour(peer(neighbour));
+                self.intake.on_subscribed(&peer(neighbour), "any");
+                self.neighbours.insert(peer(neighbour));
+            }
             Operation::Gone(neighbour) => {
+                self.neighbours.remove(&peer(neighbour));
                 self.intake.on_neighbour_gone(&peer(neighbour));
                 self.schedule.on_neighbour_gone(&peer(neighbour));
             }
@@ -216,6 +229,9 @@ impl Outside {
     }
 
     fn hear(&mut self, neighbour: u32, author: u32, what: What) {
+        if self.muted.contains(&peer(neighbour)) {
+            return;
+        }
         let (now, expected) = (self.now, self.schedule.longest_expected());
         let about = match what {
             What::Foreign => author + 1,
@@ -322,9 +338,17 @@ impl Outside {
         while let Some(expired) = self.intake.pop_expired(now, expected) {
             assert!(self.known.remove(&expired.peer), "expired twice");
         }
+        while let Some(muting) = self.intake.pop_muting(now) {
+            match muting {
+                Muting::Mute(peer) => assert!(self.muted.insert(peer), "muted twice"),
+                Muting::Unmute(peer) => assert!(self.muted.remove(&peer), "unmuted twice"),
+            }
+        }
+        assert!(self.muted.is_subset(&self.neighbours));
+        assert!(self.muted.is_empty() || self.neighbours.len() >= 3);
         let next = self.intake.next_timeout();
         assert!(next.is_none_or(|at| at > now));
-        assert_eq!(next.is_some(), !self.known.is_empty());
+        assert!(next.is_some() || (self.known.is_empty() && self.muted.is_empty()));
         let rows = self.intake.peers().iter();
         assert!(rows.len() <= CAPACITY + CAPACITY / 8);
         assert_eq!(rows.len(), self.known.len());

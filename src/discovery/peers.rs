@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Ordering,
-    collections::{BTreeSet, HashMap, hash_map::Entry},
+    collections::{BTreeSet, HashMap, VecDeque, hash_map::Entry},
     fmt,
     num::NonZeroUsize,
     time::Duration,
@@ -19,12 +19,17 @@ use crate::deadline::{Instant, after};
 
 mod expired;
 mod pace;
+mod shares;
 
 use expired::ExpiredAuthors;
 pub(crate) use pace::{Lifetimes, Pace};
+use shares::Shares;
 
 /// Which part of the capacity is kept for peers that are connected, beyond it.
 const CONNECTED: usize = 8;
+
+/// Which part of the capacity a single neighbour may fill while there are others.
+const SHARE: usize = 4;
 
 /// Known peers, at most `capacity` of them, each until it has been silent for its time to live: three of its own intervals.
 /// One whose interval is learnt, and longer than was expected, expires once before it is: what has passed between its last
@@ -47,6 +52,9 @@ pub(crate) struct Peers {
     expiry: BTreeSet<(Instant, PeerId)>,
     /// Of those whose interval is learnt.
     expired: ExpiredAuthors,
+    shares: Shares,
+    /// Those that have had to make room, and when. At most one for each announcement since the last [`Peers::pop_expired`].
+    replaced: VecDeque<(Instant, Expired)>,
 }
 
 #[derive(Debug)]
@@ -61,10 +69,25 @@ struct Row {
     is_unreachable: bool,
     pace: Pace,
     sequence: Option<u64>,
+    /// The neighbour that has delivered all its announcements, if that is not the peer itself.
+    sole_forwarder: Option<PeerId>,
     /// Whether its author has sent something unreadable since its last announcement that counts.
     is_suspect: bool,
     /// What its author may still send. It starts full, since what comes before the row is not charged to it.
     messages: Bucket,
+}
+
+/// Who has delivered an announcement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Its author, which therefore is connected, and has not been invented.
+    Author,
+    /// A neighbour.
+    Forwarder {
+        neighbour: PeerId,
+        /// Whether it may fill no more than its share of the table, since there are others.
+        is_limited: bool,
+    },
 }
 
 /// What an announcement has changed.
@@ -84,7 +107,7 @@ pub(crate) enum Heard {
     Full,
 }
 
-/// A peer that has fallen silent, and where it listened.
+/// A peer that has fallen silent or had to make room, and where it listened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Expired {
     pub(crate) peer: PeerId,
@@ -100,17 +123,21 @@ impl Peers {
             rows: HashMap::new(),
             expiry: BTreeSet::new(),
             expired: ExpiredAuthors::default(),
+            shares: Shares::default(),
+            replaced: VecDeque::new(),
         }
     }
 
     /// Notes what a peer says about itself. `expected` is the longest time that is to be expected between two
     /// announcements of those who go by our rules.
-    /// `is_connected`: the peer is connected and has delivered it itself, so that it has not been invented.
+    ///
+    /// A forwarder with others beside it that has brought a quarter of the table alone brings another peer in place of
+    /// the one of them that has been silent for longest, which [`Peers::pop_expired`] returns next.
     pub(crate) fn on_announcement(
         &mut self,
         now: Instant,
         announcement: Announcement,
-        is_connected: bool,
+        source: Source,
         expected: Duration,
     ) -> Heard {
         let Announcement {
@@ -120,9 +147,17 @@ impl Peers {
             ..
         } = announcement;
         let capacity = self.capacity.get();
-        let room = match is_connected {
-            true => capacity.saturating_add(capacity / CONNECTED),
-            false => capacity,
+        let (room, forwarder) = match source {
+            Source::Author => (capacity.saturating_add(capacity / CONNECTED), None),
+            Source::Forwarder {
+                neighbour,
+                is_limited,
+            } => {
+                if is_limited && !self.rows.contains_key(&peer) {
+                    self.make_room_in_share(now, &neighbour);
+                }
+                (capacity, Some(neighbour))
+            }
         };
         let is_full = self.rows.len() >= room;
         match self.rows.entry(peer) {
@@ -132,6 +167,13 @@ impl Peers {
                     Ordering::Equal if stamp.sequence.is_some() => return Heard::Repeated,
                     Ordering::Greater => return Heard::Outdated,
                     Ordering::Equal | Ordering::Less => {}
+                }
+                if let Some(sole) = row.sole_forwarder {
+                    self.shares.remove(&sole, row.last_heard, peer);
+                    row.sole_forwarder = forwarder.filter(|forwarder| *forwarder == sole);
+                }
+                if let Some(sole) = row.sole_forwarder {
+                    self.shares.insert(sole, now, peer);
                 }
                 let gap = now.checked_duration_since(row.last_heard);
                 row.pace = Pace::new(stamp, gap, Some(row.pace), &self.lifetimes);
@@ -154,7 +196,7 @@ impl Peers {
                     Heard::Updated
                 }
             }
-            // Whoever is in the table keeps announcing itself, or will soon make room. To evict one of them for a
+            // Whoever is in the table keeps announcing itself, or will soon make room. To evict any of them for a
             // newcomer would let anybody who invents identities empty the table.
             Entry::Vacant(_) if is_full => Heard::Full,
             Entry::Vacant(entry) => {
@@ -172,10 +214,14 @@ impl Peers {
                     is_unreachable: false,
                     pace,
                     sequence: stamp.sequence,
+                    sole_forwarder: forwarder,
                     is_suspect: false,
                     messages: Bucket::default(),
                 });
                 self.expiry.insert((expires_at, peer));
+                if let Some(forwarder) = forwarder {
+                    self.shares.insert(forwarder, now, peer);
+                }
                 Heard::Discovered
             }
         }
@@ -238,14 +284,20 @@ impl Peers {
         Some(row.messages.try_take(now, rate))
     }
 
-    /// When the next peer will have been silent for too long.
+    /// When the next peer will have been silent for too long, or had to make room.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.expiry.first().map(|&(expires_at, _)| expires_at)
+        match self.replaced.front() {
+            Some(&(at, _)) => Some(at),
+            None => self.expiry.first().map(|&(expires_at, _)| expires_at),
+        }
     }
 
-    /// Forgets one peer that has been silent for too long, the longest one first. `expected` as in
+    /// Forgets one peer that has had to make room or been silent for too long, the longest one first. `expected` as in
     /// [`Peers::on_announcement`]: those who go by our rules may announce themselves more rarely by now.
     pub(crate) fn pop_expired(&mut self, now: Instant, expected: Duration) -> Option<Expired> {
+        if let Some((_, replaced)) = self.replaced.pop_front() {
+            return Some(replaced);
+        }
         loop {
             let &(expires_at, peer) = self.expiry.first()?;
             if expires_at > now {
@@ -267,6 +319,9 @@ impl Peers {
                 continue;
             }
             let row = entry.remove();
+            if let Some(sole) = row.sole_forwarder {
+                self.shares.remove(&sole, row.last_heard, peer);
+            }
             if let Pace::Heard(_) = row.pace {
                 self.expired.insert(now, peer, row.last_heard);
             }
@@ -275,6 +330,24 @@ impl Peers {
                 addresses: row.addresses,
             });
         }
+    }
+
+    /// Lets the oldest peer that the neighbour alone has brought make room for another, if those are as many as may be.
+    fn make_room_in_share(&mut self, now: Instant, neighbour: &PeerId) {
+        let share = (self.capacity.get() / SHARE).max(1);
+        if self.shares.len(neighbour) < share {
+            return;
+        }
+        let Some(peer) = self.shares.oldest(neighbour) else {
+            return;
+        };
+        let Some(row) = self.rows.remove(&peer) else {
+            return;
+        };
+        self.expiry.remove(&(row.expires_at, peer));
+        self.shares.remove(neighbour, row.last_heard, peer);
+        let addresses = row.addresses;
+        self.replaced.push_back((now, Expired { peer, addresses }));
     }
 
     /// What is known of a peer.

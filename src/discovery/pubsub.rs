@@ -32,6 +32,17 @@ pub trait PubSub: NetworkBehaviour {
     /// Only after other results does the [minimum gap](super::Config::with_minimum_gap) pass before the next message.
     fn publish(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError>;
 
+    /// Does not deliver any message that comes from a connected peer until it is unmuted, on any topic, and delivers the same
+    /// messages when they come from others.
+    ///
+    /// Discovery mutes a neighbour for ten seconds if that has delivered more newcomers than
+    /// [`Config::with_newcomer_rate`](super::Config::with_newcomer_rate) allows, or malformed announcements of its own. It does so
+    /// while at least two other subscribed neighbours, and more than half of all, keep within that rate. A neighbour that
+    /// disconnects is unmuted before the pubsub hears of it.
+    ///
+    /// A pubsub that delivers each copy of a message has no need of this, and may do nothing.
+    fn set_muted(&mut self, neighbour: &PeerId, muted: bool);
+
     /// What an event says, as far as it matters for discovery.
     fn observe<'a>(&self, event: &'a Self::ToSwarm) -> Observed<'a>;
 

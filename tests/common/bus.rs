@@ -36,7 +36,15 @@ struct Entry {
     topics: BTreeSet<String>,
     inbox: VecDeque<Event>,
     verdicts: Vec<Verdict>,
+    told: Vec<Told>,
     waker: Option<Waker>,
+}
+
+/// What a node has been told of its neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    Muted(PeerId, bool),
+    Closed(PeerId),
 }
 
 /// A message that somebody has published.
@@ -111,6 +119,10 @@ impl Bus {
 
     pub(crate) fn verdicts(&self, node: PeerId) -> Vec<Verdict> {
         self.state().nodes[&node].verdicts.clone()
+    }
+
+    pub(crate) fn told(&self, node: PeerId) -> Vec<Told> {
+        self.state().nodes[&node].told.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -223,6 +235,12 @@ impl PubSub for Node {
         Ok(())
     }
 
+    fn set_muted(&mut self, neighbour: &PeerId, muted: bool) {
+        let mut state = self.bus.state();
+        let entry = state.nodes.get_mut(&self.local).unwrap();
+        entry.told.push(Told::Muted(*neighbour, muted));
+    }
+
     fn observe<'a>(&self, event: &'a Event) -> Observed<'a> {
         match event {
             Event::Message {
@@ -278,7 +296,13 @@ impl NetworkBehaviour for Node {
         Ok(dummy::ConnectionHandler)
     }
 
-    fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        if let FromSwarm::ConnectionClosed(closed) = event {
+            let mut state = self.bus.state();
+            let entry = state.nodes.get_mut(&self.local).unwrap();
+            entry.told.push(Told::Closed(closed.peer_id));
+        }
+    }
 
     fn on_connection_handler_event(
         &mut self,

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _, channel::oneshot};
 use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol, Swarm,
     core::{Endpoint, transport::PortUse, upgrade::ReadyUpgrade},
@@ -153,12 +153,22 @@ pub(crate) fn batches(invented: impl IntoIterator<Item = Invented>) -> Vec<Vec<u
     batches
 }
 
+/// Takes the first RPC off what has come, once all of it is there.
+fn next_rpc(pending: &mut Vec<u8>) -> Option<Rpc> {
+    let mut rest = &pending[..];
+    let rpc = Rpc::decode_length_delimited(&mut rest).ok()?;
+    let taken = pending.len() - rest.len();
+    pending.drain(..taken);
+    Some(rpc)
+}
+
 /// A connection to a node, subscribed to the topic.
 ///
 /// Its swarm runs until it is dropped.
 pub(crate) struct Flooder {
     id: PeerId,
     stream: Stream,
+    greeting: oneshot::Receiver<()>,
     _tasks: JoinSet<()>,
 }
 
@@ -187,7 +197,7 @@ impl Flooder {
             Ok(())
         };
         tokio::time::timeout(PATIENCE, opened).await??;
-        let (Some(mut stream), Some(mut inbound)) = (outbound, inbound) else {
+        let (Some(stream), Some(mut inbound)) = (outbound, inbound) else {
             return Err(io::ErrorKind::NotConnected.into());
         };
         tasks.spawn(async move {
@@ -195,11 +205,34 @@ impl Flooder {
                 swarm.select_next_some().await;
             }
         });
+        let (greeted, greeting) = oneshot::channel();
+        let mut greeted = Some(greeted);
         // What the node says is taken, so that it does not wait, and forgotten.
         tasks.spawn(async move {
-            let mut heard = vec![0; 64 * 1024];
-            while inbound.read(&mut heard).await.is_ok_and(|count| count > 0) {}
+            let (mut heard, mut pending) = (vec![0; 64 * 1024], Vec::new());
+            while let Ok(count @ 1..) = inbound.read(&mut heard).await {
+                if greeted.is_some() {
+                    pending.extend(&heard[..count]);
+                }
+                while let Some(rpc) = next_rpc(&mut pending) {
+                    if rpc.subscriptions.iter().any(|one| one.subscribe) {
+                        greeted.take().map(|greeted| greeted.send(()));
+                    }
+                }
+            }
         });
+        let mut flooder = Self {
+            id,
+            stream,
+            greeting,
+            _tasks: tasks,
+        };
+        flooder.subscribe(topic).await?;
+        Ok(flooder)
+    }
+
+    /// Subscribes to a topic. Once the node knows of it, it has seen all that was sent before.
+    pub(crate) async fn subscribe(&mut self, topic: &str) -> io::Result<()> {
         let subscription = Subscription {
             subscribe: true,
             topic: topic.to_owned(),
@@ -208,15 +241,16 @@ impl Flooder {
             subscriptions: vec![subscription],
             publish: Vec::new(),
         };
-        stream
+        self.stream
             .write_all(&rpc.encode_length_delimited_to_vec())
             .await?;
-        stream.flush().await?;
-        Ok(Self {
-            id,
-            stream,
-            _tasks: tasks,
-        })
+        self.stream.flush().await
+    }
+
+    /// Waits until the node has said what it is subscribed to.
+    pub(crate) async fn greeted(&mut self) -> io::Result<()> {
+        let greeting = tokio::time::timeout(PATIENCE, &mut self.greeting).await;
+        greeting?.map_err(io::Error::other)
     }
 
     pub(crate) fn id(&self) -> PeerId {

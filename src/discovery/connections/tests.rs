@@ -11,7 +11,7 @@ use crate::{
     discovery::{
         KnownPeer,
         message::{Announcement, Stamp},
-        peers::{Heard, Lifetimes},
+        peers::{Heard, Lifetimes, Source},
     },
 };
 
@@ -92,9 +92,13 @@ impl Node {
                 ..Stamp::default()
             },
         };
+        let source = Source::Forwarder {
+            neighbour: peer(u16::MAX),
+            is_limited: false,
+        };
         let heard = self
             .peers
-            .on_announcement(self.now, announcement, false, Duration::ZERO);
+            .on_announcement(self.now, announcement, source, Duration::ZERO);
         if matches!(heard, Heard::Discovered | Heard::Updated) {
             self.connections.on_candidate(self.now, &peer(seed));
         }

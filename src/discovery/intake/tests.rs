@@ -607,6 +607,125 @@ fn a_neighbour_that_is_gone_takes_no_room() {
     assert_eq!(intake.peers().iter().len(), 1);
 }
 
+/// Neighbours from [`HUB`] on, subscribed to a topic.
+fn with_neighbours(count: u32, settings: Settings) -> Intake {
+    let mut intake = intake(settings);
+    for neighbour in HUB..HUB + count {
+        intake.on_neighbour(peer(neighbour));
+        intake.on_subscribed(&peer(neighbour), "any");
+    }
+    intake
+}
+
+fn muted(intake: &mut Intake, now: Instant) -> Vec<Muting> {
+    std::iter::from_fn(|| intake.pop_muting(now)).collect()
+}
+
+#[test]
+fn a_neighbour_that_would_hide_newcomers_is_muted_while_there_are_others() {
+    let now = deadline::now();
+    let settings = Settings {
+        newcomer_rate: rate(2, 3_600 * SECOND),
+        ..Settings::default()
+    };
+    for (neighbours, is_muted) in [(1, false), (2, false), (3, true), (4, true)] {
+        let mut intake = with_neighbours(neighbours, settings.clone());
+        for author in [1, 2] {
+            intake.announce(now, HUB, author);
+        }
+        assert_eq!(muted(&mut intake, now), []);
+        assert_eq!(intake.announce(now, HUB, 3), IGNORED);
+        let expected = is_muted.then_some(Muting::Mute(peer(HUB)));
+        assert_eq!(muted(&mut intake, now), Vec::from_iter(expected));
+        assert_eq!(intake.counters().muted, u64::from(is_muted));
+        if is_muted {
+            let until = now + 10 * SECOND;
+            assert_eq!(intake.next_timeout(), Some(until));
+            assert_eq!(muted(&mut intake, until), [Muting::Unmute(peer(HUB))]);
+        }
+    }
+}
+
+#[test]
+fn a_neighbour_whose_own_messages_are_malformed_is_muted_at_once() {
+    let now = deadline::now();
+    for payload in [b"garbage", &payload(1, &[1])[..]] {
+        let mut intake = with_neighbours(3, Settings::default());
+        assert_eq!(intake.hear_from(now, HUB, Some(HUB), payload), IGNORED);
+        assert_eq!(muted(&mut intake, now), [Muting::Mute(peer(HUB))]);
+        // What others have made is nothing to be blamed for.
+        assert_eq!(intake.hear_from(now, HUB + 1, Some(2), payload), IGNORED);
+        assert_eq!(muted(&mut intake, now), []);
+    }
+    // Nor is what is too much for this node alone.
+    let mut intake = with_neighbours(3, Settings::default());
+    assert_eq!(intake.hear_from(now, HUB, Some(HUB), &[0; 20_000]), IGNORED);
+    assert_eq!(muted(&mut intake, now), []);
+}
+
+#[test]
+fn a_neighbour_that_delivers_too_many_malformed_messages_is_muted() {
+    let now = deadline::now();
+    let mut intake = with_neighbours(
+        3,
+        Settings {
+            newcomer_rate: rate(2, 3_600 * SECOND),
+            ..Settings::default()
+        },
+    );
+    intake.announce(now, 1, 1);
+    for _ in 0..2 {
+        intake.hear_from(now, HUB, Some(1), b"garbage");
+        assert_eq!(muted(&mut intake, now), []);
+    }
+    intake.hear_from(now, HUB, Some(1), b"garbage");
+    assert_eq!(muted(&mut intake, now), [Muting::Mute(peer(HUB))]);
+}
+
+#[test]
+fn a_muted_neighbour_is_unmuted_when_it_disconnects() {
+    let now = deadline::now();
+    let mut intake = with_neighbours(4, Settings::default());
+    intake.hear_from(now, HUB, Some(HUB), b"garbage");
+    assert_eq!(muted(&mut intake, now), [Muting::Mute(peer(HUB))]);
+    intake.on_neighbour_gone(&peer(HUB));
+    assert!(!intake.is_neighbour(&peer(HUB)));
+    assert_eq!(muted(&mut intake, now), [Muting::Unmute(peer(HUB))]);
+    // What it had sent before comes late.
+    intake.hear_from(now, HUB, Some(HUB), b"garbage");
+    assert_eq!(muted(&mut intake, now), []);
+}
+
+/// Whoever delivers nothing but newcomers has a quarter of the table at most, unless there is nobody else.
+#[test]
+fn one_neighbour_fills_a_quarter_of_the_table_if_there_are_others() {
+    const CAPACITY: u32 = 64;
+    for (neighbours, most) in [(1, CAPACITY), (2, CAPACITY / 4)] {
+        let mut now = deadline::now();
+        let settings = Settings {
+            capacity: NonZeroUsize::new(CAPACITY as usize).unwrap(),
+            ..Settings::default()
+        };
+        let mut intake = with_neighbours(neighbours, settings);
+        let honest = HUB + neighbours - 1;
+        for author in 1..=8 {
+            intake.announce(now, honest, author);
+        }
+        for author in 1_000..1_500 {
+            now += 20 * MS;
+            intake.announce(now, HUB, author);
+            while intake.pop_expired(now, OWN).is_some() {}
+        }
+        let known = intake.peers().iter().map(|known| known.peer_id());
+        let known = known.collect::<HashSet<_>>();
+        assert!((1..=8).all(|author| known.contains(&peer(author))));
+        let own = if neighbours == 1 { 0 } else { 8 };
+        assert_eq!(known.len(), (most + own) as usize);
+        let counters = intake.counters();
+        assert_eq!(counters.known, counters.discovered - counters.expired);
+    }
+}
+
 #[test]
 fn neighbours_are_bounded_and_idle_ones_make_room() {
     let now = deadline::now();

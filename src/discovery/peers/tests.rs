@@ -22,6 +22,18 @@ const LIFETIMES: Lifetimes = Lifetimes {
 };
 const SHORTEST: Duration = Duration::from_secs(8);
 
+/// By the only neighbour.
+fn forwarded() -> Source {
+    forwarded_by(255, false)
+}
+
+fn forwarded_by(neighbour: u8, is_limited: bool) -> Source {
+    Source::Forwarder {
+        neighbour: peer(neighbour),
+        is_limited,
+    }
+}
+
 fn peers(capacity: usize) -> Peers {
     Peers::new(NonZeroUsize::new(capacity).unwrap(), LIFETIMES)
 }
@@ -51,7 +63,7 @@ impl Peers {
     /// An announcement that promises a third of the time to live.
     fn hear(&mut self, now: Instant, mut announcement: Announcement, ttl: Duration) -> Heard {
         announcement.stamp.promise = Some(ttl / INTERVALS);
-        self.on_announcement(now, announcement, false, OWN)
+        self.on_announcement(now, announcement, forwarded(), OWN)
     }
 
     fn pop(&mut self, now: Instant) -> Option<Expired> {
@@ -215,7 +227,7 @@ fn known_for(own: Duration, announcements: &[(Duration, Stamp)]) -> Duration {
             stamp,
             ..announcement(1, &[])
         };
-        peers.on_announcement(now, announcement, false, own);
+        peers.on_announcement(now, announcement, forwarded(), own);
     }
     peers.next_timeout().unwrap() - now
 }
@@ -263,7 +275,7 @@ fn life(times: impl IntoIterator<Item = Duration>) -> (Vec<Duration>, Vec<Durati
             assert!(peers.pop(at).is_some());
             expired.push(at - began);
         }
-        match peers.on_announcement(now, announcement(1, &[1]), false, OWN) {
+        match peers.on_announcement(now, announcement(1, &[1]), forwarded(), OWN) {
             Heard::Discovered => discovered.push(time),
             heard => assert_eq!(heard, Heard::Refreshed),
         }
@@ -308,17 +320,17 @@ fn who_comes_back_is_known_as_before_after_three_gaps() {
 fn nothing_is_learnt_of_who_makes_promises() {
     let now = deadline::now();
     let mut peers = peers(2);
-    peers.on_announcement(now, stamped(1, &[], 1, Some(SECOND)), false, OWN);
+    peers.on_announcement(now, stamped(1, &[], 1, Some(SECOND)), forwarded(), OWN);
     assert!(peers.pop(now + 3 * SECOND).is_some());
     let later = now + MINUTE;
-    peers.on_announcement(later, stamped(1, &[], 2, Some(SECOND)), false, OWN);
+    peers.on_announcement(later, stamped(1, &[], 2, Some(SECOND)), forwarded(), OWN);
     assert_eq!(peers.next_timeout(), Some(later + 3 * SECOND));
     // Nor does it matter what it was before it made promises.
-    peers.on_announcement(later, announcement(2, &[]), false, OWN);
+    peers.on_announcement(later, announcement(2, &[]), forwarded(), OWN);
     assert!(peers.pop(later + TTL).is_some());
     peers.pop(later + TTL);
     let latest = later + 2 * TTL;
-    peers.on_announcement(latest, stamped(2, &[], 1, Some(SECOND)), false, OWN);
+    peers.on_announcement(latest, stamped(2, &[], 1, Some(SECOND)), forwarded(), OWN);
     assert_eq!(peers.next_timeout(), Some(latest + 3 * SECOND));
 }
 
@@ -368,7 +380,7 @@ fn no_interval_is_longer_than_the_longest() {
     peers.lifetimes.longest = MINUTE;
     let now = deadline::now();
     let promise = Some(100 * MINUTE);
-    peers.on_announcement(now, stamped(1, &[], 1, promise), false, OWN);
+    peers.on_announcement(now, stamped(1, &[], 1, promise), forwarded(), OWN);
     assert_eq!(peers.next_timeout(), Some(now + 3 * MINUTE));
     assert_eq!(
         peers
@@ -385,9 +397,9 @@ fn who_goes_by_our_rules_is_known_for_longer_when_the_network_grows() {
     let mut peers = peers(2);
     peers.lifetimes.unknown = SECOND;
     let own = 10 * SECOND;
-    peers.on_announcement(now, stamped(1, &[], 1, None), false, own);
+    peers.on_announcement(now, stamped(1, &[], 1, None), forwarded(), own);
     // This one will keep what it has promised.
-    peers.on_announcement(now, stamped(2, &[], 1, Some(own)), false, own);
+    peers.on_announcement(now, stamped(2, &[], 1, Some(own)), forwarded(), own);
     let then = now + 3 * own;
     assert_eq!(peers.pop_expired(then, MINUTE).unwrap().peer, peer(2));
     assert_eq!(peers.pop_expired(then, MINUTE), None);
@@ -401,7 +413,7 @@ fn an_older_announcement_brings_nothing_back() {
     let now = deadline::now();
     let mut peers = peers(2);
     let mut hear = |announcement| {
-        let heard = peers.on_announcement(now + SECOND, announcement, false, MINUTE);
+        let heard = peers.on_announcement(now + SECOND, announcement, forwarded(), MINUTE);
         let known = peers.get(&peer(1)).unwrap();
         (heard, known.addresses().to_vec(), known.last_heard())
     };
@@ -426,7 +438,7 @@ fn an_older_announcement_brings_nothing_back() {
 fn who_cannot_be_reached_is_forgotten_sooner_whatever_the_network_does() {
     let now = deadline::now();
     let mut peers = peers(2);
-    peers.on_announcement(now, stamped(1, &[1], 1, None), false, MINUTE);
+    peers.on_announcement(now, stamped(1, &[1], 1, None), forwarded(), MINUTE);
     assert!(!peers.on_failed(&peer(1), &addresses(&[2])));
     assert!(peers.on_failed(&peer(1), &addresses(&[2, 1])));
     for _ in 0..2 {
@@ -441,7 +453,7 @@ fn who_cannot_be_reached_is_forgotten_sooner_whatever_the_network_does() {
     );
     assert!(peers.expiry.is_empty());
 
-    peers.on_announcement(now, stamped(1, &[1], 2, None), false, MINUTE);
+    peers.on_announcement(now, stamped(1, &[1], 2, None), forwarded(), MINUTE);
     assert_eq!(
         peers.next_timeout(),
         Some(now + 3 * MINUTE),
@@ -453,10 +465,10 @@ fn who_cannot_be_reached_is_forgotten_sooner_whatever_the_network_does() {
 fn what_does_not_count_prolongs_nothing() {
     let now = deadline::now();
     let mut peers = peers(2);
-    peers.on_announcement(now, stamped(1, &[], 5, None), false, MINUTE);
+    peers.on_announcement(now, stamped(1, &[], 5, None), forwarded(), MINUTE);
     for sequence in [4, 5] {
         let at = now + MINUTE;
-        peers.on_announcement(at, stamped(1, &[], sequence, None), false, MINUTE);
+        peers.on_announcement(at, stamped(1, &[], sequence, None), forwarded(), MINUTE);
     }
     assert_eq!(peers.next_timeout(), Some(now + 3 * MINUTE));
 }
@@ -466,13 +478,64 @@ fn a_full_table_has_some_room_for_connected_peers() {
     let now = deadline::now();
     let mut peers = peers(8);
     for seed in 0..20 {
-        peers.on_announcement(now, announcement(seed, &[]), false, OWN);
+        peers.on_announcement(now, announcement(seed, &[]), forwarded(), OWN);
     }
     assert_eq!(peers.iter().len(), 8);
     for seed in 10..20 {
-        peers.on_announcement(now, announcement(seed, &[]), true, OWN);
+        peers.on_announcement(now, announcement(seed, &[]), Source::Author, OWN);
     }
     assert_eq!(peers.iter().len(), 9);
+}
+
+#[test]
+fn one_neighbour_among_others_fills_a_quarter_of_the_table_and_replaces_its_own() {
+    let now = deadline::now();
+    let at = |seconds: u8| now + u32::from(seconds) * SECOND;
+    let mut peers = peers(16);
+    let mut hear = |seconds, seed, source| {
+        peers.on_announcement(at(seconds), announcement(seed, &[1]), source, OWN);
+        let replaced = std::iter::from_fn(|| peers.pop(at(seconds)));
+        replaced.map(|replaced| replaced.peer).collect::<Vec<_>>()
+    };
+    let greedy = forwarded_by(200, true);
+    for seed in 0..4 {
+        assert_eq!(hear(seed, seed, greedy), []);
+    }
+    // The first one has announced itself again, so that the second has been silent for longest.
+    assert_eq!(hear(4, 0, greedy), []);
+    assert_eq!(hear(5, 4, greedy), [peer(1)]);
+    // What has come from elsewhere too, or from the peer itself, is nobody's own.
+    assert_eq!(hear(6, 2, forwarded_by(201, true)), []);
+    assert_eq!(hear(7, 3, Source::Author), []);
+    assert_eq!(hear(8, 2, greedy), []);
+    assert_eq!(hear(9, 5, greedy), []);
+    assert_eq!(hear(10, 6, greedy), []);
+    assert_eq!(hear(11, 7, greedy), [peer(0)]);
+    assert_eq!(peers.iter().len(), 6);
+    // Another neighbour has a share of its own, and who is alone has all of the table.
+    let others = [(201, 20..24, true), (202, 30..50, false)];
+    for (neighbour, seeds, is_limited) in others {
+        for seed in seeds {
+            let source = forwarded_by(neighbour, is_limited);
+            peers.on_announcement(at(12), announcement(seed, &[1]), source, OWN);
+        }
+    }
+    assert_eq!(peers.iter().len(), 16);
+    // Also while it is full.
+    let replacing = announcement(60, &[1]);
+    assert_eq!(
+        peers.on_announcement(at(13), replacing, greedy, OWN),
+        Heard::Discovered
+    );
+    assert_eq!(peers.next_timeout(), Some(at(13)));
+    assert_eq!(peers.pop(at(13)).unwrap().peer, peer(4));
+    assert_eq!(peers.iter().len(), 16);
+    // Who expires is counted no longer.
+    while peers.pop(at(13) + TTL).is_some() {}
+    for seed in 0..4 {
+        peers.on_announcement(at(14) + TTL, announcement(seed, &[]), greedy, OWN);
+    }
+    assert_eq!(peers.iter().len(), 4);
 }
 
 #[test]
@@ -482,16 +545,21 @@ fn an_announcement_is_due_after_half_the_interval() {
     peers.lifetimes.shortest = 10 * SECOND;
     let is_due = |peers: &Peers, after| peers.is_due(now + after, &peer(1), MINUTE);
     assert_eq!(is_due(&peers, SECOND), None);
-    peers.on_announcement(now, stamped(1, &[], 1, None), false, MINUTE);
+    peers.on_announcement(now, stamped(1, &[], 1, None), forwarded(), MINUTE);
     assert_eq!(is_due(&peers, 29 * SECOND), Some(false));
     assert_eq!(is_due(&peers, 30 * SECOND), Some(true));
     // Who promises more than anybody needs may not send it.
-    peers.on_announcement(now, stamped(1, &[], 2, Some(SECOND)), false, MINUTE);
+    peers.on_announcement(now, stamped(1, &[], 2, Some(SECOND)), forwarded(), MINUTE);
     assert_eq!(is_due(&peers, 4 * SECOND), Some(false));
     assert_eq!(is_due(&peers, 5 * SECOND), Some(true));
     // And one that promises to be silent for longer than it is known has its turn in that time.
     peers.lifetimes.longest = MINUTE;
-    peers.on_announcement(now, stamped(1, &[], 3, Some(100 * MINUTE)), false, MINUTE);
+    peers.on_announcement(
+        now,
+        stamped(1, &[], 3, Some(100 * MINUTE)),
+        forwarded(),
+        MINUTE,
+    );
     assert_eq!(is_due(&peers, 29 * SECOND), Some(false));
     assert_eq!(is_due(&peers, 30 * SECOND), Some(true));
 }
@@ -599,6 +667,40 @@ proptest! {
         let (discovered, expired) = life(times.collect::<Vec<_>>());
         prop_assert!(expired.len() <= 1, "{:?}", expired);
         prop_assert!(discovered.len() <= 2);
+    }
+
+    #[test]
+    fn no_neighbour_among_others_has_more_than_its_share(
+        heard in prop::collection::vec((0..20_u8, 200..204_u8, any::<bool>(), 0..30_u64), 0..200),
+    ) {
+        let mut now = deadline::now();
+        let mut peers = peers(12);
+        let mut bearers = HashMap::<PeerId, std::collections::HashSet<u8>>::new();
+        for (seed, neighbour, is_own, pause) in heard {
+            now += Duration::from_secs(pause);
+            while let Some(expired) = peers.pop(now) {
+                prop_assert!(bearers.remove(&expired.peer).is_some());
+            }
+            let source = match is_own {
+                true => Source::Author,
+                false => forwarded_by(neighbour, true),
+            };
+            let heard = peers.on_announcement(now, announcement(seed, &[]), source, OWN);
+            while let Some(expired) = peers.pop(now) {
+                prop_assert!(bearers.remove(&expired.peer).is_some());
+            }
+            if heard != Heard::Full {
+                let bearers = bearers.entry(peer(seed)).or_default();
+                bearers.insert(if is_own { seed } else { neighbour });
+            }
+            prop_assert_eq!(peers.iter().len(), bearers.len());
+            for neighbour in 200..204 {
+                let sole = bearers.values().filter(|all| all.len() == 1 && all.contains(&neighbour));
+                let sole = sole.count();
+                prop_assert!(sole <= 3);
+                prop_assert_eq!(peers.shares.len(&peer(neighbour)), sole);
+            }
+        }
     }
 
     #[test]
