@@ -712,6 +712,7 @@ proptest! {
                     if let Some((since, is_dialled, _)) = model.connected.remove(&peer(seed)) {
                         if since + STEADY <= node.now {
                             model.failed.remove(&peer(seed));
+                            model.unsupported.remove(&peer(seed));
                         } else if is_dialled {
                             model.fail(node.now, &node.peers, peer(seed), 1);
                         }
