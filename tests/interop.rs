@@ -195,6 +195,8 @@ async fn a_node_that_only_dials_is_found_without_addresses() {
     assert!(silent.addresses.is_empty());
 
     hub.discovers(&silent).await;
+    let without = format!("discovered {} ", silent.id);
+    assert!(hub.process.lines().contains(&without));
     other.discovers(&silent).await;
     silent.discovers(&other).await;
     silent.discovers(&hub).await;
