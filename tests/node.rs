@@ -18,7 +18,7 @@ use std::{
 };
 
 use authority::Authority;
-use libp2p::{Multiaddr, multiaddr::Protocol};
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 use process::{PATIENCE, Process, RUNTIMES, SCRATCH, Scene, build, on_each_runtime};
 use tokio::{process::Command, time::timeout};
 
@@ -165,6 +165,16 @@ async fn every_line_has_the_form_that_help_tells() {
         (addresses == BTreeSet::from([&*from, &*tls])).then_some(())
     };
     hub.wait("both addresses", both).await;
+
+    let args = format!("--dial {at} --interval 1 --topic room");
+    let dials = node(&scene, &on, "dials", &args);
+    prints(&dials, "announced room ").await;
+    let nowhere = |line: &str| {
+        let id = line.strip_prefix("discovered ")?.strip_suffix(' ')?;
+        id.parse::<PeerId>().ok()
+    };
+    hub.wait("a peer without addresses", nowhere).await;
+    dials.finish().await;
 
     other.close_stdin().await;
     assert_eq!(cause(&other, hub_id).await, "closed by this node");
