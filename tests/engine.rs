@@ -22,6 +22,13 @@ use echo::{Error, answers, assert_echoes, dial, dial_with, echo, port};
 use futures::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, future, future::poll_fn,
 };
+use hyper::{
+    Method, Request, Version,
+    body::Body as _,
+    client::conn::http1,
+    http::{self, response::Parts},
+};
+use hyper_util::rt::TokioIo;
 use libp2p::{
     Multiaddr, Transport,
     core::{
@@ -244,6 +251,88 @@ async fn whoever_is_refused_is_told_why() {
     }
     // Nobody else is affected.
     assert_echoes_with(&address, &mut upgraded).await;
+}
+
+/// What hyper makes of the answer.
+async fn fetch(
+    address: &Multiaddr,
+    request: http::request::Builder,
+    body: &str,
+) -> (Parts, String) {
+    let stream = tokio::net::TcpStream::connect(socket_address(address));
+    let io = TokioIo::new(within(stream).await.unwrap());
+    let (mut sender, connection) = http1::handshake(io).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = request.body(body.to_owned()).unwrap();
+    let response = within(sender.send_request(request)).await.unwrap();
+    let (parts, mut body) = response.into_parts();
+    let mut text = Vec::new();
+    while let Some(frame) = within(poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))).await {
+        text.extend(frame.unwrap().into_data().unwrap());
+    }
+    // It ends by itself, since it was told to.
+    within(connection).await.unwrap().unwrap();
+    (parts, String::from_utf8(text).unwrap())
+}
+
+#[tokio::test]
+async fn an_http_client_understands_each_refusal() {
+    let exact = config().with_exact_path(true);
+    let (address, mut upgraded) = listen(exact, PLAIN).await;
+    let get = || {
+        let request = Request::get("/").header("Host", "a");
+        request.header("Connection", "keep-alive")
+    };
+    let upgrade = |path, version| {
+        let request = Request::get(path).header("Host", "a");
+        request
+            .header("Connection", "Upgrade")
+            .header("Upgrade", "websocket")
+            .header("Sec-WebSocket-Version", version)
+            .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+    };
+    let large = "a".repeat(200_000);
+    let long = "a".repeat(20_000);
+    let many = (0..101).fold(get(), |request, _| request.header("Cookie", "a"));
+    let post = Request::post("/").header("Host", "a");
+    for (request, body, expected) in [
+        (get(), "", 426),
+        (upgrade("/", "8"), "", 426),
+        (upgrade("/other", "13"), "", 404),
+        (Request::get("/"), "", 400),
+        (upgrade("/", "13").header("Content-Length", "1"), "a", 400),
+        (get().version(Version::HTTP_10), "", 505),
+        (get().header("Cookie", long), "", 431),
+        (many, "", 431),
+        (post, &large, 405),
+        (Request::head("/").header("Host", "a"), "", 405),
+    ] {
+        let is_head = request.method_ref() == Some(&Method::HEAD);
+        let (parts, body) = fetch(&address, request, body).await;
+        assert_eq!(parts.status, expected);
+        let header = |name: &str| {
+            let mut values = parts.headers.get_all(name).iter();
+            let value = values.next().map(|value| value.to_str().unwrap());
+            assert!(values.next().is_none(), "{name} is there once");
+            value
+        };
+        let is_426 = expected == 426;
+        let connection = if is_426 { "Upgrade, close" } else { "close" };
+        assert_eq!(header("Connection"), Some(connection));
+        assert_eq!(header("Upgrade"), is_426.then_some("websocket"));
+        assert_eq!(header("Sec-WebSocket-Version"), is_426.then_some("13"));
+        assert_eq!(header("Allow"), (expected == 405).then_some("GET"));
+        assert_eq!(header("Content-Type"), Some("text/plain"));
+        assert!(header("Date").unwrap().ends_with(" GMT"));
+        let length = header("Content-Length").unwrap();
+        if is_head {
+            assert!(body.is_empty());
+        } else {
+            assert_eq!(length, body.len().to_string());
+            assert!(body.contains("WebSocket port of a libp2p node"), "{body}");
+        }
+        within(upgraded.recv()).await.unwrap().unwrap_err();
+    }
 }
 
 #[tokio::test]
