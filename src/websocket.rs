@@ -116,7 +116,7 @@ mod dial;
 mod dnsaddr;
 mod engine;
 mod error;
-mod half_open;
+mod handshake;
 #[cfg_attr(
     not(any(feature = "async-std", feature = "smol", feature = "tokio")),
     allow(

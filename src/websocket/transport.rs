@@ -19,7 +19,7 @@ use crate::{
         Config, Connection, Error,
         address::{Listen, Security, is_specific},
         engine::{Running, Upgrading},
-        half_open::{HalfOpen, Handshake},
+        handshake::{HalfOpen, Handshake},
         interfaces::Interfaces,
         names::{Action, Names},
         tls::Tls,
