@@ -144,7 +144,6 @@ fn swarm(
     discovery: discovery::Config,
 ) -> Result<(Swarm<Behaviour>, Readiness), Box<dyn Error>> {
     let limits = ConnectionLimits::default()
-        .with_max_pending_incoming(Some(256))
         .with_max_established_incoming(Some(4096))
         .with_max_established_per_peer(Some(8));
     let identify = identify::Config::new("/lazy-websocket-node/1.0.0".into(), keypair.public())

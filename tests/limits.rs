@@ -7,6 +7,7 @@ mod authority;
 mod common;
 
 use std::{
+    collections::VecDeque,
     io,
     net::{Shutdown, SocketAddr},
     num::NonZeroUsize,
@@ -278,25 +279,33 @@ async fn who_stops_within_tls_is_cut_off(case: Case) {
     assert_eq!((counters.timed_out(), counters.half_open()), (2, 0));
 }
 
-on_each!(a_connection_too_many_is_closed_and_a_freed_place_is_given_again);
+on_each!(a_connection_too_many_ends_the_oldest_and_a_freed_place_is_given_again);
 
-async fn a_connection_too_many_is_closed_and_a_freed_place_is_given_again(case: Case) {
+async fn a_connection_too_many_ends_the_oldest_and_a_freed_place_is_given_again(case: Case) {
     let config = case
         .config()
         .with_handshake_timeout(Duration::MAX)
         .with_max_half_open(NonZeroUsize::new(2).unwrap());
     let counters = config.counters();
     let mut listener = Listener::plain(case, config).await;
-    let first = listener.stranger().await;
-    let _second = listener.stranger().await;
-    assert_eq!((counters.half_open(), counters.dropped()), (2, 0));
+    // All from loopback, which may have more than a quarter.
+    let mut strangers = VecDeque::new();
+    for _ in 0..2 {
+        strangers.push_back(listener.stranger().await);
+    }
+    assert_eq!((counters.half_open(), counters.evicted()), (2, 0));
 
-    for dropped in 1..=3 {
-        sees_the_end(&mut listener.unnoticed_stranger().await).await;
-        assert_eq!((counters.half_open(), counters.dropped()), (2, dropped));
+    for evicted in 1..=3 {
+        strangers.push_back(listener.unnoticed_stranger().await);
+        match listener.upgraded().await.unwrap_err() {
+            lazy::Error::Inner(websocket::Error::Evicted) => {}
+            other => panic!("{other:?}"),
+        }
+        sees_the_end(&mut strangers.pop_front().unwrap()).await;
+        assert_eq!((counters.half_open(), counters.evicted()), (2, evicted));
     }
 
-    drop(first);
+    drop(strangers.pop_front());
     listener.upgraded().await.unwrap_err();
     assert_eq!(counters.half_open(), 1);
     // One that is through the handshake takes no place, so that more than two get in, one by one.
@@ -305,7 +314,56 @@ async fn a_connection_too_many_is_closed_and_a_freed_place_is_given_again(case: 
         connections.push(listener.connection(Dialer::This).await);
         assert_eq!((counters.upgraded(), counters.half_open()), (upgraded, 1));
     }
-    assert_eq!((counters.dropped(), counters.timed_out()), (3, 0));
+    assert_eq!((counters.evicted(), counters.timed_out()), (3, 0));
+}
+
+on_each!(everybody_who_is_honest_gets_in_beside_strangers_who_come_and_keep_silent);
+
+async fn everybody_who_is_honest_gets_in_beside_strangers_who_come_and_keep_silent(case: Case) {
+    const SILENT: usize = 500;
+    const HONEST: usize = 100;
+
+    // Both ends of all of them are here.
+    rlimit::increase_nofile_limit(4096).unwrap();
+    let config = case.config();
+    let counters = config.counters();
+    let listener = Listener::plain(case, config).await;
+    let Listener {
+        address, events, ..
+    } = listener;
+    // What becomes of the strangers is not waited for.
+    drop(events);
+    let to = socket_address(&address);
+    let mut silent = VecDeque::new();
+    while silent.len() < SILENT {
+        silent.push_back(within(TcpStream::connect(to)).await.unwrap());
+    }
+    let (sender, mut more) = mpsc::channel(1);
+    let strangers = case.spawn(async move {
+        // A hundred a second, until nobody wants to hear of them.
+        while sender.send(()).await.is_ok() {
+            silent.pop_front();
+            silent.push_back(TcpStream::connect(to).await.unwrap());
+            Delay::new(Duration::from_millis(10)).await;
+        }
+    });
+
+    let mut transport = case.transport(case.config());
+    let opts = DialOpts {
+        role: Endpoint::Dialer,
+        port_use: PortUse::New,
+    };
+    for honest in 1..=HONEST {
+        within(more.recv()).await.unwrap();
+        let dial = transport.dial(address.clone(), opts).unwrap();
+        within(dial)
+            .await
+            .unwrap_or_else(|error| panic!("number {honest}: {error:?}"));
+        assert!(counters.half_open() <= 256);
+    }
+    drop(more);
+    within(strangers).await;
+    assert!(counters.evicted() > 0);
 }
 
 /// Reads until that fails, and wants it to be for a message that is too large.

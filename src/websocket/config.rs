@@ -112,12 +112,18 @@ impl Config {
         self
     }
 
-    /// How many connections of one listener may be half-open, which is accepted and not through the WebSocket
-    /// handshake. Beyond it a new connection is closed at once, and [counted](Counters::dropped).
+    /// Maximum number of pending handshakes of one port: connections that have been accepted and have not completed the
+    /// WebSocket handshake. Beyond it the oldest one is closed, with an
+    /// [`Error::Evicted`](crate::websocket::Error::Evicted), and [counted](Counters::evicted).
     ///
-    /// Defaults to 256, which is what a thousand new connections a second need, each a quarter of one on its way.
-    /// Strangers who hold all the places keep others out until the
-    /// [deadline](Self::with_handshake_timeout), so a node with memory to spare and many who connect may want more.
+    /// One remote address may have a quarter of them, 64 by default and at least one; beyond that its own oldest one is
+    /// closed. An IPv6 address counts as its /56, an IPv4-mapped one as the IPv4 address. Loopback has no such limit,
+    /// so that a proxy on this host can connect on behalf of everyone; a proxy on another host counts as one address.
+    /// All listeners on a port share its places.
+    ///
+    /// Defaults to 256, which is what a thousand new connections a second need, each a quarter of one on its way. To
+    /// evict an honest dialer, that many others have to connect while it completes its handshake, which takes a few
+    /// round trips.
     pub fn with_max_half_open(mut self, max: NonZeroUsize) -> Self {
         self.max_half_open = max;
         self

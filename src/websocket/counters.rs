@@ -16,7 +16,7 @@ pub struct Counters(Arc<Counts>);
 #[derive(Debug, Default)]
 struct Counts {
     half_open: AtomicUsize,
-    dropped: AtomicU64,
+    evicted: AtomicU64,
     timed_out: AtomicU64,
     upgraded: AtomicU64,
 }
@@ -27,10 +27,11 @@ impl Counters {
         self.0.half_open.load(Ordering::Relaxed)
     }
 
-    /// How many were dropped at once, since their listener had as many half-open ones as it
+    /// How many gave way to a newer connection before they had finished their handshake, because their port or their
+    /// remote address had as many pending handshakes as it
     /// [may have](crate::websocket::Config::with_max_half_open).
-    pub fn dropped(&self) -> u64 {
-        self.0.dropped.load(Ordering::Relaxed)
+    pub fn evicted(&self) -> u64 {
+        self.0.evicted.load(Ordering::Relaxed)
     }
 
     /// How many had not finished their handshake by its
@@ -53,8 +54,10 @@ impl Counters {
         self.0.half_open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(super) fn on_dropped(&self) {
-        self.0.dropped.fetch_add(1, Ordering::Relaxed);
+    /// A connection that was admitted has given way to another.
+    pub(super) fn on_evicted(&self) {
+        self.on_left();
+        self.0.evicted.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn on_timed_out(&self) {

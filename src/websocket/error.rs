@@ -38,6 +38,11 @@ pub enum Error {
         /// How long it had.
         after: Duration,
     },
+    /// Whoever connected had not finished its handshake, TLS included, when a newer connection took its place: its port
+    /// or its remote address had as many pending handshakes as it
+    /// [may have](crate::websocket::Config::with_max_half_open).
+    #[error("a newer connection took the place of this pending handshake")]
+    Evicted,
     /// The other side sent a WebSocket message larger than
     /// [this node takes](crate::websocket::Config::with_max_frame_size), or began to. It is in the `io::Error` that
     /// the [`Connection`](crate::websocket::Connection) is read with.

@@ -19,7 +19,7 @@ use crate::{
         Config, Connection, Error,
         address::{Listen, Security, is_specific},
         engine::{Running, Upgrading},
-        handshake::{HalfOpen, Handshake},
+        handshake::{Admission, Handshake},
         interfaces::Interfaces,
         names::{Action, Names},
         tls::Tls,
@@ -57,7 +57,7 @@ where
     interfaces: Interfaces,
     /// Fails if somebody else listens there.
     probe: Option<fn(SocketAddr) -> io::Result<()>>,
-    half_open: HalfOpen,
+    admission: Admission,
     handshake_timeout: Duration,
 }
 
@@ -78,7 +78,7 @@ where
             names: Names::default(),
             interfaces: Interfaces::new(None),
             probe: None,
-            half_open: HalfOpen::new(config.max_half_open(), config.counters()),
+            admission: Admission::new(config.max_half_open(), config.counters()),
             handshake_timeout: config.handshake_timeout(),
         }
     }
@@ -134,24 +134,25 @@ where
         }
     }
 
-    /// The event as this transport reports it. `None` is a connection too many, which is dropped.
-    fn limit(
-        &mut self,
-        event: TransportEvent<Upgrading<T>, Error>,
-    ) -> Option<TransportEvent<Upgrade, Error>> {
-        let place = match &event {
-            TransportEvent::Incoming { listener_id, .. } => {
-                Some(self.half_open.admit(*listener_id)?)
-            }
-            TransportEvent::ListenerClosed { listener_id, .. } => {
-                self.half_open.on_closed(*listener_id);
-                None
-            }
-            _ => None,
+    /// The event as this transport reports it: whoever connects has a place and a deadline.
+    fn admit(&self, event: TransportEvent<Upgrading<T>, Error>) -> TransportEvent<Upgrade, Error> {
+        let TransportEvent::Incoming {
+            listener_id,
+            upgrade,
+            local_addr,
+            send_back_addr,
+        } = event
+        else {
+            return event.map_upgrade(Upgrading::boxed);
         };
+        let place = self.admission.admit(&local_addr, &send_back_addr);
         let timeout = self.handshake_timeout;
-        let upgrade = |upgrade| Handshake::new(upgrade, place, deadline::now(), timeout).boxed();
-        Some(event.map_upgrade(upgrade))
+        TransportEvent::Incoming {
+            listener_id,
+            upgrade: Handshake::new(upgrade, place, deadline::now(), timeout).boxed(),
+            local_addr,
+            send_back_addr,
+        }
     }
 }
 
@@ -261,9 +262,6 @@ where
         for _ in 0..MAX_FRUITLESS_PER_POLL {
             this.carry_out();
             if let Some(report) = this.names.poll_report() {
-                if let TransportEvent::ListenerClosed { listener_id, .. } = &report {
-                    this.half_open.on_closed(*listener_id);
-                }
                 return Poll::Ready(report.map_upgrade(|never| match never {}));
             }
             let mut event = match ready!(this.engine.poll(cx)) {
@@ -280,9 +278,8 @@ where
                 event => event,
             };
             this.interfaces.on_event(&mut event);
-            let event = this.names.on_event(event);
-            if let Some(event) = event.and_then(|event| this.limit(event)) {
-                return Poll::Ready(event);
+            if let Some(event) = this.names.on_event(event) {
+                return Poll::Ready(this.admit(event));
             }
         }
         cx.waker().wake_by_ref();

@@ -6,7 +6,7 @@ use super::Counters;
 use crate::metrics::{self, Page};
 
 impl Counters {
-    /// Registers them as metrics: the gauge `libp2p_websocket_half_open`, and `libp2p_websocket_dropped_total`,
+    /// Registers them as metrics: the gauge `libp2p_websocket_half_open`, and `libp2p_websocket_evicted_total`,
     /// `libp2p_websocket_timed_out_total` and `libp2p_websocket_upgraded_total`.
     ///
     /// For several configurations in one registry, give each a sub-registry with a label that tells it from the others.
@@ -28,9 +28,9 @@ impl Collector for Connections {
             counters.half_open() as u64,
         )?;
         page.counter(
-            "dropped",
-            "Number of connections dropped since their listener had too many half-open ones.",
-            counters.dropped(),
+            "evicted",
+            "Number of connections that gave way to a newer one during their handshake.",
+            counters.evicted(),
         )?;
         page.counter(
             "timed_out",
@@ -54,19 +54,19 @@ mod tests {
         let counters = Counters::default();
         let mut registry = Registry::default();
         counters.register_metrics(&mut registry);
-        for _ in 0..4 {
+        for _ in 0..6 {
             counters.on_admitted();
         }
         counters.on_left();
-        counters.on_dropped();
-        counters.on_dropped();
+        counters.on_evicted();
+        counters.on_evicted();
         counters.on_timed_out();
         (0..5).for_each(|_| counters.on_upgraded());
         assert_eq!(
             metrics::shown(&registry),
             [
                 "libp2p_websocket_half_open 3",
-                "libp2p_websocket_dropped_total 2",
+                "libp2p_websocket_evicted_total 2",
                 "libp2p_websocket_timed_out_total 1",
                 "libp2p_websocket_upgraded_total 5",
             ]
