@@ -21,6 +21,19 @@ use authority::Authority;
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 use process::{PATIENCE, Process, RUNTIMES, SCRATCH, Scene, build, on_each_runtime};
 use tokio::{process::Command, time::timeout};
+#[cfg(all(unix, feature = "tokio"))]
+use {
+    futures::StreamExt as _,
+    libp2p::{
+        SwarmBuilder, Transport as _,
+        core::upgrade::Version,
+        noise,
+        swarm::{SwarmEvent, dummy},
+        yamux,
+    },
+    libp2p_lazy_websocket::websocket,
+    std::time::Duration,
+};
 
 const LISTEN: &str = "--listen /ip4/127.0.0.1/tcp/0/ws";
 
@@ -340,6 +353,65 @@ async fn a_node_dials_one_whose_certificate_it_is_told_to_trust(on: &str) {
     for node in [other, stranger, hub] {
         node.finish().await;
     }
+}
+
+/// One by a signal, so that its kernel goes on and only the process is silent.
+#[cfg(all(unix, feature = "tokio"))]
+#[tokio::test]
+async fn a_peer_that_is_stopped_is_found_out_and_one_that_is_not_is_kept() {
+    let scene = Scene::default();
+    let on = "--runtime tokio --engine stream";
+    let (alive, stopped) = (
+        node(&scene, on, "alive", LISTEN),
+        node(&scene, on, "stopped", LISTEN),
+    );
+    let mut swarm = SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_other_transport(|key| {
+            let config = websocket::Config::default()
+                .with_engine(websocket::Engine::Stream)
+                .with_keep_alive(Some(Duration::from_secs(1)));
+            let transport = websocket::tokio::transport(config)?
+                .upgrade(Version::V1Lazy)
+                .authenticate(noise::Config::new(key)?)
+                .multiplex(yamux::Config::default());
+            Ok(transport)
+        })
+        .unwrap()
+        .with_behaviour(|_| dummy::Behaviour)
+        .unwrap()
+        .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::MAX))
+        .build();
+    for node in [&alive, &stopped] {
+        swarm
+            .dial(address(node).await.parse::<Multiaddr>().unwrap())
+            .unwrap();
+    }
+    let mut connected = 0;
+    let found_out = async {
+        loop {
+            match swarm.select_next_some().await {
+                SwarmEvent::ConnectionEstablished { .. } => {
+                    connected += 1;
+                    if connected == 2 {
+                        let pid = stopped.child.id().unwrap().to_string();
+                        let status = Command::new("kill").args(["-STOP", &pid]).status().await;
+                        assert!(status.unwrap().success());
+                    }
+                }
+                SwarmEvent::ConnectionClosed { peer_id, cause, .. } => return (peer_id, cause),
+                _ => {}
+            }
+        }
+    };
+    let (found_out, cause) = timeout(PATIENCE, found_out).await.unwrap();
+    assert_eq!(found_out.to_string(), peer(&address(&stopped).await));
+    let cause = format!("{cause:?}");
+    assert!(cause.contains("TimedOut"), "{cause}");
+    // It was asked no less, and has answered.
+    let kept = peer(&address(&alive).await).parse().unwrap();
+    assert!(swarm.is_connected(&kept));
+    alive.finish().await;
 }
 
 #[tokio::test]

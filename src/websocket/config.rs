@@ -18,6 +18,7 @@ pub struct Config {
     handshake_timeout: Duration,
     max_half_open: NonZeroUsize,
     max_frame_size: NonZeroUsize,
+    keep_alive: Option<Duration>,
     counters: Counters,
     #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
     socket: socket::Options,
@@ -38,6 +39,7 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(10),
             max_half_open: const { NonZeroUsize::new(256).expect("not zero") },
             max_frame_size: const { NonZeroUsize::new(256 * 1024).expect("not zero") },
+            keep_alive: Some(Duration::from_secs(30)),
             counters: Counters::default(),
             #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
             socket: socket::Options::default(),
@@ -149,6 +151,21 @@ impl Config {
     /// libp2p-websocket makes one message of whatever it is given; those of this crate cut it.
     pub fn with_max_frame_size(mut self, max: NonZeroUsize) -> Self {
         self.max_frame_size = max.min(MAX_FRAME_SIZE);
+        self
+    }
+
+    /// How long a connection may be silent before the other side is asked for a sign of life, with a WebSocket ping. If
+    /// nothing comes for as long again, not even the answer, the connection ends with an error of the kind
+    /// [`TimedOut`](std::io::ErrorKind::TimedOut). Any byte received counts. `None` never asks; less than a second counts as
+    /// a second.
+    ///
+    /// Without it, a peer that has lost its network is noticed only when something is written to it, which takes Linux a
+    /// quarter of an hour; a peer whose process is stopped never is.
+    ///
+    /// Defaults to 30 seconds: proxies such as nginx cut what is silent for 60. Only with
+    /// [`Engine::Stream`]. [`Engine::Libp2p`] answers pings and sends none.
+    pub fn with_keep_alive(mut self, interval: Option<Duration>) -> Self {
+        self.keep_alive = interval.map(|interval| interval.max(Duration::from_secs(1)));
         self
     }
 
@@ -269,6 +286,10 @@ impl Config {
 
     pub(super) fn max_frame_size(&self) -> NonZeroUsize {
         self.max_frame_size
+    }
+
+    pub(super) fn keep_alive(&self) -> Option<Duration> {
+        self.keep_alive
     }
 
     #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]

@@ -1,7 +1,7 @@
 //! WebSocket as a byte stream: [`Stream`].
 
 use std::{
-    fmt, io,
+    fmt, io, mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -18,6 +18,7 @@ use crate::deadline::{self, Deadline, Instant};
 mod close;
 mod error;
 mod frame;
+mod keep_alive;
 mod mask;
 #[cfg(any(test, fuzzing))]
 mod outside;
@@ -34,6 +35,7 @@ pub use error::ProtocolError;
 pub(crate) use outside::run as fuzz;
 
 use close::Code;
+use keep_alive::{KeepAlive, Outcome};
 use pool::Buffer;
 use reader::Reader;
 use writer::Writer;
@@ -84,6 +86,11 @@ enum Role {
 /// If the other side breaks a rule, the error is of the kind `InvalidData` around a [`ProtocolError`], the other side is
 /// told, and nothing more is read or written. Pings are answered whenever the stream is read or written.
 ///
+/// # Keep-alive
+///
+/// With [`Config::with_keep_alive`](crate::websocket::Config::with_keep_alive), a connection on which nothing is heard is
+/// asked by a ping. If nothing comes then either, reading and writing fail with the kind `TimedOut`.
+///
 /// # Closing
 ///
 /// WebSocket has no half-close: after a close frame no data may be sent, in neither direction.
@@ -109,6 +116,7 @@ pub struct Stream<S> {
     /// Whether an answer, or what had to be sent with it, is not yet flushed.
     is_answering: bool,
     wakers: Arc<Wakers>,
+    watch: Option<Watch>,
     closing: Option<Box<Closing>>,
 }
 
@@ -126,9 +134,40 @@ enum End {
     Closed,
     /// The error, until it has been told.
     Failed(Option<io::Error>),
+    /// Nothing was heard for too long. Nothing can be written either.
+    TimedOut,
 }
 
-/// What waits for the transport below to take more. A reader does as well: it has to answer.
+/// Keeps watch over a connection on which nothing may be heard.
+#[derive(Debug)]
+struct Watch {
+    keep_alive: KeepAlive,
+    deadline: Deadline,
+    /// When the timer fires. Not moved by what is heard meanwhile: that would cost more than the timer itself.
+    at: Instant,
+    /// Whether the transport below has taken nothing since it was last given something.
+    is_write_held_up: bool,
+}
+
+impl Watch {
+    /// Something has been written, with a ping at its end or without.
+    fn on_sent(&mut self, is_ping_sent: bool) {
+        let was_held_up = mem::take(&mut self.is_write_held_up);
+        if !was_held_up && !is_ping_sent {
+            return;
+        }
+        let now = deadline::now();
+        if was_held_up {
+            self.keep_alive.on_write_resumed(now);
+        }
+        if is_ping_sent {
+            self.keep_alive.on_ping_sent(now);
+        }
+    }
+}
+
+/// What waits for the transport below to take more. A reader does as well: it has to answer. So do both for the timer of
+/// [`Watch`].
 ///
 /// The transport below keeps one waker for writing, so it is given one that wakes both. Otherwise a reader that answers
 /// a ping would take the place of a writer that waits.
@@ -173,6 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
             is_unflushed: false,
             is_answering: false,
             wakers: Arc::default(),
+            watch: None,
             closing: None,
         };
         if !received.is_empty() {
@@ -182,6 +222,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
             stream.keep(buffer, end);
         }
         stream
+    }
+
+    /// Whether the other side is still there is asked after so long without a byte from it.
+    pub(super) fn with_keep_alive(mut self, interval: Option<Duration>) -> Self {
+        self.watch = interval.map(|interval| {
+            let keep_alive = KeepAlive::new(interval, deadline::now());
+            Watch {
+                at: keep_alive.next_timeout(),
+                deadline: Deadline::default(),
+                is_write_held_up: false,
+                keep_alive,
+            }
+        });
+        self
     }
 
     fn keep(&mut self, buffer: Buffer, end: usize) {
@@ -222,12 +276,113 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
 
     fn poll_read_below(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        if let Poll::Ready(Err(_)) = read {
+        match read {
+            Poll::Ready(Ok(_)) => {
+                if let Some(watch) = &mut self.watch {
+                    watch.keep_alive.on_received(deadline::now());
+                }
+            }
             // What is below may have tried to write, for the reader: TLS tells the other side what was wrong. The writer
             // is then not the one that is woken when it can.
-            self.wakers.writer.wake();
+            Poll::Ready(Err(_)) => self.wakers.writer.wake(),
+            Poll::Pending => {}
         }
         read
+    }
+
+    /// Reads what has arrived behind what has not been delivered, without delivering it. `Pending` if there is nothing.
+    fn poll_hear(&mut self) -> Poll<()> {
+        let (mut buffer, filled) = match self.input.take() {
+            Some(Input {
+                mut buffer,
+                start,
+                end,
+            }) => {
+                buffer.copy_within(start..end, 0);
+                (buffer, end - start)
+            }
+            None => (pool::INCOMING.lend(), 0),
+        };
+        if filled == buffer.len() {
+            // All of that came from the other side, and what came after it cannot be seen.
+            if let Some(watch) = &mut self.watch {
+                watch.keep_alive.on_received(deadline::now());
+            }
+            self.keep(buffer, filled);
+            return Poll::Ready(());
+        }
+        let wakers = Arc::clone(&self.wakers);
+        let waker = waker_ref(&wakers);
+        let mut cx = Context::from_waker(&waker);
+        let read = self.poll_read_below(&mut cx, &mut buffer[filled..]);
+        let count = match read {
+            Poll::Pending => {
+                self.keep(buffer, filled);
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(0)) => {
+                self.on_end_of_file();
+                0
+            }
+            Poll::Ready(Ok(count)) => self.on_bytes(&mut buffer[filled..filled + count]),
+            Poll::Ready(Err(error)) => {
+                self.end = Some(End::Failed(Some(error)));
+                0
+            }
+        };
+        self.keep(buffer, filled + count);
+        self.wakers.reader.wake();
+        Poll::Ready(())
+    }
+
+    /// Called when reading or writing is held up, so that somebody looks at the timer whichever of both is waited for:
+    /// whoever has to write an answer may read nothing before that. Ready if the connection has ended with it.
+    ///
+    /// `has_read` is whether there was nothing to read just now.
+    fn poll_watch(&mut self, has_read: bool) -> Poll<()> {
+        loop {
+            let (None, Some(watch)) = (&self.end, &mut self.watch) else {
+                return Poll::Pending;
+            };
+            let now = deadline::now();
+            let waker = waker_ref(&self.wakers);
+            let mut cx = Context::from_waker(&waker);
+            ready!(watch.deadline.poll(now, Some(watch.at), &mut cx));
+            if !has_read && self.poll_hear().is_ready() && self.end.is_some() {
+                return Poll::Pending;
+            }
+            let Some(watch) = &mut self.watch else {
+                return Poll::Pending;
+            };
+            let outcome = watch.keep_alive.on_timeout(now);
+            watch.at = watch.keep_alive.next_timeout();
+            match outcome {
+                Outcome::Wait => {}
+                Outcome::Ping => {
+                    self.writer.ping();
+                    // If it fails, so does the next write, and that tells it.
+                    self.is_answering = self.poll_send_and_flush().is_pending();
+                }
+                Outcome::Dead => {
+                    self.end = Some(End::TimedOut);
+                    self.watch = None;
+                    self.wakers.reader.wake();
+                    self.wakers.writer.wake();
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+
+    /// The error of a connection on which nothing was heard for too long.
+    fn check_heard(&self) -> io::Result<()> {
+        match self.end {
+            Some(End::TimedOut) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "nothing is heard from the other side, not even an answer to a ping",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Reads once from below. Returns how many bytes of payload are in `buf`.
@@ -273,11 +428,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
             if bytes.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            match ready!(Pin::new(&mut self.io).poll_write(&mut cx, bytes))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => self.writer.on_sent(count),
+            let Poll::Ready(count) = Pin::new(&mut self.io).poll_write(&mut cx, bytes)? else {
+                if let Some(watch) = &mut self.watch {
+                    watch.is_write_held_up = true;
+                }
+                return Poll::Pending;
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.writer.on_sent(count);
             self.is_unflushed = true;
+            if let Some(watch) = &mut self.watch {
+                watch.on_sent(self.writer.take_ping_sent());
+            }
         }
     }
 
@@ -336,9 +500,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
                     let told = || io::ErrorKind::NotConnected.into();
                     return Poll::Ready(Err(error.take().unwrap_or_else(told)));
                 }
+                Some(End::TimedOut) => this.check_heard()?,
                 None => {}
             }
-            let count = ready!(this.poll_fill(cx, buf))?;
+            let Poll::Ready(count) = this.poll_fill(cx, buf)? else {
+                if this.watch.is_some() {
+                    this.wakers.reader.register(cx.waker());
+                }
+                ready!(this.poll_watch(true));
+                continue;
+            };
             if count > 0 {
                 this.answer(cx);
                 return Poll::Ready(Ok(count));
@@ -360,6 +531,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
             return Poll::Ready(Ok(0));
         }
         loop {
+            this.check_heard()?;
             if this.writer.is_closing() {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
@@ -369,7 +541,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
             }
             this.writer.seal();
             this.wakers.writer.register(cx.waker());
-            ready!(this.poll_send())?;
+            if this.poll_send()?.is_pending() {
+                ready!(this.poll_watch(false));
+            }
         }
     }
 
@@ -402,13 +576,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        this.check_heard()?;
         this.writer.seal();
         this.wakers.writer.register(cx.waker());
-        this.poll_send_and_flush()
+        if this.poll_send_and_flush()?.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(this.poll_watch(false));
+        Poll::Ready(this.check_heard())
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        // Whoever is not there takes no close frame either.
+        this.check_heard()?;
         this.writer.close(Some(Code::NORMAL));
         let now = deadline::now();
         let closing = this.closing.get_or_insert_with(|| {

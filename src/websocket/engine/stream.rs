@@ -1,5 +1,7 @@
 //! WebSocket of this crate.
 
+use std::time::Duration;
+
 use futures::{AsyncRead, AsyncWrite, FutureExt as _, future::BoxFuture};
 use futures_rustls::{TlsAcceptor, TlsConnector};
 use libp2p_core::transport::{DialOpts, TransportError};
@@ -20,6 +22,7 @@ pub(super) struct Streams<T> {
     acceptor: Option<TlsAcceptor>,
     connector: TlsConnector,
     max_redirects: u8,
+    keep_alive: Option<Duration>,
 }
 
 impl<T: Tcp> Streams<T> {
@@ -29,6 +32,7 @@ impl<T: Tcp> Streams<T> {
             acceptor: tls.acceptor(),
             connector: tls.connector(),
             max_redirects: config.max_redirects(),
+            keep_alive: config.keep_alive(),
         }
     }
 
@@ -44,8 +48,10 @@ impl<T: Tcp> Streams<T> {
         only: Option<Path>,
     ) -> Option<BoxFuture<'static, Result<Connection, Error>>> {
         Some(match security {
-            Security::Plain => accept(upgrade, only).boxed(),
-            Security::Tls => accept_tls(upgrade, self.acceptor.clone()?, only).boxed(),
+            Security::Plain => accept(upgrade, only, self.keep_alive).boxed(),
+            Security::Tls => {
+                accept_tls(upgrade, self.acceptor.clone()?, only, self.keep_alive).boxed()
+            }
         })
     }
 
@@ -59,9 +65,11 @@ impl<T: Tcp> Streams<T> {
         let below = self.below.clone();
         let connector = self.connector.clone();
         let mut redirects = self.max_redirects;
+        let keep_alive = self.keep_alive;
         Ok(async move {
             loop {
-                let location = match dial_once(&below, &connector, &dial, opts).await? {
+                let dialled = dial_once(&below, &connector, &dial, opts, keep_alive).await?;
+                let location = match dialled {
                     Dialled::Connected(connection) => return Ok(connection),
                     Dialled::Redirected(location) => location,
                 };
@@ -82,6 +90,7 @@ impl<T: Tcp> Streams<T> {
 async fn accept<S, E>(
     upgrade: impl Future<Output = Result<S, E>>,
     only: Option<Path>,
+    keep_alive: Option<Duration>,
 ) -> Result<Connection, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -92,13 +101,15 @@ where
         .map_err(|error| Error::Transport(Box::new(error)))?;
     // Lent, not given: a future keeps a copy of what it is given, and of TLS that is large.
     let received = upgrade::accept(&mut io, only).await?;
-    Ok(Connection::new(Stream::server(io, received)))
+    let stream = Stream::server(io, received).with_keep_alive(keep_alive);
+    Ok(Connection::new(stream))
 }
 
 async fn accept_tls<S, E>(
     upgrade: impl Future<Output = Result<S, E>>,
     acceptor: TlsAcceptor,
     only: Option<Path>,
+    keep_alive: Option<Duration>,
 ) -> Result<Connection, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -110,7 +121,8 @@ where
         .map_err(|error| Error::Transport(Box::new(error)))?;
     let mut io = accepting.await.map_err(|error| Error::Tls(error.into()))?;
     let received = upgrade::accept(&mut io, only).await?;
-    Ok(Connection::new(Stream::server(io, received)))
+    let stream = Stream::server(io, received).with_keep_alive(keep_alive);
+    Ok(Connection::new(stream))
 }
 
 /// What became of one attempt.
@@ -124,6 +136,7 @@ async fn dial_once<T: Tcp>(
     connector: &TlsConnector,
     dial: &Dial,
     opts: DialOpts,
+    keep_alive: Option<Duration>,
 ) -> Result<Dialled, Error> {
     let io = match below.dial(dial.below.clone(), opts)? {
         Ok(dialling) => dialling.await,
@@ -134,25 +147,26 @@ async fn dial_once<T: Tcp>(
     };
     let io = io.map_err(|error| Error::Transport(Box::new(error)))?;
     match &dial.tls {
-        None => request(io, dial).await,
+        None => request(io, dial, keep_alive).await,
         Some(name) => {
             let io = connector
                 .connect(name.clone(), io)
                 .await
                 .map_err(|error| Error::Tls(error.into()))?;
-            request(io, dial).await
+            request(io, dial, keep_alive).await
         }
     }
 }
 
-async fn request<S>(mut io: S, dial: &Dial) -> Result<Dialled, Error>
+async fn request<S>(mut io: S, dial: &Dial, keep_alive: Option<Duration>) -> Result<Dialled, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let answer = upgrade::request(&mut io, &dial.host, &dial.path).await?;
     Ok(match answer {
         Answer::Upgraded(received) => {
-            Dialled::Connected(Connection::new(Stream::client(io, received)))
+            let stream = Stream::client(io, received).with_keep_alive(keep_alive);
+            Dialled::Connected(Connection::new(stream))
         }
         Answer::Redirected(location) => Dialled::Redirected(location),
     })
@@ -183,9 +197,9 @@ mod tests {
         certificates.set(certificate).unwrap();
         let tls = Tls::new(&Config::default().with_certificates(certificates));
 
-        let plain = size_of_val(&accept(tcp(), None));
+        let plain = size_of_val(&accept(tcp(), None, None));
         assert!(plain < 512, "{plain}");
-        let secured = size_of_val(&accept_tls(tcp(), tls.acceptor().unwrap(), None));
+        let secured = size_of_val(&accept_tls(tcp(), tls.acceptor().unwrap(), None, None));
         assert!(secured < 512 + size_of::<TlsStream<Tcp>>(), "{secured}");
     }
 }

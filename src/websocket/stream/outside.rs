@@ -253,6 +253,9 @@ fn written(role: Role, data: &[u8]) {
         if length % 5 == 0 {
             stream.writer.on_ping(piece);
         }
+        if length % 7 == 0 {
+            stream.writer.ping();
+        }
     }
     assert!(Pin::new(&mut stream).poll_close(&mut cx).is_ready());
     let sent = stream.io.outgoing.take();

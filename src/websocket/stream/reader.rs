@@ -18,12 +18,29 @@ pub(super) struct Reader {
     state: State,
     /// Whether a message has begun and its last frame has not.
     in_message: bool,
-    /// The payload of the control frame that is coming in.
-    control: [u8; MAX_CONTROL],
-    /// That of the last ping, and how many bytes of it count. Only the last has to be answered (section 5.5.3).
-    ping: [u8; MAX_CONTROL],
+    /// There from the first control frame on that carries anything: most connections have none.
+    payloads: Option<Box<Payloads>>,
+    /// How many bytes of the last ping's payload count. Only the last has to be answered (section 5.5.3).
     ping_length: Option<usize>,
     close: Option<Closed>,
+}
+
+/// What control frames carry.
+#[derive(Debug)]
+struct Payloads {
+    /// Of the one that is coming in.
+    control: [u8; MAX_CONTROL],
+    /// Of the last ping.
+    ping: [u8; MAX_CONTROL],
+}
+
+impl Payloads {
+    fn new() -> Box<Self> {
+        Box::new(Self {
+            control: [0; MAX_CONTROL],
+            ping: [0; MAX_CONTROL],
+        })
+    }
 }
 
 /// The other side has said that it will send nothing more.
@@ -67,8 +84,7 @@ impl Reader {
             role,
             state: State::START,
             in_message: false,
-            control: [0; MAX_CONTROL],
-            ping: [0; MAX_CONTROL],
+            payloads: None,
             ping_length: None,
             close: None,
         }
@@ -123,7 +139,8 @@ impl Reader {
                     ..
                 } => {
                     let there = (*length - *count).min(bytes.len() - from);
-                    let payload = &mut self.control[*count..*count + there];
+                    let payloads = self.payloads.get_or_insert_with(Payloads::new);
+                    let payload = &mut payloads.control[*count..*count + there];
                     payload.copy_from_slice(&bytes[from..from + there]);
                     if let Some(mask) = mask {
                         mask.apply(payload);
@@ -191,11 +208,13 @@ impl Reader {
         self.state = State::START;
         match opcode {
             Opcode::Ping => {
-                self.ping = self.control;
+                if let Some(payloads) = &mut self.payloads {
+                    payloads.ping = payloads.control;
+                }
                 self.ping_length = Some(length);
             }
             Opcode::Close => {
-                let code = close::parse(&self.control[..length])?;
+                let code = close::parse(payload(&self.payloads, length, |it| &it.control))?;
                 self.close = Some(Closed { code });
                 self.state = State::Closed;
             }
@@ -208,7 +227,7 @@ impl Reader {
     /// The payload of the last ping, once.
     pub(super) fn take_ping(&mut self) -> Option<&[u8]> {
         let length = self.ping_length.take()?;
-        Some(&self.ping[..length])
+        Some(payload(&self.payloads, length, |it| &it.ping))
     }
 
     /// The close frame, once it has come.
@@ -223,6 +242,18 @@ impl Reader {
             State::Payload { .. } | State::Control { .. } => false,
             State::Closed => true,
         }
+    }
+}
+
+/// The first `length` bytes of one of the payloads, of which there are none if nothing was ever carried.
+fn payload(
+    payloads: &Option<Box<Payloads>>,
+    length: usize,
+    which: impl Fn(&Payloads) -> &[u8; MAX_CONTROL],
+) -> &[u8] {
+    match payloads {
+        Some(payloads) => &which(payloads)[..length],
+        None => &[],
     }
 }
 

@@ -17,6 +17,8 @@ use super::{
     *,
 };
 
+mod keep_alive;
+
 /// What is below a stream. It keeps one waker for each direction, as a socket of tokio does.
 #[derive(Clone, Default)]
 struct Wire(Arc<Mutex<Ends>>);

@@ -19,8 +19,8 @@ const FIRST_PAYLOAD: usize = 64;
 const SLOW: std::ops::Range<usize> = 1..256;
 const PAGE: usize = 4096;
 
-/// Room at the end of a buffer for a pong and a close frame, both of them masked.
-const CONTROL_ROOM: usize = 2 * (2 + 4 + MAX_CONTROL);
+/// Room at the end of a buffer for a ping without payload, a pong and a close frame, all of them masked.
+const CONTROL_ROOM: usize = (2 + 4) + 2 * (2 + 4 + MAX_CONTROL);
 
 /// Decides what is sent, and in which order.
 ///
@@ -40,9 +40,12 @@ pub(super) struct Writer {
     /// and to here it is filled, by the open frame if there is one.
     end: usize,
     open: Option<Open>,
+    ping: Ping,
     /// The pong that has not come into the buffer yet: its payload, and how many bytes of it count.
     pong: Option<([u8; MAX_CONTROL], u8)>,
-    /// Whether the buffer has a pong in it that has not been sent. The next waits for it, so that pings cannot fill it.
+    /// Whether the buffer has a ping, and a pong, in it that has not been sent. The next waits for it, so that they
+    /// cannot fill it.
+    has_ping: bool,
     has_pong: bool,
     close: Close,
 }
@@ -52,6 +55,17 @@ struct Open {
     payload: usize,
     /// The key as it was, and turned to the next byte.
     masks: Option<(Mask, Mask)>,
+}
+
+/// A ping of this side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ping {
+    No,
+    Due,
+    /// It ends here in the buffer, and has not been sent that far.
+    Sealed(usize),
+    /// It has been sent, and that has not been taken notice of.
+    Sent,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +85,9 @@ impl Writer {
             sealed: 0,
             end: 0,
             open: None,
+            ping: Ping::No,
             pong: None,
+            has_ping: false,
             has_pong: false,
             close: Close::No,
         }
@@ -84,7 +100,10 @@ impl Writer {
 
     /// Whether something is to be sent without anybody's asking: the rest of what was sealed, or a control frame.
     pub(super) fn has_to_send(&self) -> bool {
-        self.sent < self.sealed || self.pong.is_some() || matches!(self.close, Close::Due(_))
+        self.sent < self.sealed
+            || self.ping == Ping::Due
+            || self.pong.is_some()
+            || matches!(self.close, Close::Due(_))
     }
 
     /// Adds as many of `bytes` as there is room for, and returns how many. `key` makes the mask of a new frame.
@@ -177,6 +196,22 @@ impl Writer {
         self.sealed = self.end;
     }
 
+    /// The other side is asked for a sign of life, unless it is already.
+    pub(super) fn ping(&mut self) {
+        if !self.is_closing() && matches!(self.ping, Ping::No | Ping::Sent) {
+            self.ping = Ping::Due;
+        }
+    }
+
+    /// Whether a ping has been sent, once.
+    pub(super) fn take_ping_sent(&mut self) -> bool {
+        let is_sent = self.ping == Ping::Sent;
+        if is_sent {
+            self.ping = Ping::No;
+        }
+        is_sent
+    }
+
     /// A ping has come, which is answered; if the last one is not yet, only this one is.
     pub(super) fn on_ping(&mut self, payload: &[u8]) {
         if self.is_closing() {
@@ -192,16 +227,23 @@ impl Writer {
     pub(super) fn close(&mut self, code: Option<Code>) {
         if !self.is_closing() {
             self.pong = None;
+            if self.ping == Ping::Due {
+                self.ping = Ping::No;
+            }
             self.close = Close::Due(code);
         }
     }
 
     /// What can be sent now: sealed frames, and control frames that are due behind them.
     pub(super) fn sealed(&mut self, key: impl Fn() -> [u8; 4]) -> &[u8] {
-        if let Some((payload, length)) = self.pong
-            && !self.has_pong
+        if self.ping == Ping::Due && !self.has_ping {
+            self.has_ping = true;
+            self.push_control(Opcode::Ping, &[], &key);
+            self.ping = Ping::Sealed(self.sealed);
+        }
+        if !self.has_pong
+            && let Some((payload, length)) = self.pong.take()
         {
-            self.pong = None;
             self.has_pong = true;
             self.push_control(Opcode::Pong, &payload[..usize::from(length)], &key);
         }
@@ -216,7 +258,7 @@ impl Writer {
         }
     }
 
-    /// Room for it has been kept: there is at most one pong and one close frame in a buffer.
+    /// Room for it has been kept: there is at most one ping, one pong and one close frame in a buffer.
     fn push_control(&mut self, opcode: Opcode, payload: &[u8], key: impl Fn() -> [u8; 4]) {
         self.seal();
         let mask = (self.role == Role::Client).then(&key);
@@ -242,8 +284,13 @@ impl Writer {
     /// So many of the sealed bytes are sent.
     pub(super) fn on_sent(&mut self, count: usize) {
         self.sent = self.sealed.min(self.sent + count);
+        if let Ping::Sealed(end) = self.ping
+            && self.sent >= end
+        {
+            self.ping = Ping::Sent;
+        }
         if self.sent == self.sealed {
-            self.has_pong = false;
+            (self.has_ping, self.has_pong) = (false, false);
             if self.open.is_none() {
                 self.buffer = None;
                 (self.sent, self.sealed, self.end) = (0, 0, 0);

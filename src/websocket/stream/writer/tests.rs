@@ -135,12 +135,52 @@ fn pings_do_not_make_it_grow() {
     );
 }
 
+#[test]
+fn a_ping_is_sent_once_it_is_out_and_the_next_waits_for_that() {
+    for (role, mask) in [(Role::Server, 0), (Role::Client, 4)] {
+        let mut writer = Writer::new(role, &pool::OUTGOING);
+        writer.append(b"abc", || KEY);
+        writer.ping();
+        assert!(writer.has_to_send() && !writer.take_ping_sent());
+        let whole = writer.sealed(|| KEY).len();
+        assert_eq!(whole, 2 + mask + 3 + 2 + mask);
+        writer.ping();
+        assert_eq!(writer.sealed(|| KEY).len(), whole, "one is on its way");
+        writer.on_sent(whole - 1);
+        assert!(!writer.take_ping_sent());
+        writer.on_sent(1);
+        assert!(writer.take_ping_sent() && !writer.take_ping_sent());
+
+        // Nothing drains, however often it is asked: one more at most.
+        writer.append(b"abc", || KEY);
+        writer.seal();
+        for _ in 0..1000 {
+            writer.ping();
+            let there = writer.sealed(|| KEY).len();
+            writer.on_sent(there - 1);
+            writer.take_ping_sent();
+        }
+        assert!(take(&mut writer, usize::MAX).len() <= 1 + 2 + mask);
+        assert!(writer.buffer.is_none());
+
+        writer.close(None);
+        writer.ping();
+        let close = take(&mut writer, usize::MAX);
+        assert_eq!(
+            (close[0], close.len()),
+            (0x88, 2 + mask),
+            "none behind a close frame"
+        );
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Operation {
     Append(usize),
     Seal,
     Send(usize),
     Ping(usize),
+    Ask,
 }
 
 proptest! {
@@ -155,7 +195,8 @@ proptest! {
                 Just(Operation::Seal),
                 (1..100_usize).prop_map(Operation::Send),
                 (1..300_000_usize).prop_map(Operation::Send),
-                (0..MAX_CONTROL).prop_map(Operation::Ping),
+                (0..=MAX_CONTROL).prop_map(Operation::Ping),
+                Just(Operation::Ask),
             ],
             0..60,
         ),
@@ -180,6 +221,7 @@ proptest! {
                     writer.on_sent(count);
                 }
                 Operation::Ping(length) => writer.on_ping(&vec![9; length]),
+                Operation::Ask => writer.ping(),
             }
         }
         writer.close(None);

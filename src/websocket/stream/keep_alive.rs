@@ -1,0 +1,234 @@
+//! Whether the other side is still there: when to ask it, and when to give it up.
+
+use std::time::Duration;
+
+use crate::deadline::{self, Instant};
+
+/// Decides when a connection on which nothing is heard is asked for a sign of life, and when it is dead.
+///
+/// A connection is heard with every byte that comes in. After `interval` without one a ping is due. The other side then
+/// has `interval` to be heard again, counted from when the ping has been written. That begins anew whenever a write that
+/// was held up goes on: the other side reads, however slowly, and the ping or its answer waits behind other bytes.
+///
+/// Inputs are `on_*`. The caller calls [`on_timeout`](Self::on_timeout) at [`next_timeout`](Self::next_timeout), after
+/// it has tried to read: what has arrived and was not read must not count as silence. Calls that come too early do
+/// nothing.
+#[derive(Debug)]
+pub(super) struct KeepAlive {
+    interval: Duration,
+    phase: Phase,
+    /// When the present wait began.
+    since: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Waiting for anything to come in.
+    Quiet,
+    /// Waiting for the ping to be written.
+    Asking,
+    /// Waiting for an answer.
+    Asked,
+}
+
+/// What is to be done at a timeout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Wait,
+    /// Send a ping.
+    Ping,
+    /// Nothing has been heard for too long.
+    Dead,
+}
+
+impl KeepAlive {
+    pub(super) fn new(interval: Duration, now: Instant) -> Self {
+        Self {
+            interval,
+            phase: Phase::Quiet,
+            since: now,
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Instant {
+        deadline::after(self.since, self.interval)
+    }
+
+    /// Bytes have come in, of whatever kind.
+    pub(super) fn on_received(&mut self, now: Instant) {
+        self.phase = Phase::Quiet;
+        self.since = now;
+    }
+
+    /// A write that was held up has gone on, so the other side has taken something.
+    pub(super) fn on_write_resumed(&mut self, now: Instant) {
+        if self.phase != Phase::Quiet {
+            self.since = now;
+        }
+    }
+
+    /// The ping has been written.
+    pub(super) fn on_ping_sent(&mut self, now: Instant) {
+        if self.phase == Phase::Asking {
+            self.phase = Phase::Asked;
+            self.since = now;
+        }
+    }
+
+    pub(super) fn on_timeout(&mut self, now: Instant) -> Outcome {
+        if now < self.next_timeout() {
+            return Outcome::Wait;
+        }
+        match self.phase {
+            Phase::Quiet => {
+                self.phase = Phase::Asking;
+                self.since = now;
+                Outcome::Ping
+            }
+            Phase::Asking | Phase::Asked => Outcome::Dead,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(30);
+
+    fn at(seconds: u64) -> Instant {
+        thread_local!(static START: Instant = deadline::now());
+        START.with(|start| *start) + Duration::from_secs(seconds)
+    }
+
+    fn keep_alive() -> KeepAlive {
+        KeepAlive::new(INTERVAL, at(0))
+    }
+
+    #[test]
+    fn silence_is_asked_after_once_and_then_is_death() {
+        let mut keep_alive = keep_alive();
+        assert_eq!(keep_alive.next_timeout(), at(30));
+        assert_eq!(keep_alive.on_timeout(at(29)), Outcome::Wait);
+        assert_eq!(keep_alive.on_timeout(at(30)), Outcome::Ping);
+        keep_alive.on_ping_sent(at(31));
+        assert_eq!(
+            keep_alive.next_timeout(),
+            at(61),
+            "from when it was written"
+        );
+        assert_eq!(keep_alive.on_timeout(at(60)), Outcome::Wait);
+        assert_eq!(keep_alive.on_timeout(at(61)), Outcome::Dead);
+    }
+
+    #[test]
+    fn what_is_heard_begins_it_anew_in_every_phase() {
+        let mut keep_alive = keep_alive();
+        keep_alive.on_received(at(20));
+        assert_eq!(keep_alive.on_timeout(at(30)), Outcome::Wait);
+        assert_eq!(keep_alive.on_timeout(at(50)), Outcome::Ping);
+        keep_alive.on_received(at(55));
+        // The ping goes out all the same, and nobody waits for its answer.
+        keep_alive.on_ping_sent(at(56));
+        assert_eq!(keep_alive.next_timeout(), at(85));
+        assert_eq!(keep_alive.on_timeout(at(85)), Outcome::Ping);
+        keep_alive.on_ping_sent(at(85));
+        keep_alive.on_received(at(114));
+        assert_eq!(keep_alive.on_timeout(at(115)), Outcome::Wait);
+        assert_eq!(keep_alive.on_timeout(at(144)), Outcome::Ping);
+    }
+
+    #[test]
+    fn who_reads_slowly_lives_before_the_ping_is_written_and_after() {
+        for is_written in [false, true] {
+            let mut keep_alive = keep_alive();
+            assert_eq!(keep_alive.on_timeout(at(30)), Outcome::Ping);
+            if is_written {
+                keep_alive.on_ping_sent(at(30));
+            }
+            for now in (50..500).step_by(20) {
+                keep_alive.on_write_resumed(at(now));
+                assert_eq!(keep_alive.on_timeout(at(now + 19)), Outcome::Wait);
+            }
+            let stopped = at(490 + 30);
+            assert_eq!(keep_alive.next_timeout(), stopped);
+            assert_eq!(keep_alive.on_timeout(stopped), Outcome::Dead);
+        }
+    }
+
+    #[test]
+    fn what_is_taken_is_not_heard() {
+        let mut keep_alive = keep_alive();
+        keep_alive.on_write_resumed(at(29));
+        assert_eq!(keep_alive.on_timeout(at(30)), Outcome::Ping);
+    }
+
+    #[test]
+    fn an_endless_interval_never_ends() {
+        let keep_alive = KeepAlive::new(Duration::MAX, at(0));
+        assert!(keep_alive.next_timeout() > at(365 * 24 * 60 * 60));
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Input {
+        Received,
+        WriteResumed,
+        PingSent,
+        Timeout,
+    }
+
+    proptest! {
+        /// Whatever comes, and whenever: it is dead exactly if it was asked, and for an interval there was no sign.
+        #[test]
+        fn death_is_an_interval_without_a_sign_after_being_asked(
+            inputs in prop::collection::vec(
+                (0..40_u64, prop::sample::select(vec![
+                    Input::Received,
+                    Input::WriteResumed,
+                    Input::PingSent,
+                    Input::Timeout,
+                ])),
+                0..100,
+            ),
+        ) {
+            let mut keep_alive = keep_alive();
+            let (mut last_sign, mut is_asked, mut is_written) = (0, false, false);
+            let mut now = 0;
+            for (passed, input) in inputs {
+                now += passed;
+                match input {
+                    Input::Received => {
+                        keep_alive.on_received(at(now));
+                        (last_sign, is_asked) = (now, false);
+                    }
+                    Input::WriteResumed => {
+                        keep_alive.on_write_resumed(at(now));
+                        if is_asked {
+                            last_sign = now;
+                        }
+                    }
+                    Input::PingSent => {
+                        keep_alive.on_ping_sent(at(now));
+                        if is_asked && !is_written {
+                            (last_sign, is_written) = (now, true);
+                        }
+                    }
+                    Input::Timeout => {
+                        let outcome = keep_alive.on_timeout(at(now));
+                        if now - last_sign < 30 {
+                            prop_assert_eq!(outcome, Outcome::Wait);
+                        } else if is_asked {
+                            prop_assert_eq!(outcome, Outcome::Dead);
+                            return Ok(());
+                        } else {
+                            prop_assert_eq!(outcome, Outcome::Ping);
+                            (last_sign, is_asked, is_written) = (now, true, false);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
