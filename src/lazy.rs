@@ -65,7 +65,6 @@
 pub(crate) mod accept;
 mod config;
 mod error;
-pub(crate) mod ids;
 mod inner;
 mod listeners;
 mod readiness;

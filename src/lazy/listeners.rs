@@ -1,6 +1,9 @@
 //! What every listener is doing, and what is to be done next.
 
-use std::{collections::VecDeque, error};
+use std::{
+    collections::{HashMap, VecDeque},
+    error,
+};
 
 use libp2p_core::transport::{ListenerId, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
@@ -8,7 +11,7 @@ use rand::{SeedableRng as _, rngs::SmallRng};
 
 use crate::{
     deadline::Instant,
-    lazy::{Changed, Config, Error, Failure, Missing, Retry, Support, ids::IdMap},
+    lazy::{Changed, Config, Error, Failure, Missing, Retry, Support},
 };
 
 mod action;
@@ -69,9 +72,9 @@ pub(crate) struct Listeners<U, E> {
     /// When it last mattered; in a poll that somebody's next attempt waits for, that is in this poll.
     now: Instant,
     /// One for each `listen_on` of the application whose `ListenerClosed` has not been reported.
-    listeners: IdMap<Listener<U>>,
+    listeners: HashMap<ListenerId, Listener<U>>,
     /// From the ids of the inner transport to the application's; for those that bind, are bound or are closing.
-    by_inner: IdMap<ListenerId>,
+    by_inner: HashMap<ListenerId, ListenerId>,
     /// Those in [`State::Registered`].
     to_bind: Queue,
     /// Those in [`State::Retrying`] that have nothing bound in the inner transport.
@@ -115,8 +118,8 @@ where
             retry: config.retry().clone(),
             rng: SmallRng::seed_from_u64(seed),
             now,
-            listeners: IdMap::default(),
-            by_inner: IdMap::default(),
+            listeners: HashMap::default(),
+            by_inner: HashMap::default(),
             to_bind: Queue::default(),
             retries: Due::default(),
             rebinds: Due::default(),

@@ -1,7 +1,7 @@
 //! What an application can ask about its listeners once the transport is in the swarm.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     fmt,
     future::Future,
     mem,
@@ -15,7 +15,7 @@ use multiaddr::Multiaddr;
 
 use crate::{
     deadline::Instant,
-    lazy::{Exhausted, ListenError, Missing, error::Seconds, ids::IdMap, listeners::Note},
+    lazy::{Exhausted, ListenError, Missing, error::Seconds, listeners::Note},
 };
 
 #[cfg(feature = "metrics")]
@@ -181,7 +181,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Board {
-    rows: IdMap<Arc<Row>>,
+    rows: HashMap<ListenerId, Arc<Row>>,
     /// How many of them have no address.
     unready: usize,
     /// The last listeners that have closed, at most [`MAX_CLOSED`].

@@ -1,6 +1,7 @@
 //! What speaks WebSocket below the names, the limits and the certificates of a transport.
 
 use std::{
+    collections::HashMap,
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -10,15 +11,12 @@ use futures::{FutureExt as _, future::BoxFuture};
 use libp2p_core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
 
-use crate::{
-    lazy::ids::IdMap,
-    websocket::{
-        Config, Connection, Error,
-        address::{Listen, Security},
-        below::{Below, Tcp},
-        path::Path,
-        tls::Tls,
-    },
+use crate::websocket::{
+    Config, Connection, Error,
+    address::{Listen, Security},
+    below::{Below, Tcp},
+    path::Path,
+    tls::Tls,
 };
 
 mod bounded;
@@ -59,7 +57,7 @@ pub enum Engine {
 pub(super) struct Running<T: Tcp> {
     below: Below<T>,
     /// One for each `listen_on` that succeeded and whose `ListenerClosed` has not been reported.
-    listeners: IdMap<Listener>,
+    listeners: HashMap<ListenerId, Listener>,
     has_exact_paths: bool,
     speaker: Speaker<T>,
 }
@@ -102,7 +100,7 @@ impl<T: Tcp> Running<T> {
         };
         Self {
             below,
-            listeners: IdMap::default(),
+            listeners: HashMap::default(),
             has_exact_paths: config.has_exact_paths(),
             speaker,
         }

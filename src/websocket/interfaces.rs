@@ -2,7 +2,7 @@
 //! it returns. libp2p-tcp watches the interfaces for wildcard listeners only.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fmt, io, mem,
     net::IpAddr,
     task::{Context, Poll},
@@ -11,7 +11,7 @@ use std::{
 use futures::{StreamExt as _, stream::BoxStream};
 use libp2p_core::transport::{ListenerId, TransportEvent};
 
-use crate::{lazy::ids::IdMap, websocket::Error};
+use crate::websocket::Error;
 
 /// How many changes of the interfaces one `poll` takes up, and how many listeners it lets go.
 const MAX_PER_POLL: usize = 64;
@@ -172,7 +172,7 @@ impl fmt::Debug for Interfaces {
 #[derive(Debug, Default)]
 struct Presence {
     /// Those on a specific address, from their bind to their close.
-    listeners: IdMap<Listener>,
+    listeners: HashMap<ListenerId, Listener>,
     /// Those of them that are still to be removed.
     leaving: VecDeque<ListenerId>,
     /// What the interfaces have; at most [`MAX_NETWORKS`].

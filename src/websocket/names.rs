@@ -1,17 +1,18 @@
 //! Listeners that the transport below knows by other addresses, or as two: those on names, and those with the name
 //! of a TLS server in their address.
 
-use std::{collections::VecDeque, convert::Infallible, io};
+use std::{
+    collections::{HashMap, VecDeque},
+    convert::Infallible,
+    io,
+};
 
 use libp2p_core::transport::{ListenerId, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
 
-use crate::{
-    lazy::ids::IdMap,
-    websocket::{
-        Error,
-        address::{Shown, Translation, port, with_port},
-    },
+use crate::websocket::{
+    Error,
+    address::{Shown, Translation, port, with_port},
 };
 
 /// Decides for each of these listeners what to listen on below, and what to make of what is heard from there.
@@ -22,10 +23,10 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Names {
     /// One for each `listen_on` of such an address whose `ListenerClosed` has not been reported.
-    listeners: IdMap<Listener>,
+    listeners: HashMap<ListenerId, Listener>,
     /// Whose part it is; until it has closed. At most two for each listener, and one for each that failed to bind
     /// the second.
-    parts: IdMap<ListenerId>,
+    parts: HashMap<ListenerId, ListenerId>,
     /// At most two for each listener, and none once the shell has carried them out.
     actions: VecDeque<Action>,
     /// At most one address and the close for each listener.

@@ -545,7 +545,7 @@ proptest! {
         let mut rig = Rig::default();
         let mut seen = Seen::default();
         // What each part has on the interfaces, as the one below tells it.
-        let mut interfaces: IdMap<BTreeSet<u8>> = IdMap::default();
+        let mut interfaces: HashMap<ListenerId, BTreeSet<u8>> = HashMap::default();
         let below = |part: ListenerId, ip: u8, rig: &Rig| {
             let (_, bound) = rig.below.iter().find(|(id, _)| *id == part).unwrap();
             let port = port(bound).filter(|p| *p != 0).unwrap_or(4711);
