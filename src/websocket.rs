@@ -113,7 +113,6 @@ mod connection;
 mod counters;
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 mod delegate;
-mod dial;
 #[cfg(feature = "tokio")]
 mod dnsaddr;
 mod engine;
@@ -136,6 +135,7 @@ pub mod smol;
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 mod socket;
 mod stream;
+mod target;
 #[cfg(any(feature = "async-std", feature = "smol"))]
 mod tcp;
 mod tls;

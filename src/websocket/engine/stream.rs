@@ -11,8 +11,8 @@ use crate::websocket::{
     Config, Connection, Error, Stream,
     address::Security,
     below::{Dialer, Tcp},
-    dial::Dial,
     path::Path,
+    target::Dial,
     tls::Tls,
     upgrade::{self, Answer},
 };

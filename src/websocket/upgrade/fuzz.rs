@@ -176,7 +176,7 @@ pub(crate) fn run_response(data: &[u8]) {
 }
 
 fn redirect(from: &str, location: &str) {
-    use crate::websocket::dial::Dial;
+    use crate::websocket::target::Dial;
 
     let from = from.parse().expect("an address");
     let Ok(from) = Dial::parse(&from) else {
