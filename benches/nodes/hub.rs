@@ -1,0 +1,228 @@
+//! A node that others connect to, in a process of its own.
+
+use std::{error::Error, fmt, fs, io, time::Duration};
+
+use futures::{AsyncRead, AsyncWrite, StreamExt as _};
+use libp2p::{
+    PeerId, Swarm, Transport,
+    core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version},
+    identity::Keypair,
+    noise, swarm,
+    swarm::SwarmEvent,
+    yamux,
+};
+use libp2p_lazy_websocket::websocket::{self, Engine};
+use libp2p_websocket::tls;
+use tokio::time::timeout;
+
+use super::process::{Arguments, Process, orders, play};
+use authority::{Authority, Leaf, Signed};
+
+#[path = "../../tests/common/authority.rs"]
+mod authority;
+
+const ROLE: &str = "--hub";
+
+/// Longer than a run takes.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long nothing happens in a node that is at rest.
+const QUIET: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// libp2p-tcp.
+    Tcp,
+    /// libp2p-websocket over libp2p-tcp.
+    Stock,
+    /// This crate.
+    Lazy(Engine),
+}
+
+impl Kind {
+    pub(crate) const WEBSOCKETS: [Self; 3] = [
+        Self::Stock,
+        Self::Lazy(Engine::Libp2p),
+        Self::Lazy(Engine::Stream),
+    ];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp => f.write_str("libp2p-tcp"),
+            Self::Stock => f.write_str("libp2p-websocket"),
+            Self::Lazy(engine) => write!(f, "`Engine::{engine:?}`"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Security {
+    None,
+    Tls,
+}
+
+/// The process, as the one that measures sees it.
+pub(crate) struct Hub {
+    process: Process,
+    /// Its address, and the certificate to trust in hexadecimal.
+    pub(crate) place: String,
+}
+
+/// What a hub has used up so far.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    /// In seconds, of all threads.
+    pub(crate) cpu: f64,
+    /// In bytes.
+    pub(crate) resident: f64,
+}
+
+impl Hub {
+    pub(crate) fn start(kind: Kind, security: Security) -> io::Result<Self> {
+        let listen = match (kind, security) {
+            (Kind::Tcp, _) => "/ip4/127.0.0.1/tcp/0",
+            (_, Security::None) => "/ip4/127.0.0.1/tcp/0/ws",
+            (_, Security::Tls) => "/ip4/127.0.0.1/tcp/0/tls/ws",
+        };
+        let mut process = Process::start(ROLE, [kind.to_string().as_str(), listen])?;
+        let place = process.answer()?;
+        Ok(Self { process, place })
+    }
+
+    /// Waits until it has so many connections and is at rest.
+    pub(crate) fn at_rest(&mut self, connections: usize) -> Result<Usage, Box<dyn Error>> {
+        let answer = self.process.ask(&connections.to_string())?;
+        let (cpu, resident) = answer.split_once(' ').ok_or("too few figures")?;
+        Ok(Usage {
+            cpu: cpu.parse()?,
+            resident: resident.parse()?,
+        })
+    }
+
+    pub(crate) fn end(self) -> io::Result<()> {
+        self.process.end()
+    }
+}
+
+/// Does what [`Hub::start`] has told this process, if it has.
+pub(crate) fn run_if_told_to() -> Option<Result<(), Box<dyn Error>>> {
+    play(ROLE, run)
+}
+
+async fn run(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let name = arguments.next().ok_or("no kind")?;
+    let mut kinds = [Kind::Tcp].into_iter().chain(Kind::WEBSOCKETS);
+    let kind = kinds.find(|kind| kind.to_string() == name);
+    let (authority, key) = (Authority::new(), Keypair::generate_ed25519());
+    let certificate = authority.sign(&Leaf::default());
+    let mut swarm = Swarm::new(
+        kind.ok_or("no such kind")?.transport(&key, &certificate)?,
+        swarm::dummy::Behaviour,
+        key.public().to_peer_id(),
+        swarm::Config::with_tokio_executor().with_idle_connection_timeout(PATIENCE),
+    );
+    swarm.listen_on(arguments.next().ok_or("no address")?.parse()?)?;
+    let address = loop {
+        if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
+            break address;
+        }
+    };
+    let anchor = authority
+        .der()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>();
+    println!("{address} {anchor}");
+
+    let mut orders = orders();
+    loop {
+        let order = tokio::select! {
+            order = orders.next_line() => order?,
+            _ = swarm.select_next_some() => continue,
+        };
+        let Some(order) = order else {
+            return Ok(());
+        };
+        let connections = order.parse::<u32>()?;
+        while swarm.network_info().connection_counters().num_established() != connections {
+            swarm.select_next_some().await;
+        }
+        while timeout(QUIET, swarm.select_next_some()).await.is_ok() {}
+        println!("{} {}", cpu(), resident());
+    }
+}
+
+impl Kind {
+    fn transport(
+        self,
+        key: &Keypair,
+        certificate: &Signed,
+    ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn Error>> {
+        let tcp = libp2p_tcp::tokio::Transport::new(libp2p_tcp::Config::default());
+        Ok(match self {
+            Self::Tcp => upgraded(tcp, key)?,
+            Self::Stock => {
+                let mut stock = libp2p_websocket::Config::new(tcp);
+                let chain = certificate.chain_der().into_iter();
+                stock.set_tls_config(tls::Config::new(
+                    tls::PrivateKey::new(certificate.key_der()),
+                    chain.map(tls::Certificate::new),
+                )?);
+                upgraded(stock, key)?
+            }
+            Self::Lazy(engine) => {
+                let config = websocket::Config::default()
+                    .with_engine(engine)
+                    .with_certificates(certificate.in_use());
+                upgraded(websocket::tokio::transport(config)?, key)?
+            }
+        })
+    }
+}
+
+/// As all nodes of this bench have it.
+pub(crate) fn upgraded<T>(
+    transport: T,
+    key: &Keypair,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, noise::Error>
+where
+    T: Transport + Send + Unpin + 'static,
+    T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    T::Error: Send + Sync + 'static,
+    T::ListenerUpgrade: Send + 'static,
+    T::Dial: Send + 'static,
+{
+    Ok(transport
+        // Not the lazy one, in which the dialer waits for the first bytes of a stream.
+        .upgrade(Version::V1)
+        .authenticate(noise::Config::new(key)?)
+        .multiplex(yamux::Config::default())
+        .timeout(PATIENCE)
+        .boxed())
+}
+
+#[cfg(unix)]
+fn cpu() -> f64 {
+    use nix::sys::{
+        resource::{UsageWho, getrusage},
+        time::TimeValLike as _,
+    };
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("a process may ask for its own");
+    (usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e6
+}
+
+/// Unknown elsewhere.
+#[cfg(not(unix))]
+fn cpu() -> f64 {
+    f64::NAN
+}
+
+/// In bytes. Unknown where the system has no `/proc`.
+fn resident() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    kib.map_or(f64::NAN, |kib| kib * 1024.0)
+}
