@@ -71,14 +71,16 @@ mod readiness;
 mod retry;
 #[cfg(test)]
 mod scripted;
+mod status;
 mod transport;
 
 // The public interface is:
 pub use config::Config;
-pub use error::{Error, Exhausted, Failure, ListenError};
+pub use error::Error;
 pub use inner::{Accepting, Changed, Inner, Missing, Support};
-pub use readiness::{Change, NotAllReady, NotReady, Readiness, State, Status};
+pub use readiness::Readiness;
 pub use retry::Retry;
+pub use status::{Change, Exhausted, Failure, ListenError, NotAllReady, NotReady, State, Status};
 pub use transport::Transport;
 
 #[cfg(any(test, fuzzing))]

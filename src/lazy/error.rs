@@ -1,9 +1,9 @@
-use std::{convert::Infallible, error, fmt, io, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{convert::Infallible, error, fmt, io, time::Duration};
 
 use libp2p_core::transport::ListenerId;
 use multiaddr::Multiaddr;
 
-use crate::lazy::retry::io_error;
+use crate::lazy::status::{Exhausted, ListenError, Seconds};
 
 /// What goes wrong in a [`lazy::Transport`](crate::lazy::Transport) over a transport whose errors are `E`.
 ///
@@ -102,202 +102,12 @@ impl<E: error::Error + 'static> error::Error for Error<E> {
     }
 }
 
-/// The failure of a listener: an attempt to bind it, or the end of one that was bound.
-///
-/// Comes in a `ListenerError`; the last one comes once more, in the `ListenerClosed` that follows.
-#[derive(Debug, Clone)]
-pub struct ListenError {
-    // Behind one pointer, since every `Result` of the transport has room for it.
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    address: Multiaddr,
-    failure: Failure,
-    attempt: NonZeroU32,
-    retry_in: Option<Duration>,
-    source: Option<Box<dyn error::Error + Send + Sync>>,
-}
-
-/// What befell the listener of a [`ListenError`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Failure {
-    /// It could not be bound.
-    Bind,
-    /// The inner transport closed it, for instance since its address has left its interface.
-    Closed,
-    /// It reported the same error for half a minute and accepted nothing meanwhile. Errors of single connections do not
-    /// count, nor do rules that forbid to accept them, or being [`Exhausted`].
-    Stuck,
-    /// The inner transport took the address when it was registered, and refused it later.
-    Unsupported,
-}
-
-impl ListenError {
-    pub(super) fn new(
-        address: Multiaddr,
-        failure: Failure,
-        attempt: NonZeroU32,
-        retry_in: Option<Duration>,
-        source: Option<Box<dyn error::Error + Send + Sync>>,
-    ) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                address,
-                failure,
-                attempt,
-                retry_in,
-                source,
-            }),
-        }
-    }
-
-    /// The address as it was given to `listen_on`.
-    pub fn address(&self) -> &Multiaddr {
-        &self.inner.address
-    }
-
-    /// What befell it.
-    pub fn failure(&self) -> Failure {
-        self.inner.failure
-    }
-
-    /// How many times in a row it has failed, this one included.
-    pub fn attempt(&self) -> NonZeroU32 {
-        self.inner.attempt
-    }
-
-    /// In how long, from the report, the next attempt comes; sooner if the network changes. `None` if there will
-    /// be none: the listener closes.
-    pub fn retry_in(&self) -> Option<Duration> {
-        self.inner.retry_in
-    }
-
-    /// The cause in a few words, such as "address in use".
-    pub fn reason(&self) -> String {
-        use io::ErrorKind::{
-            AddrInUse, AddrNotAvailable, HostUnreachable, NetworkDown, NetworkUnreachable,
-            OutOfMemory, PermissionDenied,
-        };
-
-        let Some(source) = error::Error::source(self) else {
-            return self.inner.failure.to_string();
-        };
-        match io_error(source) {
-            Some(error) => match error.kind() {
-                kind @ (AddrInUse | AddrNotAvailable | HostUnreachable | NetworkDown
-                | NetworkUnreachable | OutOfMemory | PermissionDenied) => kind.to_string(),
-                _ => error.to_string(),
-            },
-            None => source.to_string(),
-        }
-    }
-}
-
-impl fmt::Display for ListenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner {
-            address,
-            failure,
-            attempt,
-            retry_in,
-            ..
-        } = &*self.inner;
-        match failure {
-            Failure::Bind => write!(f, "cannot listen on {address}")?,
-            Failure::Closed | Failure::Stuck => write!(f, "the listener on {address} {failure}")?,
-            Failure::Unsupported => {
-                write!(f, "the transport does not support listening on {address}")?
-            }
-        }
-        match retry_in {
-            Some(delay) => write!(f, " (attempt {attempt}, again in {})", Seconds(*delay)),
-            None => write!(f, " (attempt {attempt}, and the last)"),
-        }
-    }
-}
-
-impl error::Error for ListenError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        self.inner
-            .source
-            .as_deref()
-            .map(|source| source as &(dyn error::Error + 'static))
-    }
-}
-
-/// A bound listener accepts no connections, as the process or the system is out of descriptors or memory.
-///
-/// It keeps its socket and its addresses, however long that lasts. Whoever connects meanwhile waits in the backlog of the
-/// kernel.
-#[derive(Debug, Clone)]
-pub struct Exhausted {
-    // Behind one pointer, as in `ListenError`.
-    inner: Arc<(Multiaddr, Box<dyn error::Error + Send + Sync>)>,
-}
-
-impl Exhausted {
-    pub(super) fn new(address: Multiaddr, source: Box<dyn error::Error + Send + Sync>) -> Self {
-        Self {
-            inner: Arc::new((address, source)),
-        }
-    }
-
-    /// The address as it was given to `listen_on`.
-    pub fn address(&self) -> &Multiaddr {
-        &self.inner.0
-    }
-
-    /// The cause as the system puts it, such as "Too many open files (os error 24)".
-    pub fn reason(&self) -> String {
-        let source = &*self.inner.1;
-        io_error(source).map_or_else(|| source.to_string(), ToString::to_string)
-    }
-}
-
-impl fmt::Display for Exhausted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let address = self.address();
-        write!(
-            f,
-            "cannot accept connections on {address}, which stays open"
-        )
-    }
-}
-
-impl error::Error for Exhausted {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        Some(&*self.inner.1)
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bind => "could not be bound",
-            Self::Closed => "was closed by the transport below",
-            Self::Stuck => "keeps failing and accepts nothing",
-            Self::Unsupported => "is not supported",
-        })
-    }
-}
-
-/// A delay as somebody reads it in a log: "3.2 s".
-pub(super) struct Seconds(pub(super) Duration);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.1} s", self.0.as_secs_f64())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::error::Error as _;
+    use std::{error::Error as _, num::NonZeroU32};
 
     use super::*;
+    use crate::lazy::Failure;
 
     fn failed(source: impl error::Error + Send + Sync + 'static) -> ListenError {
         let address = "/ip4/127.0.0.1/tcp/1/ws".parse().unwrap();

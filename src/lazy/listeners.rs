@@ -11,7 +11,7 @@ use rand::{SeedableRng as _, rngs::SmallRng};
 
 use crate::{
     deadline::Instant,
-    lazy::{Changed, Config, Error, Failure, Missing, Retry, Support},
+    lazy::{Changed, Config, Error, Failure, Missing, Retry, Support, status::Note},
 };
 
 mod action;
@@ -29,7 +29,6 @@ mod reach;
 
 pub(crate) use action::{Action, Removal};
 use changes::Changes;
-pub(crate) use changes::Note;
 use due::{Due, Hurry};
 use listener::{Listener, State, is_undialable};
 use pace::Pace;

@@ -15,7 +15,7 @@ use multiaddr::Multiaddr;
 
 use crate::{
     deadline::Instant,
-    lazy::{Exhausted, ListenError, Missing, error::Seconds, listeners::Note},
+    lazy::status::{Change, NotAllReady, NotReady, Note, State, Status},
 };
 
 #[cfg(feature = "metrics")]
@@ -26,9 +26,6 @@ const MAX_CHANGES: usize = 1024;
 
 /// How many closed listeners are remembered for those who ask why.
 const MAX_CLOSED: usize = 64;
-
-/// How many listeners the text of [`NotAllReady`] names.
-const MAX_NAMED: usize = 8;
 
 /// Tells how the listeners of a [`lazy::Transport`](crate::lazy::Transport) are doing, wherever that transport has
 /// been moved to.
@@ -61,115 +58,6 @@ const MAX_NAMED: usize = 8;
 pub struct Readiness {
     shared: Arc<Shared>,
 }
-
-/// How a listener is doing. Shows itself in a line, such as `/ip4/0.0.0.0/tcp/0/ws: listening at
-/// /ip4/127.0.0.1/tcp/4001/ws, /ip4/192.0.2.1/tcp/4001/ws`.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Status {
-    /// As it was given to `listen_on`.
-    pub address: Multiaddr,
-    /// What it is doing.
-    pub state: State,
-    /// Since when; for what was so before the first handle was made, since that moment.
-    pub since: Instant,
-    /// Where it can be reached: what `NewAddress` has reported and `AddressExpired` has not. The listener is ready
-    /// if there is one.
-    pub addresses: Vec<Multiaddr>,
-    /// Why it accepts no connections although it listens, and keeps its addresses; `None` if it does.
-    pub exhausted: Option<Exhausted>,
-}
-
-/// The states of a listener. Shows itself in a few words, such as "retrying in 3.2 s: address in use".
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum State {
-    /// It waits for the swarm to be polled, which binds it; also after what it waited for has come.
-    Registered,
-    /// It waits for something that the transport needs for it and does not have. Shows itself with the reason, such as
-    /// "waiting for certificate: chain.pem does not exist".
-    Waiting(Missing),
-    /// It is being bound, or is bound and has no address yet.
-    Binding,
-    /// It has failed, and is tried again [`ListenError::retry_in`] after [`Status::since`]. Shows the whole of that
-    /// delay, not what is left of it.
-    Retrying(ListenError),
-    /// It is bound and has had an address. With no address left, it waits for one of its interfaces.
-    Listening,
-    /// It is being closed: for good if the application has asked for it, else to be bound again.
-    Closing,
-    /// It is closed: with a failure, or because the application wanted it so.
-    Closed(Option<ListenError>),
-}
-
-/// What [`Readiness::changes`] yields.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Change {
-    /// A listener is new, in another state, or has other addresses.
-    #[non_exhaustive]
-    Status {
-        /// Which one.
-        listener: ListenerId,
-        /// How it is now. Of several changes of its addresses in one poll, each is told.
-        status: Status,
-    },
-    /// The stream was read so slowly that this many changes were thrown away. [`Readiness::statuses`] has how things
-    /// are.
-    #[non_exhaustive]
-    Missed {
-        /// How many.
-        count: u64,
-    },
-}
-
-/// Why [`Readiness::ready`] cannot wait for a listener.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum NotReady {
-    /// There is no such listener: there never was, or why it has closed is no longer remembered.
-    #[error("there is no such listener")]
-    Unknown,
-    /// It has closed: with this failure, because the application has removed it, or with the transport.
-    #[error("the listener has closed")]
-    Closed(#[source] Option<ListenError>),
-}
-
-/// Why [`Readiness::all_ready`] waits no longer. Its text names up to eight of [`listeners`](Self::listeners), each with
-/// its reason.
-#[derive(Debug, Clone)]
-pub struct NotAllReady {
-    listeners: Vec<(ListenerId, Status)>,
-}
-
-impl NotAllReady {
-    /// The listeners that cannot be reached, those that have closed first. None if there is no listener at all.
-    pub fn listeners(&self) -> &[(ListenerId, Status)] {
-        &self.listeners
-    }
-}
-
-impl fmt::Display for NotAllReady {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.listeners.len();
-        match count {
-            0 => return f.write_str("there is no listener"),
-            1 => f.write_str("a listener cannot be reached")?,
-            _ => write!(f, "{count} listeners cannot be reached")?,
-        }
-        let mut before = ": ";
-        for (_, status) in self.listeners.iter().take(MAX_NAMED) {
-            write!(f, "{before}{status}")?;
-            before = "; ";
-        }
-        match count.saturating_sub(MAX_NAMED) {
-            0 => Ok(()),
-            more => write!(f, "; and {more} more"),
-        }
-    }
-}
-
-impl std::error::Error for NotAllReady {}
 
 struct Shared {
     board: Mutex<Board>,
@@ -314,42 +202,30 @@ impl Readiness {
     }
 }
 
+#[cfg(feature = "metrics")]
+impl Readiness {
+    /// Registers what is known of the listeners as metrics:
+    ///
+    /// - `libp2p_lazy_listeners`, how many there are, by `state`: `registered`, `waiting`, `binding`, `retrying`,
+    ///   `listening` or `closing`; see [`State`];
+    /// - `libp2p_lazy_ready_listeners`, how many of them can be reached;
+    /// - `libp2p_lazy_failures_total`, by `failure`: `bind`, `closed`, `stuck` or `unsupported`; see
+    ///   [`Failure`](crate::lazy::Failure);
+    /// - `libp2p_lazy_closed_total`, by `reason`: `failed`, for good, or `removed`, as the application wanted.
+    ///
+    /// The totals begin with the first handle. The listeners are counted when the registry is scraped, and only then.
+    ///
+    /// For several transports in one registry, give each a sub-registry with a label that tells it from the others.
+    pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
+        let this = self.clone();
+        let read = move || (this.statuses(), this.shared.board().totals);
+        crate::metrics::register(registry, "lazy", metrics::Listeners(read));
+    }
+}
+
 impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.statuses()).finish()
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.address, self.state)?;
-        let mut before = " at ";
-        for address in &self.addresses {
-            write!(f, "{before}{address}")?;
-            before = ", ";
-        }
-        if let Some(exhausted) = &self.exhausted {
-            write!(f, ", accepting nothing: {}", exhausted.reason())?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Registered => f.write_str("registered"),
-            Self::Waiting(missing) => write!(f, "waiting for {missing}"),
-            Self::Binding => f.write_str("binding"),
-            Self::Retrying(error) => {
-                let delay = error.retry_in().unwrap_or_default();
-                write!(f, "retrying in {}: {}", Seconds(delay), error.reason())
-            }
-            Self::Listening => f.write_str("listening"),
-            Self::Closing => f.write_str("closing"),
-            Self::Closed(None) => f.write_str("closed"),
-            Self::Closed(Some(error)) => write!(f, "closed: {}", error.reason()),
-        }
     }
 }
 
@@ -551,25 +427,6 @@ impl Board {
             None if self.is_over => Read::Over,
             None => Read::Nothing,
         }
-    }
-}
-
-impl Status {
-    /// Whether it has closed other than by the application or with the transport.
-    fn has_failed(&self) -> bool {
-        matches!(self.state, State::Closed(Some(_)))
-    }
-}
-
-impl State {
-    /// Whether it goes on, and only the addresses or the reason to wait can have changed.
-    fn is_same(&self, other: &Self) -> bool {
-        matches!(
-            (self, other),
-            (Self::Listening, Self::Listening)
-                | (Self::Binding, Self::Binding)
-                | (Self::Waiting(_), Self::Waiting(_))
-        )
     }
 }
 

@@ -1,26 +1,14 @@
 use std::collections::VecDeque;
 
 use libp2p_core::transport::ListenerId;
-use multiaddr::Multiaddr;
 use tracing::{Level, level_filters::LevelFilter};
 
 use super::listener::Listener;
-use crate::lazy::{Exhausted, readiness};
+use crate::lazy::status::Note;
 
 /// What is to be told to those who watch; nothing if nobody does.
 #[derive(Debug, Default)]
 pub(super) struct Changes(Option<VecDeque<Note>>);
-
-/// A listener is in a new state, or has other addresses.
-#[derive(Debug)]
-pub(crate) struct Note {
-    pub(crate) listener: ListenerId,
-    /// As the application gave it.
-    pub(crate) address: Multiaddr,
-    pub(crate) state: readiness::State,
-    pub(crate) addresses: Vec<Multiaddr>,
-    pub(crate) exhausted: Option<Exhausted>,
-}
 
 impl Changes {
     /// Somebody watches from now on. They are to be told first how things are.

@@ -6,7 +6,7 @@ use multiaddr::{Multiaddr, Protocol};
 use super::{due::Place, errors::Errors, queue::Turn, reach::Reach};
 use crate::{
     deadline::Instant,
-    lazy::{Exhausted, ListenError, Missing, readiness, retry::Failures},
+    lazy::{Exhausted, ListenError, Missing, retry::Failures, status},
 };
 
 /// One listener of the application.
@@ -74,10 +74,6 @@ pub(super) enum State<U> {
         error: Option<ListenError>,
     },
 }
-
-/// The error of events that carry none.
-#[derive(Debug)]
-pub(super) enum Never {}
 
 impl<U> Listener<U> {
     pub(super) fn new(address: Multiaddr, state: State<U>, span: tracing::Span) -> Self {
@@ -168,17 +164,17 @@ impl<U> Listener<U> {
     }
 
     /// What the application is told of its state.
-    pub(super) fn readiness(&self) -> readiness::State {
+    pub(super) fn readiness(&self) -> status::State {
         match &self.state {
-            State::Registered { .. } => readiness::State::Registered,
-            State::Waiting { missing, .. } => readiness::State::Waiting(missing.clone()),
-            State::Retrying { error, .. } => readiness::State::Retrying(error.clone()),
+            State::Registered { .. } => status::State::Registered,
+            State::Waiting { missing, .. } => status::State::Waiting(missing.clone()),
+            State::Retrying { error, .. } => status::State::Retrying(error.clone()),
             State::Listening {
                 is_announced: true, ..
-            } => readiness::State::Listening,
-            State::Binding { .. } | State::Listening { .. } => readiness::State::Binding,
-            State::Leaving { .. } | State::Closing { .. } => readiness::State::Closing,
-            State::Closed { error, .. } => readiness::State::Closed(error.clone()),
+            } => status::State::Listening,
+            State::Binding { .. } | State::Listening { .. } => status::State::Binding,
+            State::Leaving { .. } | State::Closing { .. } => status::State::Closing,
+            State::Closed { error, .. } => status::State::Closed(error.clone()),
         }
     }
 

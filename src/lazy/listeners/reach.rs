@@ -1,9 +1,7 @@
-use std::{mem, slice};
+use std::{convert::Infallible, mem, slice};
 
 use libp2p_core::transport::TransportEvent;
 use multiaddr::Multiaddr;
-
-use super::listener::Never;
 
 /// Where a bound listener can be reached: by the addresses that were reported and have not expired, at most those of
 /// this host's interfaces.
@@ -13,7 +11,7 @@ pub(super) enum Reach<U> {
     Nowhere {
         /// The connections that wait for an address, at most
         /// [`MAX_HELD_PER_LISTENER`](super::MAX_HELD_PER_LISTENER).
-        held: Vec<TransportEvent<U, Never>>,
+        held: Vec<TransportEvent<U, Infallible>>,
     },
     /// By one address, as most are: it takes no memory besides this.
     One(Multiaddr),
@@ -35,7 +33,7 @@ impl<U> Reach<U> {
     }
 
     /// The connections that have waited for an address, which is about to come.
-    pub(super) fn take_held(&mut self) -> Vec<TransportEvent<U, Never>> {
+    pub(super) fn take_held(&mut self) -> Vec<TransportEvent<U, Infallible>> {
         match self {
             Self::Nowhere { held } => mem::take(held),
             Self::One(_) | Self::Several(_) => Vec::new(),

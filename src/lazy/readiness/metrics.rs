@@ -1,32 +1,15 @@
 use std::fmt;
 
-use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
+use libp2p_core::transport::ListenerId;
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
-use super::{Readiness, State};
 use crate::{
-    lazy::Failure,
-    metrics::{self, Page},
+    lazy::status::{Failure, State, Status},
+    metrics::Page,
 };
 
-impl Readiness {
-    /// Registers what is known of the listeners as metrics:
-    ///
-    /// - `libp2p_lazy_listeners`, how many there are, by `state`: `registered`, `waiting`, `binding`, `retrying`,
-    ///   `listening` or `closing`; see [`State`];
-    /// - `libp2p_lazy_ready_listeners`, how many of them can be reached;
-    /// - `libp2p_lazy_failures_total`, by `failure`: `bind`, `closed`, `stuck` or `unsupported`; see [`Failure`];
-    /// - `libp2p_lazy_closed_total`, by `reason`: `failed`, for good, or `removed`, as the application wanted.
-    ///
-    /// The totals begin with the first handle. The listeners are counted when the registry is scraped, and only then.
-    ///
-    /// For several transports in one registry, give each a sub-registry with a label that tells it from the others.
-    pub fn register_metrics(&self, registry: &mut Registry) {
-        metrics::register(registry, "lazy", Listeners(self.clone()));
-    }
-}
-
-#[derive(Debug)]
-struct Listeners(Readiness);
+/// What a registry shows of the listeners that this function returns.
+pub(super) struct Listeners<F>(pub(super) F);
 
 /// What has befallen the listeners.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,29 +47,28 @@ impl Totals {
     }
 }
 
-impl Collector for Listeners {
+impl<F> Collector for Listeners<F>
+where
+    F: Fn() -> (Vec<(ListenerId, Status)>, Totals) + Send + Sync + 'static,
+{
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (statuses, totals) = (self.0)();
         let (mut registered, mut waiting, mut binding) = (0, 0, 0);
         let (mut retrying, mut listening, mut closing) = (0, 0, 0);
         let mut ready = 0;
-        let totals = {
-            let board = self.0.shared.board();
-            for row in board.rows.values() {
-                let status = row.status();
-                match status.state {
-                    State::Registered => registered += 1,
-                    State::Waiting(_) => waiting += 1,
-                    State::Binding => binding += 1,
-                    State::Retrying(_) => retrying += 1,
-                    State::Listening => listening += 1,
-                    State::Closing => closing += 1,
-                    // It has left the board.
-                    State::Closed(_) => {}
-                }
-                ready += u64::from(!status.addresses.is_empty());
+        for (_, status) in statuses {
+            match status.state {
+                State::Registered => registered += 1,
+                State::Waiting(_) => waiting += 1,
+                State::Binding => binding += 1,
+                State::Retrying(_) => retrying += 1,
+                State::Listening => listening += 1,
+                State::Closing => closing += 1,
+                // Not listed.
+                State::Closed(_) => {}
             }
-            board.totals
-        };
+            ready += u64::from(!status.addresses.is_empty());
+        }
         let mut page = Page(encoder);
         page.gauges(
             "listeners",
@@ -126,5 +108,11 @@ impl Collector for Listeners {
                 ("removed", totals.closed_removed),
             ],
         )
+    }
+}
+
+impl<F> fmt::Debug for Listeners<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listeners")
     }
 }

@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use tokio_test::{assert_pending, assert_ready, task};
 
 use super::*;
-use crate::{deadline, lazy::Failure};
+use crate::{
+    deadline,
+    lazy::{Exhausted, Failure, ListenError, status::MAX_NAMED},
+};
 
 fn note(listener: ListenerId, state: State, addresses: &[&str]) -> Note {
     Note {
