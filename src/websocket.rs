@@ -67,7 +67,7 @@ let live = std::path::Path::new("/etc/letsencrypt/live/example.com");
 let certificates =
     websocket::Certificates::watch(live.join("fullchain.pem"), live.join("privkey.pem"))?;
 let config = websocket::Config::default().with_certificates(certificates.clone());
-let transport = websocket::tokio::transport(config)?;
+let transport = websocket::tokio::transport(config);
 // Both can be asked at any time.
 if let Some(left) = certificates.time_left() {
     println!("valid for another {} days", left.as_secs() / 86_400);
@@ -111,8 +111,6 @@ mod certificates;
 mod config;
 mod connection;
 mod counters;
-#[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
-mod delegate;
 #[cfg(feature = "tokio")]
 mod dnsaddr;
 mod engine;
@@ -152,12 +150,11 @@ pub use certificate::{
     UnsupportedKey,
 };
 pub use certificates::Certificates;
-pub use config::Config;
+pub use config::{Config, Engine};
 pub use connection::Connection;
 pub use counters::Counters;
 #[cfg(feature = "tokio")]
 pub use dnsaddr::DnsaddrError;
-pub use engine::Engine;
 pub use error::Error;
 #[cfg(any(test, fuzzing))]
 pub(crate) use stream::fuzz as fuzz_stream;

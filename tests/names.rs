@@ -185,7 +185,7 @@ async fn if_the_second_family_cannot_be_bound_the_first_is_not_kept(case: Case) 
 
     // By itself, so that nobody tries it again.
     let config = case.config();
-    let mut transport = case.inner(&config);
+    let mut transport = case.inner(config);
     let address: Multiaddr = format!("/dns/localhost/tcp/{taken}/ws").parse().unwrap();
     match transport.listen_on(ListenerId::next(), address.clone()) {
         Err(TransportError::Other(error)) => assert_eq!(

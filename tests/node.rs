@@ -371,7 +371,7 @@ async fn a_peer_that_is_stopped_is_found_out_and_one_that_is_not_is_kept() {
             let config = websocket::Config::default()
                 .with_engine(websocket::Engine::Stream)
                 .with_keep_alive(Some(Duration::from_secs(1)));
-            let transport = websocket::tokio::transport(config)?
+            let transport = websocket::tokio::transport(config)
                 .upgrade(Version::V1Lazy)
                 .authenticate(noise::Config::new(key)?)
                 .multiplex(yamux::Config::default());

@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
 };
 
-use common::{Any, Case, cause, on_each, within};
+use common::{Case, cause, on_each, within};
 use futures::future::poll_fn;
 use libp2p::{
     Multiaddr, Transport as _,
@@ -24,7 +24,7 @@ use libp2p_lazy_websocket::websocket::{self, Config, Connection};
 use socket2::{Domain, Socket, Type};
 
 /// By itself, so that what `listen_on` returns is how the bind went.
-type Transport = Any;
+type Transport = websocket::Transport;
 
 const IP4: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -143,7 +143,7 @@ async fn whoever_listens_there_and_however_the_port_is_in_use(case: Case) {
                 };
                 for ours in ips.into_iter().filter(|ours| CROSSWISE || *ours == theirs) {
                     let what = format!("{ours} beside {theirs}, sharing {shares}");
-                    let mut transport = case.inner(&case.config());
+                    let mut transport = case.inner(case.config());
                     assert_in_use(try_listen(&mut transport, ours, port_of(&other)), &what);
                 }
             }
@@ -157,10 +157,10 @@ async fn one_s_own_listeners_count_too_until_they_are_closed(case: Case) {
     for theirs in IP4 {
         for ours in IP4.into_iter().filter(|ours| CROSSWISE || *ours == theirs) {
             let what = format!("{ours} beside {theirs}");
-            let mut first = case.inner(&case.config());
+            let mut first = case.inner(case.config());
             let (id, address) = listening(&mut first, theirs).await;
             let port = port(&address);
-            let mut second = case.inner(&case.config());
+            let mut second = case.inner(case.config());
             assert_in_use(try_listen(&mut second, ours, port), &what);
             assert_in_use(try_listen(&mut first, ours, port), &what);
             // The other interfaces of a wildcard.
@@ -189,7 +189,7 @@ async fn a_socket_of_both_families_has_the_port_in_both(case: Case) {
         .unwrap();
     socket.listen(8).unwrap();
     for ip in IP4.into_iter().chain(IP6) {
-        let mut transport = case.inner(&case.config());
+        let mut transport = case.inner(case.config());
         assert_in_use(
             try_listen(&mut transport, ip, port_of(&socket)),
             &ip.to_string(),
@@ -200,7 +200,7 @@ async fn a_socket_of_both_families_has_the_port_in_both(case: Case) {
 on_each!(the_port_of_another_family_or_address_is_free);
 
 async fn the_port_of_another_family_or_address_is_free(case: Case) {
-    let mut transport = case.inner(&case.config());
+    let mut transport = case.inner(case.config());
     let (_, address) = listening(&mut transport, IP4[0]).await;
     match try_listen(&mut transport, IP6[1], port(&address)) {
         Ok(_) => {}
@@ -221,10 +221,10 @@ on_each!(switched_off_only_the_bind_decides);
 #[cfg(unix)]
 async fn switched_off_only_the_bind_decides(case: Case) {
     let shares = listener(IP4[0], true).unwrap();
-    try_listen(&mut case.inner(&sharing(case)), IP4[0], port_of(&shares)).unwrap();
+    try_listen(&mut case.inner(sharing(case)), IP4[0], port_of(&shares)).unwrap();
     let keeps = listener(IP4[0], false).unwrap();
     assert_in_use(
-        try_listen(&mut case.inner(&sharing(case)), IP4[0], port_of(&keeps)),
+        try_listen(&mut case.inner(sharing(case)), IP4[0], port_of(&keeps)),
         "a socket that does not share",
     );
 }
@@ -263,7 +263,7 @@ async fn connections_with_the_port_do_not_count(case: Case) {
     } else {
         [Ipv4Addr::LOCALHOST; 2]
     };
-    let [mut from, mut to] = [(); 2].map(|()| case.inner(&case.config()));
+    let [mut from, mut to] = [(); 2].map(|()| case.inner(case.config()));
     let (from_id, from_address) = listening(&mut from, ips[0].into()).await;
     let (to_id, to_address) = listening(&mut to, ips[1].into()).await;
     let (dialled, accepted, seen) = connect(&mut from, &mut to, to_address.clone()).await;
@@ -272,7 +272,7 @@ async fn connections_with_the_port_do_not_count(case: Case) {
     close(&mut to, to_id).await;
 
     // Alive on both ports, and nobody listens.
-    let mut next_ones = [(); 2].map(|()| case.inner(&case.config()));
+    let mut next_ones = [(); 2].map(|()| case.inner(case.config()));
     let addresses = [from_address, to_address];
     let mut ids = Vec::new();
     for ((transport, ip), address) in next_ones.iter_mut().zip(ips).zip(&addresses) {

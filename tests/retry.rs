@@ -47,7 +47,7 @@ fn websocket_address(ip: Ipv4Addr, port: u16) -> Multiaddr {
 }
 
 fn lazy_swarm(case: Case, retry: Retry) -> Swarm<dummy::Behaviour> {
-    let inner = case.inner(&case.config());
+    let inner = case.inner(case.config());
     let config = lazy::Config::default().with_retry(retry);
     common::swarm(case, lazy::Transport::new(inner, config))
 }
@@ -150,7 +150,7 @@ async fn giving_up_is_one_close_with_the_last_failure_found_through_the_swarm_bu
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = websocket_address(Ipv4Addr::LOCALHOST, taken.local_addr().unwrap().port());
     let retry = Retry::default().with_max_attempts(NonZeroU32::new(2));
-    let inner = case.inner(&case.config());
+    let inner = case.inner(case.config());
     let lazy = lazy::Transport::new(inner, lazy::Config::default().with_retry(retry));
     let mut swarm = built_swarm(lazy);
     let id = swarm.listen_on(address).unwrap();
@@ -180,7 +180,7 @@ async fn whoever_waits_for_all_listeners_hears_of_one_that_has_failed_for_good(c
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
     let config = lazy::Config::default().with_retry(Retry::never());
-    let mut transport = lazy::Transport::new(case.inner(&case.config()), config);
+    let mut transport = lazy::Transport::new(case.inner(case.config()), config);
     let readiness = transport.readiness();
     let none = readiness.all_ready().await.unwrap_err();
     assert_eq!(none.to_string(), "there is no listener");
@@ -211,7 +211,7 @@ async fn whoever_waits_for_all_listeners_hears_of_one_that_has_failed_for_good(c
 on_each!(a_listener_that_dies_comes_back_on_its_port_and_dials_leave_from_it);
 
 async fn a_listener_that_dies_comes_back_on_its_port_and_dials_leave_from_it(case: Case) {
-    let inner = case.inner(&case.config());
+    let inner = case.inner(case.config());
     let (mortal, death) = Mortal::new(inner);
     let mut transport = lazy::Transport::new(mortal, lazy::Config::default());
     let id = ListenerId::next();
@@ -500,7 +500,7 @@ async fn child_an_address_that_comes_and_goes(case: Case) {
     };
     // An attempt is made because the address is there, and not because it is time.
     let retry = Retry::default().with_first_delay(Duration::from_secs(3600));
-    let inner = case.inner(&case.config());
+    let inner = case.inner(case.config());
     let mut transport = lazy::Transport::new(inner, lazy::Config::default().with_retry(retry));
     let own = Ipv4Addr::new(10, 9, 0, 1);
     transport

@@ -484,7 +484,7 @@ mod with_tokio {
     #[tokio::test]
     async fn another_tcp_can_be_put_below() {
         let tcp = libp2p_tcp::tokio::Transport::new(libp2p_tcp::Config::default());
-        let mut websocket = websocket::Transport::new(tcp, &websocket::Config::default());
+        let mut websocket = websocket::Transport::new(tcp, websocket::Config::default());
         let opts = DialOpts {
             role: Endpoint::Dialer,
             port_use: PortUse::New,

@@ -263,7 +263,7 @@ pub(crate) fn swarm<B: NetworkBehaviour>(
     let swarm = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
         .with_other_transport(|keypair| -> Result<_, Box<dyn Error + Send + Sync>> {
-            Ok(websocket::tokio::transport(websocket::Config::default())?
+            Ok(websocket::tokio::transport(websocket::Config::default())
                 .upgrade(Version::V1Lazy)
                 .authenticate(noise::Config::new(keypair)?)
                 .multiplex(yamux::Config::default()))

@@ -81,8 +81,7 @@ pub(crate) async fn lazy_certificate(made: &Made) -> Duration {
     let config = websocket::Config::default()
         .with_engine(engine())
         .with_certificates(certificates.clone());
-    let mut transport =
-        websocket::tokio::transport(config).expect("the resolver's configuration is readable");
+    let mut transport = websocket::tokio::transport(config);
     listen(&mut transport, &tls_address());
     settle(&mut transport);
     let certificate = Certificate::from_der(vec![made.certificate.clone()], made.key.clone());

@@ -81,9 +81,8 @@ pub(crate) fn engine() -> Engine {
     }
 }
 
-pub(crate) fn lazy_transport() -> lazy::Transport<websocket::tokio::Transport> {
+pub(crate) fn lazy_transport() -> lazy::Transport<websocket::Transport> {
     websocket::tokio::transport(websocket::Config::default().with_engine(engine()))
-        .expect("the resolver's configuration is readable")
 }
 
 pub(crate) fn stock_transport() -> Stock {

@@ -97,7 +97,7 @@ async fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box<dyn 
 
     let (mut silent, mut connections) = (Vec::new(), Vec::new());
     let config = websocket::Config::default().with_trust_anchor(anchor);
-    let mut transport = websocket::tokio::transport(config)?;
+    let mut transport = websocket::tokio::transport(config);
     for _ in 0..count {
         if phase == Phase::Connected {
             silent.push(TcpStream::connect(("127.0.0.1", port(&address)?))?);

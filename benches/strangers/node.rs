@@ -97,7 +97,7 @@ impl Node {
                     .with_certificates(certificates)
                     .with_handshake_timeout(PATIENCE)
                     .with_max_half_open(room);
-                upgraded(websocket::tokio::transport(config)?, &key)?
+                upgraded(websocket::tokio::transport(config), &key)?
             }
             Kind::Stock => {
                 let tcp = libp2p_tcp::tokio::Transport::new(libp2p_tcp::Config::default());

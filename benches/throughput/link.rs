@@ -116,7 +116,7 @@ impl Authority {
                     .with_engine(Engine::Stream)
                     .with_certificates(certificates)
                     .with_trust_anchor(anchor);
-                let websocket = websocket::Transport::new(tcp, &config);
+                let websocket = websocket::Transport::new(tcp, config);
                 websocket.map(|io, _| Box::new(io) as Bytes).boxed()
             }
         }

@@ -94,7 +94,7 @@ impl Runtime {
     ) -> Result<(Upgraded, Readiness), Box<dyn Error>> {
         match self {
             #[cfg(feature = "tokio")]
-            Self::Tokio => upgraded(websocket::tokio::transport(config)?, keypair),
+            Self::Tokio => upgraded(websocket::tokio::transport(config), keypair),
             #[cfg(feature = "async-std")]
             Self::AsyncStd => upgraded(websocket::async_std::transport(config), keypair),
             #[cfg(feature = "smol")]

@@ -43,7 +43,7 @@ const MAX_CLOSED: usize = 64;
 /// use libp2p_lazy_websocket::{lazy, websocket};
 ///
 /// # #[cfg(feature = "tokio")] {
-/// let mut transport = websocket::tokio::transport(websocket::Config::default())?;
+/// let mut transport = websocket::tokio::transport(websocket::Config::default());
 /// let readiness = transport.readiness();
 /// // … the transport goes into a swarm, `listen_on` is called, and a task of its own polls the swarm …
 /// readiness.all_ready().await?;

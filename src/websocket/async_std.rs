@@ -42,7 +42,6 @@ use crate::{
     lazy,
     websocket::{
         self, Config,
-        delegate::delegate,
         interfaces::{self, Changes},
         tcp,
     },
@@ -59,8 +58,8 @@ use crate::{
 ///
 /// It may be polled by any executor. Bounds on what comes after the WebSocket handshake, such as `Transport::timeout`
 /// around the upgrade, are the caller's.
-pub fn transport(config: Config) -> lazy::Transport<Transport> {
-    lazy::Transport::new(Transport::new(&config), lazy::Config::default())
+pub fn transport(config: Config) -> lazy::Transport<websocket::Transport> {
+    lazy::Transport::new(eager(config), lazy::Config::default())
 }
 
 /// The options of a swarm whose connections are driven by tasks of async-std.
@@ -68,17 +67,12 @@ pub fn swarm_config() -> libp2p_swarm::Config {
     libp2p_swarm::Config::with_executor(spawn)
 }
 
-/// What [`transport`] makes lazy; for those who want other [lazy options](lazy::Config).
-#[derive(Debug)]
-pub struct Transport(websocket::Transport<tcp::Transport>);
-
-impl Transport {
-    /// See [`transport`].
-    pub fn new(config: &Config) -> Self {
-        let runtime = tcp::Runtime { resolve, spawn };
-        let below = tcp::Transport::new(config.socket().clone(), runtime, watch);
-        Self(websocket::Transport::new(below, config).on_this_host(watch, config))
-    }
+/// What [`transport`] makes lazy: it binds in `listen_on`. For [`lazy::Transport::new`] with other
+/// [lazy options](lazy::Config).
+pub fn eager(config: Config) -> websocket::Transport {
+    let runtime = tcp::Runtime { resolve, spawn };
+    let below = tcp::Transport::new(config.socket().clone(), runtime, watch);
+    websocket::Transport::new(below, config).on_this_host(watch)
 }
 
 /// What lies below, alone. Not part of the interface: there to be measured.
@@ -108,5 +102,3 @@ fn resolve(name: String) -> BoxFuture<'static, io::Result<Vec<std::net::SocketAd
 fn spawn(task: BoxFuture<'static, ()>) {
     async_std::task::spawn(task);
 }
-
-delegate!();

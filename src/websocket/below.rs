@@ -1,80 +1,152 @@
 //! The TCP transport below: one transport owns it, and dials borrow it for as long as it is there.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll},
+};
 
-use futures::{AsyncRead, AsyncWrite};
-use libp2p_core::transport::{DialOpts, Transport, TransportError};
+use futures::{AsyncRead, AsyncWrite, TryFutureExt as _, future::BoxFuture};
+use libp2p_core::transport::{DialOpts, ListenerId, Transport, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
 
-/// A transport that can be below WebSocket.
-pub(super) trait Tcp:
-    Transport<
-        Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        Error: Send + Sync + 'static,
-        ListenerUpgrade: Send + 'static,
-        Dial: Send + 'static,
-    > + Unpin
-    + Send
-    + 'static
-{
-}
+use crate::websocket::Error;
 
-impl<T> Tcp for T
-where
-    T: Transport + Unpin + Send + 'static,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T::Error: Send + Sync + 'static,
-    T::ListenerUpgrade: Send + 'static,
-    T::Dial: Send + 'static,
-{
-}
+/// Bytes in both directions, whatever carries them.
+pub(super) type Io = Pin<Box<dyn Duplex>>;
+
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Send> Duplex for S {}
+
+/// A connection that is accepted or dialled, until there is a `C`.
+pub(super) type Pending<C> = BoxFuture<'static, Result<C, Error>>;
+
+type Tcp = dyn Transport<Output = Io, Error = Error, ListenerUpgrade = Pending<Io>, Dial = Pending<Io>>
+    + Send
+    + Unpin;
 
 /// The only owner of a transport: dropping it closes the listening sockets, whatever dials are under way.
-#[derive(Debug)]
-pub(super) struct Below<T>(Arc<Mutex<T>>);
+pub(super) struct Below(Arc<Mutex<Box<Tcp>>>);
 
-impl<T> Below<T> {
-    pub(super) fn new(transport: T) -> Self {
-        Self(Arc::new(Mutex::new(transport)))
+impl Below {
+    pub(super) fn new<T>(tcp: T) -> Self
+    where
+        T: Transport<
+                Output: AsyncRead + AsyncWrite + Send + 'static,
+                Error: Send + Sync + 'static,
+                ListenerUpgrade: Send + 'static,
+                Dial: Send + 'static,
+            > + Send
+            + Unpin
+            + 'static,
+    {
+        Self(Arc::new(Mutex::new(Box::new(Boxing(tcp)))))
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, T> {
-        lock(&self.0)
+    pub(super) fn listen_on(
+        &mut self,
+        id: ListenerId,
+        address: Multiaddr,
+    ) -> Result<(), TransportError<Error>> {
+        lock(&self.0).listen_on(id, address)
     }
 
-    pub(super) fn dialer(&self) -> Dialer<T> {
+    pub(super) fn remove_listener(&mut self, id: ListenerId) -> bool {
+        lock(&self.0).remove_listener(id)
+    }
+
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<TransportEvent<Pending<Io>, Error>> {
+        Pin::new(&mut **lock(&self.0)).poll(cx)
+    }
+
+    pub(super) fn dialer(&self) -> Dialer {
         Dialer(Arc::downgrade(&self.0))
     }
 }
 
 /// Dials through a [`Below`] without keeping it alive.
-#[derive(Debug)]
-pub(super) struct Dialer<T>(Weak<Mutex<T>>);
+#[derive(Clone)]
+pub(super) struct Dialer(Weak<Mutex<Box<Tcp>>>);
 
-impl<T> Clone for Dialer<T> {
-    fn clone(&self) -> Self {
-        Self(Weak::clone(&self.0))
-    }
-}
-
-impl<T: Transport> Dialer<T> {
+impl Dialer {
     pub(super) fn dial(
         &self,
         address: Multiaddr,
         opts: DialOpts,
-    ) -> Result<Result<T::Dial, TransportError<T::Error>>, Dropped> {
-        let below = self.0.upgrade().ok_or(Dropped)?;
-        let dial = lock(&below).dial(address, opts);
-        Ok(dial)
+    ) -> Result<Pending<Io>, TransportError<Error>> {
+        let below = self
+            .0
+            .upgrade()
+            .ok_or(TransportError::Other(Error::TransportDropped))?;
+        lock(&below).dial(address, opts)
     }
 }
 
-/// The transport was dropped before it could dial.
-#[derive(Debug, thiserror::Error)]
-#[error("the transport was dropped before it could dial")]
-pub(super) struct Dropped;
-
 /// Nothing panics half-way through a change of the transport, or its task is at an end with it.
-fn lock<T>(below: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock(below: &Mutex<Box<Tcp>>) -> MutexGuard<'_, Box<Tcp>> {
     below.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Hides what `T` has in boxes, but keeps its errors as they are.
+struct Boxing<T>(T);
+
+fn boxed<S, E>(pending: impl Future<Output = Result<S, E>> + Send + 'static) -> Pending<Io>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    Box::pin(
+        pending
+            .map_ok(|io| Box::pin(io) as Io)
+            .map_err(Error::below),
+    )
+}
+
+impl<T> Transport for Boxing<T>
+where
+    T: Transport<
+            Output: AsyncRead + AsyncWrite + Send + 'static,
+            Error: Send + Sync + 'static,
+            ListenerUpgrade: Send + 'static,
+            Dial: Send + 'static,
+        > + Unpin,
+{
+    type Output = Io;
+    type Error = Error;
+    type ListenerUpgrade = Pending<Io>;
+    type Dial = Pending<Io>;
+
+    fn listen_on(&mut self, id: ListenerId, addr: Multiaddr) -> Result<(), TransportError<Error>> {
+        self.0
+            .listen_on(id, addr)
+            .map_err(|error| error.map(Error::below))
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        self.0.remove_listener(id)
+    }
+
+    fn dial(
+        &mut self,
+        addr: Multiaddr,
+        opts: DialOpts,
+    ) -> Result<Pending<Io>, TransportError<Error>> {
+        match self.0.dial(addr, opts) {
+            Ok(dial) => Ok(boxed(dial)),
+            Err(error) => Err(error.map(Error::below)),
+        }
+    }
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<TransportEvent<Pending<Io>, Error>> {
+        Pin::new(&mut self.0)
+            .poll(cx)
+            .map(|event| event.map_upgrade(boxed).map_err(Error::below))
+    }
 }

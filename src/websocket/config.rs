@@ -2,10 +2,37 @@ use std::{num::NonZeroUsize, time::Duration};
 
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 use crate::websocket::socket;
-use crate::websocket::{Certificates, Counters, Engine, TrustAnchor};
+use crate::websocket::{Certificates, Counters, TrustAnchor};
 
 /// The most that [`Config::with_max_frame_size`] allows.
 const MAX_FRAME_SIZE: NonZeroUsize = NonZeroUsize::new(16 * 1024 * 1024).expect("not zero");
+
+/// What speaks WebSocket. Either side of a connection may have either, and cannot tell which the other has.
+///
+/// Addresses, names, certificates, limits and counters are the same with both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Engine {
+    /// libp2p-websocket.
+    #[default]
+    Libp2p,
+    /// [`Stream`](crate::websocket::Stream) of this crate, which is faster and takes less memory.
+    ///
+    /// Whoever talks to it sees a difference only here:
+    ///
+    /// - Text frames are an error. libp2p sends none.
+    /// - A connection that ends inside a frame, or over TLS without a `close_notify`, ends with an error.
+    /// - The `Host` header leaves out the default port, as browsers do, and with `/tls/sni/<host>/ws` is that host.
+    /// - A path that cannot stand in a request is encoded, as browsers do.
+    /// - A redirect may leave out the default port. From TLS it does not lead to where there is none.
+    /// - A listener answers a request that it refuses, and one that has a body is refused.
+    /// - The headers of a request or a response may be 100 in 16 KiB; libp2p-websocket closes on more than 32.
+    /// - If a dial is refused, the error has the status, the reason phrase and the beginning of the body, which is
+    ///   waited for at most a second. So it is if the answer is in HTTP/1.0.
+    /// - An answer that uses an extension, of which none was asked for, is refused.
+    /// - A frame that is accepted or dialled may be of any size, since none is kept in memory as a whole.
+    Stream,
+}
 
 /// Options of a [`websocket::Transport`](crate::websocket::Transport).
 #[derive(Debug, Clone)]

@@ -7,6 +7,8 @@ use std::{
 
 use futures::{AsyncRead, AsyncWrite};
 
+use crate::websocket::below::Io;
+
 /// A WebSocket connection: bytes in both directions, whatever is below.
 ///
 /// With [`Engine::Libp2p`](crate::websocket::Engine::Libp2p), what is written is sent in messages of at most
@@ -16,11 +18,7 @@ use futures::{AsyncRead, AsyncWrite};
 /// [`Engine::Stream`](crate::websocket::Engine::Stream) it is a [`Stream`](crate::websocket::Stream), which see.
 ///
 /// A read that fails ends the connection.
-pub struct Connection(Pin<Box<dyn Duplex>>);
-
-trait Duplex: AsyncRead + AsyncWrite + Send {}
-
-impl<C: AsyncRead + AsyncWrite + Send> Duplex for C {}
+pub struct Connection(Io);
 
 impl Connection {
     /// Of whatever speaks WebSocket below.

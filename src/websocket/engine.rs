@@ -3,18 +3,16 @@
 use std::{
     collections::HashMap,
     fmt,
-    pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use futures::{FutureExt as _, future::BoxFuture};
 use libp2p_core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
 
 use crate::websocket::{
-    Config, Connection, Error,
+    Config, Connection, Engine, Error,
     address::{Listen, Security},
-    below::{Below, Tcp},
+    below::{Below, Io, Pending},
     path::Path,
     tls::Tls,
 };
@@ -26,40 +24,13 @@ mod stream;
 /// How many events one `poll` drops before it asks to be polled again.
 const MAX_DROPPED_PER_POLL: usize = 64;
 
-/// What speaks WebSocket. Either side of a connection may have either, and cannot tell which the other has.
-///
-/// Addresses, names, certificates, limits and counters are the same with both.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Engine {
-    /// libp2p-websocket.
-    #[default]
-    Libp2p,
-    /// [`Stream`](crate::websocket::Stream) of this crate, which is faster and takes less memory.
-    ///
-    /// Whoever talks to it sees a difference only here:
-    ///
-    /// - Text frames are an error. libp2p sends none.
-    /// - A connection that ends inside a frame, or over TLS without a `close_notify`, ends with an error.
-    /// - The `Host` header leaves out the default port, as browsers do, and with `/tls/sni/<host>/ws` is that host.
-    /// - A path that cannot stand in a request is encoded, as browsers do.
-    /// - A redirect may leave out the default port. From TLS it does not lead to where there is none.
-    /// - A listener answers a request that it refuses, and one that has a body is refused.
-    /// - The headers of a request or a response may be 100 in 16 KiB; libp2p-websocket closes on more than 32.
-    /// - If a dial is refused, the error has the status, the reason phrase and the beginning of the body, which is
-    ///   waited for at most a second. So it is if the answer is in HTTP/1.0.
-    /// - An answer that uses an extension, of which none was asked for, is refused.
-    /// - A frame that is accepted or dialled may be of any size, since none is kept in memory as a whole.
-    Stream,
-}
-
-/// Listens over `T`, on addresses that have a part less, and lets one of them speak on what comes in.
-pub(super) struct Running<T: Tcp> {
-    below: Below<T>,
+/// Listens on TCP, on addresses that have a part less, and lets one of them speak on what comes in.
+pub(super) struct Running {
+    below: Below,
     /// One for each `listen_on` that succeeded and whose `ListenerClosed` has not been reported.
     listeners: HashMap<ListenerId, Listener>,
     has_exact_paths: bool,
-    speaker: Speaker<T>,
+    speaker: Speaker,
 }
 
 struct Listener {
@@ -77,12 +48,12 @@ impl Listener {
     }
 }
 
-enum Speaker<T: Tcp> {
-    Libp2p(libp2p::Libp2p<T>),
-    Stream(stream::Streams<T>),
+enum Speaker {
+    Libp2p(libp2p::Libp2p),
+    Stream(stream::Streams),
 }
 
-impl<T: Tcp> Speaker<T> {
+impl Speaker {
     fn has_certificate(&self) -> bool {
         match self {
             Self::Libp2p(engine) => engine.has_certificate(),
@@ -91,9 +62,8 @@ impl<T: Tcp> Speaker<T> {
     }
 }
 
-impl<T: Tcp> Running<T> {
-    pub(super) fn new(tcp: T, config: &Config, tls: &Tls) -> Self {
-        let below = Below::new(tcp);
+impl Running {
+    pub(super) fn new(below: Below, config: &Config, tls: &Tls) -> Self {
         let speaker = match config.engine() {
             Engine::Libp2p => Speaker::Libp2p(libp2p::Libp2p::new(below.dialer(), config, tls)),
             Engine::Stream => Speaker::Stream(stream::Streams::new(below.dialer(), config, tls)),
@@ -120,10 +90,7 @@ impl<T: Tcp> Running<T> {
         let Some(tcp) = listen.tcp(&address) else {
             return Err(TransportError::MultiaddrNotSupported(address));
         };
-        self.below
-            .lock()
-            .listen_on(id, tcp)
-            .map_err(|error| error.map(|error| Error::Transport(Box::new(error))))?;
+        self.below.listen_on(id, tcp)?;
         let listener = Listener {
             security: listen.security,
             only: self.has_exact_paths.then(|| Path::of(&address)),
@@ -135,17 +102,13 @@ impl<T: Tcp> Running<T> {
 
     /// Returns whether it was there. If so, its `ListenerClosed` is still to come.
     pub(super) fn remove_listener(&mut self, id: ListenerId) -> bool {
-        self.below.lock().remove_listener(id)
+        self.below.remove_listener(id)
     }
 
-    pub(super) fn dial(
-        &mut self,
-        address: Multiaddr,
-        opts: DialOpts,
-    ) -> Result<Upgrading<T>, TransportError<Error>> {
-        match &mut self.speaker {
-            Speaker::Libp2p(engine) => engine.dial(address, opts).map(Upgrading::Libp2p),
-            Speaker::Stream(engine) => engine.dial(&address, opts).map(Upgrading::Stream),
+    pub(super) fn dialer(&self) -> Dialer {
+        match &self.speaker {
+            Speaker::Libp2p(engine) => Dialer::Libp2p(engine.dialer()),
+            Speaker::Stream(engine) => Dialer::Stream(engine.dialer()),
         }
     }
 
@@ -161,9 +124,9 @@ impl<T: Tcp> Running<T> {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<TransportEvent<Upgrading<T>, Error>> {
+    ) -> Poll<TransportEvent<Pending<Connection>, Error>> {
         for _ in 0..MAX_DROPPED_PER_POLL {
-            let event = ready!(Pin::new(&mut *self.below.lock()).poll(cx));
+            let event = ready!(self.below.poll(cx));
             if let Some(event) = self.translate(event) {
                 return Poll::Ready(event);
             }
@@ -177,8 +140,8 @@ impl<T: Tcp> Running<T> {
     /// events: of one whose `listen_on` failed in its last step.
     fn translate(
         &mut self,
-        event: TransportEvent<T::ListenerUpgrade, T::Error>,
-    ) -> Option<TransportEvent<Upgrading<T>, Error>> {
+        event: TransportEvent<Pending<Io>, Error>,
+    ) -> Option<TransportEvent<Pending<Connection>, Error>> {
         Some(match event {
             TransportEvent::NewAddress {
                 listener_id,
@@ -204,11 +167,11 @@ impl<T: Tcp> Running<T> {
                 let upgrade = match &mut self.speaker {
                     Speaker::Libp2p(engine) => {
                         let from = send_back_addr.clone();
-                        Upgrading::Libp2p(engine.accept(upgrade, listener.security, from)?)
+                        engine.accept(upgrade, listener.security, from)?
                     }
                     Speaker::Stream(engine) => {
                         let only = listener.only.clone();
-                        Upgrading::Stream(engine.accept(upgrade, listener.security, only)?)
+                        engine.accept(upgrade, listener.security, only)?
                     }
                 };
                 TransportEvent::Incoming {
@@ -225,48 +188,39 @@ impl<T: Tcp> Running<T> {
                 self.listeners.remove(&listener_id)?;
                 TransportEvent::ListenerClosed {
                     listener_id,
-                    reason: reason.map_err(|error| Error::Transport(Box::new(error))),
+                    reason,
                 }
             }
             TransportEvent::ListenerError { listener_id, error } => {
                 self.listeners.get(&listener_id)?;
-                TransportEvent::ListenerError {
-                    listener_id,
-                    error: Error::Transport(Box::new(error)),
-                }
+                TransportEvent::ListenerError { listener_id, error }
             }
         })
     }
 }
 
-impl<T: Tcp> fmt::Debug for Running<T> {
+impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running").finish_non_exhaustive()
     }
 }
 
-/// A connection that is accepted or dialled, until the end of its WebSocket handshake.
-pub(super) enum Upgrading<T: Tcp> {
-    Libp2p(libp2p::Upgrading<T>),
-    Stream(BoxFuture<'static, Result<Connection, Error>>),
+/// Dials, wherever the transport is that it is of.
+#[derive(Clone)]
+pub(super) enum Dialer {
+    Libp2p(libp2p::Dialer),
+    Stream(stream::Dialer),
 }
 
-impl<T: Tcp> Upgrading<T> {
-    pub(super) fn boxed(self) -> BoxFuture<'static, Result<Connection, Error>> {
+impl Dialer {
+    pub(super) fn dial(
+        &self,
+        address: Multiaddr,
+        opts: DialOpts,
+    ) -> Result<Pending<Connection>, TransportError<Error>> {
         match self {
-            Self::Libp2p(upgrading) => Box::pin(upgrading),
-            Self::Stream(upgrading) => upgrading,
-        }
-    }
-}
-
-impl<T: Tcp> Future for Upgrading<T> {
-    type Output = Result<Connection, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut *self {
-            Self::Libp2p(upgrading) => upgrading.poll_unpin(cx),
-            Self::Stream(upgrading) => upgrading.poll_unpin(cx),
+            Self::Libp2p(dialer) => dialer.dial(address, opts),
+            Self::Stream(dialer) => dialer.dial(&address, opts),
         }
     }
 }

@@ -5,7 +5,7 @@ use multiaddr::Multiaddr;
 
 #[cfg(feature = "tokio")]
 use crate::websocket::DnsaddrError;
-use crate::websocket::{HandshakeError, TlsError, below::Dropped};
+use crate::websocket::{HandshakeError, TlsError};
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -82,6 +82,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Of the transport below.
+    pub(super) fn below(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Transport(Box::new(error))
+    }
+
     /// The error of the operating system behind it, if there is one.
     pub(super) fn io(&self) -> Option<&io::Error> {
         let mut link = std::error::Error::source(self);
@@ -98,12 +103,6 @@ impl Error {
 impl From<HandshakeError> for Error {
     fn from(error: HandshakeError) -> Self {
         Self::Handshake(Box::new(error))
-    }
-}
-
-impl From<Dropped> for Error {
-    fn from(Dropped: Dropped) -> Self {
-        Self::TransportDropped
     }
 }
 

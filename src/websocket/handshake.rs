@@ -457,22 +457,23 @@ mod tests {
         max: usize,
         address: &str,
         remotes: impl IntoIterator<Item = String>,
-    ) -> (Transport<Tcp>, ListenerId, Counters) {
+    ) -> (Transport, ListenerId, Counters) {
         let config = Config::default().with_max_half_open(NonZeroUsize::new(max).unwrap());
         let remotes = remotes.into_iter().map(|remote| remote.parse().unwrap());
         let tcp = Tcp {
             remotes: remotes.collect(),
             events: VecDeque::new(),
         };
-        let mut transport = Transport::new(tcp, &config);
+        let counters = config.counters();
+        let mut transport = Transport::new(tcp, config);
         let id = ListenerId::next();
         transport.listen_on(id, address.parse().unwrap()).unwrap();
-        (transport, id, config.counters())
+        (transport, id, counters)
     }
 
-    type Upgrade = <Transport<Tcp> as libp2p_core::Transport>::ListenerUpgrade;
+    type Upgrade = <Transport as libp2p_core::Transport>::ListenerUpgrade;
 
-    fn incoming(transport: &mut Transport<Tcp>) -> task::Spawn<Upgrade> {
+    fn incoming(transport: &mut Transport) -> task::Spawn<Upgrade> {
         let event = task::spawn(()).enter(|cx, _| Pin::new(transport).poll(cx));
         let Poll::Ready(TransportEvent::Incoming { upgrade, .. }) = event else {
             panic!("a connection, not {event:?}");

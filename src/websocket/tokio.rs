@@ -11,9 +11,7 @@ use if_watch::tokio::IfWatcher;
 use crate::{
     lazy,
     websocket::{
-        self, Config,
-        delegate::delegate,
-        dnsaddr,
+        self, Config, dnsaddr,
         interfaces::{self, Changes},
         socket,
     },
@@ -27,46 +25,37 @@ mod tcp;
 /// of the host from the first bind to a specific address on.
 ///
 /// Names are looked up at the name servers of the system, and `/dnsaddr/<name>` in their TXT records
-/// ([`Config::with_dnsaddr`]): 32 at a time, each for at most 10 seconds. A dial of a `/dnsaddr` goes on only while the
-/// transport is polled, as in a swarm.
+/// ([`Config::with_dnsaddr`]): 32 at a time, each for at most 10 seconds.
 ///
 /// It is to be polled within a tokio runtime. Bounds on what comes after the WebSocket handshake, such as
 /// `Transport::timeout` around the upgrade, are the caller's.
-///
-/// # Errors
-///
-/// If the configuration of the system's DNS resolver cannot be read.
-pub fn transport(config: Config) -> io::Result<lazy::Transport<Transport>> {
-    Ok(lazy::Transport::new(
-        Transport::new(&config)?,
-        lazy::Config::default(),
-    ))
+pub fn transport(config: Config) -> lazy::Transport<websocket::Transport> {
+    lazy::Transport::new(eager(config), lazy::Config::default())
 }
 
-/// What [`transport`] makes lazy; for those who want other [lazy options](lazy::Config).
-#[derive(Debug)]
-pub struct Transport(dnsaddr::Transport<websocket::Transport<tcp::Transport>>);
+/// What [`transport`] makes lazy: it binds in `listen_on`. For [`lazy::Transport::new`] with other
+/// [lazy options](lazy::Config).
+pub fn eager(config: Config) -> websocket::Transport {
+    let (servers, options) = system_conf::read_system_conf().unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot read the configuration of the system's resolver");
+        Default::default()
+    });
+    with_name_servers(config, servers, options)
+}
 
-impl Transport {
-    /// See [`transport`].
-    ///
-    /// # Errors
-    ///
-    /// If the configuration of the system's DNS resolver cannot be read.
-    pub fn new(config: &Config) -> io::Result<Self> {
-        let (servers, options) = system_conf::read_system_conf().map_err(dnsaddr::into_io)?;
-        Ok(Self::with_name_servers(config, servers, options))
-    }
-
-    /// Asks these for all names.
-    fn with_name_servers(config: &Config, servers: ResolverConfig, options: ResolverOpts) -> Self {
-        let look_up = config
-            .resolves_dnsaddr()
-            .then(|| dnsaddr::of_name_servers(servers.clone(), options.clone()));
-        let below = tcp::Transport::new(tcp_config(config.socket()), servers, options);
-        let websocket = websocket::Transport::new(below, config).on_this_host(watch, config);
-        Self(dnsaddr::Transport::new(websocket, look_up))
-    }
+/// Asks these for all names.
+fn with_name_servers(
+    config: Config,
+    servers: ResolverConfig,
+    options: ResolverOpts,
+) -> websocket::Transport {
+    let look_up = config
+        .resolves_dnsaddr()
+        .then(|| dnsaddr::of_name_servers(servers.clone(), options.clone()));
+    let below = tcp::Transport::new(tcp_config(config.socket()), servers, options);
+    websocket::Transport::new(below, config)
+        .on_this_host(watch)
+        .with_look_up(look_up)
 }
 
 fn tcp_config(options: &socket::Options) -> libp2p_tcp::Config {
@@ -83,8 +72,6 @@ fn tcp_config(options: &socket::Options) -> libp2p_tcp::Config {
 fn watch() -> io::Result<Changes> {
     Ok(interfaces::changes(IfWatcher::new()?))
 }
-
-delegate!();
 
 #[cfg(test)]
 mod tests;

@@ -3,13 +3,16 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
-use futures::{AsyncRead, AsyncWrite, FutureExt as _, future::BoxFuture};
+use futures::{AsyncRead, AsyncWrite, FutureExt as _};
 use libp2p_core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
+#[cfg(feature = "tokio")]
+use multiaddr::Protocol;
 
+#[cfg(feature = "tokio")]
+use crate::websocket::dnsaddr::{self, LookUp, Resolver, Walk};
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 use crate::websocket::{interfaces::Watch, probe::probe};
 use crate::{
@@ -18,7 +21,8 @@ use crate::{
     websocket::{
         Config, Connection, Error,
         address::{Listen, Security, is_specific},
-        engine::{Running, Upgrading},
+        below::{Below, Pending},
+        engine::Running,
         handshake::{Admission, Handshake},
         interfaces::Interfaces,
         names::{Action, Names},
@@ -29,66 +33,76 @@ use crate::{
 /// How often one `poll` goes on to the next event from below after one that led to nothing.
 pub(super) const MAX_FRUITLESS_PER_POLL: usize = 64;
 
-type Upgrade = BoxFuture<'static, Result<Connection, Error>>;
+type Upgrade = Pending<Connection>;
 
-/// WebSocket over `T`, a transport that listens on `/ip4|ip6/<ip>/tcp/<port>`.
+/// WebSocket over TCP.
 ///
-/// `T` should resolve names when it dials, if names are to be dialled. Hand it to
+/// Hand it to
 /// [`lazy::Transport`](crate::lazy::Transport): by itself it binds in `listen_on`.
 ///
-/// Dropping this transport drops `T`, whatever dials are under way. A `T` whose own dials share it, as those of
+/// Dropping this transport drops the TCP below, whatever dials are under way. One whose own dials share it, as those of
 /// libp2p-dns do, keeps its listening sockets open until they end.
 ///
 /// A certificate that comes later is taken up in `Inner::poll_changed`, which `lazy::Transport` calls in each poll.
 ///
-/// The TCP options of [`Config`] and its port probe are for whoever makes `T`; they do nothing here. Nor are the
-/// interfaces of the host watched: that is in `websocket::tokio` and its like.
-pub struct Transport<T>
-where
-    T: libp2p_core::Transport + Unpin + Send + 'static,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T::Error: Send + Sync + 'static,
-    T::ListenerUpgrade: Send + 'static,
-    T::Dial: Send + 'static,
-{
-    engine: Running<T>,
+/// The TCP options of [`Config`] and its port probe are for the TCP of the runtimes; over another they do nothing. Nor are
+/// the interfaces of the host watched over another.
+pub struct Transport {
+    engine: Running,
     tls: Tls,
     names: Names,
     interfaces: Interfaces,
     /// Fails if somebody else listens there.
     probe: Option<fn(SocketAddr) -> io::Result<()>>,
     admission: Admission,
-    handshake_timeout: Duration,
+    /// `None` refuses `/dnsaddr`.
+    #[cfg(feature = "tokio")]
+    resolver: Option<Resolver>,
+    config: Config,
 }
 
-impl<T> Transport<T>
-where
-    T: libp2p_core::Transport + Unpin + Send + 'static,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T::Error: Send + Sync + 'static,
-    T::ListenerUpgrade: Send + 'static,
-    T::Dial: Send + 'static,
-{
-    /// WebSocket over `tcp`.
-    pub fn new(tcp: T, config: &Config) -> Self {
-        let tls = Tls::new(config);
+impl Transport {
+    /// WebSocket over `tcp`, which listens on `/ip4|ip6/<ip>/tcp/<port>` and dials that.
+    ///
+    /// It should resolve names when it dials, if names are to be dialled.
+    pub fn new<T>(tcp: T, config: Config) -> Self
+    where
+        T: libp2p_core::Transport<
+                Output: AsyncRead + AsyncWrite + Send + 'static,
+                Error: Send + Sync + 'static,
+                ListenerUpgrade: Send + 'static,
+                Dial: Send + 'static,
+            > + Send
+            + Unpin
+            + 'static,
+    {
+        let tls = Tls::new(&config);
         Self {
-            engine: Running::new(tcp, config, &tls),
+            engine: Running::new(Below::new(tcp), &config, &tls),
             tls,
             names: Names::default(),
             interfaces: Interfaces::new(None),
             probe: None,
             admission: Admission::new(config.max_half_open(), config.counters()),
-            handshake_timeout: config.handshake_timeout(),
+            #[cfg(feature = "tokio")]
+            resolver: None,
+            config,
         }
     }
 
     /// Over sockets of this host: watches its interfaces for listeners on a specific address, and finds out who else
     /// listens, if `config` wants it.
     #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
-    pub(super) fn on_this_host(mut self, watch: Watch, config: &Config) -> Self {
+    pub(super) fn on_this_host(mut self, watch: Watch) -> Self {
         self.interfaces = Interfaces::new(Some(watch));
-        self.probe = config.probes_ports().then_some(probe);
+        self.probe = self.config.probes_ports().then_some(probe);
+        self
+    }
+
+    /// Where the names of `/dnsaddr` are looked up.
+    #[cfg(feature = "tokio")]
+    pub(super) fn with_look_up(mut self, look_up: Option<LookUp>) -> Self {
+        self.resolver = look_up.map(Resolver::new);
         self
     }
 
@@ -135,7 +149,7 @@ where
     }
 
     /// The event as this transport reports it: whoever connects has a place and a deadline.
-    fn admit(&self, event: TransportEvent<Upgrading<T>, Error>) -> TransportEvent<Upgrade, Error> {
+    fn admit(&self, event: TransportEvent<Upgrade, Error>) -> TransportEvent<Upgrade, Error> {
         let TransportEvent::Incoming {
             listener_id,
             upgrade,
@@ -143,10 +157,10 @@ where
             send_back_addr,
         } = event
         else {
-            return event.map_upgrade(Upgrading::boxed);
+            return event;
         };
         let place = self.admission.admit(&local_addr, &send_back_addr);
-        let timeout = self.handshake_timeout;
+        let timeout = self.config.handshake_timeout();
         TransportEvent::Incoming {
             listener_id,
             upgrade: Handshake::new(upgrade, place, deadline::now(), timeout).boxed(),
@@ -156,14 +170,7 @@ where
     }
 }
 
-impl<T> fmt::Debug for Transport<T>
-where
-    T: libp2p_core::Transport + Unpin + Send + 'static,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T::Error: Send + Sync + 'static,
-    T::ListenerUpgrade: Send + 'static,
-    T::Dial: Send + 'static,
-{
+impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport")
             .field("tls_listeners", &self.tls.support())
@@ -171,14 +178,7 @@ where
     }
 }
 
-impl<T> Inner for Transport<T>
-where
-    T: libp2p_core::Transport + Unpin + Send + 'static,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T::Error: Send + Sync + 'static,
-    T::ListenerUpgrade: Send + 'static,
-    T::Dial: Send + 'static,
-{
+impl Inner for Transport {
     fn support(&self, address: &Multiaddr) -> Support {
         match Listen::parse(address).map(|listen| listen.security) {
             Some(Security::Plain) => Support::Now,
@@ -201,14 +201,7 @@ where
     }
 }
 
-impl<T> libp2p_core::Transport for Transport<T>
-where
-    T: libp2p_core::Transport + Unpin + Send + 'static,
-    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T::Error: Send + Sync + 'static,
-    T::ListenerUpgrade: Send + 'static,
-    T::Dial: Send + 'static,
-{
+impl libp2p_core::Transport for Transport {
     type Output = Connection;
     type Error = Error;
     type ListenerUpgrade = Upgrade;
@@ -251,7 +244,16 @@ where
         addr: Multiaddr,
         opts: DialOpts,
     ) -> Result<Self::Dial, TransportError<Self::Error>> {
-        self.engine.dial(addr, opts).map(Upgrading::boxed)
+        #[cfg(feature = "tokio")]
+        if let Some(Protocol::Dnsaddr(_)) = addr.iter().next()
+            && let Some(resolver) = self.resolver.clone()
+        {
+            let Some(walk) = Walk::new(&addr) else {
+                return Err(TransportError::MultiaddrNotSupported(addr));
+            };
+            return Ok(dnsaddr::dial(walk, resolver, self.engine.dialer(), opts).boxed());
+        }
+        self.engine.dialer().dial(addr, opts)
     }
 
     fn poll(

@@ -9,8 +9,6 @@ use libp2p_lazy_websocket::{
     websocket::{self, Engine},
 };
 
-use super::any::Any;
-
 /// On what a test runs. It is all that knows, so another thing to vary has its place here.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Case {
@@ -149,22 +147,19 @@ impl Case {
     }
 
     /// What `lazy` wraps.
-    pub(crate) fn inner(self, config: &websocket::Config) -> Any {
+    pub(crate) fn inner(self, config: websocket::Config) -> websocket::Transport {
         match self.runtime {
             #[cfg(feature = "tokio")]
-            Runtime::Tokio => Any::new(
-                websocket::tokio::Transport::new(config)
-                    .expect("the resolver's configuration is readable"),
-            ),
+            Runtime::Tokio => websocket::tokio::eager(config),
             #[cfg(feature = "async-std")]
-            Runtime::AsyncStd => Any::new(websocket::async_std::Transport::new(config)),
+            Runtime::AsyncStd => websocket::async_std::eager(config),
             #[cfg(feature = "smol")]
-            Runtime::Smol => Any::new(websocket::smol::Transport::new(config)),
+            Runtime::Smol => websocket::smol::eager(config),
         }
     }
 
     pub(crate) fn transport(self, config: websocket::Config) -> super::Transport {
-        lazy::Transport::new(self.inner(&config), lazy::Config::default())
+        lazy::Transport::new(self.inner(config), lazy::Config::default())
     }
 
     pub(crate) fn swarm_config(self) -> swarm::Config {

@@ -1,7 +1,6 @@
 //! What the tests with real sockets share.
 #![allow(dead_code, reason = "each test uses its part")]
 
-mod any;
 mod case;
 
 use std::{future::Future, net, pin::pin, time::Duration};
@@ -12,13 +11,10 @@ use libp2p::{
     Multiaddr, Swarm, Transport as _, core::upgrade::Version, futures::StreamExt as _, identity,
     multiaddr::Protocol, noise, swarm, swarm::SwarmEvent, yamux,
 };
-use libp2p_lazy_websocket::lazy;
+use libp2p_lazy_websocket::{lazy, websocket};
 
 #[allow(unused_imports, reason = "each test uses its part")]
-pub(crate) use self::{
-    any::Any,
-    case::{Case, Runtime, on_each},
-};
+pub(crate) use self::case::{Case, Runtime, on_each};
 #[allow(unused_imports, reason = "each test uses its part")]
 pub(crate) use libp2p_lazy_websocket::websocket::Engine;
 
@@ -45,7 +41,7 @@ pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-pub(crate) type Transport = lazy::Transport<Any>;
+pub(crate) type Transport = lazy::Transport<websocket::Transport>;
 
 /// A swarm that does nothing but hold connections.
 pub(crate) fn swarm(case: Case, transport: Transport) -> Swarm<swarm::dummy::Behaviour> {

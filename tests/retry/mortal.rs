@@ -9,7 +9,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::common::Any;
 use libp2p::{
     Multiaddr, Transport,
     core::transport::{DialOpts, ListenerId, TransportError, TransportEvent},
@@ -20,7 +19,7 @@ use libp2p_lazy_websocket::{
 };
 
 pub(crate) struct Mortal {
-    inner: Any,
+    inner: libp2p_lazy_websocket::websocket::Transport,
     listeners: Vec<ListenerId>,
     death: Death,
 }
@@ -36,7 +35,7 @@ impl Death {
 }
 
 impl Mortal {
-    pub(crate) fn new(inner: Any) -> (Self, Death) {
+    pub(crate) fn new(inner: libp2p_lazy_websocket::websocket::Transport) -> (Self, Death) {
         let death = Death::default();
         let mortal = Self {
             inner,
@@ -60,8 +59,9 @@ impl Inner for Mortal {
 impl Transport for Mortal {
     type Output = Connection;
     type Error = Error;
-    type ListenerUpgrade = <Any as Transport>::ListenerUpgrade;
-    type Dial = <Any as Transport>::Dial;
+    type ListenerUpgrade =
+        <libp2p_lazy_websocket::websocket::Transport as Transport>::ListenerUpgrade;
+    type Dial = <libp2p_lazy_websocket::websocket::Transport as Transport>::Dial;
 
     fn listen_on(&mut self, id: ListenerId, addr: Multiaddr) -> Result<(), TransportError<Error>> {
         self.inner.listen_on(id, addr)?;

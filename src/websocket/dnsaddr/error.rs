@@ -49,9 +49,6 @@ pub enum DnsaddrError {
         /// The error of the last.
         source: Box<Error>,
     },
-    /// The transport was dropped before the dial was done.
-    #[error("the transport that was to dial is gone")]
-    TransportDropped,
 }
 
 /// Each with its error and what is behind that, since only one error can be the source.

@@ -30,14 +30,14 @@ pub(in crate::websocket) type LookUp =
 
 /// Looks names up, a bounded number at a time.
 #[derive(Clone)]
-pub(super) struct Resolver {
+pub(in crate::websocket) struct Resolver {
     look_up: LookUp,
     places: Arc<Semaphore>,
     timeout: Duration,
 }
 
 impl Resolver {
-    pub(super) fn new(look_up: LookUp) -> Self {
+    pub(in crate::websocket) fn new(look_up: LookUp) -> Self {
         Self {
             look_up,
             places: Arc::new(Semaphore::new(MAX_RESOLVING)),

@@ -42,7 +42,7 @@ pub(super) enum Step {
 /// Addresses come out in the order in which they were found, and before the next name is looked up: a name is asked
 /// for only if no address so far could be connected to.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(in crate::websocket) struct Walk {
     dialled: Multiaddr,
     /// What is looked up first.
     first: String,
@@ -64,7 +64,7 @@ pub(super) struct Walk {
 
 impl Walk {
     /// `None` if the address is not `/dnsaddr/<name>`, followed by nothing, or by what a WebSocket address can end with.
-    pub(super) fn new(address: &Multiaddr) -> Option<Self> {
+    pub(in crate::websocket) fn new(address: &Multiaddr) -> Option<Self> {
         let start = Dnsaddr::parse(address)?;
         Some(Self {
             dialled: address.clone(),

@@ -5,10 +5,10 @@ use std::{
     num::NonZeroUsize,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Waker},
 };
 
-use futures::{FutureExt as _, TryFutureExt as _, future::MapErr};
+use futures::TryFutureExt as _;
 use libp2p_core::transport::{DialOpts, ListenerId, Transport, TransportError, TransportEvent};
 use multiaddr::{Multiaddr, Protocol};
 
@@ -18,17 +18,16 @@ use crate::{
     websocket::{
         Config, Connection, Error,
         address::Security,
-        below::{Dialer, Tcp},
+        below::{self, Io, Pending},
         tls::Tls,
     },
 };
 
-type Stock<T> = libp2p_websocket::Config<Handed<T>>;
-type Slot<T> = Arc<Mutex<Option<Accepted<<T as Transport>::ListenerUpgrade>>>>;
+type Stock = libp2p_websocket::Config<Handed>;
 
-pub(super) struct Libp2p<T: Tcp> {
-    stock: Stock<T>,
-    accepted: Slot<T>,
+pub(super) struct Libp2p {
+    stock: Arc<Mutex<Stock>>,
+    accepted: Arc<Mutex<Option<Accepted>>>,
     /// What stands in it for all listeners without TLS,
     plain: ListenerId,
     /// and for those with it, once there is a certificate.
@@ -36,9 +35,9 @@ pub(super) struct Libp2p<T: Tcp> {
     max_frame_size: NonZeroUsize,
 }
 
-impl<T: Tcp> Libp2p<T> {
-    pub(super) fn new(below: Dialer<T>, config: &Config, tls: &Tls) -> Self {
-        let accepted = Slot::<T>::default();
+impl Libp2p {
+    pub(super) fn new(below: below::Dialer, config: &Config, tls: &Tls) -> Self {
+        let accepted = Arc::<Mutex<Option<Accepted>>>::default();
         let mut stock = Stock::new(Handed {
             below,
             accepted: Arc::clone(&accepted),
@@ -49,7 +48,7 @@ impl<T: Tcp> Libp2p<T> {
         let plain = ListenerId::next();
         stand_in(&mut stock, plain, Protocol::Ws("/".into()));
         let mut libp2p = Self {
-            stock,
+            stock: Arc::new(Mutex::new(stock)),
             accepted,
             plain,
             tls: None,
@@ -63,37 +62,34 @@ impl<T: Tcp> Libp2p<T> {
     /// libp2p-websocket logs.
     pub(super) fn accept(
         &mut self,
-        upgrade: T::ListenerUpgrade,
+        upgrade: Pending<Io>,
         security: Security,
         from: Multiaddr,
-    ) -> Option<Upgrading<T>> {
+    ) -> Option<Pending<Connection>> {
         let listener = match security {
             Security::Plain => self.plain,
             Security::Tls => self.tls?,
         };
-        *lock::<T>(&self.accepted) = Some(Accepted {
+        *lock(&self.accepted) = Some(Accepted {
             listener,
             upgrade,
             from,
         });
         // What is handed to it comes back in the same call.
         let mut cx = Context::from_waker(Waker::noop());
-        match Pin::new(&mut self.stock).poll(&mut cx) {
-            Poll::Ready(TransportEvent::Incoming { upgrade, .. }) => Some(self.upgrading(upgrade)),
+        match Pin::new(&mut *lock(&self.stock)).poll(&mut cx) {
+            Poll::Ready(TransportEvent::Incoming { upgrade, .. }) => {
+                Some(upgrading(upgrade, self.max_frame_size))
+            }
             _ => None,
         }
     }
 
-    pub(super) fn dial(
-        &mut self,
-        address: Multiaddr,
-        opts: DialOpts,
-    ) -> Result<Upgrading<T>, TransportError<Error>> {
-        let stock = self
-            .stock
-            .dial(address, opts)
-            .map_err(|error| error.map(Error::from))?;
-        Ok(self.upgrading(stock))
+    pub(super) fn dialer(&self) -> Dialer {
+        Dialer {
+            stock: Arc::clone(&self.stock),
+            max_frame_size: self.max_frame_size,
+        }
     }
 
     pub(super) fn has_certificate(&self) -> bool {
@@ -102,24 +98,49 @@ impl<T: Tcp> Libp2p<T> {
 
     /// Replaces both sides of TLS, and nothing else.
     pub(super) fn set_tls(&mut self, tls: &Tls) {
-        self.stock.set_tls_config(tls.libp2p());
+        let mut stock = lock(&self.stock);
+        stock.set_tls_config(tls.libp2p());
         if self.tls.is_none() && tls.support() == Support::Now {
             let id = ListenerId::next();
-            stand_in(&mut self.stock, id, Protocol::Wss("/".into()));
+            stand_in(&mut stock, id, Protocol::Wss("/".into()));
             self.tls = Some(id);
-        }
-    }
-
-    fn upgrading(&self, stock: <Stock<T> as Transport>::Dial) -> Upgrading<T> {
-        Upgrading {
-            stock,
-            max_frame_size: self.max_frame_size,
         }
     }
 }
 
+#[derive(Clone)]
+pub(in crate::websocket) struct Dialer {
+    stock: Arc<Mutex<Stock>>,
+    max_frame_size: NonZeroUsize,
+}
+
+impl Dialer {
+    pub(super) fn dial(
+        &self,
+        address: Multiaddr,
+        opts: DialOpts,
+    ) -> Result<Pending<Connection>, TransportError<Error>> {
+        match lock(&self.stock).dial(address, opts) {
+            Ok(dial) => Ok(upgrading(dial, self.max_frame_size)),
+            Err(error) => Err(error.map(Error::from)),
+        }
+    }
+}
+
+/// libp2p-websocket has one type for both roles.
+fn upgrading(
+    stock: <Stock as Transport>::Dial,
+    max_frame_size: NonZeroUsize,
+) -> Pending<Connection> {
+    Box::pin(
+        stock
+            .map_ok(move |connection| Connection::new(Bounded::new(connection, max_frame_size)))
+            .map_err(Error::from),
+    )
+}
+
 /// Tells libp2p-websocket of a listener with this protocol, of which it will hear nothing but connections.
-fn stand_in<T: Tcp>(stock: &mut Stock<T>, id: ListenerId, protocol: Protocol<'_>) {
+fn stand_in(stock: &mut Stock, id: ListenerId, protocol: Protocol<'_>) {
     let address = Multiaddr::from(Ipv4Addr::LOCALHOST)
         .with(Protocol::Tcp(0))
         .with(protocol);
@@ -127,33 +148,27 @@ fn stand_in<T: Tcp>(stock: &mut Stock<T>, id: ListenerId, protocol: Protocol<'_>
     debug_assert!(listening.is_ok(), "what it has below takes all of them");
 }
 
-fn lock<T: Tcp>(slot: &Slot<T>) -> MutexGuard<'_, Option<Accepted<T::ListenerUpgrade>>> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What libp2p-websocket has below: it dials there, and hears of nothing but the connections that it is handed.
-struct Handed<T: Tcp> {
-    below: Dialer<T>,
-    accepted: Slot<T>,
+struct Handed {
+    below: below::Dialer,
+    accepted: Arc<Mutex<Option<Accepted>>>,
 }
 
-struct Accepted<U> {
+struct Accepted {
     listener: ListenerId,
-    upgrade: U,
+    upgrade: Pending<Io>,
     from: Multiaddr,
 }
 
-impl<T: Tcp> Handed<T> {
-    fn error(error: T::Error) -> Error {
-        Error::Transport(Box::new(error))
-    }
-}
-
-impl<T: Tcp> Transport for Handed<T> {
-    type Output = T::Output;
+impl Transport for Handed {
+    type Output = Io;
     type Error = Error;
-    type ListenerUpgrade = MapErr<T::ListenerUpgrade, fn(T::Error) -> Error>;
-    type Dial = MapErr<T::Dial, fn(T::Error) -> Error>;
+    type ListenerUpgrade = Pending<Io>;
+    type Dial = Pending<Io>;
 
     fn listen_on(&mut self, _: ListenerId, _: Multiaddr) -> Result<(), TransportError<Error>> {
         Ok(())
@@ -167,45 +182,19 @@ impl<T: Tcp> Transport for Handed<T> {
         &mut self,
         addr: Multiaddr,
         opts: DialOpts,
-    ) -> Result<Self::Dial, TransportError<Error>> {
-        match self.below.dial(addr, opts) {
-            Ok(Ok(dial)) => Ok(dial.map_err(Self::error as fn(_) -> _)),
-            Ok(Err(error)) => Err(error.map(Self::error)),
-            Err(dropped) => Err(TransportError::Other(dropped.into())),
-        }
+    ) -> Result<Pending<Io>, TransportError<Error>> {
+        self.below.dial(addr, opts)
     }
 
-    fn poll(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<TransportEvent<Self::ListenerUpgrade, Error>> {
-        let Some(accepted) = lock::<T>(&self.accepted).take() else {
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<TransportEvent<Pending<Io>, Error>> {
+        let Some(accepted) = lock(&self.accepted).take() else {
             return Poll::Pending;
         };
         Poll::Ready(TransportEvent::Incoming {
             listener_id: accepted.listener,
-            upgrade: accepted.upgrade.map_err(Self::error as fn(_) -> _),
+            upgrade: accepted.upgrade,
             local_addr: Multiaddr::empty(),
             send_back_addr: accepted.from,
         })
-    }
-}
-
-/// libp2p-websocket has one for both roles.
-pub(in crate::websocket) struct Upgrading<T: Tcp> {
-    stock: <Stock<T> as Transport>::Dial,
-    max_frame_size: NonZeroUsize,
-}
-
-impl<T: Tcp> Future for Upgrading<T> {
-    type Output = Result<Connection, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let max_frame_size = self.max_frame_size;
-        let connection = ready!(self.stock.poll_unpin(cx)).map_err(Error::from)?;
-        Poll::Ready(Ok(Connection::new(Bounded::new(
-            connection,
-            max_frame_size,
-        ))))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::{AsyncRead, AsyncWrite, FutureExt as _, future::BoxFuture};
+use futures::{AsyncRead, AsyncWrite, FutureExt as _};
 use futures_rustls::{TlsAcceptor, TlsConnector};
 use libp2p_core::transport::{DialOpts, TransportError};
 use multiaddr::Multiaddr;
@@ -10,28 +10,29 @@ use multiaddr::Multiaddr;
 use crate::websocket::{
     Config, Connection, Error, Stream,
     address::Security,
-    below::{Dialer, Tcp},
+    below::{self, Io, Pending},
     path::Path,
     target::Dial,
     tls::Tls,
     upgrade::{self, Answer},
 };
 
-pub(super) struct Streams<T> {
-    below: Dialer<T>,
+pub(super) struct Streams {
     acceptor: Option<TlsAcceptor>,
-    connector: TlsConnector,
-    max_redirects: u8,
+    dialer: Dialer,
     keep_alive: Option<Duration>,
 }
 
-impl<T: Tcp> Streams<T> {
-    pub(super) fn new(below: Dialer<T>, config: &Config, tls: &Tls) -> Self {
+impl Streams {
+    pub(super) fn new(below: below::Dialer, config: &Config, tls: &Tls) -> Self {
         Self {
-            below,
             acceptor: tls.acceptor(),
-            connector: tls.connector(),
-            max_redirects: config.max_redirects(),
+            dialer: Dialer {
+                below,
+                connector: tls.connector(),
+                max_redirects: config.max_redirects(),
+                keep_alive: config.keep_alive(),
+            },
             keep_alive: config.keep_alive(),
         }
     }
@@ -43,10 +44,10 @@ impl<T: Tcp> Streams<T> {
     /// Nothing is done before it is polled. `None` if there is no certificate for what needs one.
     pub(super) fn accept(
         &self,
-        upgrade: T::ListenerUpgrade,
+        upgrade: Pending<Io>,
         security: Security,
         only: Option<Path>,
-    ) -> Option<BoxFuture<'static, Result<Connection, Error>>> {
+    ) -> Option<Pending<Connection>> {
         Some(match security {
             Security::Plain => accept(upgrade, only, self.keep_alive).boxed(),
             Security::Tls => {
@@ -55,20 +56,62 @@ impl<T: Tcp> Streams<T> {
         })
     }
 
+    pub(super) fn dialer(&self) -> Dialer {
+        self.dialer.clone()
+    }
+
+    /// What is dialled stays as it is, and with it the sessions that can be resumed.
+    pub(super) fn set_tls(&mut self, tls: &Tls) {
+        self.acceptor = tls.acceptor();
+    }
+}
+
+async fn accept(
+    upgrade: Pending<Io>,
+    only: Option<Path>,
+    keep_alive: Option<Duration>,
+) -> Result<Connection, Error> {
+    let mut io = upgrade.await?;
+    // Lent, not given: a future keeps a copy of what it is given, and of TLS that is large.
+    let received = upgrade::accept(&mut io, only).await?;
+    let stream = Stream::server(io, received).with_keep_alive(keep_alive);
+    Ok(Connection::new(stream))
+}
+
+async fn accept_tls(
+    upgrade: Pending<Io>,
+    acceptor: TlsAcceptor,
+    only: Option<Path>,
+    keep_alive: Option<Duration>,
+) -> Result<Connection, Error> {
+    let accepting = upgrade.await.map(|io| acceptor.accept(io))?;
+    let mut io = accepting.await.map_err(|error| Error::Tls(error.into()))?;
+    let received = upgrade::accept(&mut io, only).await?;
+    let stream = Stream::server(io, received).with_keep_alive(keep_alive);
+    Ok(Connection::new(stream))
+}
+
+#[derive(Clone)]
+pub(in crate::websocket) struct Dialer {
+    below: below::Dialer,
+    connector: TlsConnector,
+    max_redirects: u8,
+    keep_alive: Option<Duration>,
+}
+
+impl Dialer {
     /// Nothing is done before it is polled.
     pub(super) fn dial(
         &self,
         address: &Multiaddr,
         opts: DialOpts,
-    ) -> Result<BoxFuture<'static, Result<Connection, Error>>, TransportError<Error>> {
+    ) -> Result<Pending<Connection>, TransportError<Error>> {
         let mut dial = Dial::parse(address)?;
-        let below = self.below.clone();
-        let connector = self.connector.clone();
+        let this = self.clone();
         let mut redirects = self.max_redirects;
-        let keep_alive = self.keep_alive;
         Ok(async move {
             loop {
-                let dialled = dial_once(&below, &connector, &dial, opts, keep_alive).await?;
+                let dialled = this.dial_once(&dial, opts).await?;
                 let location = match dialled {
                     Dialled::Connected(connection) => return Ok(connection),
                     Dialled::Redirected(location) => location,
@@ -81,81 +124,32 @@ impl<T: Tcp> Streams<T> {
         .boxed())
     }
 
-    /// What is dialled stays as it is, and with it the sessions that can be resumed.
-    pub(super) fn set_tls(&mut self, tls: &Tls) {
-        self.acceptor = tls.acceptor();
+    async fn dial_once(&self, dial: &Dial, opts: DialOpts) -> Result<Dialled, Error> {
+        let io = match self.below.dial(dial.below.clone(), opts) {
+            Ok(dialling) => dialling.await?,
+            Err(TransportError::MultiaddrNotSupported(address)) => {
+                return Err(Error::UnsupportedAddress(address));
+            }
+            Err(TransportError::Other(error)) => return Err(error),
+        };
+        match &dial.tls {
+            None => request(io, dial, self.keep_alive).await,
+            Some(name) => {
+                let io = self
+                    .connector
+                    .connect(name.clone(), io)
+                    .await
+                    .map_err(|error| Error::Tls(error.into()))?;
+                request(io, dial, self.keep_alive).await
+            }
+        }
     }
-}
-
-async fn accept<S, E>(
-    upgrade: impl Future<Output = Result<S, E>>,
-    only: Option<Path>,
-    keep_alive: Option<Duration>,
-) -> Result<Connection, Error>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    E: std::error::Error + Send + Sync + 'static,
-{
-    let mut io = upgrade
-        .await
-        .map_err(|error| Error::Transport(Box::new(error)))?;
-    // Lent, not given: a future keeps a copy of what it is given, and of TLS that is large.
-    let received = upgrade::accept(&mut io, only).await?;
-    let stream = Stream::server(io, received).with_keep_alive(keep_alive);
-    Ok(Connection::new(stream))
-}
-
-async fn accept_tls<S, E>(
-    upgrade: impl Future<Output = Result<S, E>>,
-    acceptor: TlsAcceptor,
-    only: Option<Path>,
-    keep_alive: Option<Duration>,
-) -> Result<Connection, Error>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    E: std::error::Error + Send + Sync + 'static,
-{
-    let accepting = upgrade
-        .await
-        .map(|io| acceptor.accept(io))
-        .map_err(|error| Error::Transport(Box::new(error)))?;
-    let mut io = accepting.await.map_err(|error| Error::Tls(error.into()))?;
-    let received = upgrade::accept(&mut io, only).await?;
-    let stream = Stream::server(io, received).with_keep_alive(keep_alive);
-    Ok(Connection::new(stream))
 }
 
 /// What became of one attempt.
 enum Dialled {
     Connected(Connection),
     Redirected(String),
-}
-
-async fn dial_once<T: Tcp>(
-    below: &Dialer<T>,
-    connector: &TlsConnector,
-    dial: &Dial,
-    opts: DialOpts,
-    keep_alive: Option<Duration>,
-) -> Result<Dialled, Error> {
-    let io = match below.dial(dial.below.clone(), opts)? {
-        Ok(dialling) => dialling.await,
-        Err(TransportError::MultiaddrNotSupported(address)) => {
-            return Err(Error::UnsupportedAddress(address));
-        }
-        Err(TransportError::Other(error)) => Err(error),
-    };
-    let io = io.map_err(|error| Error::Transport(Box::new(error)))?;
-    match &dial.tls {
-        None => request(io, dial, keep_alive).await,
-        Some(name) => {
-            let io = connector
-                .connect(name.clone(), io)
-                .await
-                .map_err(|error| Error::Tls(error.into()))?;
-            request(io, dial, keep_alive).await
-        }
-    }
 }
 
 async fn request<S>(mut io: S, dial: &Dial, keep_alive: Option<Duration>) -> Result<Dialled, Error>
@@ -176,16 +170,13 @@ where
 mod tests {
     use std::future::pending;
 
-    use futures::io::Cursor;
     use futures_rustls::server::TlsStream;
 
     use super::*;
     use crate::websocket::{Certificate, Certificates};
 
-    type Tcp = Cursor<Vec<u8>>;
-
-    fn tcp() -> impl Future<Output = Result<Tcp, std::io::Error>> {
-        pending()
+    fn tcp() -> Pending<Io> {
+        pending().boxed()
     }
 
     #[test]
@@ -200,6 +191,6 @@ mod tests {
         let plain = size_of_val(&accept(tcp(), None, None));
         assert!(plain < 512, "{plain}");
         let secured = size_of_val(&accept_tls(tcp(), tls.acceptor().unwrap(), None, None));
-        assert!(secured < 512 + size_of::<TlsStream<Tcp>>(), "{secured}");
+        assert!(secured < 512 + size_of::<TlsStream<Io>>(), "{secured}");
     }
 }

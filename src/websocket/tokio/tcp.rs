@@ -6,17 +6,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::{
-    TryFutureExt as _,
-    future::{MapErr, Pending},
-};
+use futures::TryFutureExt as _;
 use hickory_resolver::config::{ResolverConfig, ResolverOpts};
 use libp2p_core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
-use libp2p_tcp::tokio::TcpStream;
 use multiaddr::Multiaddr;
 
 use crate::websocket::{
-    below::{Below, Dialer},
+    Error,
+    below::{Below, Dialer, Io, Pending},
     dnsaddr,
 };
 
@@ -26,7 +23,7 @@ type Dns = libp2p_dns::tokio::Transport<Dialling>;
 /// Listens by libp2p-tcp alone. Each dial of libp2p-dns shares ownership of the transport below it, so what it has is
 /// something that only dials.
 pub(super) struct Transport {
-    tcp: Below<Stock>,
+    tcp: Below,
     dns: Dns,
 }
 
@@ -44,72 +41,61 @@ impl Transport {
 }
 
 impl libp2p_core::Transport for Transport {
-    type Output = TcpStream;
-    type Error = io::Error;
-    type ListenerUpgrade = <Stock as libp2p_core::Transport>::ListenerUpgrade;
-    type Dial = MapErr<
-        <Dns as libp2p_core::Transport>::Dial,
-        fn(libp2p_dns::Error<io::Error>) -> io::Error,
-    >;
+    type Output = Io;
+    type Error = Error;
+    type ListenerUpgrade = Pending<Io>;
+    type Dial = Pending<Io>;
 
-    fn listen_on(
-        &mut self,
-        id: ListenerId,
-        addr: Multiaddr,
-    ) -> Result<(), TransportError<io::Error>> {
-        self.tcp.lock().listen_on(id, addr)
+    fn listen_on(&mut self, id: ListenerId, addr: Multiaddr) -> Result<(), TransportError<Error>> {
+        self.tcp.listen_on(id, addr)
     }
 
     fn remove_listener(&mut self, id: ListenerId) -> bool {
-        self.tcp.lock().remove_listener(id)
+        self.tcp.remove_listener(id)
     }
 
     fn dial(
         &mut self,
         addr: Multiaddr,
         opts: DialOpts,
-    ) -> Result<Self::Dial, TransportError<io::Error>> {
+    ) -> Result<Self::Dial, TransportError<Error>> {
         match self.dns.dial(addr, opts) {
-            Ok(dial) => Ok(dial.map_err(into_io as fn(_) -> _)),
-            Err(error) => Err(error.map(into_io)),
+            Ok(dial) => Ok(Box::pin(dial.map_err(into_error))),
+            Err(error) => Err(error.map(into_error)),
         }
     }
 
     fn poll(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
-        Pin::new(&mut *self.tcp.lock()).poll(cx)
+    ) -> Poll<TransportEvent<Self::ListenerUpgrade, Error>> {
+        self.tcp.poll(cx)
     }
 }
 
 /// Takes the layer of DNS off an error: it repeats the message of what it wraps, and hides the kind.
-pub(super) fn into_io(error: libp2p_dns::Error<io::Error>) -> io::Error {
+pub(super) fn into_error(error: libp2p_dns::Error<Error>) -> Error {
     match error {
         libp2p_dns::Error::Transport(error) => error,
         libp2p_dns::Error::Dial(mut errors) if errors.len() == 1 => match errors.pop() {
-            Some(error) => into_io(error),
-            None => io::ErrorKind::Other.into(),
+            Some(error) => into_error(error),
+            None => Error::below(io::Error::from(io::ErrorKind::Other)),
         },
-        libp2p_dns::Error::ResolveError(error) => dnsaddr::into_io(error),
-        other => io::Error::other(other),
+        libp2p_dns::Error::ResolveError(error) => Error::below(dnsaddr::into_io(error)),
+        other => Error::below(io::Error::other(other)),
     }
 }
 
 /// What libp2p-dns has below.
-pub(super) struct Dialling(Dialer<Stock>);
+pub(super) struct Dialling(Dialer);
 
 impl libp2p_core::Transport for Dialling {
-    type Output = TcpStream;
-    type Error = io::Error;
-    type ListenerUpgrade = Pending<io::Result<TcpStream>>;
-    type Dial = <Stock as libp2p_core::Transport>::Dial;
+    type Output = Io;
+    type Error = Error;
+    type ListenerUpgrade = Pending<Io>;
+    type Dial = Pending<Io>;
 
-    fn listen_on(
-        &mut self,
-        _: ListenerId,
-        addr: Multiaddr,
-    ) -> Result<(), TransportError<io::Error>> {
+    fn listen_on(&mut self, _: ListenerId, addr: Multiaddr) -> Result<(), TransportError<Error>> {
         Err(TransportError::MultiaddrNotSupported(addr))
     }
 
@@ -121,16 +107,14 @@ impl libp2p_core::Transport for Dialling {
         &mut self,
         addr: Multiaddr,
         opts: DialOpts,
-    ) -> Result<Self::Dial, TransportError<io::Error>> {
-        self.0
-            .dial(addr, opts)
-            .map_err(|dropped| TransportError::Other(io::Error::other(dropped)))?
+    ) -> Result<Self::Dial, TransportError<Error>> {
+        self.0.dial(addr, opts)
     }
 
     fn poll(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
+    ) -> Poll<TransportEvent<Self::ListenerUpgrade, Error>> {
         Poll::Pending
     }
 }

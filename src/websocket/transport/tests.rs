@@ -106,7 +106,7 @@ fn change(change: Change) {
 
 struct Rig {
     tcp: Tcp,
-    transport: Transport<Tcp>,
+    transport: Transport,
     task: task::Spawn<()>,
 }
 
@@ -123,7 +123,7 @@ impl Rig {
         let tcp = Tcp::default();
         Self {
             tcp: tcp.clone(),
-            transport: Transport::new(tcp, &config).on_this_host(watch, &config),
+            transport: Transport::new(tcp, config).on_this_host(watch),
             task: task::spawn(()),
         }
     }
@@ -330,7 +330,7 @@ fn of_a_listener_that_failed_nothing_is_heard_nor_after_a_close(engine: Engine) 
 
 fn a_tls_listener_needs_a_certificate(engine: Engine) {
     let config = Config::default().with_engine(engine);
-    let mut transport = Transport::new(Tcp::default(), &config);
+    let mut transport = Transport::new(Tcp::default(), config);
     let address: Multiaddr = "/ip4/127.0.0.1/tcp/0/wss".parse().unwrap();
     match transport.listen_on(ListenerId::next(), address.clone()) {
         Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
