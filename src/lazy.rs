@@ -25,7 +25,7 @@
 //!   attempt comes. The last one, if it gives up, is also the reason of the close. [`Retry`] has the rules.
 //! - A listener that accepts nothing for want of descriptors or memory keeps its socket and its addresses. That is one
 //!   [`TransportEvent::ListenerError`] with [`Error::Exhausted`], and one with [`Error::Recovered`] when it is over.
-//! - One `poll` binds at most [`Config::max_binds_per_poll`] listeners, and costs the same however many wait.
+//! - One `poll` binds at most 16 listeners, and costs the same however many wait.
 //! - Addresses that other hosts cannot dial are left out: link-local IPv6 of a listener on `/ip6/::`, `/ip6zone`, and names
 //!   with a `*`.
 //! - Dialling, and the bytes of a connection, are those of the inner transport.

@@ -15,7 +15,6 @@ use std::{
     fs::File,
     io::{self, ErrorKind},
     net::{Ipv4Addr, TcpListener},
-    num::NonZeroU32,
     pin::Pin,
     task::Poll,
     time::Duration,
@@ -90,7 +89,7 @@ async fn fails_with(case: Case, address: &str, reason: &str) {
             (error.address(), error.failure()),
             (&address, Failure::Bind)
         );
-        assert_eq!(error.attempt().get(), attempt);
+        assert_eq!(error.attempt(), attempt);
         assert_eq!(error.reason(), reason);
         assert!(error.retry_in().is_some());
     }
@@ -130,7 +129,7 @@ async fn a_port_that_is_taken_at_the_start_and_freed_later_is_listened_on(case: 
     swarm.listen_on(address.clone()).unwrap();
     for attempt in 1..=2 {
         let error = failure(&mut swarm).await;
-        assert_eq!(error.attempt().get(), attempt);
+        assert_eq!(error.attempt(), attempt);
         assert_eq!(error.reason(), "address in use");
     }
     drop(taken);
@@ -149,7 +148,7 @@ on_each!(giving_up_is_one_close_with_the_last_failure_found_through_the_swarm_bu
 async fn giving_up_is_one_close_with_the_last_failure_found_through_the_swarm_builder(case: Case) {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = websocket_address(Ipv4Addr::LOCALHOST, taken.local_addr().unwrap().port());
-    let retry = Retry::default().with_max_attempts(NonZeroU32::new(2));
+    let retry = Retry::default().with_max_attempts(2);
     let inner = case.inner(case.config());
     let lazy = lazy::Transport::new(inner, lazy::Config::default().with_retry(retry));
     let mut swarm = built_swarm(lazy);
@@ -167,7 +166,7 @@ async fn giving_up_is_one_close_with_the_last_failure_found_through_the_swarm_bu
             assert!(addresses.is_empty());
             let reason = lazy::Error::from_io(&error).unwrap();
             assert_eq!(reason.to_string(), last.to_string());
-            assert_eq!(reason.attempt().get(), 2);
+            assert_eq!(reason.attempt(), 2);
         }
         other => panic!("a close, not {other:?}"),
     }
@@ -227,10 +226,7 @@ async fn a_listener_that_dies_comes_back_on_its_port_and_dials_leave_from_it(cas
             other => panic!("an expired address, not {other:?}"),
         }
         let error = failure_of(&mut transport).await;
-        assert_eq!(
-            (error.failure(), error.attempt().get()),
-            (Failure::Closed, round)
-        );
+        assert_eq!((error.failure(), error.attempt()), (Failure::Closed, round));
         assert_eq!(new_address_of(&mut transport).await, address);
     }
 
@@ -520,7 +516,7 @@ async fn child_an_address_that_comes_and_goes(case: Case) {
         }
         let error = failure_of(&mut transport).await;
         assert_eq!(error.failure(), Failure::Closed);
-        assert_eq!(error.attempt().get(), attempt);
+        assert_eq!(error.attempt(), attempt);
         assert_eq!(error.reason(), "address not available");
         appear();
         assert_eq!(new_address_of(&mut transport).await, address);

@@ -104,7 +104,7 @@ impl<E: error::Error + 'static> error::Error for Error<E> {
 
 #[cfg(test)]
 mod tests {
-    use std::{error::Error as _, num::NonZeroU32};
+    use std::error::Error as _;
 
     use super::*;
     use crate::lazy::Failure;
@@ -112,14 +112,7 @@ mod tests {
     fn failed(source: impl error::Error + Send + Sync + 'static) -> ListenError {
         let address = "/ip4/127.0.0.1/tcp/1/ws".parse().unwrap();
         let delay = Some(Duration::from_millis(3210));
-        let attempt = NonZeroU32::new(3).unwrap();
-        ListenError::new(
-            address,
-            Failure::Bind,
-            attempt,
-            delay,
-            Some(Box::new(source)),
-        )
+        ListenError::new(address, Failure::Bind, 3, delay, Some(Box::new(source)))
     }
 
     fn in_use() -> io::Error {
@@ -148,7 +141,7 @@ mod tests {
             io::Error::other(Error::Inner(error())),
         ] {
             let found = Error::from_io(&wrapped).unwrap();
-            assert_eq!(found.attempt().get(), 3);
+            assert_eq!(found.attempt(), 3);
             assert_eq!(found.reason(), "address in use");
         }
         assert!(Error::from_io(&in_use()).is_none());
@@ -165,7 +158,7 @@ mod tests {
         assert_eq!(failed(io::Error::other("gone")).reason(), "gone");
         assert_eq!(failed(fmt::Error).reason(), fmt::Error.to_string());
         let address = Multiaddr::empty();
-        let closed = ListenError::new(address, Failure::Closed, NonZeroU32::MIN, None, None);
+        let closed = ListenError::new(address, Failure::Closed, 1, None, None);
         assert_eq!(closed.reason(), "was closed by the transport below");
         assert!(closed.to_string().ends_with("and the last)"));
     }

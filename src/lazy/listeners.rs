@@ -1,8 +1,8 @@
 //! What every listener is doing, and what is to be done next.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    error,
+    collections::{BTreeMap, HashMap, VecDeque},
+    error, mem,
 };
 
 use libp2p_core::transport::{ListenerId, TransportError, TransportEvent};
@@ -10,34 +10,27 @@ use multiaddr::Multiaddr;
 use rand::{SeedableRng as _, rngs::SmallRng};
 
 use crate::{
-    deadline::Instant,
-    lazy::{Changed, Config, Error, Failure, Missing, Retry, Support, status::Note},
+    deadline::{self, Instant},
+    lazy::{
+        Changed, Config, Error, Exhausted, Failure, ListenError, Missing, Retry, Support,
+        accept::Cause, retry::io_error, status::Note,
+    },
 };
 
-mod action;
-mod changes;
 mod due;
 mod errors;
-mod event;
-mod failing;
 mod listener;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod outside;
 mod pace;
-mod queue;
-mod reach;
 
-pub(crate) use action::{Action, Removal};
-use changes::Changes;
 use due::{Due, Hurry};
-use listener::{Listener, State, is_undialable};
+use errors::{APART, Verdict};
+use listener::{Bound, Listener, MAX_HELD, State, is_undialable};
 use pace::Pace;
-use queue::{Queue, Turn};
-use reach::Reach;
 
-/// How many connections one listener may be holding back because it has no address yet. Further ones are
-/// dropped, as a full backlog of the kernel would.
-const MAX_HELD_PER_LISTENER: usize = 16;
+/// How many listeners one `poll` binds. A bind is a handful of system calls, so a poll stays well below a millisecond.
+const MAX_BINDS_PER_POLL: usize = 16;
 
 /// How many waiting listeners one `poll` asks about. Asking is cheap, and goes on in the next.
 const MAX_ASKS_PER_POLL: usize = 64;
@@ -45,55 +38,49 @@ const MAX_ASKS_PER_POLL: usize = 64;
 /// How often one `poll` goes on to the next event of the inner transport after one that led to nothing.
 const MAX_FRUITLESS_PER_POLL: usize = 64;
 
-/// The state of every listener, and the decisions about them: to bind, to report, to try again, to close.
+/// The state of every listener, and the decisions about them: to bind, to report, to retry, to close.
 ///
-/// It does no work of its own. `U` and `E` are the upgrades and errors of the inner transport; it keeps them and
-/// never looks into them. Its methods are of three kinds:
+/// It does no work of its own. `U` and `E` are the upgrades and errors of the inner transport; it keeps them and never
+/// looks into them. Its methods are of three kinds:
 ///
 /// - *commands* of the application: [`on_listen`](Self::on_listen) and [`on_remove`](Self::on_remove);
 /// - *inputs*, all called `on_*`: what happened to the inner transport, or what it answered;
 /// - *outputs*: [`poll_action`](Self::poll_action), what to do now; [`next_timeout`](Self::next_timeout), when to
-///   poll again; and [`poll_change`](Self::poll_change), what somebody who watches is to be told.
+///   poll again; and [`poll_note`](Self::poll_note), what those who watch are to be told.
 ///
-/// A poll of the shell begins with [`on_poll`](Self::on_poll) and carries out one action after the other, with
-/// the input that each asks for, until one of them ends it: [`Action::Report`] or [`Action::Rest`], or an event of
-/// the inner transport that is to be reported at once. Inputs that may have to do with time are told how to learn it,
-/// and ask only if it matters: a start with many listeners has as many polls, and to read the clock is a good part
-/// of what each of them adds.
+/// A poll of the shell begins with [`on_poll`](Self::on_poll), and carries out one action after the other, with the
+/// input that each asks for, until one of them ends it: [`Action::Report`] or [`Action::Rest`].
 ///
-/// Inside, every listener that binds gets a fresh id of the inner transport, since that may still know the one
-/// it had before. What the inner transport says about an id that nobody has any more is dropped.
+/// Each bind gets a fresh id of the inner transport, which may still know the last one. Events for an inner id that no
+/// listener has any more are dropped.
 #[derive(Debug)]
 pub(crate) struct Listeners<U, E> {
-    max_binds_per_poll: usize,
     retry: Retry,
     rng: SmallRng,
-    /// When it last mattered; in a poll that somebody's next attempt waits for, that is in this poll.
+    /// The time of the last poll.
     now: Instant,
     /// One for each `listen_on` of the application whose `ListenerClosed` has not been reported.
-    listeners: HashMap<ListenerId, Listener<U>>,
-    /// From the ids of the inner transport to the application's; for those that bind, are bound or are closing.
+    listeners: HashMap<ListenerId, Listener<U, E>>,
+    /// From the ids of the inner transport to the application's, for listeners that it may have something to say about.
     by_inner: HashMap<ListenerId, ListenerId>,
-    /// Those in [`State::Registered`].
-    to_bind: Queue,
-    /// Those in [`State::Retrying`] that have nothing bound in the inner transport.
+    /// Those in [`State::Registered`] and [`State::Waiting`], in the order in which they came there.
+    registered: BTreeMap<u64, ListenerId>,
+    waiting: BTreeMap<u64, ListenerId>,
+    next_turn: u64,
+    /// Listeners that wait since before this turn are asked about again.
+    ask_before: u64,
+    /// Those in [`State::Retrying`]; apart, those whose last socket may still be open.
     retries: Due,
-    /// The others of them: what they had bound may still be there until the inner transport has nothing to say.
     rebinds: Due,
-    /// Of both.
     hurry: Hurry,
-    /// Those that are exhausted, by when that is over if nothing is heard of it.
+    /// Exhausted listeners, by when that is over if they report nothing.
     exhausted: Due,
-    /// Those in [`State::Waiting`].
-    waiting: Queue,
-    /// Who is waiting since before this turn is to be asked about again.
-    ask_before: Turn,
-    /// Those that came into [`State::Leaving`] and that the inner transport has not been told to close.
+    /// Those that came into [`State::Leaving`], until the inner transport is told.
     leaving: VecDeque<ListenerId>,
-    /// Decided and not yet reported: per listener at most one address with the connections held back for it, the end of
-    /// its exhaustion, or its addresses expiring, one error and the close.
+    /// Decided and not yet reported.
     events: VecDeque<TransportEvent<U, Error<E>>>,
-    changes: Changes,
+    /// `None` if nobody watches.
+    notes: Option<VecDeque<Note>>,
     pace: Pace,
     budget: Budget,
 }
@@ -106,49 +93,90 @@ struct Budget {
     fruitless: usize,
 }
 
+impl Budget {
+    const FULL: Self = Self {
+        binds: MAX_BINDS_PER_POLL,
+        asks: MAX_ASKS_PER_POLL,
+        fruitless: MAX_FRUITLESS_PER_POLL,
+    };
+}
+
+/// What the shell is to do now, and the input that it answers with.
+#[derive(Debug)]
+pub(crate) enum Action<U, E> {
+    /// Return this from `poll`.
+    Report(TransportEvent<U, Error<E>>),
+    /// Let the inner transport listen: [`Listeners::on_bound`] or [`Listeners::on_bind_failed`].
+    Bind {
+        listener: ListenerId,
+        inner: ListenerId,
+        address: Multiaddr,
+    },
+    /// Ask the inner transport again: [`Listeners::on_answer`].
+    Ask {
+        listener: ListenerId,
+        address: Multiaddr,
+    },
+    /// Let the inner transport close this one: [`Listeners::on_left_answered`].
+    Leave {
+        listener: ListenerId,
+        inner: ListenerId,
+    },
+    /// Poll the inner transport for changes, [`Listeners::on_changed`], and if there is none, for events:
+    /// [`Listeners::on_inner_event`] or [`Listeners::on_inner_pending`].
+    PollInner,
+    /// Return `Pending`. With `again` there is more to do, so that the task must wake itself.
+    Rest { again: bool },
+}
+
+/// What comes of a removal.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Removal {
+    /// There is no such listener, or no longer.
+    Unknown,
+    /// It never reached the inner transport and is closed.
+    Done,
+    /// The inner transport is to remove this one: [`Listeners::on_removal_answered`].
+    AskInner(ListenerId),
+}
+
 impl<U, E> Listeners<U, E>
 where
     E: error::Error + Send + Sync + 'static,
 {
-    /// `seed` is for what is left to chance in delays.
+    /// `seed` is for the random part of delays.
     pub(crate) fn new(config: &Config, seed: u64, now: Instant) -> Self {
         Self {
-            max_binds_per_poll: config.max_binds_per_poll().get(),
-            retry: config.retry().clone(),
+            retry: config.retry.clone(),
             rng: SmallRng::seed_from_u64(seed),
             now,
-            listeners: HashMap::default(),
-            by_inner: HashMap::default(),
-            to_bind: Queue::default(),
+            listeners: HashMap::new(),
+            by_inner: HashMap::new(),
+            registered: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            next_turn: 0,
+            ask_before: 0,
             retries: Due::default(),
             rebinds: Due::default(),
             hurry: Hurry::default(),
             exhausted: Due::default(),
-            waiting: Queue::default(),
-            ask_before: 0,
             leaving: VecDeque::new(),
             events: VecDeque::new(),
-            changes: Changes::default(),
-            pace: Pace::new(),
-            budget: Budget {
-                binds: 0,
-                asks: 0,
-                fruitless: 0,
-            },
+            notes: None,
+            pace: Pace::default(),
+            budget: Budget::FULL,
         }
     }
 
-    /// From now on, changes are told by [`poll_change`](Self::poll_change); first, how things are.
+    /// From now on, changes are told by [`poll_note`](Self::poll_note); first, how things are.
     pub(crate) fn watch(&mut self) {
-        self.changes.watch();
-        for (id, listener) in &self.listeners {
-            self.changes.note(*id, listener);
-        }
+        let notes = self.notes.get_or_insert_default();
+        notes.extend(self.listeners.iter().map(|(id, row)| row.note(*id)));
     }
 
-    /// What somebody who watches is to be told next. To be drained before anything else happens.
-    pub(crate) fn poll_change(&mut self) -> Option<Note> {
-        self.changes.pop()
+    /// What those who watch are to be told next. To be drained before anything else happens.
+    pub(crate) fn poll_note(&mut self) -> Option<Note> {
+        self.notes.as_mut()?.pop_front()
     }
 
     /// The application wants to listen, and the inner transport has answered `support` for that address.
@@ -171,90 +199,74 @@ where
         }
         let span = tracing::debug_span!("listener", %id, %address);
         let listener = Listener::new(address, self.enqueue(id, missing), span);
-        self.changes.note(id, &listener);
         self.listeners.insert(id, listener);
+        self.note(id);
         Ok(())
     }
 
     /// The application wants a listener to end.
     pub(crate) fn on_remove(&mut self, id: ListenerId) -> Removal {
-        self.forget_errors(id);
         let Some(listener) = self.listeners.get_mut(&id) else {
             return Removal::Unknown;
         };
-        match listener.state {
-            State::Closing { .. } | State::Closed { .. } => Removal::Unknown,
+        let inner = match &listener.state {
+            State::Closing { .. } | State::Closed(_) => return Removal::Unknown,
             State::Registered { turn } => {
-                self.to_bind.remove(turn);
-                self.close(id, true, Ok(()));
-                Removal::Done
+                self.registered.remove(turn);
+                None
             }
             State::Waiting { turn, .. } => {
                 self.waiting.remove(turn);
-                self.close(id, true, Ok(()));
-                Removal::Done
+                None
             }
             State::Retrying {
                 place, is_rebind, ..
             } => {
                 match is_rebind {
-                    true => self.rebinds.remove(place),
-                    false => self.retries.remove(place),
+                    true => self.rebinds.remove(*place),
+                    false => self.retries.remove(*place),
                 }
-                self.close(id, true, Ok(()));
-                Removal::Done
+                None
             }
-            State::Binding { inner }
-            | State::Listening { inner, .. }
-            | State::Leaving { inner, .. } => {
-                self.pace.on_touched();
-                listener.state = State::Closing { inner };
-                self.changes.note(id, listener);
-                Removal::AskInner(inner)
+            State::Listening(bound) => {
+                if let Some((_, place)) = bound.errors.told() {
+                    self.exhausted.remove(*place);
+                }
+                Some(bound.inner)
             }
-        }
+            State::Binding { inner, .. } | State::Leaving { inner, .. } => Some(*inner),
+        };
+        let Some(inner) = inner else {
+            self.close(id, Ok(()));
+            return Removal::Done;
+        };
+        self.pace.on_touched();
+        listener.state = State::Closing { inner };
+        self.note(id);
+        Removal::AskInner(inner)
     }
 
-    /// Whether the inner transport knew the listener that it was to remove. If it did, its close is still to
-    /// come.
+    /// Whether the inner transport knew the listener that it was to remove. If it did, its close is still to come.
     pub(crate) fn on_removal_answered(&mut self, id: ListenerId, known: bool) {
-        let Some(Listener {
-            state: State::Closing { inner },
-            ..
-        }) = self.listeners.get(&id)
-        else {
-            return;
-        };
-        if !known {
+        let state = self.listeners.get(&id).map(|listener| &listener.state);
+        if let Some(State::Closing { inner }) = state
+            && !known
+        {
             self.by_inner.remove(inner);
-            self.close(id, true, Ok(()));
+            self.close(id, Ok(()));
         }
     }
 
     /// A poll begins.
-    pub(crate) fn on_poll(&mut self, now: impl FnOnce() -> Instant) {
+    pub(crate) fn on_poll(&mut self, now: Instant) {
+        self.now = now;
         if !self.is_retrying() {
             self.hurry.cancel();
         }
-        if self.is_retrying() || !self.exhausted.is_empty() {
-            self.on_time(now());
-        }
-        self.pace.on_poll();
-        self.budget = Budget {
-            binds: self.max_binds_per_poll,
-            asks: MAX_ASKS_PER_POLL,
-            fruitless: MAX_FRUITLESS_PER_POLL,
-        };
-    }
-
-    /// It is later now, still in the same poll.
-    pub(crate) fn on_time(&mut self, now: Instant) {
-        self.now = now;
-        if self.hurry.take(now) {
-            self.retries.hurry();
-            self.rebinds.hurry();
-        }
+        self.hurry_up();
         self.end_exhaustions();
+        self.pace.on_touched();
+        self.budget = Budget::FULL;
     }
 
     /// When to poll again, if nothing happens before.
@@ -290,89 +302,56 @@ where
             return Action::PollInner;
         }
         Action::Rest {
-            again: !is_settled || self.is_bind_due() || self.waiting.has_before(self.ask_before),
+            again: !is_settled || self.is_bind_due() || self.is_ask_due(),
         }
     }
 
     /// The inner transport is listening.
     pub(crate) fn on_bound(&mut self, id: ListenerId) {
-        let Some(listener) = self.listeners.get_mut(&id) else {
-            return;
-        };
-        let State::Binding { inner } = listener.state else {
-            return;
-        };
-        tracing::debug!(parent: listener.span(), "bound");
-        listener.on_bound(self.now);
-        listener.state = State::Listening {
-            inner,
-            reach: Reach::nowhere(),
-            is_announced: false,
-            errors: None,
-        };
-    }
-
-    /// The inner transport could not listen.
-    pub(crate) fn on_bind_failed(
-        &mut self,
-        id: ListenerId,
-        error: TransportError<E>,
-        now: impl FnOnce() -> Instant,
-    ) {
-        let Some(listener) = self.listeners.get(&id) else {
-            return;
-        };
-        let State::Binding { inner } = listener.state else {
-            return;
-        };
-        self.now = now();
-        self.by_inner.remove(&inner);
-        match error {
-            // The address in here is often what was left of ours on the way down.
-            TransportError::MultiaddrNotSupported(_) => self.fail(id, Failure::Unsupported, None),
-            TransportError::Other(error) => self.fail(id, Failure::Bind, Some(Box::new(error))),
+        if let Some(listener) = self.listeners.get_mut(&id)
+            && let State::Binding { inner, due } = listener.state
+        {
+            tracing::debug!(parent: &listener.span, "bound");
+            listener.state = State::Listening(Bound::new(inner, self.now, due));
         }
     }
 
+    /// The inner transport could not listen.
+    pub(crate) fn on_bind_failed(&mut self, id: ListenerId, error: TransportError<E>) {
+        let state = self.listeners.get(&id).map(|listener| &listener.state);
+        let Some(State::Binding { inner, due }) = state else {
+            return;
+        };
+        let due = *due;
+        self.by_inner.remove(inner);
+        let (failure, source) = match error {
+            // The address in here is often what was left of ours on the way down.
+            TransportError::MultiaddrNotSupported(_) => (Failure::Unsupported, None),
+            TransportError::Other(error) => (Failure::Bind, Some(Box::new(error) as _)),
+        };
+        self.fail(id, failure, source, due);
+    }
+
     /// Whether the inner transport knew the listener that it was to close. If it did, its close is still to come.
-    pub(crate) fn on_left_answered(
-        &mut self,
-        id: ListenerId,
-        known: bool,
-        now: impl FnOnce() -> Instant,
-    ) {
-        if let Some(Listener {
-            state: State::Leaving { inner, .. },
-            ..
-        }) = self.listeners.get(&id)
+    pub(crate) fn on_left_answered(&mut self, id: ListenerId, known: bool) {
+        let state = self.listeners.get(&id).map(|listener| &listener.state);
+        if let Some(State::Leaving { inner, .. }) = state
             && !known
         {
-            let inner = *inner;
-            self.now = now();
-            self.by_inner.remove(&inner);
+            self.by_inner.remove(inner);
             self.on_gone(id, None);
         }
     }
 
     /// What the inner transport says now about the address of a waiting listener.
-    pub(crate) fn on_answer(
-        &mut self,
-        id: ListenerId,
-        support: Support,
-        now: impl FnOnce() -> Instant,
-    ) {
-        let Some(listener) = self.listeners.get(&id) else {
+    pub(crate) fn on_answer(&mut self, id: ListenerId, support: Support) {
+        let state = self.listeners.get(&id).map(|listener| &listener.state);
+        let Some(State::Waiting { turn, missing }) = state else {
             return;
         };
-        let State::Waiting { turn, missing } = &listener.state else {
-            return;
-        };
-        self.waiting.remove(*turn);
+        self.waiting.remove(turn);
         let still_missing = match support {
-            Support::Never => {
-                self.now = now();
-                return self.fail(id, Failure::Unsupported, None);
-            }
+            Support::Never => return self.fail(id, Failure::Unsupported, None, None),
             Support::Now => None,
             Support::Waiting(missing) => Some(missing),
         };
@@ -380,22 +359,21 @@ where
         let state = self.enqueue(id, still_missing);
         if let Some(listener) = self.listeners.get_mut(&id) {
             listener.state = state;
-            if has_changed {
-                self.changes.note(id, listener);
-            }
+        }
+        if has_changed {
+            self.note(id);
         }
     }
 
     /// The inner transport says that something has changed.
-    pub(crate) fn on_changed(&mut self, changed: Changed, now: impl FnOnce() -> Instant) {
+    pub(crate) fn on_changed(&mut self, changed: Changed) {
         match changed {
-            Changed::Support => self.ask_before = self.waiting.next_turn(),
-            Changed::Network if !self.is_retrying() => {}
-            Changed::Network => {
-                let now = now();
-                self.hurry.on_reason(now);
-                self.on_time(now);
+            Changed::Support => self.ask_before = self.next_turn,
+            Changed::Network if self.is_retrying() => {
+                self.hurry.on_reason(self.now);
+                self.hurry_up();
             }
+            Changed::Network => {}
         }
         self.pace.on_touched();
         self.spend_fruitless();
@@ -406,44 +384,345 @@ where
         self.pace.on_inner_pending();
     }
 
-    /// Where a listener goes that could bind but for what is missing.
-    fn enqueue(&mut self, id: ListenerId, missing: Option<Missing>) -> State<U> {
+    /// The inner transport says something.
+    pub(crate) fn on_inner_event(&mut self, event: TransportEvent<U, E>) {
+        self.pace.on_inner_event(self.is_bind_due());
+        let before = self.events.len();
+        self.apply(event);
+        if self.events.len() == before {
+            self.spend_fruitless();
+        }
+    }
+
+    fn apply(&mut self, event: TransportEvent<U, E>) {
+        let inner = id_of(&event);
+        let row = self.by_inner.get(&inner);
+        let Some((&id, listener)) = row.and_then(|id| Some((id, self.listeners.get_mut(id)?)))
+        else {
+            tracing::debug!(%inner, "dropped an event of a listener that is gone");
+            return;
+        };
+        match (&mut listener.state, event) {
+            (State::Closing { .. }, TransportEvent::ListenerClosed { reason, .. }) => {
+                self.by_inner.remove(&inner);
+                self.close(id, reason.map_err(Error::Inner));
+            }
+            (_, TransportEvent::ListenerClosed { reason, .. }) => {
+                self.by_inner.remove(&inner);
+                self.on_gone(id, reason.err());
+            }
+            (State::Listening(bound), TransportEvent::NewAddress { listen_addr, .. }) => {
+                if is_undialable(&listener.address, &listen_addr)
+                    || bound.addresses.contains(&listen_addr)
+                {
+                    return;
+                }
+                bound.addresses.push(listen_addr.clone());
+                bound.has_been_announced = true;
+                bound.due = None;
+                self.events.push_back(TransportEvent::NewAddress {
+                    listener_id: id,
+                    listen_addr,
+                });
+                self.events.extend(mem::take(&mut bound.held));
+                self.note(id);
+            }
+            (State::Listening(bound), TransportEvent::AddressExpired { listen_addr, .. }) => {
+                let Some(index) = bound.addresses.iter().position(|a| *a == listen_addr) else {
+                    return;
+                };
+                bound.addresses.remove(index);
+                listener.remember_port(&listen_addr);
+                self.events.push_back(TransportEvent::AddressExpired {
+                    listener_id: id,
+                    listen_addr,
+                });
+                self.note(id);
+            }
+            (
+                State::Listening(bound),
+                TransportEvent::Incoming {
+                    upgrade,
+                    local_addr,
+                    send_back_addr,
+                    ..
+                },
+            ) => {
+                let incoming = TransportEvent::Incoming {
+                    listener_id: id,
+                    upgrade,
+                    local_addr,
+                    send_back_addr,
+                };
+                if !bound.addresses.is_empty() {
+                    self.events.push_back(incoming);
+                } else if bound.held.len() < MAX_HELD {
+                    bound.held.push(incoming);
+                } else {
+                    tracing::debug!(
+                        parent: &listener.span,
+                        "dropped a connection to a listener without an address"
+                    );
+                }
+                self.on_recovered(id);
+            }
+            (State::Listening(_), TransportEvent::ListenerError { error, .. }) => {
+                self.on_inner_error(id, error);
+            }
+            _ => {}
+        }
+    }
+
+    /// A bound listener reports an error, and goes on unless it has reported nothing else for long.
+    fn on_inner_error(&mut self, id: ListenerId, error: E) {
+        let Some(listener) = self.listeners.get_mut(&id) else {
+            return;
+        };
+        let State::Listening(bound) = &mut listener.state else {
+            return;
+        };
+        let (address, span) = (&listener.address, &listener.span);
+        let io = io_error(&error);
+        let cause = io.map_or(Cause::Listener, Cause::of);
+        let what = io.map_or_else(|| error.to_string(), ToString::to_string);
+        let error = match bound.errors.on_error(cause, &what, self.now) {
+            Verdict::Tell => {
+                match cause {
+                    // Strangers can cause these as often as they like.
+                    Cause::Connection => {
+                        tracing::debug!(parent: span, %address, error = %what, "lost a connection before it was accepted");
+                    }
+                    _ => {
+                        tracing::warn!(parent: span, %address, error = %what, "goes on after an error");
+                    }
+                }
+                Error::Inner(error)
+            }
+            Verdict::Known => {
+                tracing::trace!(parent: span, %address, error = %what, "the same error");
+                return;
+            }
+            Verdict::Exhausted => {
+                let exhausted = Exhausted::new(address.clone(), Box::new(error));
+                tracing::warn!(parent: span, reason = %what, "{exhausted}");
+                let over = deadline::after(self.now, APART);
+                let place = self.exhausted.push(over, id);
+                bound.errors.on_told(exhausted.clone(), place);
+                self.note(id);
+                Error::Exhausted(exhausted)
+            }
+            Verdict::Stuck { since } => {
+                let leaving = State::Leaving {
+                    inner: bound.inner,
+                    error: Box::new(error),
+                };
+                if let State::Listening(bound) = mem::replace(&mut listener.state, leaving) {
+                    self.on_unbound(id, bound, since);
+                    self.leaving.push_back(id);
+                    self.note(id);
+                }
+                return;
+            }
+        };
+        self.events.push_back(TransportEvent::ListenerError {
+            listener_id: id,
+            error,
+        });
+    }
+
+    /// A listener has accepted a connection, or has not reported for long that it is exhausted.
+    fn on_recovered(&mut self, id: ListenerId) {
+        let Some(listener) = self.listeners.get_mut(&id) else {
+            return;
+        };
+        let State::Listening(bound) = &mut listener.state else {
+            return;
+        };
+        let Some((since, place)) = bound.errors.on_accepted() else {
+            return;
+        };
+        self.exhausted.remove(place);
+        let error = Error::Recovered {
+            address: listener.address.clone(),
+            after: self.now.saturating_duration_since(since),
+        };
+        tracing::warn!(parent: &listener.span, "{error}");
+        self.events.push_back(TransportEvent::ListenerError {
+            listener_id: id,
+            error,
+        });
+        self.note(id);
+    }
+
+    /// Ends the exhaustion of listeners that have been quiet since.
+    fn end_exhaustions(&mut self) {
+        while let Some((id, _)) = self.exhausted.pop(self.now) {
+            let state = self.listeners.get_mut(&id).map(|row| &mut row.state);
+            let Some(State::Listening(bound)) = state else {
+                continue;
+            };
+            let Some(last) = bound.errors.last_exhausted() else {
+                continue;
+            };
+            let over = deadline::after(last, APART);
+            if over > self.now {
+                bound.errors.on_moved(self.exhausted.push(over, id));
+            } else {
+                self.on_recovered(id);
+            }
+        }
+    }
+
+    /// The inner transport has closed a listener.
+    fn on_gone(&mut self, id: ListenerId, reason: Option<E>) {
+        let Some(listener) = self.listeners.get_mut(&id) else {
+            return;
+        };
+        match mem::replace(&mut listener.state, State::Closed(None)) {
+            State::Listening(bound) => {
+                let due = bound.due;
+                self.on_unbound(id, bound, self.now);
+                let reason = reason.map(|reason| Box::new(reason) as _);
+                self.fail(id, Failure::Closed, reason, due);
+            }
+            State::Leaving { error, .. } => self.fail(id, Failure::Stuck, Some(error), None),
+            state => listener.state = state,
+        }
+    }
+
+    /// What a listener had bound is given up. It has worked until then.
+    fn on_unbound(&mut self, id: ListenerId, bound: Bound<U, E>, until: Instant) {
+        if let Some((_, place)) = bound.errors.told() {
+            self.exhausted.remove(*place);
+        }
+        if let Some(listener) = self.listeners.get_mut(&id) {
+            if until.saturating_duration_since(bound.since) >= self.retry.forgets_after() {
+                listener.failures = 0;
+            }
+            if let Some(address) = bound.addresses.first() {
+                listener.remember_port(address);
+            }
+        }
+        let expired = |listen_addr| TransportEvent::AddressExpired {
+            listener_id: id,
+            listen_addr,
+        };
+        self.events.extend(bound.addresses.into_iter().map(expired));
+    }
+
+    /// Reports a failure, and decides whether there is another attempt. An attempt that was made before it was `due` is
+    /// not counted.
+    fn fail(
+        &mut self,
+        id: ListenerId,
+        failure: Failure,
+        source: Option<Box<dyn error::Error + Send + Sync>>,
+        due: Option<Instant>,
+    ) {
+        let Some(listener) = self.listeners.get_mut(&id) else {
+            return;
+        };
+        let due = due.filter(|due| *due > self.now);
+        if due.is_none() {
+            listener.failures = listener.failures.saturating_add(1);
+        }
+        let cause = source.as_deref().map(|source| source as _);
+        let can_heal = failure != Failure::Unsupported && self.retry.heals(cause);
+        let delay = match due {
+            _ if !can_heal => None,
+            Some(due) => Some(due.saturating_duration_since(self.now)),
+            None => self.retry.delay(listener.failures, &mut self.rng),
+        };
+        let address = listener.address.clone();
+        let error = ListenError::new(address, failure, listener.failures, delay, source);
+        tracing::warn!(parent: &listener.span, reason = %error.reason(), "{error}");
+        self.events.push_back(TransportEvent::ListenerError {
+            listener_id: id,
+            error: Error::Listen(error.clone()),
+        });
+        let Some(delay) = delay else {
+            return self.close(id, Err(Error::Listen(error)));
+        };
+        let is_rebind = matches!(failure, Failure::Closed | Failure::Stuck);
+        let queue = match is_rebind {
+            true => &mut self.rebinds,
+            false => &mut self.retries,
+        };
+        listener.state = State::Retrying {
+            place: queue.push(deadline::after(self.now, delay), id),
+            is_rebind,
+            error,
+        };
+        self.note(id);
+    }
+
+    /// The application or a failure ends a listener.
+    fn close(&mut self, id: ListenerId, reason: Result<(), Error<E>>) {
+        let error = match &reason {
+            Err(Error::Listen(error)) => Some(error.clone()),
+            _ => None,
+        };
+        if let Some(listener) = self.listeners.get_mut(&id) {
+            listener.state = State::Closed(error);
+        }
+        self.note(id);
+        self.events.push_back(TransportEvent::ListenerClosed {
+            listener_id: id,
+            reason,
+        });
+    }
+
+    /// Whether this event is still to be reported: after a removal, the application is told of the close only. With that
+    /// the listener is forgotten.
+    fn on_reporting(&mut self, event: &TransportEvent<U, Error<E>>) -> bool {
+        let id = id_of(event);
+        if matches!(event, TransportEvent::ListenerClosed { .. }) {
+            self.listeners.remove(&id);
+            return true;
+        }
+        !matches!(
+            self.listeners.get(&id).map(|listener| &listener.state),
+            None | Some(State::Closing { .. } | State::Closed(None))
+        )
+    }
+
+    /// A listener is in another state, or has other addresses.
+    fn note(&mut self, id: ListenerId) {
+        let Some(listener) = self.listeners.get(&id) else {
+            return;
+        };
+        let note = listener.note(id);
+        tracing::debug!(parent: &listener.span, addresses = ?note.addresses, "{}", note.state);
+        if let Some(notes) = &mut self.notes {
+            notes.push_back(note);
+        }
+    }
+
+    /// The state of a listener that could bind but for what is missing.
+    fn enqueue(&mut self, id: ListenerId, missing: Option<Missing>) -> State<U, E> {
+        let turn = self.next_turn;
+        self.next_turn += 1;
         match missing {
-            Some(missing) => State::Waiting {
-                turn: self.waiting.push(id),
-                missing,
-            },
-            None => State::Registered {
-                turn: self.to_bind.push(id),
-            },
+            Some(missing) => {
+                self.waiting.insert(turn, id);
+                State::Waiting { turn, missing }
+            }
+            None => {
+                self.registered.insert(turn, id);
+                State::Registered { turn }
+            }
         }
     }
 
     fn next_leave(&mut self) -> Option<Action<U, E>> {
-        while let Some(id) = self.leaving.pop_front() {
-            if let Some(Listener {
-                state: State::Leaving { inner, .. },
-                ..
-            }) = self.listeners.get(&id)
-            {
+        while let Some(listener) = self.leaving.pop_front() {
+            let state = self.listeners.get(&listener).map(|row| &row.state);
+            if let Some(&State::Leaving { inner, .. }) = state {
                 self.pace.on_touched();
-                return Some(Action::Leave {
-                    listener: id,
-                    inner: *inner,
-                });
+                return Some(Action::Leave { listener, inner });
             }
         }
         None
-    }
-
-    /// Whether somebody waits for another attempt.
-    fn is_retrying(&self) -> bool {
-        !self.retries.is_empty() || !self.rebinds.is_empty()
-    }
-
-    /// Whether somebody is to be bound now.
-    fn is_bind_due(&self) -> bool {
-        !self.to_bind.is_empty() || self.retries.has(self.now) || self.rebinds.has(self.now)
     }
 
     fn next_bind(&mut self) -> Option<Action<U, E>> {
@@ -452,18 +731,13 @@ where
         }
         let (id, due) = self.next_to_bind()?;
         let listener = self.listeners.get_mut(&id)?;
-        if let Some(due) = due {
-            listener.on_attempt(due);
-        }
         let inner = ListenerId::next();
-        listener.state = State::Binding { inner };
+        listener.state = State::Binding { inner, due };
         let address = listener.bind_address();
-        self.changes.note(id, listener);
-        // All at once, for those that wait will be there too.
-        self.by_inner.reserve(self.to_bind.len() + 1);
+        self.note(id);
         self.by_inner.insert(inner, id);
         self.budget.binds -= 1;
-        self.pace.on_bind(inner);
+        self.pace.on_bind();
         Some(Action::Bind {
             listener: id,
             inner,
@@ -471,15 +745,13 @@ where
         })
     }
 
-    /// Who is to be bound, and when that was due if it is not the first attempt.
+    /// Which listener to bind, and when that was due if it is not the first attempt.
     fn next_to_bind(&mut self) -> Option<(ListenerId, Option<Instant>)> {
-        if self.pace.may_bind()
-            && let Some(id) = self.to_bind.pop()
-        {
-            return Some((id, None));
-        }
         let mut next = None;
         if self.pace.may_bind() {
+            if let Some((_, id)) = self.registered.pop_first() {
+                return Some((id, None));
+            }
             next = self.retries.pop(self.now);
         }
         if next.is_none() && self.pace.may_rebind() {
@@ -489,10 +761,10 @@ where
     }
 
     fn next_ask(&mut self) -> Option<Action<U, E>> {
-        if self.budget.asks == 0 {
+        if self.budget.asks == 0 || !self.is_ask_due() {
             return None;
         }
-        let id = self.waiting.pop_before(self.ask_before)?;
+        let (_, id) = self.waiting.pop_first()?;
         self.budget.asks -= 1;
         Some(Action::Ask {
             listener: id,
@@ -500,33 +772,27 @@ where
         })
     }
 
-    fn close(&mut self, id: ListenerId, removed: bool, reason: Result<(), Error<E>>) {
-        let error = match &reason {
-            Err(Error::Listen(error)) => Some(error.clone()),
-            _ => None,
-        };
-        if let Some(listener) = self.listeners.get_mut(&id) {
-            listener.state = State::Closed { removed, error };
-            self.changes.note(id, listener);
-        }
-        self.events.push_back(TransportEvent::ListenerClosed {
-            listener_id: id,
-            reason,
-        });
+    /// Whether a listener is to be bound now.
+    fn is_bind_due(&self) -> bool {
+        !self.registered.is_empty() || self.retries.has(self.now) || self.rebinds.has(self.now)
     }
 
-    /// Whether this event is still to be reported: after a removal, the application hears only the close. With
-    /// that the listener is forgotten.
-    fn on_reporting(&mut self, event: &TransportEvent<U, Error<E>>) -> bool {
-        let id = id_of(event);
-        if matches!(event, TransportEvent::ListenerClosed { .. }) {
-            self.listeners.remove(&id);
-            return true;
+    fn is_ask_due(&self) -> bool {
+        let first = self.waiting.first_key_value();
+        first.is_some_and(|(turn, _)| *turn < self.ask_before)
+    }
+
+    /// Whether a listener waits for another attempt.
+    fn is_retrying(&self) -> bool {
+        !self.retries.is_empty() || !self.rebinds.is_empty()
+    }
+
+    /// Lets all make their next attempt now, if it is time for that.
+    fn hurry_up(&mut self) {
+        if self.hurry.take(self.now) {
+            self.retries.hurry();
+            self.rebinds.hurry();
         }
-        !matches!(
-            self.listeners.get(&id).map(|listener| &listener.state),
-            None | Some(State::Closing { .. } | State::Closed { removed: true, .. })
-        )
     }
 
     fn spend_fruitless(&mut self) {

@@ -1,65 +1,64 @@
-//! Which failures of a listener may pass by themselves, and when it tries again.
+//! Which failures of a listener are retried, and when.
 
-use std::{error::Error, fmt, io, num::NonZeroU32, time::Duration};
+use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
 use rand::{RngExt as _, rngs::SmallRng};
-
-use crate::deadline::Instant;
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(30);
 
-/// What is doubled after a first delay that is shorter, such as none at all.
+/// The least delay to double, in case the first one is zero.
 const MIN_DOUBLED: Duration = Duration::from_millis(1);
 
-/// The part of a delay that is left to chance.
+/// The random part of a delay.
 const JITTER: f64 = 0.25;
 
-/// How a [`lazy::Transport`](crate::lazy::Transport) goes on after a listener has failed.
+/// What a [`lazy::Transport`](crate::lazy::Transport) does after a listener has failed.
 ///
-/// The delay before the next attempt begins with [`with_first_delay`](Self::with_first_delay), doubles with every
-/// attempt that fails, and ends at [`with_max_delay`](Self::with_max_delay). Up to a quarter of it, at random, is
-/// left out, though it never falls below the first: many nodes that lost the same thing at the same moment do
-/// not come back for it at the same moment. The count begins anew once a listener has worked for as long as the
-/// longest delay.
+/// The delay before the next attempt starts at [`with_first_delay`](Self::with_first_delay), doubles with every failed
+/// attempt, and is capped by [`with_max_delay`](Self::with_max_delay). A random part of up to a quarter is subtracted,
+/// but the delay never falls below the first one: nodes that lost the same resource at the same moment do not all
+/// come back for it at the same moment. The count starts again once a listener has worked for as long as the longest
+/// delay.
 ///
 /// When the network changes, for instance because an address is back on an interface, all listeners make an attempt
-/// ahead of their time, at most once a second. If that attempt fails, it changes nothing: it is not counted, neither
-/// for [`with_max_attempts`](Self::with_max_attempts) nor for the delay, and the next attempt is due when it was.
+/// ahead of time, at most once a second. If it fails, nothing changes: it counts neither for
+/// [`with_max_attempts`](Self::with_max_attempts) nor for the delay, and the next attempt is due when it was.
 ///
 /// # What can heal
 ///
-/// The I/O error that is looked at is the first one in the chain of sources; see [`Retry::can_heal`].
+/// The first I/O error in the chain of sources decides; see [`Retry::can_heal`].
 ///
-/// | `io::ErrorKind` | as on Unix | what it is | |
+/// | `io::ErrorKind` | on Unix | meaning | |
 /// | --- | --- | --- | --- |
-/// | `AddrInUse` | `EADDRINUSE` | somebody else has the port | heals |
+/// | `AddrInUse` | `EADDRINUSE` | another socket has the port | heals |
 /// | `AddrNotAvailable` | `EADDRNOTAVAIL` | no interface has the address | heals |
 /// | `NetworkDown` | `ENETDOWN` | the interface is down | heals |
 /// | `NetworkUnreachable`, `HostUnreachable` | `ENETUNREACH`, `EHOSTUNREACH` | there is no route | heals |
 /// | (none) | `EMFILE`, `ENFILE` | out of descriptors | heals |
 /// | (none), `OutOfMemory` | `ENOBUFS`, `ENOMEM` | out of memory | heals |
-/// | (none) | `ENODEV` | the interface is not there | heals |
+/// | (none) | `ENODEV` | the interface does not exist | heals |
 /// | `Interrupted`, `WouldBlock`, `TimedOut` | `EINTR`, `EAGAIN`, `ETIMEDOUT` | bad timing | heals |
 /// | `PermissionDenied` | `EACCES`, `EPERM` | the process may not have this port | cannot |
 /// | `Unsupported` | `EOPNOTSUPP`, `ENOSYS` | the system cannot do this | cannot |
 /// | (none) | `EAFNOSUPPORT`, `EPROTONOSUPPORT` | the system has no IPv6, or no TCP | cannot |
-/// | `InvalidInput` | `EINVAL` | what was asked makes no sense | cannot |
+/// | `InvalidInput` | `EINVAL` | the arguments make no sense | cannot |
 /// | any other, or no I/O error at all | | | heals |
 ///
-/// Apart from this, an address that the inner transport refuses at the bind never heals, and a listener that was
-/// closed without an error always does.
+/// An address that the inner transport refuses at the bind never heals, and a listener that was closed without an error
+/// always does.
 ///
-/// The last row is a choice: an operator who has said where to be reachable is served better by a node that keeps
-/// trying, and says so each time, than by one that stays deaf because of an error nobody has thought of.
+/// The last row is a choice: a node that keeps trying, and reports each failure, serves its operator better than one
+/// that stays deaf because of an error that this table does not know.
 #[derive(Clone)]
 pub struct Retry {
     first_delay: Duration,
     max_delay: Duration,
-    max_attempts: Option<NonZeroU32>,
-    max_time: Option<Duration>,
-    can_heal: fn(&(dyn Error + 'static)) -> bool,
+    max_attempts: Option<u32>,
+    retry_if: RetryIf,
 }
+
+type RetryIf = Arc<dyn Fn(&(dyn Error + 'static)) -> bool + Send + Sync>;
 
 impl Default for Retry {
     fn default() -> Self {
@@ -67,62 +66,70 @@ impl Default for Retry {
             first_delay: FIRST_DELAY,
             max_delay: MAX_DELAY,
             max_attempts: None,
-            max_time: None,
-            can_heal: Self::can_heal,
+            retry_if: Arc::new(Self::can_heal),
         }
     }
 }
 
 impl Retry {
-    /// Does not try again: a listener closes with its first failure.
+    /// No retries: a listener closes with its first failure.
     pub fn never() -> Self {
-        Self::default().with_max_attempts(Some(NonZeroU32::MIN))
+        Self::default().with_max_attempts(1)
     }
 
-    /// How long to wait after the first failure.
+    /// The delay after the first failure.
     ///
-    /// Defaults to 100 ms: what goes away when a process restarts is mostly back within that. With zero the first attempt
-    /// comes at once, and the delays after it grow from a millisecond.
+    /// Defaults to 100 ms, within which most ports that a restarting process held are free. With zero, the first
+    /// retry comes at once, and the delays after it grow from 1 ms.
     pub fn with_first_delay(mut self, delay: Duration) -> Self {
         self.first_delay = delay;
         self
     }
 
-    /// How long to wait at most. No shorter than the first delay, whatever is given here.
+    /// The longest delay. The first delay is used if this is shorter.
     ///
-    /// Defaults to 30 s: an attempt costs a few system calls, and nobody who has freed a port wants to wait longer.
+    /// Defaults to 30 s: an attempt costs a few system calls, and a port that is free again should not stay unused for
+    /// longer.
     pub fn with_max_delay(mut self, delay: Duration) -> Self {
         self.max_delay = delay;
         self
     }
 
-    /// With how many failed attempts in a row a listener closes. Attempts that a change of the network brought forward
-    /// are not counted.
+    /// The number of failed attempts in a row after which a listener closes, at least 1. Attempts made early because
+    /// the network changed are not counted.
     ///
-    /// Defaults to `None`: it goes on for ever.
-    pub fn with_max_attempts(mut self, max: Option<NonZeroU32>) -> Self {
-        self.max_attempts = max;
+    /// Defaults to no limit.
+    pub fn with_max_attempts(mut self, max: u32) -> Self {
+        self.max_attempts = Some(max);
         self
     }
 
-    /// For how long a listener tries again, from the first failure in a row. It closes with the failure after
-    /// which the next attempt would come later than that.
-    ///
-    /// Defaults to `None`: it goes on for ever.
-    pub fn with_max_time(mut self, max: Option<Duration>) -> Self {
-        self.max_time = max;
-        self
-    }
-
-    /// What decides whether a failure may pass by itself. A listener closes with one that cannot.
+    /// Decides which failures are retried. A listener closes with any other.
     ///
     /// Defaults to [`Retry::can_heal`].
-    pub fn with_can_heal(mut self, can_heal: fn(&(dyn Error + 'static)) -> bool) -> Self {
-        self.can_heal = can_heal;
+    ///
+    /// ```
+    /// use std::{io, iter};
+    ///
+    /// use libp2p_lazy_websocket::lazy::Retry;
+    ///
+    /// // The capability for ports below 1024 is granted later.
+    /// let retry = Retry::default().with_retry_if(|error| {
+    ///     let mut chain = iter::successors(Some(error), |error| error.source());
+    ///     let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    ///     chain.any(|error| error.downcast_ref().is_some_and(is_denied)) || Retry::can_heal(error)
+    /// });
+    /// # let _ = retry;
+    /// ```
+    pub fn with_retry_if(
+        mut self,
+        retry_if: impl Fn(&(dyn Error + 'static)) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.retry_if = Arc::new(retry_if);
         self
     }
 
-    /// Whether a failure may pass by itself: the table [above](Self#what-can-heal).
+    /// Whether a failure may pass by itself, by the table [above](Self#what-can-heal).
     pub fn can_heal(error: &(dyn Error + 'static)) -> bool {
         use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
 
@@ -134,22 +141,17 @@ impl Retry {
         !is_hopeless
     }
 
-    /// Whether a failure with this cause may pass by itself.
+    /// Whether a failure with this cause is retried.
     pub(super) fn heals(&self, cause: Option<&(dyn Error + 'static)>) -> bool {
-        cause.is_none_or(self.can_heal)
+        cause.is_none_or(|cause| (self.retry_if)(cause))
     }
 
-    /// When to try again after the latest of these `failures`, which may pass by themselves; `None` to give up.
-    pub(super) fn delay(
-        &self,
-        failures: &Failures,
-        now: Instant,
-        rng: &mut SmallRng,
-    ) -> Option<Duration> {
-        if self.max_attempts.is_some_and(|max| failures.count >= max) {
+    /// The delay after this many failed attempts in a row; `None` to give up.
+    pub(super) fn delay(&self, attempts: u32, rng: &mut SmallRng) -> Option<Duration> {
+        if self.max_attempts.is_some_and(|max| attempts >= max) {
             return None;
         }
-        let doublings = failures.count.get() - 1;
+        let doublings = attempts.saturating_sub(1);
         let factor = 2_u32.checked_pow(doublings).unwrap_or(u32::MAX);
         let first_to_double = match doublings {
             0 => self.first_delay,
@@ -160,13 +162,7 @@ impl Retry {
             .min(self.max_delay)
             .max(self.first_delay);
         let chance = longest.mul_f64(rng.random_range(0.0..JITTER));
-        let delay = longest.saturating_sub(chance).max(self.first_delay);
-        let is_late = self.max_time.is_some_and(|max| {
-            now.saturating_duration_since(failures.first)
-                .saturating_add(delay)
-                > max
-        });
-        (!is_late).then_some(delay)
+        Some(longest.saturating_sub(chance).max(self.first_delay))
     }
 
     /// How long a listener must have worked for its failures to be forgotten.
@@ -181,32 +177,7 @@ impl fmt::Debug for Retry {
             .field("first_delay", &self.first_delay)
             .field("max_delay", &self.max_delay)
             .field("max_attempts", &self.max_attempts)
-            .field("max_time", &self.max_time)
             .finish_non_exhaustive()
-    }
-}
-
-/// The failures of a listener in a row.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Failures {
-    /// Stays at the largest number once it is there.
-    pub(super) count: NonZeroU32,
-    first: Instant,
-}
-
-impl Failures {
-    /// One more, after those `before`.
-    pub(super) fn after(before: Option<Self>, now: Instant) -> Self {
-        match before {
-            None => Self {
-                count: NonZeroU32::MIN,
-                first: now,
-            },
-            Some(before) => Self {
-                count: before.count.saturating_add(1),
-                first: before.first,
-            },
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a listener is doing, and what has happened to it: plain values, which everything else in here is about.
 
-use std::{error, fmt, io, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{error, fmt, io, sync::Arc, time::Duration};
 
 use libp2p_core::transport::ListenerId;
 use multiaddr::Multiaddr;
@@ -146,7 +146,7 @@ pub struct ListenError {
 struct Inner {
     address: Multiaddr,
     failure: Failure,
-    attempt: NonZeroU32,
+    attempt: u32,
     retry_in: Option<Duration>,
     source: Option<Box<dyn error::Error + Send + Sync>>,
 }
@@ -170,7 +170,7 @@ impl ListenError {
     pub(super) fn new(
         address: Multiaddr,
         failure: Failure,
-        attempt: NonZeroU32,
+        attempt: u32,
         retry_in: Option<Duration>,
         source: Option<Box<dyn error::Error + Send + Sync>>,
     ) -> Self {
@@ -196,7 +196,7 @@ impl ListenError {
     }
 
     /// How many times in a row it has failed, this one included.
-    pub fn attempt(&self) -> NonZeroU32 {
+    pub fn attempt(&self) -> u32 {
         self.inner.attempt
     }
 

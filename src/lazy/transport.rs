@@ -68,7 +68,7 @@ where
             return;
         };
         let mut now = None;
-        while let Some(note) = self.listeners.poll_change() {
+        while let Some(note) = self.listeners.poll_note() {
             publisher.publish(note, *now.get_or_insert_with(deadline::now));
         }
     }
@@ -158,7 +158,8 @@ where
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<TransportEvent<ListenerUpgrade<T>, Error<T::Error>>> {
-        self.listeners.on_poll(deadline::now);
+        let now = deadline::now();
+        self.listeners.on_poll(now);
         loop {
             match self.listeners.poll_action() {
                 Action::Report(event) => return Poll::Ready(outward(event)),
@@ -168,44 +169,30 @@ where
                     address,
                 } => match self.inner.listen_on(inner, address) {
                     Ok(()) => self.listeners.on_bound(listener),
-                    Err(error) => {
-                        self.listeners
-                            .on_bind_failed(listener, error, deadline::now);
-                    }
+                    Err(error) => self.listeners.on_bind_failed(listener, error),
                 },
                 Action::Leave { listener, inner } => {
                     let known = self.inner.remove_listener(inner);
-                    self.listeners
-                        .on_left_answered(listener, known, deadline::now);
+                    self.listeners.on_left_answered(listener, known);
                 }
                 Action::Ask { listener, address } => {
                     let support = self.inner.support(&address);
-                    self.listeners.on_answer(listener, support, deadline::now);
+                    self.listeners.on_answer(listener, support);
                 }
                 Action::PollInner => {
                     if let Poll::Ready(changed) = self.inner.poll_changed(cx) {
-                        self.listeners.on_changed(changed, deadline::now);
+                        self.listeners.on_changed(changed);
                         continue;
                     }
                     match Pin::new(&mut self.inner).poll(cx) {
-                        Poll::Ready(event) => {
-                            let report = self.listeners.on_inner_event(event, deadline::now);
-                            if let Some(event) = report {
-                                return Poll::Ready(outward(event));
-                            }
-                        }
+                        Poll::Ready(event) => self.listeners.on_inner_event(event),
                         Poll::Pending => self.listeners.on_inner_pending(),
                     }
                 }
                 Action::Rest { again } => {
-                    if again {
+                    let next = self.listeners.next_timeout();
+                    if again || self.deadline.poll(now, next, cx).is_ready() {
                         cx.waker().wake_by_ref();
-                    } else {
-                        let next = self.listeners.next_timeout();
-                        if self.deadline.poll(deadline::now(), next, cx).is_ready() {
-                            self.listeners.on_time(deadline::now());
-                            continue;
-                        }
                     }
                     match &mut self.waker {
                         Some(waker) => waker.clone_from(cx.waker()),

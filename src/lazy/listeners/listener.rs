@@ -1,148 +1,127 @@
-use std::time::Duration;
+//! One listener: what it is doing, and what it remembers while it is bound again and again.
 
-use libp2p_core::transport::ListenerId;
+use std::error;
+
+use libp2p_core::transport::{ListenerId, TransportEvent};
 use multiaddr::{Multiaddr, Protocol};
 
-use super::{due::Place, errors::Errors, queue::Turn, reach::Reach};
+use super::{due::Place, errors::Errors};
 use crate::{
     deadline::Instant,
-    lazy::{Exhausted, ListenError, Missing, retry::Failures, status},
+    lazy::{
+        Error, ListenError, Missing,
+        status::{self, Note},
+    },
 };
 
-/// One listener of the application.
+/// How many connections are held back while a listener has no address. Further ones are dropped, as a full backlog of
+/// the kernel would drop them.
+pub(super) const MAX_HELD: usize = 16;
+
+/// One accepted `listen_on`, until its `ListenerClosed` is reported.
 #[derive(Debug)]
-pub(super) struct Listener<U> {
-    /// As the application gave it.
+pub(super) struct Listener<U, E> {
+    /// As it was given to `listen_on`.
     pub(super) address: Multiaddr,
-    pub(super) state: State<U>,
-    /// Apart, as most have none: what is rare takes no room in the map, which is what a bind costs most by.
-    past: Option<Box<Past>>,
-    /// Apart for the same reason: it is there if anybody looks at spans.
-    span: Option<Box<tracing::Span>>,
-}
-
-/// What is remembered of a listener that has lost an address or failed.
-#[derive(Debug, Default)]
-struct Past {
-    /// The port that the system has chosen for an address without one; kept when it is bound again.
+    pub(super) state: State<U, E>,
+    /// The port that the system chose for an address without one.
     port: Option<u16>,
-    /// Those since it has last worked for long.
-    failures: Option<Failures>,
-    /// When it was last bound, if that was after a failure.
-    bound: Option<Instant>,
-    /// When the attempt that is being made was due.
-    due: Option<Instant>,
+    /// Failures in a row, since it last worked for long.
+    pub(super) failures: u32,
+    pub(super) span: tracing::Span,
 }
 
+/// ```text
+/// listen_on -> Waiting <-> Registered -> Binding -> Listening -> Leaving
+///                                        |    ^         |           |
+///                                fails   v    |  dies   |           |
+///                                      Retrying <-------+-----------+
+///
+/// remove_listener -> Closing -> Closed -> gone, once that is reported
+/// gives up ---------------------^
+/// ```
 #[derive(Debug)]
-pub(super) enum State<U> {
-    /// Waits for a poll that binds it.
-    Registered { turn: Turn },
-    /// Waits for something that the inner transport does not have yet.
-    Waiting { turn: Turn, missing: Missing },
-    /// Has failed, and waits for its next attempt.
-    Retrying {
-        place: Place,
-        /// Whether what it had bound before may still be there, so that it is in the queue of those that must
-        /// not hurry.
-        is_rebind: bool,
-        error: ListenError,
+pub(super) enum State<U, E> {
+    /// Waits for something that the inner transport does not have yet. Keyed by `turn` in `Listeners::waiting`.
+    Waiting {
+        turn: u64,
+        missing: Missing,
     },
-    /// The inner transport is being told to listen.
-    Binding { inner: ListenerId },
-    /// Bound. It is ready when it has addresses.
-    Listening {
+    /// Waits for the poll that binds it. Keyed by `turn` in `Listeners::registered`.
+    Registered {
+        turn: u64,
+    },
+    /// The inner transport is told to listen, and its answer comes next.
+    Binding {
         inner: ListenerId,
-        reach: Reach<U>,
-        /// Whether there has ever been an address.
-        is_announced: bool,
-        /// Those that matter; apart, as most have none.
-        errors: Option<Box<Errors>>,
+        /// When this attempt was due, if it is not the first. Later than now if the network has changed.
+        due: Option<Instant>,
     },
-    /// It was stuck; the inner transport is to close it, so that it can be bound again.
+    Listening(Bound<U, E>),
+    /// Stuck. The inner transport is to close it, so that it can be bound again.
     Leaving {
         inner: ListenerId,
         /// What it reported again and again.
-        error: Box<dyn std::error::Error + Send + Sync>,
+        error: Box<dyn error::Error + Send + Sync>,
     },
-    /// The application has removed it; the inner transport has not closed it yet.
-    Closing { inner: ListenerId },
-    /// Its `ListenerClosed` is among the events.
-    Closed {
-        /// By the application, who then hears nothing but the close.
-        removed: bool,
-        error: Option<ListenError>,
+    /// Failed, and waits for its next attempt.
+    Retrying {
+        /// In `Listeners::retries`, or in `Listeners::rebinds` if its last socket may still be open.
+        place: Place,
+        is_rebind: bool,
+        error: ListenError,
     },
+    /// Removed by the application, and not yet closed by the inner transport.
+    Closing {
+        inner: ListenerId,
+    },
+    /// Its `ListenerClosed` is among the events: with this failure, or because the application has removed it.
+    Closed(Option<ListenError>),
 }
 
-impl<U> Listener<U> {
-    pub(super) fn new(address: Multiaddr, state: State<U>, span: tracing::Span) -> Self {
+/// A listener that the inner transport has bound.
+#[derive(Debug)]
+pub(super) struct Bound<U, E> {
+    pub(super) inner: ListenerId,
+    pub(super) since: Instant,
+    /// As in [`State::Binding`], until it has an address: then the attempt has succeeded.
+    pub(super) due: Option<Instant>,
+    /// Reported and not expired, at most those of the host's interfaces.
+    pub(super) addresses: Vec<Multiaddr>,
+    pub(super) has_been_announced: bool,
+    /// Connections that wait for an address, at most [`MAX_HELD`].
+    pub(super) held: Vec<TransportEvent<U, Error<E>>>,
+    pub(super) errors: Errors,
+}
+
+impl<U, E> Bound<U, E> {
+    pub(super) fn new(inner: ListenerId, since: Instant, due: Option<Instant>) -> Self {
+        Self {
+            inner,
+            since,
+            due,
+            addresses: Vec::new(),
+            has_been_announced: false,
+            held: Vec::new(),
+            errors: Errors::default(),
+        }
+    }
+}
+
+impl<U, E> Listener<U, E> {
+    pub(super) fn new(address: Multiaddr, state: State<U, E>, span: tracing::Span) -> Self {
         Self {
             address,
             state,
-            past: None,
-            span: (!span.is_disabled()).then(|| Box::new(span)),
+            port: None,
+            failures: 0,
+            span,
         }
-    }
-
-    /// The span that what is logged of it belongs to.
-    pub(super) fn span(&self) -> Option<tracing::Id> {
-        self.span.as_ref()?.id()
-    }
-
-    /// It is bound.
-    pub(super) fn on_bound(&mut self, now: Instant) {
-        if let Some(past) = &mut self.past {
-            past.bound = Some(now);
-        }
-    }
-
-    /// What was bound has worked until now, and will not any more. Earlier failures are forgotten if that was for `long`.
-    pub(super) fn on_worked(&mut self, until: Instant, long: Duration) {
-        let past = self.past.get_or_insert_default();
-        let bound = past.bound.take();
-        if bound.is_some_and(|bound| until.saturating_duration_since(bound) >= long) {
-            past.failures = None;
-        }
-    }
-
-    /// Another attempt is made, which was due then.
-    pub(super) fn on_attempt(&mut self, due: Instant) {
-        if let Some(past) = &mut self.past {
-            past.due = Some(due);
-        }
-    }
-
-    /// The attempt that was made has succeeded: if it fails now, that is another failure.
-    pub(super) fn on_succeeded(&mut self) {
-        if let Some(past) = &mut self.past {
-            past.due = None;
-        }
-    }
-
-    /// It has failed. Returns its failures in a row and, if the attempt was made before it was due, when that is: such a
-    /// failure is not counted.
-    pub(super) fn on_failed(
-        &mut self,
-        now: Instant,
-        long: Duration,
-    ) -> (Failures, Option<Instant>) {
-        self.on_worked(now, long);
-        let past = self.past.get_or_insert_default();
-        let due = past.due.take().filter(|due| *due > now);
-        if let (Some(failures), Some(due)) = (past.failures, due) {
-            return (failures, Some(due));
-        }
-        let failures = Failures::after(past.failures, now);
-        (*past.failures.insert(failures), None)
     }
 
     /// What the inner transport is to listen on.
     pub(super) fn bind_address(&self) -> Multiaddr {
-        let Some(port) = self.past.as_ref().and_then(|past| past.port) else {
-            return self.address.clone();
-        };
-        let Some(index) = port_zero(&self.address) else {
+        let (Some(port), Some(index)) = (self.port, port_zero(&self.address)) else {
             return self.address.clone();
         };
         let with_port = |(n, protocol)| match protocol {
@@ -153,72 +132,48 @@ impl<U> Listener<U> {
         self.address.iter().enumerate().map(with_port).collect()
     }
 
-    /// Keeps the port that the system has chosen, as the address `announced` shows it.
+    /// Keeps the port that the system chose, as `announced` has it.
     pub(super) fn remember_port(&mut self, announced: &Multiaddr) {
-        let Some(index) = port_zero(&self.address) else {
-            return;
-        };
-        if let Some(Protocol::Tcp(port) | Protocol::Udp(port)) = announced.iter().nth(index) {
-            self.past.get_or_insert_default().port = Some(port);
+        let index = port_zero(&self.address);
+        if let Some(Protocol::Tcp(port) | Protocol::Udp(port)) =
+            index.and_then(|index| announced.iter().nth(index))
+        {
+            self.port = Some(port);
         }
     }
 
-    /// What the application is told of its state.
-    pub(super) fn readiness(&self) -> status::State {
-        match &self.state {
-            State::Registered { .. } => status::State::Registered,
+    /// What those who watch are told.
+    pub(super) fn note(&self, listener: ListenerId) -> Note {
+        let state = match &self.state {
             State::Waiting { missing, .. } => status::State::Waiting(missing.clone()),
+            State::Registered { .. } => status::State::Registered,
+            State::Listening(bound) if bound.has_been_announced => status::State::Listening,
+            State::Binding { .. } | State::Listening(_) => status::State::Binding,
             State::Retrying { error, .. } => status::State::Retrying(error.clone()),
-            State::Listening {
-                is_announced: true, ..
-            } => status::State::Listening,
-            State::Binding { .. } | State::Listening { .. } => status::State::Binding,
             State::Leaving { .. } | State::Closing { .. } => status::State::Closing,
-            State::Closed { error, .. } => status::State::Closed(error.clone()),
-        }
-    }
-
-    /// What was told of its being exhausted, while it is, and where the end of that is waited for.
-    pub(super) fn exhausted(&self) -> Option<&(Exhausted, Place)> {
-        match &self.state {
-            State::Listening { errors, .. } => errors.as_ref()?.told(),
-            _ => None,
-        }
-    }
-
-    /// The addresses that were reported and have not expired.
-    pub(super) fn addresses(&self) -> &[Multiaddr] {
-        match &self.state {
-            State::Listening { reach, .. } => reach.addresses(),
-            _ => &[],
+            State::Closed(error) => status::State::Closed(error.clone()),
+        };
+        let (addresses, exhausted) = match &self.state {
+            State::Listening(bound) => (bound.addresses.clone(), bound.errors.told()),
+            _ => (Vec::new(), None),
+        };
+        Note {
+            listener,
+            address: self.address.clone(),
+            state,
+            addresses,
+            exhausted: exhausted.map(|(exhausted, _)| exhausted.clone()),
         }
     }
 }
 
-/// Where in the address the system is left to choose a port.
-fn port_zero(address: &Multiaddr) -> Option<usize> {
-    address
-        .iter()
-        .position(|protocol| matches!(protocol, Protocol::Tcp(0) | Protocol::Udp(0)))
-}
-
-/// Whether nobody could dial `found`: its zone is the name of an interface of this host, its name is a pattern, or it is
-/// a link-local IPv6 address, which means nothing without the zone that it lacks, and the application did not ask for it
-/// but for all addresses.
+/// Whether no other host could dial `found`: its zone is the name of an interface of this host, its name is a pattern, or
+/// it is a link-local address of a listener on `/ip6/::`, and lacks the zone.
 pub(super) fn is_undialable(registered: &Multiaddr, found: &Multiaddr) -> bool {
-    // By bytes, as each new address passes here, and to take its protocols apart costs ten times as much. The code of
-    // `/ip6`, and the ten bits that link-local addresses begin with.
-    let is_link_local = matches!(found.as_ref(), [41, 0xfe, 0x80..0xc0, ..]);
-    // The code of `/ip6zone` is that of the character `*`.
-    let is_meaningless =
-        found.as_ref().contains(&b'*') && found.iter().any(|part| is_meaningless_elsewhere(&part));
-    is_meaningless
-        || is_link_local
-            && matches!(registered.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unspecified())
-}
-
-fn is_meaningless_elsewhere(protocol: &Protocol<'_>) -> bool {
-    match protocol {
+    let is_wildcard =
+        matches!(registered.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unspecified());
+    found.iter().any(|part| match part {
+        Protocol::Ip6(ip) => is_wildcard && ip.is_unicast_link_local(),
         Protocol::Ip6zone(_) => true,
         Protocol::Dns(name)
         | Protocol::Dns4(name)
@@ -226,5 +181,12 @@ fn is_meaningless_elsewhere(protocol: &Protocol<'_>) -> bool {
         | Protocol::Dnsaddr(name)
         | Protocol::Sni(name) => name.contains('*'),
         _ => false,
-    }
+    })
+}
+
+/// Where in the address the system is left to choose a port.
+fn port_zero(address: &Multiaddr) -> Option<usize> {
+    address
+        .iter()
+        .position(|protocol| matches!(protocol, Protocol::Tcp(0) | Protocol::Udp(0)))
 }

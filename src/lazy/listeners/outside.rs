@@ -5,7 +5,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     net::Ipv4Addr,
-    num::NonZeroU32,
     time::Duration,
 };
 
@@ -164,8 +163,8 @@ impl Outside {
         let retry = match policy % 4 {
             0 => Retry::default(),
             1 => Retry::never(),
-            2 => Retry::default().with_max_attempts(NonZeroU32::new(3)),
-            _ => Retry::default().with_max_time(Some(Duration::from_secs(5))),
+            2 => Retry::default().with_max_attempts(3),
+            _ => Retry::default().with_max_delay(Duration::from_secs(1)),
         };
         let now = deadline::now();
         let mut core = Core::new(&Config::default().with_retry(retry), policy.into(), now);
@@ -307,7 +306,7 @@ impl Outside {
     }
 
     fn poll(&mut self) {
-        self.core.on_poll(|| self.now);
+        self.core.on_poll(self.now);
         let mut binds = 0;
         // Bounded: a poll that did not end would fail here.
         for _ in 0..1000 {
@@ -324,7 +323,7 @@ impl Outside {
                 }
                 Action::Leave { listener, inner } => {
                     let known = self.close_inner(inner);
-                    self.core.on_left_answered(listener, known, || self.now);
+                    self.core.on_left_answered(listener, known);
                 }
                 Action::Ask { listener, .. } => {
                     let support = if self.is_hopeless {
@@ -337,7 +336,7 @@ impl Outside {
                     if support == Support::Never {
                         self.seen(listener).failed = true;
                     }
-                    self.core.on_answer(listener, support, || self.now);
+                    self.core.on_answer(listener, support);
                 }
                 Action::PollInner => {
                     if let Some(change) = self.change.take() {
@@ -345,7 +344,7 @@ impl Outside {
                             Change::Network => Changed::Network,
                             _ => Changed::Support,
                         };
-                        self.core.on_changed(changed, || self.now);
+                        self.core.on_changed(changed);
                         match change {
                             Change::Arrives | Change::Leaves | Change::Never => {
                                 self.has_certificate = matches!(change, Change::Arrives);
@@ -355,9 +354,7 @@ impl Outside {
                         }
                         continue;
                     }
-                    if let Some(event) = self.poll_inner() {
-                        return self.check(event);
-                    }
+                    self.poll_inner();
                 }
                 Action::Rest { again } => {
                     assert!(again || self.says.is_empty(), "sleeps over events");
@@ -375,18 +372,17 @@ impl Outside {
         panic!("a poll without end");
     }
 
-    fn poll_inner(&mut self) -> Option<Reported> {
+    fn poll_inner(&mut self) {
         let Some(event) = self.says.pop_front() else {
             self.events = 0;
             self.seen.values_mut().for_each(|seen| seen.settled = true);
-            self.core.on_inner_pending();
-            return None;
+            return self.core.on_inner_pending();
         };
         self.events += 1;
         if let TransportEvent::ListenerClosed { listener_id, .. } = &event {
             self.bury(*listener_id);
         }
-        self.core.on_inner_event(event, || self.now)
+        self.core.on_inner_event(event);
     }
 
     fn bind(&mut self, listener: ListenerId, inner: ListenerId, address: &Multiaddr) {
@@ -422,7 +418,7 @@ impl Outside {
         };
         seen.failed = true;
         seen.bound = None;
-        self.core.on_bind_failed(listener, error, || self.now);
+        self.core.on_bind_failed(listener, error);
     }
 
     fn check(&mut self, event: Reported) {
@@ -452,7 +448,7 @@ impl Outside {
                 Error::Listen(error) => {
                     assert!(seen.addresses.is_empty(), "fails with addresses");
                     assert_eq!(Some(error.address()), seen.address.as_ref());
-                    let attempt = error.attempt().get();
+                    let attempt = error.attempt();
                     seen.gave_up = error.retry_in().is_none();
                     seen.due = error.retry_in().map(|delay| now + delay);
                     let follows = attempt == seen.attempt + 1 || attempt == 1;
@@ -494,7 +490,7 @@ impl Outside {
 
     /// Who watches knows the addresses that are good, and no listener that it was not told of.
     fn drain_changes(&mut self) {
-        while let Some(note) = self.core.poll_change() {
+        while let Some(note) = self.core.poll_note() {
             assert!(self.accepted.contains(&note.listener));
             let is_listening = matches!(note.state, State::Listening);
             assert!(is_listening || note.addresses.is_empty());
@@ -517,7 +513,7 @@ impl Outside {
         assert!(self.core.by_inner.is_empty());
         assert!(!self.core.is_bind_due());
         assert!(self.core.next_timeout().is_none());
-        assert!(!self.core.waiting.has_before(u64::MAX));
+        assert!(self.core.waiting.is_empty());
     }
 }
 

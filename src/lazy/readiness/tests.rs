@@ -1,4 +1,4 @@
-use std::{io, num::NonZeroU32};
+use std::io;
 
 use futures::{FutureExt as _, StreamExt as _};
 use proptest::prelude::*;
@@ -109,7 +109,7 @@ fn failure() -> ListenError {
     let address = "/ip4/127.0.0.1/tcp/0/ws".parse().unwrap();
     let source = io::Error::from(io::ErrorKind::PermissionDenied);
     let source: Box<dyn std::error::Error + Send + Sync> = Box::new(source);
-    ListenError::new(address, Failure::Bind, NonZeroU32::MIN, None, Some(source))
+    ListenError::new(address, Failure::Bind, 1, None, Some(source))
 }
 
 /// What it says by now.

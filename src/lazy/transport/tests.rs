@@ -4,7 +4,7 @@ mod failing;
 mod metrics;
 mod waiting;
 
-use std::{io, num::NonZeroUsize};
+use std::io;
 
 use futures::FutureExt as _;
 use libp2p_core::{
@@ -243,34 +243,20 @@ fn each_address_follows_its_own_bind() {
 
 #[test]
 fn one_poll_binds_no_more_than_it_may_and_wakes_itself_for_the_rest() {
-    for (config, max) in [
-        (Config::default(), 16),
-        (
-            Config::default().with_max_binds_per_poll(NonZeroUsize::new(3).unwrap()),
-            3,
-        ),
-    ] {
-        let mut subject = Subject::over_wildcards(config);
-        for port in 0..2 * max + 1 {
-            subject.listen(&address(port));
-        }
-        subject.busy();
-        assert_eq!(subject.inner.script().bound.len(), max);
-        subject.busy();
-        assert_eq!(subject.inner.script().bound.len(), 2 * max);
-        subject.idle();
-        assert_eq!(subject.inner.script().bound.len(), 2 * max + 1);
-        let in_order = (0..2 * max + 1).map(address);
-        assert!(
-            subject
-                .inner
-                .script()
-                .bound
-                .iter()
-                .map(|(_, a)| a.clone())
-                .eq(in_order)
-        );
+    let max = 16;
+    let mut subject = Subject::over_wildcards(Config::default());
+    for port in 0..2 * max + 1 {
+        subject.listen(&address(port));
     }
+    subject.busy();
+    assert_eq!(subject.inner.script().bound.len(), max);
+    subject.busy();
+    assert_eq!(subject.inner.script().bound.len(), 2 * max);
+    subject.idle();
+    assert_eq!(subject.inner.script().bound.len(), 2 * max + 1);
+    let script = subject.inner.script();
+    let bound = script.bound.iter().map(|(_, a)| a.clone());
+    assert!(bound.eq((0..2 * max + 1).map(address)));
 }
 
 #[test]
@@ -389,8 +375,7 @@ fn link_local_addresses_are_left_out_unless_asked_for() {
 
 #[test]
 fn zones_and_patterns_are_left_out_even_if_asked_for() {
-    // Each has the byte 42 somewhere, which is what they are found by.
-    let good = ["/ip4/42.42.42.42/tcp/10794/ws", "/dns/a.example/tcp/42/wss"];
+    let good = ["/ip4/192.0.2.1/tcp/1/ws", "/dns/a.example/tcp/42/wss"];
     for (registered, hidden) in [
         "/ip6zone/eth0/ip6/fe80::1/tcp/1/ws",
         "/ip4/127.0.0.1/tcp/1/tls/sni/*.a.example/ws",

@@ -1,6 +1,6 @@
 //! Failures over time.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use super::*;
 use crate::lazy::{
@@ -45,7 +45,7 @@ impl Subject {
     }
 
     fn poll(&mut self) -> Action<u32, io::Error> {
-        self.core.on_poll(|| self.now);
+        self.core.on_poll(self.now);
         self.action()
     }
 
@@ -65,7 +65,7 @@ impl Subject {
             panic!("a bind");
         };
         self.core
-            .on_bind_failed(self.id, TransportError::Other(in_use()), || self.now);
+            .on_bind_failed(self.id, TransportError::Other(in_use()));
         self.failure()
     }
 
@@ -80,13 +80,9 @@ impl Subject {
         }
     }
 
-    /// Returns what is reported of it at once.
-    fn say(
-        &mut self,
-        event: TransportEvent<u32, io::Error>,
-    ) -> Option<TransportEvent<u32, Error<io::Error>>> {
-        self.core.on_poll(|| self.now);
-        self.core.on_inner_event(event, || self.now)
+    fn say(&mut self, event: TransportEvent<u32, io::Error>) {
+        self.core.on_poll(self.now);
+        self.core.on_inner_event(event);
     }
 
     fn die(&mut self, inner: ListenerId) -> ListenError {
@@ -108,8 +104,8 @@ impl Subject {
 
     /// The network has changed.
     fn change(&mut self) {
-        self.core.on_poll(|| self.now);
-        self.core.on_changed(Changed::Network, || self.now);
+        self.core.on_poll(self.now);
+        self.core.on_changed(Changed::Network);
     }
 
     /// Until its next attempt.
@@ -120,11 +116,11 @@ impl Subject {
     }
 
     fn announce(&mut self, inner: ListenerId, address: &str) {
-        let report = self.say(TransportEvent::NewAddress {
+        self.say(TransportEvent::NewAddress {
             listener_id: inner,
             listen_addr: address.parse().unwrap(),
         });
-        let Some(TransportEvent::NewAddress { .. }) = report else {
+        let Action::Report(TransportEvent::NewAddress { .. }) = self.action() else {
             panic!("an address");
         };
     }
@@ -137,7 +133,7 @@ fn attempts_are_counted_and_come_when_they_were_told_to() {
     let mut subject = Subject::new(ADDRESS, Retry::default());
     for attempt in 1..20 {
         let error = subject.fail();
-        assert_eq!(error.attempt().get(), attempt);
+        assert_eq!(error.attempt(), attempt);
         let due = subject.now + error.retry_in().unwrap();
         subject.wait();
         assert_eq!(subject.now, due);
@@ -152,13 +148,13 @@ fn nothing_is_tried_before_its_time() {
     let error = subject.fail();
     subject.now += error.retry_in().unwrap() - Duration::from_nanos(1);
     assert!(matches!(subject.poll(), Action::Rest { again: false }));
-    subject.core.on_time(subject.now + Duration::from_nanos(1));
-    assert!(matches!(subject.core.poll_action(), Action::Bind { .. }));
+    subject.now += Duration::from_nanos(1);
+    assert!(matches!(subject.poll(), Action::Bind { .. }));
 }
 
 #[test]
 fn a_limit_of_attempts_ends_in_one_close() {
-    let retry = Retry::default().with_max_attempts(NonZeroU32::new(2));
+    let retry = Retry::default().with_max_attempts(2);
     let mut subject = Subject::new(ADDRESS, retry);
     subject.fail();
     subject.wait();
@@ -167,34 +163,31 @@ fn a_limit_of_attempts_ends_in_one_close() {
     assert!(matches!(
         subject.action(),
         Action::Report(TransportEvent::ListenerClosed { reason: Err(Error::Listen(error)), .. })
-            if error.attempt().get() == 2
+            if error.attempt() == 2
     ));
     assert!(matches!(subject.poll(), Action::Rest { again: false }));
 }
 
 #[test]
 fn an_attempt_ahead_of_its_time_changes_nothing_if_it_fails() {
-    for retry in [
-        Retry::default().with_max_attempts(NonZeroU32::new(2)),
-        Retry::default().with_max_time(Some(Duration::from_secs(5))),
-    ] {
-        let retry = retry.with_first_delay(Duration::from_secs(4));
-        let mut subject = Subject::new(ADDRESS, retry);
-        let error = subject.fail();
-        let due = subject.now + error.retry_in().unwrap();
-        while subject.now + MIN_HURRY_GAP < due {
-            subject.change();
-            let hurried = subject.fail();
-            assert_eq!(hurried.attempt().get(), 1);
-            assert_eq!(subject.now + hurried.retry_in().unwrap(), due);
-            subject.now += MIN_HURRY_GAP;
-        }
-        subject.wait();
-        assert_eq!(subject.now, due);
-        // This one counts, and was the last.
-        let error = subject.fail();
-        assert_eq!((error.attempt().get(), error.retry_in()), (2, None));
+    let retry = Retry::default()
+        .with_max_attempts(2)
+        .with_first_delay(Duration::from_secs(4));
+    let mut subject = Subject::new(ADDRESS, retry);
+    let error = subject.fail();
+    let due = subject.now + error.retry_in().unwrap();
+    while subject.now + MIN_HURRY_GAP < due {
+        subject.change();
+        let hurried = subject.fail();
+        assert_eq!(hurried.attempt(), 1);
+        assert_eq!(subject.now + hurried.retry_in().unwrap(), due);
+        subject.now += MIN_HURRY_GAP;
     }
+    subject.wait();
+    assert_eq!(subject.now, due);
+    // This one counts, and was the last.
+    let error = subject.fail();
+    assert_eq!((error.attempt(), error.retry_in()), (2, None));
 }
 
 #[test]
@@ -210,9 +203,7 @@ fn the_delay_grows_by_attempts_that_were_due() {
                 subject.change();
                 if let Action::Bind { .. } = subject.action() {
                     let error = TransportError::Other(in_use());
-                    subject
-                        .core
-                        .on_bind_failed(subject.id, error, || subject.now);
+                    subject.core.on_bind_failed(subject.id, error);
                     subject.failure();
                 }
             }
@@ -232,9 +223,7 @@ fn a_failure_that_cannot_heal_closes_ahead_of_its_time_too() {
         panic!("a bind");
     };
     let error = TransportError::Other(io::ErrorKind::PermissionDenied.into());
-    subject
-        .core
-        .on_bind_failed(subject.id, error, || subject.now);
+    subject.core.on_bind_failed(subject.id, error);
     assert_eq!(subject.failure().retry_in(), None);
 }
 
@@ -249,7 +238,7 @@ fn what_an_attempt_ahead_of_its_time_has_bound_fails_like_any_other() {
         if announced {
             subject.announce(inner, ADDRESS);
         }
-        assert_eq!(subject.die(inner).attempt().get(), attempt);
+        assert_eq!(subject.die(inner).attempt(), attempt);
     }
 }
 
@@ -266,9 +255,7 @@ fn an_interface_that_comes_and_goes_makes_no_more_than_an_attempt_a_second() {
             Action::Bind { .. } => {
                 attempts += 1;
                 let error = TransportError::Other(in_use());
-                subject
-                    .core
-                    .on_bind_failed(subject.id, error, || subject.now);
+                subject.core.on_bind_failed(subject.id, error);
                 subject.failure();
             }
             Action::Rest { again: false } => {}
@@ -318,7 +305,7 @@ fn failures_are_forgotten_once_it_has_worked_for_long() {
         subject.wait();
         let (inner, _) = subject.bind();
         subject.now += worked;
-        assert_eq!(subject.die(inner).attempt().get(), attempt);
+        assert_eq!(subject.die(inner).attempt(), attempt);
     }
 }
 
@@ -356,22 +343,19 @@ fn a_rebind_waits_until_the_inner_transport_has_nothing_to_say() {
     // Others keep the inner transport busy, and it has not been heard out since the close.
     subject.now += error.retry_in().unwrap();
     for _ in 1..pace::MAX_EVENTS_BEFORE_REBIND {
-        subject.core.on_poll(|| subject.now);
+        subject.core.on_poll(subject.now);
         match subject.core.poll_action() {
             Action::PollInner => {}
             Action::Rest { .. } => continue,
             other => panic!("{other:?}"),
         }
-        subject.core.on_inner_event(
-            TransportEvent::ListenerError {
-                listener_id: ListenerId::next(),
-                error: in_use(),
-            },
-            || subject.now,
-        );
+        subject.core.on_inner_event(TransportEvent::ListenerError {
+            listener_id: ListenerId::next(),
+            error: in_use(),
+        });
     }
     // But not for ever.
-    subject.core.on_poll(|| subject.now);
+    subject.core.on_poll(subject.now);
     assert!(matches!(subject.core.poll_action(), Action::Bind { .. }));
 }
 
@@ -430,9 +414,7 @@ fn a_listener_that_only_fails_for_half_a_minute_is_bound_anew() {
         panic!("it is closed");
     };
     assert_eq!(left, inner);
-    subject
-        .core
-        .on_left_answered(subject.id, true, || subject.now);
+    subject.core.on_left_answered(subject.id, true);
     assert!(matches!(subject.action(), Action::Rest { again: false }));
     let error = subject.die(inner);
     assert_eq!(
@@ -450,9 +432,7 @@ fn leave_stuck(subject: &mut Subject, inner: ListenerId) -> ListenError {
     let Action::Leave { .. } = subject.action() else {
         panic!("it is closed");
     };
-    subject
-        .core
-        .on_left_answered(subject.id, false, || subject.now);
+    subject.core.on_left_answered(subject.id, false);
     subject.failure()
 }
 
@@ -476,7 +456,7 @@ fn who_is_stuck_again_and_again_has_not_worked_in_between() {
             }
             let error = leave_stuck(&mut subject, inner);
             let expected = if works { 1 } else { n };
-            assert_eq!(error.attempt().get(), expected);
+            assert_eq!(error.attempt(), expected);
             subject.wait();
         }
     }
@@ -503,15 +483,7 @@ fn a_connection_or_another_error_in_between_is_a_new_beginning() {
         fail_for_long(&mut subject, inner);
         subject.now -= APART / 2;
         match in_between {
-            None => {
-                let report = subject.say(TransportEvent::Incoming {
-                    listener_id: inner,
-                    upgrade: 1,
-                    local_addr: address(1),
-                    send_back_addr: address(2),
-                });
-                assert!(matches!(report, Some(TransportEvent::Incoming { .. })));
-            }
+            None => accept(&mut subject, inner),
             Some(kind) => {
                 subject.say(accept_fails(inner, kind));
                 assert!(matches!(subject.action(), Action::Report(_)));
@@ -546,13 +518,15 @@ fn listening() -> (Subject, ListenerId) {
 }
 
 fn accept(subject: &mut Subject, inner: ListenerId) {
-    let report = subject.say(TransportEvent::Incoming {
+    subject.say(TransportEvent::Incoming {
         listener_id: inner,
         upgrade: 1,
         local_addr: address(1),
         send_back_addr: address(2),
     });
-    assert!(matches!(report, Some(TransportEvent::Incoming { .. })));
+    let Action::Report(TransportEvent::Incoming { .. }) = subject.action() else {
+        panic!("a connection");
+    };
 }
 
 const PAUSE: Duration = Duration::from_millis(100);
@@ -574,7 +548,7 @@ fn exhausts(inner: ListenerId, n: usize) -> TransportEvent<u32, io::Error> {
 fn a_listener_without_descriptors_is_kept_however_long_and_told_of_twice() {
     let (mut subject, inner) = listening();
     subject.core.watch();
-    while subject.core.poll_change().is_some() {}
+    while subject.core.poll_note().is_some() {}
     let begin = subject.now;
     // Ten minutes, one error after the other.
     for n in 0..6000 {
@@ -583,12 +557,12 @@ fn a_listener_without_descriptors_is_kept_however_long_and_told_of_twice() {
         assert_eq!(told(subject.action()), expected);
         subject.now += PAUSE;
     }
-    let note = subject.core.poll_change().unwrap();
+    let note = subject.core.poll_note().unwrap();
     assert!(matches!(note.state, Shown::Listening));
     assert_eq!(note.addresses, [subject.address.clone()]);
     let reason = io::Error::from_raw_os_error(EXHAUSTED[0]).to_string();
     assert_eq!(note.exhausted.unwrap().reason(), reason);
-    assert!(subject.core.poll_change().is_none());
+    assert!(subject.core.poll_note().is_none());
 
     accept(&mut subject, inner);
     let Action::Report(TransportEvent::ListenerError {
@@ -599,7 +573,7 @@ fn a_listener_without_descriptors_is_kept_however_long_and_told_of_twice() {
         panic!("it is over");
     };
     assert_eq!(after, subject.now - begin);
-    assert!(subject.core.poll_change().unwrap().exhausted.is_none());
+    assert!(subject.core.poll_note().unwrap().exhausted.is_none());
     assert_eq!(told(subject.action()), "quiet");
     assert_eq!(subject.core.next_timeout(), None);
 }
@@ -704,13 +678,13 @@ fn who_watches_is_told_every_state_in_order() {
     let error = subject.die(inner);
     subject.core.on_remove(subject.id);
     let mut told = Vec::new();
-    while let Some(note) = subject.core.poll_change() {
+    while let Some(note) = subject.core.poll_note() {
         assert_eq!(note.listener, subject.id);
         let ready = matches!(note.state, Shown::Listening);
         assert_eq!(note.addresses.len(), usize::from(ready));
         told.push(note.state.to_string());
     }
-    assert_eq!(error.attempt().get(), 2);
+    assert_eq!(error.attempt(), 2);
     assert_eq!(
         told,
         [
