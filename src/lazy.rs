@@ -5,8 +5,8 @@
 //! `poll`, and [`TransportEvent::NewAddress`] comes after it, never before: who reads the addresses of a swarm
 //! reads addresses that work. Until then a listener has *no addresses*, which is not an error.
 //!
-//! [`Transport`] wraps any [`Inner`]: a transport that can tell, without a system call, whether it could listen
-//! on an address. [`Accepting`] makes one of any transport and a closure; [`websocket`](crate::websocket) has
+//! [`Transport`] wraps any [`ListenSupport`]: a transport that can tell, without a system call, whether it could listen
+//! on an address. [`Filtered`] makes one of any transport and a closure; [`websocket`](crate::websocket) has
 //! the one that most need.
 //!
 //! # What it promises
@@ -40,7 +40,7 @@
 //! use libp2p_lazy_websocket::lazy;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let memory = lazy::Accepting::new(MemoryTransport::new(), |address| {
+//! let memory = lazy::Filtered::new(MemoryTransport::new(), |address| {
 //!     matches!(address.iter().next(), Some(Protocol::Memory(_)))
 //! });
 //! let mut transport = lazy::Transport::new(memory, lazy::Config::default());
@@ -65,22 +65,22 @@
 pub(crate) mod accept;
 mod config;
 mod error;
-mod inner;
 mod listeners;
 mod readiness;
 mod retry;
 #[cfg(test)]
 mod scripted;
 mod status;
+mod support;
 mod transport;
 
 // The public interface is:
 pub use config::Config;
 pub use error::Error;
-pub use inner::{Accepting, Changed, Inner, Missing, Support};
 pub use readiness::Readiness;
 pub use retry::Retry;
 pub use status::{Change, Exhausted, Failure, ListenError, NotAllReady, NotReady, State, Status};
+pub use support::{Changed, Filtered, ListenSupport, Missing, Support};
 pub use transport::Transport;
 
 #[cfg(any(test, fuzzing))]

@@ -58,7 +58,7 @@ impl World {
         let (keypair, peer_key) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
         let local = keypair.public().to_peer_id();
         let transport = lazy::Transport::new(
-            lazy::Accepting::new(Scripted::default(), |_| true),
+            lazy::Filtered::new(Scripted::default(), |_| true),
             lazy::Config::default(),
         );
         let behaviour = Behaviour::new(bus.node(&keypair), config()).unwrap();

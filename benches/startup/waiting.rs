@@ -12,14 +12,14 @@ use libp2p::{
         DialOpts, ListenerId, Transport, TransportError, TransportEvent, dummy::DummyTransport,
     },
 };
-use libp2p_lazy_websocket::lazy::{Inner, Missing, Support};
+use libp2p_lazy_websocket::lazy::{ListenSupport, Missing, Support};
 
 type Nothing = DummyTransport<()>;
 
 #[derive(Default)]
 pub(crate) struct Waiting(Nothing);
 
-impl Inner for Waiting {
+impl ListenSupport for Waiting {
     fn support(&self, _: &Multiaddr) -> Support {
         Support::Waiting(Missing::Certificate { last_error: None })
     }

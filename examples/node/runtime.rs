@@ -108,7 +108,7 @@ fn upgraded<T>(
     keypair: &Keypair,
 ) -> Result<(Upgraded, Readiness), Box<dyn Error>>
 where
-    T: lazy::Inner<Output = Connection, Error = websocket::Error> + Send + Unpin + 'static,
+    T: lazy::ListenSupport<Output = Connection, Error = websocket::Error> + Send + Unpin + 'static,
     T::ListenerUpgrade: Send,
     T::Dial: Send,
 {

@@ -12,7 +12,7 @@ use std::{
 use libp2p_core::transport::{DialOpts, ListenerId, Transport, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
 
-use crate::lazy::{Changed, Inner, Support};
+use crate::lazy::{Changed, ListenSupport, Support};
 
 pub(super) type Upgrade = Ready<io::Result<u32>>;
 pub(super) type Event = TransportEvent<Upgrade, io::Error>;
@@ -87,7 +87,7 @@ pub(super) fn incoming(listener_id: ListenerId, number: u32) -> Event {
     }
 }
 
-impl Inner for Scripted {
+impl ListenSupport for Scripted {
     fn support(&self, address: &Multiaddr) -> Support {
         let mut script = self.script();
         script.asks += 1;

@@ -7,7 +7,7 @@ use multiaddr::Multiaddr;
 
 use crate::{
     deadline::Instant,
-    lazy::{inner::Missing, retry::io_error},
+    lazy::{retry::io_error, support::Missing},
 };
 
 /// How many listeners the text of [`NotAllReady`] names.
@@ -139,11 +139,11 @@ pub(crate) struct Note {
 #[derive(Debug, Clone)]
 pub struct ListenError {
     // Behind one pointer, since every `Result` of the transport has room for it.
-    inner: Arc<Inner>,
+    inner: Arc<Record>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct Record {
     address: Multiaddr,
     failure: Failure,
     attempt: u32,
@@ -175,7 +175,7 @@ impl ListenError {
         source: Option<Box<dyn error::Error + Send + Sync>>,
     ) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(Record {
                 address,
                 failure,
                 attempt,
@@ -229,7 +229,7 @@ impl ListenError {
 
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner {
+        let Record {
             address,
             failure,
             attempt,

@@ -11,7 +11,7 @@ use multiaddr::Multiaddr;
 use crate::{
     deadline::{self, Deadline},
     lazy::{
-        Config, Error, Inner, Readiness,
+        Config, Error, ListenSupport, Readiness,
         listeners::{Action, Listeners, Removal},
         readiness::Publisher,
     },
@@ -23,7 +23,7 @@ type ListenerUpgrade<T> = MapErr<
 >;
 
 /// A transport whose listeners bind when it is polled. See the [module](crate::lazy) for what it promises.
-pub struct Transport<T: Inner> {
+pub struct Transport<T: ListenSupport> {
     inner: T,
     listeners: Listeners<T::ListenerUpgrade, T::Error>,
     /// There once somebody wants to know.
@@ -35,7 +35,7 @@ pub struct Transport<T: Inner> {
 
 impl<T> Transport<T>
 where
-    T: Inner,
+    T: ListenSupport,
     T::Error: Send + Sync + 'static,
 {
     /// Makes the listeners of `inner` lazy.
@@ -80,7 +80,7 @@ where
     }
 }
 
-impl<T: Inner + fmt::Debug> fmt::Debug for Transport<T> {
+impl<T: ListenSupport + fmt::Debug> fmt::Debug for Transport<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport")
             .field("inner", &self.inner)
@@ -89,11 +89,11 @@ impl<T: Inner + fmt::Debug> fmt::Debug for Transport<T> {
 }
 
 // The upgrades that are held back are moved out again, never polled here.
-impl<T: Inner + Unpin> Unpin for Transport<T> {}
+impl<T: ListenSupport + Unpin> Unpin for Transport<T> {}
 
 impl<T> libp2p_core::Transport for Transport<T>
 where
-    T: Inner + Unpin,
+    T: ListenSupport + Unpin,
     T::Error: Send + Sync + 'static,
 {
     type Output = T::Output;
@@ -150,7 +150,7 @@ where
 
 impl<T> Transport<T>
 where
-    T: Inner + Unpin,
+    T: ListenSupport + Unpin,
     T::Error: Send + Sync + 'static,
 {
     /// Carries out what the core decides, until there is something to report or nothing to do.

@@ -17,7 +17,7 @@ use crate::websocket::dnsaddr::{self, LookUp, Resolver, Walk};
 use crate::websocket::{interfaces::Watch, probe::probe};
 use crate::{
     deadline,
-    lazy::{Changed, Inner, Support},
+    lazy::{Changed, ListenSupport, Support},
     websocket::{
         Config, Connection, Error,
         address::{Listen, Security, is_specific},
@@ -43,7 +43,7 @@ type Upgrade = Pending<Connection>;
 /// Dropping this transport drops the TCP below, whatever dials are under way. One whose own dials share it, as those of
 /// libp2p-dns do, keeps its listening sockets open until they end.
 ///
-/// A certificate that comes later is taken up in `Inner::poll_changed`, which `lazy::Transport` calls in each poll.
+/// A certificate that comes later is taken up in `ListenSupport::poll_changed`, which `lazy::Transport` calls in each poll.
 ///
 /// The TCP options of [`Config`] and its port probe are for the TCP of the runtimes; over another they do nothing. Nor are
 /// the interfaces of the host watched over another.
@@ -178,7 +178,7 @@ impl fmt::Debug for Transport {
     }
 }
 
-impl Inner for Transport {
+impl ListenSupport for Transport {
     fn support(&self, address: &Multiaddr) -> Support {
         match Listen::parse(address).map(|listen| listen.security) {
             Some(Security::Plain) => Support::Now,

@@ -14,7 +14,7 @@ use libp2p::{
     core::transport::{DialOpts, ListenerId, TransportError, TransportEvent},
 };
 use libp2p_lazy_websocket::{
-    lazy::{Changed, Inner, Support},
+    lazy::{Changed, ListenSupport, Support},
     websocket::{Connection, Error},
 };
 
@@ -46,7 +46,7 @@ impl Mortal {
     }
 }
 
-impl Inner for Mortal {
+impl ListenSupport for Mortal {
     fn support(&self, address: &Multiaddr) -> Support {
         self.inner.support(address)
     }

@@ -15,7 +15,7 @@ use tokio_test::task::{self, Spawn};
 
 use super::*;
 use crate::lazy::{
-    Accepting, Changed, Missing, Support,
+    Changed, Filtered, Missing, Support,
     scripted::{Event, Scripted, incoming},
 };
 
@@ -174,7 +174,7 @@ fn an_address_that_can_never_be_served_comes_back_unchanged() {
 
 #[test]
 fn or_transport_hands_on_what_is_refused() {
-    let refusing = || Accepting::new(Scripted::default(), |_: &Multiaddr| false);
+    let refusing = || Filtered::new(Scripted::default(), |_: &Multiaddr| false);
     let lazy = Transport::new(refusing(), Config::default());
     let mut either = task::spawn(OrTransport::new(lazy, MemoryTransport::new()));
     let id = ListenerId::next();

@@ -11,11 +11,11 @@ use multiaddr::Multiaddr;
 /// What [`lazy::Transport`](crate::lazy::Transport) must know of a transport that it wraps.
 ///
 /// `Transport` has no way to ask whether an address could be listened on: asking means binding.
-pub trait Inner: Transport {
+pub trait ListenSupport: Transport {
     /// Whether the transport could listen on `address`, told from the address and from its own configuration,
     /// without a system call.
     ///
-    /// Asked in `listen_on`, and again for waiting listeners after [`Inner::poll_changed`]. [`Support::Now`] is
+    /// Asked in `listen_on`, and again for waiting listeners after [`ListenSupport::poll_changed`]. [`Support::Now`] is
     /// no promise: the bind may still fail.
     fn support(&self, address: &Multiaddr) -> Support;
 
@@ -31,7 +31,7 @@ pub trait Inner: Transport {
     }
 }
 
-/// An answer of [`Inner::support`].
+/// An answer of [`ListenSupport::support`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Support {
@@ -43,11 +43,11 @@ pub enum Support {
     Waiting(Missing),
 }
 
-/// What [`Inner::poll_changed`] tells.
+/// What [`ListenSupport::poll_changed`] tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Changed {
-    /// An answer of [`Inner::support`] may be another now, or have another reason to wait. Listeners that were told to
+    /// An answer of [`ListenSupport::support`] may be another now, or have another reason to wait. Listeners that were told to
     /// wait are asked about again.
     Support,
     /// A bind that failed may succeed now, for instance since an address is back on its interface. Listeners
@@ -107,12 +107,12 @@ impl Eq for Missing {}
 /// A closure that says yes too often costs the listener: what the transport then refuses is reported and closed
 /// with [`Failure::Unsupported`](crate::lazy::Failure::Unsupported) instead of going on to the next transport.
 #[derive(Clone)]
-pub struct Accepting<T, F> {
+pub struct Filtered<T, F> {
     transport: T,
     accepts: F,
 }
 
-impl<T, F> Accepting<T, F>
+impl<T, F> Filtered<T, F>
 where
     F: Fn(&Multiaddr) -> bool,
 {
@@ -122,18 +122,18 @@ where
     }
 }
 
-impl<T: fmt::Debug, F> fmt::Debug for Accepting<T, F> {
+impl<T: fmt::Debug, F> fmt::Debug for Filtered<T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Accepting")
+        f.debug_struct("Filtered")
             .field("transport", &self.transport)
             .finish_non_exhaustive()
     }
 }
 
 // Nothing in it is ever pinned but `transport`, which is `Unpin` wherever it is.
-impl<T: Unpin, F> Unpin for Accepting<T, F> {}
+impl<T: Unpin, F> Unpin for Filtered<T, F> {}
 
-impl<T, F> Inner for Accepting<T, F>
+impl<T, F> ListenSupport for Filtered<T, F>
 where
     T: Transport + Unpin,
     F: Fn(&Multiaddr) -> bool,
@@ -147,7 +147,7 @@ where
     }
 }
 
-impl<T, F> Transport for Accepting<T, F>
+impl<T, F> Transport for Filtered<T, F>
 where
     T: Transport + Unpin,
 {
