@@ -176,7 +176,7 @@ impl Readiness {
     /// while let Some(change) = changes.next().await {
     ///     match change {
     ///         Change::Status { listener, status, .. } => println!("{listener} {status}"),
-    ///         Change::Missed { .. } => println!("{:?}", readiness.statuses()),
+    ///         Change::Lagged { .. } => println!("{:?}", readiness.statuses()),
     ///         _ => {}
     ///     }
     /// }
@@ -419,7 +419,7 @@ impl Board {
         if let Some(count) = self.thrown_away.checked_sub(number)
             && count > 0
         {
-            return Read::Change(Change::Missed { count }, self.thrown_away);
+            return Read::Change(Change::Lagged { count }, self.thrown_away);
         }
         let index = usize::try_from(number - self.thrown_away).ok();
         match index.and_then(|index| self.changes.get(index)) {

@@ -68,7 +68,7 @@ pub enum Change {
     /// The stream was read so slowly that this many changes were thrown away. [`Readiness::statuses`] has how things
     /// are.
     #[non_exhaustive]
-    Missed {
+    Lagged {
         /// How many.
         count: u64,
     },

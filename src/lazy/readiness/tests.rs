@@ -291,7 +291,7 @@ fn changes_come_in_order_and_end_with_the_transport() {
     let told = changes.by_ref().collect::<Vec<_>>().now_or_never().unwrap();
     let told = told.iter().map(|change| match change {
         Change::Status { status, .. } => status.state.to_string(),
-        Change::Missed { .. } => panic!("none is missed"),
+        Change::Lagged { .. } => panic!("none is missed"),
     });
     assert!(told.eq(["binding", "listening"]));
 }
@@ -304,7 +304,7 @@ fn a_slow_reader_is_told_how_much_it_has_missed_and_the_board_stays_small() {
         tell(&publisher, ListenerId::next(), State::Closed(None));
     }
     let first = assert_ready!(changes.poll_next());
-    assert!(matches!(first, Some(Change::Missed { count: 5 })));
+    assert!(matches!(first, Some(Change::Lagged { count: 5 })));
     for _ in 0..MAX_CHANGES {
         let next = assert_ready!(changes.poll_next());
         assert!(matches!(next, Some(Change::Status { .. })));
