@@ -71,7 +71,7 @@ fn built_swarm(transport: common::Transport) -> Swarm<dummy::Behaviour> {
 /// The failure that the swarm reports next.
 async fn failure(swarm: &mut Swarm<dummy::Behaviour>) -> ListenError {
     match next(swarm).await {
-        SwarmEvent::ListenerError { error, .. } => lazy::Error::from_io(&error)
+        SwarmEvent::ListenerError { error, .. } => ListenError::find(&error)
             .unwrap_or_else(|| panic!("ours, not {error:?}"))
             .clone(),
         other => panic!("a failure, not {other:?}"),
@@ -164,7 +164,7 @@ async fn giving_up_is_one_close_with_the_last_failure_found_through_the_swarm_bu
         } => {
             assert_eq!(listener_id, id);
             assert!(addresses.is_empty());
-            let reason = lazy::Error::from_io(&error).unwrap();
+            let reason = ListenError::find(&error).unwrap();
             assert_eq!(reason.to_string(), last.to_string());
             assert_eq!(reason.attempt(), 2);
         }

@@ -187,7 +187,7 @@ fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId) {
             ..
         } => say(format_args!("disconnected {peer_id} {}", why(cause))),
         // A listener that fails has said so by its state.
-        SwarmEvent::ListenerError { error, .. } if lazy::Error::from_io(&error).is_none() => {
+        SwarmEvent::ListenerError { error, .. } if lazy::ListenError::find(&error).is_none() => {
             say(format_args!("error {}", chain(&error)));
         }
         SwarmEvent::OutgoingConnectionError {

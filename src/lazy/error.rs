@@ -1,4 +1,4 @@
-use std::{convert::Infallible, error, fmt, io, time::Duration};
+use std::{error, fmt, time::Duration};
 
 use libp2p_core::transport::ListenerId;
 use multiaddr::Multiaddr;
@@ -14,8 +14,7 @@ pub enum Error<E> {
     /// The inner transport failed: in dialling, in an upgrade, or in a listener that goes on. Shows itself as the
     /// inner error does.
     Inner(E),
-    /// A listener failed. The source, which says everything, can be found through a swarm by
-    /// [`Error::from_io`].
+    /// A listener failed. [`ListenError::find`] finds the details in the error that a swarm reports.
     Listen(ListenError),
     /// A bound listener accepts no connections, as the process or the system is out of descriptors or memory. It stays
     /// bound and goes on trying. Reported once, and [`Recovered`](Self::Recovered) when it is over.
@@ -35,31 +34,6 @@ pub enum Error<E> {
         /// The id.
         id: ListenerId,
     },
-}
-
-impl Error<Infallible> {
-    /// Finds the failure of a listener in an error that a swarm reports, in `SwarmEvent::ListenerError` or
-    /// `SwarmEvent::ListenerClosed`.
-    ///
-    /// A swarm makes an [`io::Error`] of whatever its transport reports, and what lies between wraps it further.
-    /// `None` if it is no failure of a lazy listener, such as a connection that could not be accepted.
-    pub fn from_io(error: &io::Error) -> Option<&ListenError> {
-        find(error.get_ref()?)
-    }
-}
-
-fn find<'a>(error: &'a (dyn error::Error + 'static)) -> Option<&'a ListenError> {
-    if let Some(found) = error.downcast_ref() {
-        return Some(found);
-    }
-    // An `io::Error` gives the source of what it wraps as its own, so that the wrapped one would be missed.
-    if let Some(wrapped) = error
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref)
-    {
-        return find(wrapped);
-    }
-    find(error.source()?)
 }
 
 impl<E: fmt::Display> fmt::Display for Error<E> {
@@ -104,7 +78,7 @@ impl<E: error::Error + 'static> error::Error for Error<E> {
 
 #[cfg(test)]
 mod tests {
-    use std::error::Error as _;
+    use std::{error::Error as _, io};
 
     use super::*;
     use crate::lazy::Failure;
@@ -140,12 +114,12 @@ mod tests {
             io::Error::other(io::Error::other(error())),
             io::Error::other(Error::Inner(error())),
         ] {
-            let found = Error::from_io(&wrapped).unwrap();
+            let found = ListenError::find(&wrapped).unwrap();
             assert_eq!(found.attempt(), 3);
             assert_eq!(found.reason(), "address in use");
         }
-        assert!(Error::from_io(&in_use()).is_none());
-        assert!(Error::from_io(&io::Error::other("else")).is_none());
+        assert!(ListenError::find(&in_use()).is_none());
+        assert!(ListenError::find(&io::Error::other("else")).is_none());
     }
 
     #[test]

@@ -185,6 +185,27 @@ impl ListenError {
         }
     }
 
+    /// Finds the failure of a listener in the error of a `SwarmEvent::ListenerError` or `SwarmEvent::ListenerClosed`.
+    ///
+    /// A swarm turns the errors of its transport into [`io::Error`]s, and the layers between wrap them further. `None` if
+    /// the error is of another kind, such as a connection that could not be accepted.
+    pub fn find(error: &io::Error) -> Option<&Self> {
+        let mut link: &(dyn error::Error + 'static) = error.get_ref()?;
+        loop {
+            if let Some(found) = link.downcast_ref() {
+                return Some(found);
+            }
+            // The source of an `io::Error` is that of the error it wraps, which would be skipped.
+            let wrapped = link
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref);
+            link = match wrapped {
+                Some(wrapped) => wrapped,
+                None => link.source()?,
+            };
+        }
+    }
+
     /// The address as it was given to `listen_on`.
     pub fn address(&self) -> &Multiaddr {
         &self.inner.address
