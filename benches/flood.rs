@@ -7,35 +7,33 @@
 //! is what has passed. The heap is measured in runs of its own, since that takes time.
 //! Without `--bench`, as in `cargo test --benches`, there are only a few peers.
 
-#[path = "../tests/common/bus.rs"]
-mod bus;
 #[path = "flood/client.rs"]
 mod client;
-#[path = "../tests/common/flooder.rs"]
-mod flooder;
 #[path = "flood/intake.rs"]
 mod intake;
+#[path = "flood/measure.rs"]
+mod measure;
 #[path = "flood/node.rs"]
 mod node;
+#[path = "flood/swarm.rs"]
+mod swarm;
 
 use std::{
     env,
     error::Error,
-    fs,
-    sync::LazyLock,
     time::{Duration, Instant},
 };
 
-use client::Client;
-use flooder::{Invented, invent};
+use client::{
+    Client, PASSES,
+    flooder::{Invented, invent},
+};
 use libp2p_lazy_websocket::discovery::DEFAULT_TOPIC;
+use measure::{heap, median, now, thread_time};
 use node::{Flood, Kind, Node};
 
 #[global_allocator]
 static HEAP: dhat::Alloc = dhat::Alloc;
-
-/// How often each peer is announced.
-const PASSES: usize = 2;
 
 /// Of how many signatures the check is timed.
 const SIGNATURES: usize = 10_000;
@@ -216,29 +214,6 @@ fn print(rounds: &[Vec<Flood>], heaps: &[Heap], peers: u32) {
     );
 }
 
-fn heap() -> i64 {
-    i64::try_from(dhat::HeapStats::get().curr_bytes).unwrap_or(i64::MAX)
-}
-
 fn micros(duration: Duration) -> String {
     format!("{:.2} µs", duration.as_secs_f64() * 1e6)
-}
-
-fn median<T: PartialOrd + Copy>(values: impl Iterator<Item = T>) -> T {
-    let mut values = values.collect::<Vec<_>>();
-    values.sort_by(|a, b| a.partial_cmp(b).expect("they are numbers"));
-    values[values.len() / 2]
-}
-
-/// What this thread has used of a processor; where that cannot be told, the time.
-fn now() -> Duration {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-    thread_time().unwrap_or_else(|| START.elapsed())
-}
-
-fn thread_time() -> Option<Duration> {
-    let stat = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    let nanos = stat.split(' ').next()?.parse().ok()?;
-    Some(Duration::from_nanos(nanos))
 }

@@ -10,42 +10,17 @@ mod clients;
 #[path = "strangers/node.rs"]
 mod node;
 
-use std::{env, error::Error, fmt};
+use std::{env, error::Error};
 
-use clients::Clients;
+use clients::{Clients, Phase};
 use libp2p_lazy_websocket::websocket::Engine;
-use node::{Authority, Kind, Node};
+use node::{Kind, Node};
 
 #[global_allocator]
 static HEAP: dhat::Alloc = dhat::Alloc;
 
 /// How many descriptors a node needs besides those of its connections.
 const OTHER_DESCRIPTORS: u64 = 64;
-
-/// How far a stranger goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Connected by TCP.
-    Connected,
-    /// Has the response that ends the WebSocket handshake.
-    Upgraded,
-    /// Has the answer to its first message of Noise's handshake, and owes the last.
-    HalfWayIntoNoise,
-}
-
-impl Phase {
-    const ALL: [Self; 3] = [Self::Connected, Self::Upgraded, Self::HalfWayIntoNoise];
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Connected => "connected and silent",
-            Self::Upgraded => "upgraded and silent",
-            Self::HalfWayIntoNoise => "half-way into Noise",
-        })
-    }
-}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -101,15 +76,14 @@ async fn cost(
     phase: Phase,
     count: usize,
 ) -> Result<usize, Box<dyn Error>> {
-    let authority = Authority::new()?;
-    let mut node = Node::listening(kind, listen, &authority, count).await?;
+    let mut node = Node::listening(kind, listen, count).await?;
     // What is made when it is first needed is not to be counted.
-    let mut first = Clients::start(phase, node.address(), &authority, 1)?;
-    node.serve(&mut first, 1).await?;
+    let mut first = Clients::start(phase, node.address(), node.anchor(), 1)?;
+    node.serve(first.ready(), 1).await?;
     first.end()?;
     let before = node.settled_heap().await;
-    let mut strangers = Clients::start(phase, node.address(), &authority, count)?;
-    node.serve(&mut strangers, count).await?;
+    let mut strangers = Clients::start(phase, node.address(), node.anchor(), count)?;
+    node.serve(strangers.ready(), count).await?;
     let after = node.settled_heap().await;
     strangers.end()?;
     Ok(after.saturating_sub(before) / count)

@@ -12,8 +12,9 @@ use crate::{
     delivery::Loss,
     identity::{Identities, Identity},
     measured::Attacked,
-    network::{Forwarding, Links, Node, Plan},
+    members::{Links, Node},
     node::{Rule, encode, longest},
+    plan::{Forwarding, Plan},
 };
 
 /// How many identities the attacker has.

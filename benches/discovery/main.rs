@@ -5,62 +5,22 @@
 //! the row when a target is missed. Without `--bench`, as in `cargo test --benches`, there are only a few nodes, for a
 //! few minutes of theirs, and no targets.
 //!
-//! What is simulated is in [`network`], what is of this crate in [`node`], and what is not in [`js`]. The cores are
-//! compiled a second time from the files of the library, to which they are private.
+//! What is simulated is in [`network`], what is of this crate in [`node`], and what is not in [`js`].
 
 #![allow(missing_docs, reason = "nobody links a bench")]
 
 mod attack;
-#[path = "../../src/deadline.rs"]
-#[allow(
-    dead_code,
-    reason = "of the library's modules a part is used, and not its tests"
-)]
-mod deadline;
 mod delivery;
-#[allow(
-    dead_code,
-    unfulfilled_lint_expectations,
-    unreachable_pub,
-    unused_imports,
-    reason = "of the library's modules a part is used, and not its tests"
-)]
-#[path = "../../src/discovery"]
-mod discovery {
-    mod addresses;
-    mod census;
-    mod config;
-    mod connections;
-    mod counters;
-    mod error;
-    mod event;
-    mod filter;
-    pub(crate) mod intake;
-    pub(crate) mod limits;
-    pub(crate) mod message;
-    // Cargo sets `test` for benches too, so that the tests of the cores are compiled, though nothing runs them.
-    #[cfg(test)]
-    mod outside;
-    pub(crate) mod peers;
-    mod pubsub;
-    mod reach;
-    pub(crate) mod schedule;
-
-    pub(crate) use self::{
-        config::Config,
-        counters::Counters,
-        error::ConfigError,
-        event::{Announced, SkipReason},
-        limits::Rate,
-        peers::KnownPeer,
-        pubsub::{PublishError, SubscribeError, Verdict},
-    };
-}
+mod figures;
 mod identity;
 mod js;
+#[path = "library.rs"]
+mod library;
 mod measured;
+mod members;
 mod network;
 mod node;
+mod plan;
 mod plot;
 mod report;
 mod throughput;
@@ -78,9 +38,11 @@ use std::{
 };
 
 use js::EveryTenSeconds;
+use library::{deadline, discovery};
 use measured::Measured;
-use network::{Forwarding, Network, Plan, Shape};
+use network::Network;
 use node::Ours;
+use plan::{Forwarding, Plan, Shape};
 use report::{Kind, Report, Row};
 
 #[global_allocator]

@@ -9,12 +9,11 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, BinaryHeap},
+    collections::BinaryHeap,
     time::{Duration, Instant},
 };
 
-use libp2p_identity::PeerId;
-use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng, seq::IteratorRandom as _};
+use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 
 use crate::{
     attack::{self, Attack},
@@ -22,11 +21,10 @@ use crate::{
     discovery::{Config, Rate, limits::Bucket, peers::Lifetimes},
     identity::Identities,
     measured::Measured,
+    members::{Links, Node},
     node::{Rule, Table, encode, longest, time_to_live},
+    plan::{Plan, Shape},
 };
-
-/// To how many others a node connects. As many connect to it.
-const CONNECTS_TO: usize = 4;
 
 /// How many peers a newcomer wants to know soon.
 const TWENTY: usize = 20;
@@ -48,67 +46,6 @@ const LOOKED_AT: usize = 64;
 
 /// Of the second until which a peer is known, where nobody is forgotten.
 const NEVER: u16 = u16::MAX;
-
-/// Who is connected with whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// Everybody with a few at random.
-    Mesh,
-    /// Everybody with the first node.
-    Star,
-    /// The first ones as in a mesh, and each of the others with three of them.
-    Hubs,
-}
-
-/// What the honest nodes pass on of what they receive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Forwarding {
-    Everything,
-    /// Only what they accept themselves.
-    Accepted,
-}
-
-/// A network to simulate.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Plan {
-    pub(crate) nodes: usize,
-    pub(crate) seed: u64,
-    pub(crate) shape: Shape,
-    /// The probability that a delivery is lost.
-    pub(crate) loss: f64,
-    /// The time in which all nodes start, at random.
-    pub(crate) boot: Duration,
-    /// How many of them, if not all, start then; the others in as long a time when the measured time begins.
-    pub(crate) first: Option<usize>,
-    /// How long a node is up, on average; `None` for ever.
-    pub(crate) session: Option<Duration>,
-    /// From the first start until figures are taken.
-    pub(crate) warm_up: Duration,
-    /// For how long they are taken.
-    pub(crate) measured: Duration,
-    /// How many nodes run the table too.
-    pub(crate) tables: usize,
-    /// What begins with the measured time.
-    pub(crate) attack: Option<Forwarding>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Node<R> {
-    pub(crate) rule: R,
-    /// Which of the identities it has.
-    pub(crate) identity: usize,
-    pub(crate) since: Instant,
-    /// When it announced itself last, or started.
-    pub(crate) announced: Instant,
-    /// How many peers it has heard of for the first time, up to twenty.
-    found: usize,
-    /// The earliest of its timers in the queue.
-    armed: Option<Instant>,
-    has_subscribers: bool,
-    /// What each neighbour may still deliver of newcomers.
-    newcomers: Box<[Bucket]>,
-    pub(crate) table: Option<Table>,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
@@ -564,59 +501,5 @@ impl<R: Rule> Node<R> {
             self.armed = Some(at);
             queue.push(at, Event::Timer { slot });
         }
-    }
-}
-
-/// Who is connected with whom, by slot.
-#[derive(Debug)]
-pub(crate) struct Links {
-    neighbours: Vec<Box<[usize]>>,
-    /// Who has the slot; `None` before the first start.
-    peers: Vec<Option<PeerId>>,
-}
-
-impl Links {
-    fn new(plan: Plan, rng: &mut SmallRng) -> Self {
-        let mut neighbours = vec![BTreeSet::new(); plan.nodes];
-        let mut connect = |a: usize, b: usize| {
-            neighbours[a].insert(b);
-            neighbours[b].insert(a);
-        };
-        match plan.shape {
-            Shape::Mesh | Shape::Hubs => {
-                for slot in 0..plan.nodes {
-                    let (nodes, count) = match plan.first {
-                        Some(first) if slot < first => (first, CONNECTS_TO),
-                        Some(first) if plan.shape == Shape::Hubs => (first, 3),
-                        _ => (plan.nodes, CONNECTS_TO),
-                    };
-                    for _ in 0..count.min(nodes - 1) {
-                        let other = rng.random_range(0..nodes - 1);
-                        connect(slot, if other < slot { other } else { other + 1 });
-                    }
-                }
-            }
-            Shape::Star => (1..plan.nodes).for_each(|leaf| connect(0, leaf)),
-        }
-        Self {
-            neighbours: neighbours
-                .into_iter()
-                .map(|neighbours| neighbours.into_iter().collect())
-                .collect(),
-            peers: vec![None; plan.nodes],
-        }
-    }
-
-    /// One of a node's neighbours, if any is up.
-    pub(crate) fn random(&self, slot: usize, rng: &mut SmallRng) -> Option<PeerId> {
-        let neighbours = self.neighbours[slot].iter();
-        neighbours
-            .filter_map(|&neighbour| self.peers[neighbour])
-            .choose(rng)
-    }
-
-    pub(crate) fn are_connected(&self, slot: usize, peer: &PeerId) -> bool {
-        let mut neighbours = self.neighbours[slot].iter();
-        neighbours.any(|&neighbour| self.peers[neighbour].as_ref() == Some(peer))
     }
 }

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{Kind, Report, thousands};
+use crate::{
+    figures::thousands,
+    report::{Kind, Report},
+};
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 400.0;

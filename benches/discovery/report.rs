@@ -3,8 +3,9 @@
 use std::{fmt, time::Duration};
 
 use crate::{
+    figures::thousands,
     measured::{Attacked, Measured, Shares},
-    network::{Forwarding, Plan, Shape},
+    plan::{Forwarding, Plan, Shape},
     throughput::Throughput,
 };
 
@@ -287,13 +288,6 @@ impl fmt::Display for Row {
             }
             (Kind::Attack, ..) => write!(f, "{nodes}, which forward everything"),
         }
-    }
-}
-
-pub(crate) fn thousands(number: usize) -> String {
-    match (number / 1000, number % 1000) {
-        (0, rest) => rest.to_string(),
-        (thousands, rest) => format!("{thousands},{rest:03}"),
     }
 }
 

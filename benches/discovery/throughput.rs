@@ -10,6 +10,7 @@ use libp2p_identity::Keypair;
 
 use crate::{
     discovery::{Config, message},
+    figures::thousands,
     identity::Identity,
     node::{Ours, Rule, Table, encode},
 };
@@ -234,7 +235,7 @@ impl fmt::Display for Throughput {
         write!(
             f,
             "\n{} rows of two addresses take {:.0} bytes each.",
-            crate::report::thousands(self.rows),
+            thousands(self.rows),
             self.bytes_per_row
         )
     }

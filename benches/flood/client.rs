@@ -12,11 +12,14 @@ use libp2p::{Multiaddr, identity::Keypair};
 use libp2p_lazy_websocket::discovery::DEFAULT_TOPIC;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{
-    PASSES,
-    flooder::{Flooder, Speaker, batches, invent},
-    node::swarm,
-};
+use super::swarm::swarm;
+use flooder::{Flooder, Speaker, batches, invent};
+
+#[path = "../../tests/common/flooder.rs"]
+pub(crate) mod flooder;
+
+/// How often each peer is announced.
+pub(crate) const PASSES: usize = 2;
 
 const ARGUMENT: &str = "--flooder";
 

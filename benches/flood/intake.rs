@@ -11,11 +11,13 @@ use libp2p::{PeerId, identity::Keypair, swarm::NetworkBehaviour};
 use libp2p_lazy_websocket::discovery::{self, Behaviour, DEFAULT_TOPIC};
 
 use super::{
-    PASSES,
-    bus::{Bus, Event, Node},
-    flooder::Invented,
-    heap, median,
+    client::{PASSES, flooder::Invented},
+    measure::{heap, median},
 };
+use bus::{Bus, Event, Node};
+
+#[path = "../../tests/common/bus.rs"]
+mod bus;
 
 /// As many as come at once from a real one, about.
 const BATCH: usize = 150;

@@ -10,23 +10,18 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _};
 use libp2p::{
-    Multiaddr, Swarm, SwarmBuilder, Transport as _,
-    core::upgrade::Version,
+    Multiaddr, Swarm,
     gossipsub::{self, IdentTopic},
     identity::Keypair,
-    noise,
     swarm::{NetworkBehaviour, SwarmEvent},
-    yamux,
 };
-use libp2p_lazy_websocket::{
-    discovery::{self, DEFAULT_TOPIC, Gossipsub},
-    websocket,
+use libp2p_lazy_websocket::discovery::{self, DEFAULT_TOPIC, Gossipsub};
+
+use super::{
+    client::Client,
+    measure::now,
+    swarm::{PATIENCE, swarm},
 };
-
-use super::{client::Client, now};
-
-/// After how long a run that hangs is ended.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Into how many parts a flood is divided.
 const PARTS: usize = 10;
@@ -254,22 +249,4 @@ impl Node {
 fn listen<B: NetworkBehaviour>(swarm: &mut Swarm<B>) -> Result<(), Box<dyn Error>> {
     swarm.listen_on("/ip4/127.0.0.1/tcp/0/ws".parse()?)?;
     Ok(())
-}
-
-pub(crate) fn swarm<B: NetworkBehaviour>(
-    keypair: Keypair,
-    behaviour: B,
-) -> Result<Swarm<B>, Box<dyn Error>> {
-    let swarm = SwarmBuilder::with_existing_identity(keypair)
-        .with_tokio()
-        .with_other_transport(|keypair| -> Result<_, Box<dyn Error + Send + Sync>> {
-            Ok(websocket::tokio::transport(websocket::Config::default())
-                .upgrade(Version::V1Lazy)
-                .authenticate(noise::Config::new(keypair)?)
-                .multiplex(yamux::Config::default()))
-        })?
-        .with_behaviour(|_| behaviour)?
-        .with_swarm_config(|config| config.with_idle_connection_timeout(PATIENCE))
-        .build();
-    Ok(swarm)
 }

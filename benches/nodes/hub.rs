@@ -176,7 +176,7 @@ impl Kind {
                 let config = websocket::Config::default()
                     .with_engine(engine)
                     .with_certificates(certificate.in_use());
-                upgraded(websocket::tokio::transport(config)?, key)?
+                upgraded(websocket::tokio::transport(config), key)?
             }
         })
     }

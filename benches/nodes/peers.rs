@@ -119,7 +119,7 @@ fn transport(
     let config = websocket::Config::default()
         .with_engine(Engine::Stream)
         .with_trust_anchor(TrustAnchor::from_der(anchor.to_vec())?);
-    Ok(upgraded(websocket::Transport::new(tcp, &config), &key)?)
+    Ok(upgraded(websocket::Transport::new(tcp, config), &key)?)
 }
 
 /// Until the connection ends.

@@ -3,6 +3,7 @@
 use std::{
     env,
     error::Error,
+    fmt,
     io::{self, BufRead as _, BufReader, Read as _},
     net::TcpStream,
     process::{Child, Command, Stdio},
@@ -21,12 +22,35 @@ use libp2p::{
 use libp2p_lazy_websocket::websocket::{self, Connection, TrustAnchor};
 use tokio::sync::oneshot;
 
-use super::{Phase, node::Authority};
-
 const ARGUMENT: &str = "--strangers";
 
 /// What it prints when each of its strangers is where it is to be.
 const READY: &str = "ready";
+
+/// How far a stranger goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Connected by TCP.
+    Connected,
+    /// Has the response that ends the WebSocket handshake.
+    Upgraded,
+    /// Has the answer to its first message of Noise's handshake, and owes the last.
+    HalfWayIntoNoise,
+}
+
+impl Phase {
+    pub(crate) const ALL: [Self; 3] = [Self::Connected, Self::Upgraded, Self::HalfWayIntoNoise];
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connected => "connected and silent",
+            Self::Upgraded => "upgraded and silent",
+            Self::HalfWayIntoNoise => "half-way into Noise",
+        })
+    }
+}
 
 /// The process, as who started it sees it.
 pub(crate) struct Clients {
@@ -38,14 +62,15 @@ impl Clients {
     pub(crate) fn start(
         phase: Phase,
         address: &Multiaddr,
-        authority: &Authority,
+        anchor: &[u8],
         count: usize,
     ) -> io::Result<Self> {
+        let anchor = anchor.iter().map(|byte| format!("{byte:02x}")).collect();
         let phase = Phase::ALL.iter().position(|other| *other == phase);
         let mut child = Command::new(env::current_exe()?)
             .arg(ARGUMENT)
             .arg(phase.unwrap_or_default().to_string())
-            .args([address.to_string(), count.to_string(), authority.in_hex()])
+            .args([address.to_string(), count.to_string(), anchor])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -92,7 +117,7 @@ async fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box<dyn 
         .ok_or("no such phase")?;
     let address = argument()?.parse()?;
     let count = argument()?.parse()?;
-    let anchor = TrustAnchor::from_der(Authority::der_of_hex(&argument()?)?)?;
+    let anchor = TrustAnchor::from_der(of_hex(&argument()?)?)?;
     rlimit::increase_nofile_limit(u64::MAX)?;
 
     let (mut silent, mut connections) = (Vec::new(), Vec::new());
@@ -116,6 +141,14 @@ async fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), Box<dyn 
     println!("{READY}");
     io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
+}
+
+fn of_hex(hex: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+    let bytes = hex.as_bytes().chunks(2).map(|pair| {
+        let byte = u8::from_str_radix(std::str::from_utf8(pair)?, 16)?;
+        Ok(byte)
+    });
+    bytes.collect()
 }
 
 fn port(address: &Multiaddr) -> Result<u16, &'static str> {

@@ -1,6 +1,6 @@
 //! A node that strangers connect to.
 
-use std::{error::Error, num::NonZeroUsize, time::Duration};
+use std::{error::Error, io, num::NonZeroUsize, pin::pin, time::Duration};
 
 use futures::{AsyncRead, AsyncWrite, StreamExt as _};
 use libp2p::{
@@ -11,10 +11,13 @@ use libp2p::{
     swarm::SwarmEvent,
     yamux,
 };
-use libp2p_lazy_websocket::websocket::{self, Certificate, Certificates, Engine};
+use libp2p_lazy_websocket::websocket::{self, Engine};
 use libp2p_websocket::tls;
 
-use super::clients::Clients;
+use authority::{Authority, Leaf};
+
+#[path = "../../tests/common/authority.rs"]
+mod authority;
 
 /// After how long a run that hangs is ended. No stranger is cut off before.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -29,49 +32,10 @@ pub(crate) enum Kind {
     Stock,
 }
 
-/// Signs the node's certificate, and strangers trust it.
-pub(crate) struct Authority {
-    der: Vec<u8>,
-    chain: Vec<Vec<u8>>,
-    key: Vec<u8>,
-}
-
-impl Authority {
-    pub(crate) fn new() -> Result<Self, rcgen::Error> {
-        let authority_key = rcgen::KeyPair::generate()?;
-        let mut authority = rcgen::CertificateParams::default();
-        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let authority = authority.self_signed(&authority_key)?;
-        let key = rcgen::KeyPair::generate()?;
-        let leaf = rcgen::CertificateParams::new(["127.0.0.1".to_owned()])?.signed_by(
-            &key,
-            &authority,
-            &authority_key,
-        )?;
-        let der = authority.der().to_vec();
-        Ok(Self {
-            chain: vec![leaf.der().to_vec(), der.clone()],
-            der,
-            key: key.serialize_der(),
-        })
-    }
-
-    pub(crate) fn in_hex(&self) -> String {
-        self.der.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    pub(crate) fn der_of_hex(hex: &str) -> Result<Vec<u8>, Box<dyn Error>> {
-        let bytes = hex.as_bytes().chunks(2).map(|pair| {
-            let byte = u8::from_str_radix(std::str::from_utf8(pair)?, 16)?;
-            Ok(byte)
-        });
-        bytes.collect()
-    }
-}
-
 pub(crate) struct Node {
     swarm: Swarm<swarm::dummy::Behaviour>,
     address: Multiaddr,
+    anchor: Vec<u8>,
     accepted: usize,
 }
 
@@ -80,21 +44,16 @@ impl Node {
     pub(crate) async fn listening(
         kind: Kind,
         listen: &str,
-        authority: &Authority,
         strangers: usize,
     ) -> Result<Self, Box<dyn Error>> {
-        let key = Keypair::generate_ed25519();
+        let (authority, key) = (Authority::new(), Keypair::generate_ed25519());
+        let certificate = authority.sign(&Leaf::default());
         let transport = match kind {
             Kind::Lazy(engine) => {
                 let room = NonZeroUsize::MIN.saturating_add(strangers);
-                let certificates = Certificates::new();
-                certificates.set(Certificate::from_der(
-                    authority.chain.clone(),
-                    authority.key.clone(),
-                )?)?;
                 let config = websocket::Config::default()
                     .with_engine(engine)
-                    .with_certificates(certificates)
+                    .with_certificates(certificate.in_use())
                     .with_handshake_timeout(PATIENCE)
                     .with_max_half_open(room);
                 upgraded(websocket::tokio::transport(config), &key)?
@@ -104,8 +63,11 @@ impl Node {
                 let dns = libp2p_dns::tokio::Transport::system(tcp)?;
                 let mut stock = libp2p_websocket::Config::new(dns);
                 stock.set_tls_config(tls::Config::new(
-                    tls::PrivateKey::new(authority.key.clone()),
-                    authority.chain.iter().cloned().map(tls::Certificate::new),
+                    tls::PrivateKey::new(certificate.key_der()),
+                    certificate
+                        .chain_der()
+                        .into_iter()
+                        .map(tls::Certificate::new),
                 )?);
                 upgraded(stock, &key)?
             }
@@ -125,6 +87,7 @@ impl Node {
         Ok(Self {
             swarm,
             address,
+            anchor: authority.der(),
             accepted: 0,
         })
     }
@@ -133,18 +96,24 @@ impl Node {
         &self.address
     }
 
+    /// What strangers trust.
+    pub(crate) fn anchor(&self) -> &[u8] {
+        &self.anchor
+    }
+
     /// Runs until the clients are ready, and so many of them are accepted.
     pub(crate) async fn serve(
         &mut self,
-        clients: &mut Clients,
+        clients: impl Future<Output = io::Result<()>>,
         count: usize,
     ) -> Result<(), Box<dyn Error>> {
+        let mut clients = pin!(clients);
         let until = self.accepted + count;
         let served = async {
             let mut is_ready = false;
             while !is_ready || self.accepted < until {
                 tokio::select! {
-                    ready = clients.ready(), if !is_ready => {
+                    ready = &mut clients, if !is_ready => {
                         ready?;
                         is_ready = true;
                     }

@@ -41,14 +41,6 @@ pub(crate) struct Settings {
     pub(crate) newcomer_rate: Rate,
 }
 
-/// Those of the default configuration.
-#[cfg(test)]
-impl Default for Settings {
-    fn default() -> Self {
-        super::Config::default().intake()
-    }
-}
-
 /// One message of the topic, as the pubsub delivered it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Incoming<'a> {

@@ -48,14 +48,6 @@ pub(crate) struct Limits {
     pub(crate) max_message_size: usize,
 }
 
-/// Those of the default configuration.
-#[cfg(test)]
-impl Default for Limits {
-    fn default() -> Self {
-        super::Config::default().intake().limits
-    }
-}
-
 /// What a peer says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Announcement {

@@ -8,7 +8,7 @@ use multiaddr::{Multiaddr, Protocol};
 use proptest::prelude::*;
 
 use super::{
-    super::{limits::Bucket, outside},
+    super::{Config, limits::Bucket, outside},
     allowances::{Allowance, MAX_NEIGHBOURS},
     message::Stamp,
     *,
@@ -94,7 +94,7 @@ const IGNORED: Outcome = Outcome {
 #[test]
 fn reports_what_is_new_and_only_that() {
     let now = deadline::now();
-    let mut intake = intake(Settings::default());
+    let mut intake = intake(Config::default().intake());
     let mut hear = |ports: &[u16]| intake.hear_from(now, HUB, Some(1), &payload(1, ports));
     assert_eq!(hear(&[1]), accepted(Change::Discovered(peer(1))));
     assert_eq!(hear(&[1]), accepted(None));
@@ -123,7 +123,7 @@ fn keeps_of_a_list_what_it_can_use() {
     let many = (1..100).map(|port| Multiaddr::from(Protocol::Memory(1)).with(Protocol::Tcp(port)));
     let many = many.chain([unspecified, loopback, private.clone(), public.clone()]);
     let now = deadline::now();
-    let mut intake = intake(Settings::default());
+    let mut intake = intake(Config::default().intake());
     let hear = |intake: &mut Intake, addresses: Vec<Multiaddr>| {
         let payload = message::encode(&key(1), addresses, Stamp::default());
         let outcome = intake.hear_from(now, HUB, Some(1), &payload);
@@ -157,7 +157,7 @@ fn a_peer_with_no_address_of_use_is_known_without() {
     ] {
         let mut intake = intake(Settings {
             filter,
-            ..Settings::default()
+            ..Config::default().intake()
         });
         for change in [Some(Change::Discovered(peer(1))), None] {
             let outcome = intake.hear_from(now, HUB, Some(1), &payload);
@@ -170,7 +170,7 @@ fn a_peer_with_no_address_of_use_is_known_without() {
 #[test]
 fn believes_nothing_that_is_not_authenticated() {
     let now = deadline::now();
-    let mut intake = intake(Settings::default());
+    let mut intake = intake(Config::default().intake());
     for payload in [&payload(1, &[1])[..], b"garbage"] {
         assert_eq!(intake.hear_from(now, HUB, None, payload), IGNORED);
     }
@@ -182,7 +182,7 @@ fn believes_nothing_that_is_not_authenticated() {
 #[test]
 fn ignores_its_own() {
     let now = deadline::now();
-    let mut intake = intake(Settings::default());
+    let mut intake = intake(Config::default().intake());
     assert_eq!(intake.announce(now, HUB, LOCAL), IGNORED);
     assert_eq!(intake.counters().ignored_own, 1);
     assert_eq!(intake.peers().iter().len(), 0);
@@ -191,7 +191,7 @@ fn ignores_its_own() {
 #[test]
 fn ignores_what_no_honest_author_would_send_and_blames_no_forwarder() {
     let now = deadline::now();
-    let mut intake = intake(Settings::default());
+    let mut intake = intake(Config::default().intake());
     assert_eq!(intake.hear_from(now, HUB, Some(1), b"garbage"), IGNORED);
     assert_eq!(intake.hear_from(now, HUB, Some(1), b""), IGNORED);
     assert_eq!(intake.counters().ignored_malformed, 2);
@@ -211,7 +211,7 @@ fn who_delivers_a_malformed_message_pays_for_it_as_for_a_newcomer() {
     for payload in [b"garbage", &payload(2, &[1])[..]] {
         let mut intake = intake(Settings {
             newcomer_rate: rate(4, 3_600 * SECOND),
-            ..Settings::default()
+            ..Config::default().intake()
         });
         // It speaks for itself, and so costs nothing.
         intake.announce(now, 1, 1);
@@ -239,7 +239,7 @@ fn after_an_unreadable_message_the_author_pays_before_it_is_read() {
     for unreadable in [&foreign[..], &too_many, b"garbage", &[0; 20_000]] {
         let mut intake = intake(Settings {
             author_rate: rate(BURST, SECOND),
-            ..Settings::default()
+            ..Config::default().intake()
         });
         intake.announce(now, HUB, 1);
         let due = now + OWN;
@@ -266,7 +266,7 @@ fn an_old_announcement_that_anybody_can_send_again_takes_no_credit() {
     let now = deadline::now();
     let mut intake = intake(Settings {
         author_rate: rate(1, 3_600 * SECOND),
-        ..Settings::default()
+        ..Config::default().intake()
     });
     let numbered = |sequence| {
         let stamp = Stamp {
@@ -300,7 +300,7 @@ fn blames_nobody_for_what_exceeds_our_own_limits() {
         limits: Limits {
             max_message_size: 100_000,
         },
-        ..Settings::default()
+        ..Config::default().intake()
     });
     let too_many: Vec<_> = (0..1_000).collect();
     let too_many = payload(1, &too_many);
@@ -315,7 +315,7 @@ fn blames_nobody_for_what_exceeds_our_own_limits() {
 #[test]
 fn refused_messages_neither_change_nor_prolong_what_is_known() {
     let now = deadline::now();
-    let mut intake = intake(Settings::default());
+    let mut intake = intake(Config::default().intake());
     intake.announce(now, HUB, 1);
     let expires_at = intake.next_timeout();
     let later = now + SECOND;
@@ -331,7 +331,7 @@ fn a_known_author_keeps_to_its_rate_whoever_delivers() {
     let now = deadline::now();
     let mut intake = intake(Settings {
         author_rate: rate(3, SECOND),
-        ..Settings::default()
+        ..Config::default().intake()
     });
     intake.announce(now, HUB, 1);
     for neighbour in [HUB, HUB + 1, HUB + 2] {
@@ -349,7 +349,7 @@ fn one_author_cannot_use_up_what_others_behind_the_neighbour_need() {
     let mut intake = intake(Settings {
         author_rate: rate(3, SECOND),
         neighbour_rate: rate(5, SECOND),
-        ..Settings::default()
+        ..Config::default().intake()
     });
     intake.announce(now, HUB, 1);
     intake.announce(now, HUB, 2);
@@ -368,7 +368,7 @@ fn a_neighbour_with_too_many_newcomers_still_delivers_known_peers() {
     let now = deadline::now();
     let mut intake = intake(Settings {
         newcomer_rate: rate(2, SECOND),
-        ..Settings::default()
+        ..Config::default().intake()
     });
     assert_eq!(
         intake.announce(now, HUB, 1),
@@ -397,7 +397,7 @@ fn a_neighbour_with_too_much_of_known_peers_still_delivers_newcomers() {
     let now = deadline::now();
     let mut intake = intake(Settings {
         neighbour_rate: rate(2, SECOND),
-        ..Settings::default()
+        ..Config::default().intake()
     });
     for _ in 0..4 {
         intake.announce(now, HUB, 1);
@@ -416,7 +416,7 @@ fn what_a_known_peer_announces_in_time_passes_whatever_flood_comes_with_it() {
         author_rate: rate(1, SECOND),
         neighbour_rate: rate(1, SECOND),
         newcomer_rate: rate(3, SECOND),
-        ..Settings::default()
+        ..Config::default().intake()
     });
     for author in [1, 2] {
         intake.announce(now, HUB, author);
@@ -439,7 +439,7 @@ fn a_peer_that_speaks_for_itself_is_not_invented() {
     let now = deadline::now();
     let mut intake = intake(Settings {
         newcomer_rate: rate(1, SECOND),
-        ..Settings::default()
+        ..Config::default().intake()
     });
     intake.announce(now, HUB, 1);
     assert_eq!(intake.announce(now, HUB, HUB + 1), IGNORED);
@@ -462,7 +462,7 @@ fn who_delivers_its_own_announcement_is_a_neighbour_if_it_goes_by_our_rules() {
             ..Stamp::default()
         };
         let payload = message::encode(&key(1), [Protocol::Memory(1).into()], stamp);
-        let outcome = intake(Settings::default()).hear_from(now, from, Some(1), &payload);
+        let outcome = intake(Config::default().intake()).hear_from(now, from, Some(1), &payload);
         let expected = News {
             is_newcomer: true,
             is_solicitation: false,
@@ -489,7 +489,7 @@ fn only_an_empty_list_by_our_rules_that_promises_nothing_is_a_solicitation() {
             baseline: None,
         };
         let payload = message::encode(&key(1), addresses, stamp);
-        let outcome = intake(Settings::default()).hear_from(now, 1, Some(1), &payload);
+        let outcome = intake(Config::default().intake()).hear_from(now, 1, Some(1), &payload);
         assert_eq!(outcome.change, Some(Change::Discovered(peer(1))));
         let news = outcome.news.unwrap();
         assert!(news.is_newcomer);
@@ -501,7 +501,7 @@ fn only_an_empty_list_by_our_rules_that_promises_nothing_is_a_solicitation() {
 #[test]
 fn the_same_on_another_topic_is_no_news_and_an_older_one_is_ignored() {
     let now = deadline::now();
-    let mut intake = intake(Settings::default());
+    let mut intake = intake(Config::default().intake());
     let mut hear = |sequence| {
         let stamp = Stamp {
             sequence: Some(sequence),
@@ -530,7 +530,7 @@ fn what_comes_in_time_and_says_nothing_new_counts_and_does_not_stop_what_does() 
     let mut intake = intake(Settings {
         author_rate: rate(3, SECOND),
         neighbour_rate: rate(2, SECOND),
-        ..Settings::default()
+        ..Config::default().intake()
     });
     let mut hear = |now, neighbour, sequence| {
         let stamp = Stamp {
@@ -564,7 +564,7 @@ fn a_peer_that_has_expired_is_a_newcomer_again() {
     let now = deadline::now();
     let settings = Settings {
         author_rate: rate(1, SECOND),
-        ..Settings::default()
+        ..Config::default().intake()
     };
     let ttl = settings.lifetimes.unknown;
     let mut intake = intake(settings);
@@ -584,7 +584,7 @@ fn a_full_table_keeps_no_strangers() {
     let now = deadline::now();
     let mut intake = intake(Settings {
         capacity: NonZeroUsize::MIN,
-        ..Settings::default()
+        ..Config::default().intake()
     });
     intake.announce(now, HUB, 1);
     assert_eq!(intake.announce(now, HUB, 2), accepted(None));
@@ -597,7 +597,7 @@ fn a_neighbour_that_is_gone_takes_no_room() {
     let now = deadline::now();
     let mut intake = intake(Settings {
         newcomer_rate: rate(1, SECOND),
-        ..Settings::default()
+        ..Config::default().intake()
     });
     intake.on_neighbour_gone(&peer(HUB));
     intake.announce(now, HUB, 1);
@@ -626,7 +626,7 @@ fn a_neighbour_that_would_hide_newcomers_is_muted_while_there_are_others() {
     let now = deadline::now();
     let settings = Settings {
         newcomer_rate: rate(2, 3_600 * SECOND),
-        ..Settings::default()
+        ..Config::default().intake()
     };
     for (neighbours, is_muted) in [(1, false), (2, false), (3, true), (4, true)] {
         let mut intake = with_neighbours(neighbours, settings.clone());
@@ -650,7 +650,7 @@ fn a_neighbour_that_would_hide_newcomers_is_muted_while_there_are_others() {
 fn a_neighbour_whose_own_messages_are_malformed_is_muted_at_once() {
     let now = deadline::now();
     for payload in [b"garbage", &payload(1, &[1])[..]] {
-        let mut intake = with_neighbours(3, Settings::default());
+        let mut intake = with_neighbours(3, Config::default().intake());
         assert_eq!(intake.hear_from(now, HUB, Some(HUB), payload), IGNORED);
         assert_eq!(muted(&mut intake, now), [Muting::Mute(peer(HUB))]);
         // What others have made is nothing to be blamed for.
@@ -658,7 +658,7 @@ fn a_neighbour_whose_own_messages_are_malformed_is_muted_at_once() {
         assert_eq!(muted(&mut intake, now), []);
     }
     // Nor is what is too much for this node alone.
-    let mut intake = with_neighbours(3, Settings::default());
+    let mut intake = with_neighbours(3, Config::default().intake());
     assert_eq!(intake.hear_from(now, HUB, Some(HUB), &[0; 20_000]), IGNORED);
     assert_eq!(muted(&mut intake, now), []);
 }
@@ -670,7 +670,7 @@ fn a_neighbour_that_delivers_too_many_malformed_messages_is_muted() {
         3,
         Settings {
             newcomer_rate: rate(2, 3_600 * SECOND),
-            ..Settings::default()
+            ..Config::default().intake()
         },
     );
     intake.announce(now, 1, 1);
@@ -685,7 +685,7 @@ fn a_neighbour_that_delivers_too_many_malformed_messages_is_muted() {
 #[test]
 fn a_muted_neighbour_is_unmuted_when_it_disconnects() {
     let now = deadline::now();
-    let mut intake = with_neighbours(4, Settings::default());
+    let mut intake = with_neighbours(4, Config::default().intake());
     intake.hear_from(now, HUB, Some(HUB), b"garbage");
     assert_eq!(muted(&mut intake, now), [Muting::Mute(peer(HUB))]);
     intake.on_neighbour_gone(&peer(HUB));
@@ -704,7 +704,7 @@ fn one_neighbour_fills_a_quarter_of_the_table_if_there_are_others() {
         let mut now = deadline::now();
         let settings = Settings {
             capacity: NonZeroUsize::new(CAPACITY as usize).unwrap(),
-            ..Settings::default()
+            ..Config::default().intake()
         };
         let mut intake = with_neighbours(neighbours, settings);
         let honest = HUB + neighbours - 1;
@@ -732,7 +732,7 @@ fn neighbours_are_bounded_and_idle_ones_make_room() {
     let mut intake = intake(Settings {
         newcomer_rate: rate(2, SECOND),
         neighbour_rate: rate(2, 10 * SECOND),
-        ..Settings::default()
+        ..Config::default().intake()
     });
     let count = u32::try_from(MAX_NEIGHBOURS).unwrap();
     for neighbour in 0..count {
@@ -782,7 +782,7 @@ fn a_flood_of_invented_identities_leaves_the_known_peers_known() {
     const HONEST: u32 = 100;
     const SECONDS: u32 = 100;
     const INVENTED_PER_SECOND: u32 = 1_000;
-    let settings = Settings::default();
+    let settings = Config::default().intake();
     assert!(settings.lifetimes.unknown < SECONDS * SECOND);
     let mut intake = intake(settings);
     let mut now = deadline::now();
