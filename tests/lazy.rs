@@ -233,8 +233,10 @@ mod with_tokio {
     use libp2p::{
         SwarmBuilder, Transport as _,
         core::{transport::MemoryTransport, upgrade::Version},
+        identity::Keypair,
         noise, yamux,
     };
+    use libp2p_lazy_websocket::lazy;
 
     use super::*;
 
@@ -273,6 +275,67 @@ mod with_tokio {
         let neither: Multiaddr = "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap();
         match swarm.listen_on(neither.clone()) {
             Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, neither),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What this crate makes lazy when its own transport is not wanted.
+    fn stock_swarm() -> Swarm<dummy::Behaviour> {
+        let case = Case::TOKIO;
+        let key = Keypair::generate_ed25519();
+        let tcp = libp2p_tcp::tokio::Transport::new(libp2p_tcp::Config::default());
+        let is_websocket = |address: &Multiaddr| {
+            let protocols: Vec<_> = address.iter().skip(1).collect();
+            matches!(protocols[..], [Protocol::Tcp(_), Protocol::Ws(_)])
+        };
+        let stock = lazy::Filtered::new(libp2p_websocket::Config::new(tcp), is_websocket);
+        let transport = lazy::Transport::new(stock, lazy::Config::default())
+            .upgrade(Version::V1Lazy)
+            .authenticate(noise::Config::new(&key).unwrap())
+            .multiplex(yamux::Config::default())
+            .boxed();
+        let id = key.public().to_peer_id();
+        Swarm::new(transport, dummy::Behaviour, id, case.swarm_config())
+    }
+
+    #[tokio::test]
+    async fn stock_libp2p_websocket_waits_for_its_port_and_connects() {
+        let mut listener = stock_swarm();
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = loopback(taken.local_addr().unwrap().port());
+        let id = listener.listen_on(address.clone()).unwrap();
+        match next(&mut listener).await {
+            SwarmEvent::ListenerError { listener_id, error } => {
+                assert_eq!(listener_id, id);
+                let failure = lazy::ListenError::find(&error).unwrap();
+                assert_eq!(failure.reason(), "address in use");
+            }
+            other => panic!("a failure, not {other:?}"),
+        }
+        drop(taken);
+        loop {
+            match next(&mut listener).await {
+                SwarmEvent::NewListenAddr { address: new, .. } => break assert_eq!(new, address),
+                SwarmEvent::ListenerError { .. } => {}
+                other => panic!("a new address, not {other:?}"),
+            }
+        }
+
+        let mut dialer = stock_swarm();
+        dialer.dial(address).unwrap();
+        let mut met = 0;
+        while met < 2 {
+            let event = future::select(listener.select_next_some(), dialer.select_next_some());
+            match within(event).await.factor_first().0 {
+                SwarmEvent::ConnectionEstablished { .. } => met += 1,
+                SwarmEvent::OutgoingConnectionError { error, .. } => panic!("{error}"),
+                _ => {}
+            }
+        }
+
+        let not_websocket: Multiaddr = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
+        match listener.listen_on(not_websocket.clone()) {
+            Err(TransportError::MultiaddrNotSupported(back)) => assert_eq!(back, not_websocket),
             other => panic!("{other:?}"),
         }
     }

@@ -102,10 +102,37 @@ impl PartialEq for Missing {
 
 impl Eq for Missing {}
 
-/// Any transport, with a closure that says on which addresses it could listen.
+/// Any transport, with a closure that tells on which addresses it could listen.
 ///
-/// A closure that says yes too often costs the listener: what the transport then refuses is reported and closed
-/// with [`Failure::Unsupported`](crate::lazy::Failure::Unsupported) instead of going on to the next transport.
+/// An address that the closure accepts and the transport refuses later closes its listener with
+/// [`Failure::Unsupported`](crate::lazy::Failure::Unsupported), and is not offered to the next transport.
+///
+/// Stock `libp2p-websocket` over TCP, made lazy:
+///
+/// ```
+/// use std::pin::Pin;
+///
+/// use futures::future::poll_fn;
+/// use libp2p_core::{Transport as _, transport::ListenerId};
+/// use libp2p_lazy_websocket::lazy;
+/// use multiaddr::{Multiaddr, Protocol};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let tcp = libp2p_tcp::tokio::Transport::new(libp2p_tcp::Config::default());
+/// let stock = libp2p_websocket::Config::new(tcp);
+/// let websocket = lazy::Filtered::new(stock, |address: &Multiaddr| {
+///     let protocols: Vec<_> = address.iter().skip(1).collect();
+///     matches!(protocols[..], [Protocol::Tcp(_), Protocol::Ws(_)])
+/// });
+/// let mut transport = lazy::Transport::new(websocket, lazy::Config::default());
+///
+/// transport.listen_on(ListenerId::next(), "/ip4/127.0.0.1/tcp/0/ws".parse()?)?;
+/// let event = poll_fn(|cx| Pin::new(&mut transport).poll(cx)).await;
+/// println!("{}", event.into_new_address().expect("port 0 is always free"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Filtered<T, F> {
     transport: T,
