@@ -132,9 +132,6 @@ struct Behaviour {
     echo: echo::Behaviour,
 }
 
-/// After how long a connection must have finished everything that follows the WebSocket handshake.
-const UPGRADE_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// Both halves of the crate in one swarm, and a handle that tells how its listeners are doing.
 fn swarm(
     runtime: Runtime,
@@ -142,7 +139,7 @@ fn swarm(
     websocket: websocket::Config,
     gossipsub: libp2p::gossipsub::Config,
     discovery: discovery::Config,
-) -> Result<(Swarm<Behaviour>, Readiness), Box<dyn Error>> {
+) -> Result<(Swarm<Behaviour>, Readiness), Box<dyn Error + Send + Sync>> {
     let limits = ConnectionLimits::default()
         .with_max_established_incoming(Some(4096))
         .with_max_established_per_peer(Some(8));

@@ -88,16 +88,15 @@ if let Some(error) = certificates.refused() {
 //!
 //! | from | until | what bounds it |
 //! | --- | --- | --- |
-//! | TCP accept | the end of the WebSocket handshake, TLS included | in time [`Config::with_handshake_timeout`], 10 seconds; in number [`Config::with_max_half_open`], 256 for each port and a quarter of them for each remote address; in memory what is below: a request has at most 100 headers in 16 KiB, with [`Engine::Libp2p`] 32 in 8 KiB |
-//! | the WebSocket handshake | the end of libp2p's handshakes | in time `Transport::timeout` around the upgrade; in number the descriptors of the process; in memory [`Config::with_max_frame_size`] for each connection |
-//! | libp2p's handshakes | the end of the connection | in number `libp2p-connection-limits`; in memory the same, and what is above |
+//! | TCP accept | the end of Noise and Yamux, or of the WebSocket upgrade if the transport is not `upgraded` | in time [`Config::with_handshake_timeout`], 9 seconds; in number [`Config::with_max_pending_handshakes`], 256 for each port and a quarter of them for each remote address; in memory what is below: a request has at most 100 headers in 16 KiB, with [`Engine::Libp2p`] 32 in 8 KiB |
+//! | the same | the end of the connection | in number `libp2p-connection-limits`; in memory what is above, with [`Engine::Libp2p`] also [`Config::with_max_frame_size`] |
 //!
-//! The first row holds by itself, whatever is above. The second is for the application to set, as the README's
-//! constructions do. A stranger who is cut off, or evicted because there are too many, ends nothing but its own
-//! connection; [`Counters`] tell of them. When all places are taken, the oldest pending handshake gives way to the
-//! newcomer: silent connections cannot keep others out. `ConnectionLimits::with_max_pending_incoming` of
-//! `libp2p-connection-limits` bounds the second row in number, but refuses newcomers instead: with it, strangers who keep
-//! so many connections pending keep everyone else out.
+//! The first row holds by itself. Where a transport is not `upgraded` but goes through `Transport::upgrade` of libp2p, what
+//! comes after the WebSocket upgrade is bounded by nothing but `Transport::timeout` and the descriptors of the process. A
+//! stranger who is cut off, or evicted because there are too many, ends nothing but its own connection; [`Counters`] tell
+//! of them. When all places are taken, the oldest pending handshake gives way to the newcomer: silent connections cannot
+//! keep others out. `ConnectionLimits::with_max_pending_incoming` of `libp2p-connection-limits` refuses newcomers
+//! instead: with it, strangers who keep so many connections pending keep everyone else out.
 //!
 //! What this node dials is not bounded so: libp2p-websocket takes up to 256 MiB in a message there, and has no option for
 //! it. With [`Engine::Stream`] no frame is kept in memory, on either side.
@@ -141,6 +140,8 @@ mod tls;
 pub mod tokio;
 mod transport;
 mod upgrade;
+#[cfg(feature = "upgrade")]
+mod upgraded;
 
 // The public interface is:
 #[cfg(any(test, fuzzing))]

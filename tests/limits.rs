@@ -35,7 +35,7 @@ use libp2p::{
 };
 use libp2p_lazy_websocket::{
     lazy,
-    websocket::{self, Connection},
+    websocket::{self, Connection, Counters},
 };
 use tokio::sync::mpsc;
 
@@ -79,6 +79,7 @@ enum Event {
 struct Listener {
     case: Case,
     address: Multiaddr,
+    counters: Counters,
     events: mpsc::Receiver<Event>,
 }
 
@@ -92,6 +93,7 @@ impl Listener {
         let TransportEvent::NewAddress { listen_addr, .. } = event else {
             panic!("a new address, not {event:?}");
         };
+        let counters = transport.counters();
         let (sender, events) = mpsc::channel(64);
         case.spawn(async move {
             loop {
@@ -112,6 +114,7 @@ impl Listener {
         Self {
             case,
             address: listen_addr,
+            counters,
             events,
         }
     }
@@ -226,12 +229,12 @@ on_each!(who_connects_and_is_silent_is_cut_off);
 
 async fn who_connects_and_is_silent_is_cut_off(case: Case) {
     let config = case.config().with_handshake_timeout(SOON);
-    let counters = config.counters();
     let mut listener = Listener::plain(case, config).await;
+    let counters = listener.counters.clone();
     let stranger = listener.stranger().await;
     listener.is_cut_off(stranger, SOON).await;
     assert_eq!((counters.timed_out(), counters.upgraded()), (1, 0));
-    assert_eq!(counters.half_open(), 0);
+    assert_eq!(counters.pending_handshakes(), 0);
 }
 
 on_each!(who_sends_a_request_that_does_not_end_is_cut_off);
@@ -268,15 +271,18 @@ async fn who_stops_within_tls_is_cut_off(case: Case) {
         .config()
         .with_certificates(Authority::new().sign(&Leaf::default()).in_use())
         .with_handshake_timeout(SOON);
-    let counters = config.counters();
     let mut listener = Listener::start(case, config, "/ip4/127.0.0.1/tcp/0/tls/ws").await;
+    let counters = listener.counters.clone();
     // The header of a record with a hello of 512 bytes, and the beginning of that.
     for sent in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"] {
         let mut stranger = listener.stranger().await;
         stranger.write_all(sent).await.unwrap();
         listener.is_cut_off(stranger, SOON).await;
     }
-    assert_eq!((counters.timed_out(), counters.half_open()), (2, 0));
+    assert_eq!(
+        (counters.timed_out(), counters.pending_handshakes()),
+        (2, 0)
+    );
 }
 
 on_each!(a_connection_too_many_ends_the_oldest_and_a_freed_place_is_given_again);
@@ -285,15 +291,15 @@ async fn a_connection_too_many_ends_the_oldest_and_a_freed_place_is_given_again(
     let config = case
         .config()
         .with_handshake_timeout(Duration::MAX)
-        .with_max_half_open(NonZeroUsize::new(2).unwrap());
-    let counters = config.counters();
+        .with_max_pending_handshakes(2);
     let mut listener = Listener::plain(case, config).await;
+    let counters = listener.counters.clone();
     // All from loopback, which may have more than a quarter.
     let mut strangers = VecDeque::new();
     for _ in 0..2 {
         strangers.push_back(listener.stranger().await);
     }
-    assert_eq!((counters.half_open(), counters.evicted()), (2, 0));
+    assert_eq!((counters.pending_handshakes(), counters.evicted()), (2, 0));
 
     for evicted in 1..=3 {
         strangers.push_back(listener.unnoticed_stranger().await);
@@ -302,17 +308,23 @@ async fn a_connection_too_many_ends_the_oldest_and_a_freed_place_is_given_again(
             other => panic!("{other:?}"),
         }
         sees_the_end(&mut strangers.pop_front().unwrap()).await;
-        assert_eq!((counters.half_open(), counters.evicted()), (2, evicted));
+        assert_eq!(
+            (counters.pending_handshakes(), counters.evicted()),
+            (2, evicted)
+        );
     }
 
     drop(strangers.pop_front());
     listener.upgraded().await.unwrap_err();
-    assert_eq!(counters.half_open(), 1);
+    assert_eq!(counters.pending_handshakes(), 1);
     // One that is through the handshake takes no place, so that more than two get in, one by one.
     let mut connections = Vec::new();
     for upgraded in 1..=3 {
         connections.push(listener.connection(Dialer::This).await);
-        assert_eq!((counters.upgraded(), counters.half_open()), (upgraded, 1));
+        assert_eq!(
+            (counters.upgraded(), counters.pending_handshakes()),
+            (upgraded, 1)
+        );
     }
     assert_eq!((counters.evicted(), counters.timed_out()), (3, 0));
 }
@@ -326,10 +338,12 @@ async fn everybody_who_is_honest_gets_in_beside_strangers_who_come_and_keep_sile
     // Both ends of all of them are here.
     rlimit::increase_nofile_limit(4096).unwrap();
     let config = case.config();
-    let counters = config.counters();
     let listener = Listener::plain(case, config).await;
     let Listener {
-        address, events, ..
+        address,
+        counters,
+        events,
+        ..
     } = listener;
     // What becomes of the strangers is not waited for.
     drop(events);
@@ -359,7 +373,7 @@ async fn everybody_who_is_honest_gets_in_beside_strangers_who_come_and_keep_sile
         within(dial)
             .await
             .unwrap_or_else(|error| panic!("number {honest}: {error:?}"));
-        assert!(counters.half_open() <= 256);
+        assert!(counters.pending_handshakes() <= 256);
     }
     drop(more);
     within(strangers).await;

@@ -176,7 +176,9 @@ impl Kind {
                 let config = websocket::Config::default()
                     .with_engine(engine)
                     .with_certificates(certificate.in_use());
-                upgraded(websocket::tokio::transport(config), key)?
+                websocket::tokio::transport(config)
+                    .upgraded(key)
+                    .map_err(|error| -> Box<dyn Error> { error })?
             }
         })
     }

@@ -1,6 +1,6 @@
 //! A node that strangers connect to.
 
-use std::{error::Error, io, num::NonZeroUsize, pin::pin, time::Duration};
+use std::{error::Error, io, pin::pin, time::Duration};
 
 use futures::{AsyncRead, AsyncWrite, StreamExt as _};
 use libp2p::{
@@ -50,12 +50,12 @@ impl Node {
         let certificate = authority.sign(&Leaf::default());
         let transport = match kind {
             Kind::Lazy(engine) => {
-                let room = NonZeroUsize::MIN.saturating_add(strangers);
+                let room = strangers + 1;
                 let config = websocket::Config::default()
                     .with_engine(engine)
                     .with_certificates(certificate.in_use())
                     .with_handshake_timeout(PATIENCE)
-                    .with_max_half_open(room);
+                    .with_max_pending_handshakes(room);
                 upgraded(websocket::tokio::transport(config), &key)?
             }
             Kind::Stock => {

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Where every node listens: on a loopback port that the system chooses.
 const ADDRESS: &str = "/ip4/127.0.0.1/tcp/0/ws";
 
-pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Send + Sync>> {
     let start = Instant::now();
     let count = arguments.peers as usize + 1;
     let (reports, mut reported) = mpsc::channel(count);

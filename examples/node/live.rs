@@ -54,7 +54,7 @@ Lines on standard output, one per event:
 <addresses> are multiaddrs with commas in between and no spaces. There may be none: then the line ends
 with the space before them.";
 
-pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut ending = ending()?;
     let keypair = match &arguments.key {
         Some(file) => key(file).map_err(|error| format!("{}: {error}", file.display()))?,
@@ -143,7 +143,7 @@ async fn close(swarm: &mut Swarm<Behaviour>) {
     }
 }
 
-fn trust_anchor(file: &Path) -> Result<websocket::TrustAnchor, Box<dyn Error>> {
+fn trust_anchor(file: &Path) -> Result<websocket::TrustAnchor, Box<dyn Error + Send + Sync>> {
     Ok(websocket::TrustAnchor::from_pem(&fs::read(file)?)?)
 }
 
@@ -316,7 +316,7 @@ fn stdin_closed(wanted: bool) -> oneshot::Receiver<()> {
 }
 
 /// Reads the key, or makes one where there is no file.
-fn key(file: &Path) -> Result<Keypair, Box<dyn Error>> {
+fn key(file: &Path) -> Result<Keypair, Box<dyn Error + Send + Sync>> {
     match fs::read(file) {
         Ok(bytes) => Ok(Keypair::from_protobuf_encoding(&bytes)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

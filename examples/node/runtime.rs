@@ -4,17 +4,12 @@ use std::{error::Error, future::Future};
 
 use futures::{FutureExt as _, future::RemoteHandle};
 use libp2p::{
-    PeerId, Transport as _,
-    core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version},
+    PeerId,
+    core::{muxing::StreamMuxerBox, transport::Boxed},
     identity::Keypair,
-    noise, swarm, yamux,
+    swarm,
 };
-use libp2p_lazy_websocket::{
-    lazy::{self, Readiness},
-    websocket::{self, Connection},
-};
-
-use crate::UPGRADE_TIMEOUT;
+use libp2p_lazy_websocket::{lazy::Readiness, websocket};
 
 #[cfg(not(any(feature = "async-std", feature = "smol", feature = "tokio")))]
 compile_error!("the node needs one of the features `async-std`, `smol` and `tokio`");
@@ -91,37 +86,16 @@ impl Runtime {
         self,
         config: websocket::Config,
         keypair: &Keypair,
-    ) -> Result<(Upgraded, Readiness), Box<dyn Error>> {
-        match self {
+    ) -> Result<(Upgraded, Readiness), Box<dyn Error + Send + Sync>> {
+        let mut transport = match self {
             #[cfg(feature = "tokio")]
-            Self::Tokio => upgraded(websocket::tokio::transport(config), keypair),
+            Self::Tokio => websocket::tokio::transport(config),
             #[cfg(feature = "async-std")]
-            Self::AsyncStd => upgraded(websocket::async_std::transport(config), keypair),
+            Self::AsyncStd => websocket::async_std::transport(config),
             #[cfg(feature = "smol")]
-            Self::Smol => upgraded(websocket::smol::transport(config), keypair),
-        }
+            Self::Smol => websocket::smol::transport(config),
+        };
+        let readiness = transport.readiness();
+        Ok((transport.upgraded(keypair)?, readiness))
     }
-}
-
-fn upgraded<T>(
-    mut transport: lazy::Transport<T>,
-    keypair: &Keypair,
-) -> Result<(Upgraded, Readiness), Box<dyn Error>>
-where
-    T: lazy::ListenSupport<Output = Connection, Error = websocket::Error> + Send + Unpin + 'static,
-    T::ListenerUpgrade: Send,
-    T::Dial: Send,
-{
-    let readiness = transport.readiness();
-    let mut yamux = yamux::Config::default();
-    // Keeps the window of a stream at 1 MiB. js-libp2p sends a whole window as one frame, and the yamux of Rust ends a
-    // connection on which a frame is larger than that.
-    yamux.set_max_num_streams(4093);
-    let transport = transport
-        .upgrade(Version::V1Lazy)
-        .authenticate(noise::Config::new(keypair)?)
-        .multiplex(yamux)
-        .timeout(UPGRADE_TIMEOUT)
-        .boxed();
-    Ok((transport, readiness))
 }

@@ -49,6 +49,16 @@ where
         }
     }
 
+    /// What it makes lazy.
+    pub(crate) fn inner(&self) -> &T {
+        &self.inner
+    }
+
+    #[cfg(feature = "upgrade")]
+    pub(crate) fn inner_mut(&mut self) -> &mut T {
+        &mut self.inner
+    }
+
     /// A handle that tells how the listeners are doing, also when the transport has been moved into a swarm.
     ///
     /// Every call returns a clone of the same one. Costs nothing until it is called, and little afterwards.

@@ -2,7 +2,7 @@ use std::{num::NonZeroUsize, time::Duration};
 
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 use crate::websocket::socket;
-use crate::websocket::{Certificates, Counters, TrustAnchor};
+use crate::websocket::{Certificates, TrustAnchor};
 
 /// The most that [`Config::with_max_frame_size`] allows.
 const MAX_FRAME_SIZE: NonZeroUsize = NonZeroUsize::new(16 * 1024 * 1024).expect("not zero");
@@ -43,10 +43,9 @@ pub struct Config {
     max_redirects: u8,
     has_exact_paths: bool,
     handshake_timeout: Duration,
-    max_half_open: NonZeroUsize,
+    max_pending_handshakes: usize,
     max_frame_size: NonZeroUsize,
     keep_alive: Option<Duration>,
-    counters: Counters,
     #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
     socket: socket::Options,
     #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
@@ -63,11 +62,10 @@ impl Default for Config {
             trust_anchors: Vec::new(),
             max_redirects: 0,
             has_exact_paths: false,
-            handshake_timeout: Duration::from_secs(10),
-            max_half_open: const { NonZeroUsize::new(256).expect("not zero") },
+            handshake_timeout: Duration::from_secs(9),
+            max_pending_handshakes: 256,
             max_frame_size: const { NonZeroUsize::new(256 * 1024).expect("not zero") },
             keep_alive: Some(Duration::from_secs(30)),
-            counters: Counters::default(),
             #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
             socket: socket::Options::default(),
             #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
@@ -127,22 +125,22 @@ impl Config {
         self
     }
 
-    /// How long whoever connects may take until the WebSocket handshake is done: from the TCP accept to the response
-    /// that ends it, TLS included. After that the connection is closed, with an
-    /// [`Error::HandshakeTimedOut`](crate::websocket::Error::HandshakeTimedOut).
+    /// How long a connection may take from its TCP accept until its peer is authenticated: TLS, the WebSocket upgrade,
+    /// Noise and Yamux together, if the transport is `upgraded`. Otherwise only until the end of the WebSocket upgrade.
+    /// After that it is closed, with an [`Error::HandshakeTimedOut`](crate::websocket::Error::HandshakeTimedOut). A dial has
+    /// as long for Noise and Yamux.
     ///
-    /// Defaults to 10 seconds, the time that js-libp2p has for a whole inbound upgrade: three or four round trips,
-    /// also over a bad line. [`Duration::MAX`] is no deadline.
-    ///
-    /// libp2p's `SwarmBuilder` gives a connection 10 seconds for this, Noise and the multiplexer together, so that more than
-    /// that does nothing here unless its `with_connection_timeout` is raised as well.
+    /// Defaults to 9 seconds. libp2p's `SwarmBuilder` gives a connection 10 seconds for all of it, unless its
+    /// `with_connection_timeout` is raised; a deadline before that one names the reason. js-libp2p has 10 seconds for a
+    /// whole inbound upgrade. [`Duration::MAX`] is no deadline.
     pub fn with_handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
         self
     }
 
-    /// Maximum number of pending handshakes of one port: connections that have been accepted and have not completed the
-    /// WebSocket handshake. Beyond it the oldest one is closed, with an
+    /// Maximum number of pending handshakes of one port: connections that have been accepted and whose peer is not
+    /// authenticated, or, if the transport is not `upgraded`, that have not completed
+    /// the WebSocket upgrade. Beyond it the oldest one is closed, with an
     /// [`Error::Evicted`](crate::websocket::Error::Evicted), and [counted](Counters::evicted).
     ///
     /// One remote address may have a quarter of them, 64 by default and at least one; beyond that its own oldest one is
@@ -150,11 +148,11 @@ impl Config {
     /// so that a proxy on this host can connect on behalf of everyone; a proxy on another host counts as one address.
     /// All listeners on a port share its places.
     ///
-    /// Defaults to 256, which is what a thousand new connections a second need, each a quarter of one on its way. To
+    /// Zero counts as one. Defaults to 256, which is what a thousand new connections a second need, each a quarter of one on its way. To
     /// evict an honest dialer, that many others have to connect while it completes its handshake, which takes a few
     /// round trips.
-    pub fn with_max_half_open(mut self, max: NonZeroUsize) -> Self {
-        self.max_half_open = max;
+    pub fn with_max_pending_handshakes(mut self, max: usize) -> Self {
+        self.max_pending_handshakes = max;
         self
     }
 
@@ -194,11 +192,6 @@ impl Config {
     pub fn with_keep_alive(mut self, interval: Option<Duration>) -> Self {
         self.keep_alive = interval.map(|interval| interval.max(Duration::from_secs(1)));
         self
-    }
-
-    /// What becomes of those who connect, to be read while the transport runs.
-    pub fn counters(&self) -> Counters {
-        self.counters.clone()
     }
 
     /// Whether small writes are sent at once (`TCP_NODELAY`). Used by the transports of the runtimes.
@@ -307,8 +300,8 @@ impl Config {
         self.handshake_timeout
     }
 
-    pub(super) fn max_half_open(&self) -> NonZeroUsize {
-        self.max_half_open
+    pub(super) fn max_pending_handshakes(&self) -> usize {
+        self.max_pending_handshakes
     }
 
     pub(super) fn max_frame_size(&self) -> NonZeroUsize {

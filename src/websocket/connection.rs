@@ -7,7 +7,7 @@ use std::{
 
 use futures::{AsyncRead, AsyncWrite};
 
-use crate::websocket::below::Io;
+use crate::websocket::{below::Io, handshake::Bounds};
 
 /// A WebSocket connection: bytes in both directions, whatever is below.
 ///
@@ -18,12 +18,30 @@ use crate::websocket::below::Io;
 /// [`Engine::Stream`](crate::websocket::Engine::Stream) it is a [`Stream`](crate::websocket::Stream), which see.
 ///
 /// A read that fails ends the connection.
-pub struct Connection(Io);
+pub struct Connection {
+    io: Io,
+    /// Until the application has it.
+    bounds: Option<Box<Bounds>>,
+}
 
 impl Connection {
     /// Of whatever speaks WebSocket below.
     pub(super) fn new(connection: impl AsyncRead + AsyncWrite + Send + 'static) -> Self {
-        Self(Box::pin(connection))
+        Self {
+            io: Box::pin(connection),
+            bounds: None,
+        }
+    }
+
+    /// With the bounds of its handshake, which is not at its end.
+    pub(super) fn within(mut self, bounds: Bounds) -> Self {
+        self.bounds = Some(Box::new(bounds));
+        self
+    }
+
+    #[cfg(feature = "upgrade")]
+    pub(super) fn take_bounds(&mut self) -> Option<Bounds> {
+        self.bounds.take().map(|bounds| *bounds)
     }
 }
 
@@ -39,7 +57,7 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.as_mut().poll_read(cx, buf)
+        self.io.as_mut().poll_read(cx, buf)
     }
 
     fn poll_read_vectored(
@@ -47,7 +65,7 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         bufs: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.0.as_mut().poll_read_vectored(cx, bufs)
+        self.io.as_mut().poll_read_vectored(cx, bufs)
     }
 }
 
@@ -57,7 +75,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.as_mut().poll_write(cx, buf)
+        self.io.as_mut().poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -65,14 +83,14 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.0.as_mut().poll_write_vectored(cx, bufs)
+        self.io.as_mut().poll_write_vectored(cx, bufs)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_flush(cx)
+        self.io.as_mut().poll_flush(cx)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_close(cx)
+        self.io.as_mut().poll_close(cx)
     }
 }

@@ -6,36 +6,36 @@ use std::sync::{
 #[cfg(feature = "metrics")]
 mod metrics;
 
-/// What has become of the connections that were accepted, up to the end of their WebSocket handshake.
+/// What has become of the connections that were accepted, up to the end of their handshake.
 ///
-/// A handle to take from [`Config::counters`](crate::websocket::Config::counters) before the transport is made, and
-/// to read at any time. All transports made of one configuration, and of its clones, count together.
+/// A handle to take from [`Transport::counters`](crate::websocket::Transport::counters) before the transport is moved into
+/// a swarm, and to read at any time.
 #[derive(Debug, Clone, Default)]
 pub struct Counters(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    half_open: AtomicUsize,
+    pending_handshakes: AtomicUsize,
     evicted: AtomicU64,
     timed_out: AtomicU64,
     upgraded: AtomicU64,
 }
 
 impl Counters {
-    /// How many connections are accepted, of all listeners, whose handshake has neither succeeded nor failed.
-    pub fn half_open(&self) -> usize {
-        self.0.half_open.load(Ordering::Relaxed)
+    /// How many pending handshakes there are, on all listeners.
+    pub fn pending_handshakes(&self) -> usize {
+        self.0.pending_handshakes.load(Ordering::Relaxed)
     }
 
     /// How many gave way to a newer connection before they had finished their handshake, because their port or their
     /// remote address had as many pending handshakes as it
-    /// [may have](crate::websocket::Config::with_max_half_open).
+    /// [may have](crate::websocket::Config::with_max_pending_handshakes).
     pub fn evicted(&self) -> u64 {
         self.0.evicted.load(Ordering::Relaxed)
     }
 
     /// How many had not finished their handshake by its
-    /// [deadline](crate::websocket::Config::with_handshake_timeout).
+    /// [deadline](crate::websocket::Config::with_handshake_timeout), or by an earlier one of whatever wraps the transport.
     pub fn timed_out(&self) -> u64 {
         self.0.timed_out.load(Ordering::Relaxed)
     }
@@ -46,12 +46,12 @@ impl Counters {
     }
 
     pub(super) fn on_admitted(&self) {
-        self.0.half_open.fetch_add(1, Ordering::Relaxed);
+        self.0.pending_handshakes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A connection that was admitted is half-open no more.
+    /// A connection that was admitted has no pending handshake any more.
     pub(super) fn on_left(&self) {
-        self.0.half_open.fetch_sub(1, Ordering::Relaxed);
+        self.0.pending_handshakes.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// A connection that was admitted has given way to another.

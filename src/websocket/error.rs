@@ -27,20 +27,27 @@ pub enum Error {
     /// [`HandshakeError`].
     #[error("the WebSocket handshake failed")]
     Handshake(#[source] Cause),
+    /// The peer could not be authenticated by Noise. Only if the transport is
+    /// [`upgraded`](crate::lazy::Transport::upgraded).
+    #[cfg(feature = "upgrade")]
+    #[error("Noise failed")]
+    Noise(#[source] Cause),
+    /// The peer does not speak Yamux. Only if the transport is [`upgraded`](crate::lazy::Transport::upgraded).
+    #[cfg(feature = "upgrade")]
+    #[error("Yamux failed")]
+    Yamux(#[source] Cause),
     /// The other side broke the WebSocket protocol.
     #[error("the WebSocket protocol failed")]
     Protocol(#[source] Cause),
-    /// Whoever connected had not finished its handshake, TLS included, by the
-    /// [deadline](crate::websocket::Config::with_handshake_timeout).
-    #[error("no WebSocket handshake within {after:?} of the TCP connection")]
+    /// The handshake was not done by its [deadline](crate::websocket::Config::with_handshake_timeout).
+    #[error("the handshake was not done within {after:?}")]
     #[non_exhaustive]
     HandshakeTimedOut {
         /// How long it had.
         after: Duration,
     },
-    /// Whoever connected had not finished its handshake, TLS included, when a newer connection took its place: its port
-    /// or its remote address had as many pending handshakes as it
-    /// [may have](crate::websocket::Config::with_max_half_open).
+    /// A newer connection took the place of this handshake: its port or its remote address had as many pending
+    /// handshakes as it [may have](crate::websocket::Config::with_max_pending_handshakes).
     #[error("a newer connection took the place of this pending handshake")]
     Evicted,
     /// The other side sent a WebSocket message larger than

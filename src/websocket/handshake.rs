@@ -1,10 +1,10 @@
-//! A pending handshake: a connection from its TCP accept to the end of its WebSocket handshake.
+//! A pending handshake: a connection from its TCP accept until its peer is authenticated, or until the end of its
+//! WebSocket handshake where the application does the rest.
 //!
 //! It holds one of the [`places`] of its port, which it may lose to a newcomer, and it has a deadline.
 
 use std::{
     net::IpAddr,
-    num::NonZeroUsize,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -37,7 +37,7 @@ struct Shared {
 
 impl Admission {
     /// At most `max` places for each port.
-    pub(super) fn new(max: NonZeroUsize, counters: Counters) -> Self {
+    pub(super) fn new(max: usize, counters: Counters) -> Self {
         Self(Arc::new(Shared {
             places: Mutex::new(Places::new(max)),
             counters,
@@ -129,39 +129,93 @@ impl Place {
 }
 
 impl Drop for Place {
+    /// Whoever had it was given up on from outside, for which the usual reason is an outer deadline.
     fn drop(&mut self) {
-        self.leave();
+        if self.leave() {
+            self.shared.counters.on_timed_out();
+        }
     }
 }
 
-/// A handshake that holds a place and has to be done by a deadline.
+/// What bounds a handshake: a deadline, and the place of a connection that was accepted.
 #[derive(Debug)]
-pub(super) struct Handshake<F> {
-    /// `None` once it has ended: what it held is freed then, whatever becomes of this.
-    pending: Option<Pending<F>>,
-}
-
-#[derive(Debug)]
-struct Pending<F> {
-    upgrade: F,
-    place: Place,
+pub(super) struct Bounds {
+    /// `None` for what this node has dialled.
+    place: Option<Place>,
     after: Duration,
     at: Instant,
     deadline: Deadline,
 }
 
-impl<F> Handshake<F> {
-    /// It begins `now` and has `timeout`, however often it is polled.
-    pub(super) fn new(upgrade: F, place: Place, now: Instant, timeout: Duration) -> Self {
+impl Bounds {
+    /// It begins `now` and has `timeout`.
+    pub(super) fn new(place: Option<Place>, now: Instant, timeout: Duration) -> Self {
         Self {
-            pending: Some(Pending {
-                upgrade,
-                place,
-                after: timeout,
-                at: deadline::after(now, timeout),
-                deadline: Deadline::default(),
-            }),
+            place,
+            after: timeout,
+            at: deadline::after(now, timeout),
+            deadline: Deadline::default(),
         }
+    }
+
+    /// The handshake is done.
+    ///
+    /// # Errors
+    ///
+    /// If its place had been taken before.
+    pub(super) fn finish(self) -> Result<(), Error> {
+        let Some(place) = &self.place else {
+            return Ok(());
+        };
+        if !place.leave() {
+            return Err(Error::Evicted);
+        }
+        place.shared.counters.on_upgraded();
+        Ok(())
+    }
+
+    /// The handshake has failed.
+    fn fail(&self, error: Error) -> Error {
+        let Some(place) = &self.place else {
+            return error;
+        };
+        if !place.leave() {
+            // Taken before, and counted as that.
+            return Error::Evicted;
+        }
+        if let Error::HandshakeTimedOut { .. } = error {
+            place.shared.counters.on_timed_out();
+        }
+        error
+    }
+
+    fn poll<F, C>(&mut self, step: &mut F, cx: &mut Context<'_>) -> Poll<Result<C, Error>>
+    where
+        F: Future<Output = Result<C, Error>> + Unpin,
+    {
+        if let Some(place) = &self.place
+            && place.eviction.poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(Error::Evicted));
+        }
+        if let Poll::Ready(result) = step.poll_unpin(cx) {
+            return Poll::Ready(result);
+        }
+        ready!(self.deadline.poll(deadline::now(), Some(self.at), cx));
+        Poll::Ready(Err(Error::HandshakeTimedOut { after: self.after }))
+    }
+}
+
+/// One step of a handshake, which ends with its bounds, for the next step or to be [finished](Bounds::finish).
+#[derive(Debug)]
+pub(super) struct Handshake<F>(
+    /// `None` once it has ended: what it held is freed then, whatever becomes of this.
+    Option<(F, Bounds)>,
+);
+
+impl<F> Handshake<F> {
+    pub(super) fn new(step: F, bounds: Bounds) -> Self {
+        Self(Some((step, bounds)))
     }
 }
 
@@ -169,44 +223,21 @@ impl<F, C> Future for Handshake<F>
 where
     F: Future<Output = Result<C, Error>> + Unpin,
 {
-    type Output = Result<C, Error>;
+    type Output = Result<(C, Bounds), Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(pending) = &mut self.pending else {
+        let Some((step, bounds)) = &mut self.0 else {
             return Poll::Pending;
         };
-        let result = ready!(pending.poll(cx));
-        self.pending = None;
-        Poll::Ready(result)
-    }
-}
-
-impl<F, C> Pending<F>
-where
-    F: Future<Output = Result<C, Error>> + Unpin,
-{
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<C, Error>> {
-        if self.place.eviction.poll(cx).is_ready() {
-            return Poll::Ready(Err(Error::Evicted));
-        }
-        let result = match self.upgrade.poll_unpin(cx) {
-            Poll::Ready(result) => result,
-            Poll::Pending => {
-                ready!(self.deadline.poll(deadline::now(), Some(self.at), cx));
-                Err(Error::HandshakeTimedOut { after: self.after })
-            }
+        let result = ready!(bounds.poll(step, cx));
+        // Dropped after what is counted, which the other side may look at once its connection is closed.
+        let Some((_step, bounds)) = self.0.take() else {
+            return Poll::Pending;
         };
-        if !self.place.leave() {
-            // Taken while it was polled, and counted as that.
-            return Poll::Ready(Err(Error::Evicted));
-        }
-        let counters = &self.place.shared.counters;
-        match &result {
-            Ok(_) => counters.on_upgraded(),
-            Err(Error::HandshakeTimedOut { .. }) => counters.on_timed_out(),
-            Err(_) => {}
-        }
-        Poll::Ready(result)
+        Poll::Ready(match result {
+            Ok(done) => Ok((done, bounds)),
+            Err(error) => Err(bounds.fail(error)),
+        })
     }
 }
 
@@ -231,7 +262,6 @@ mod tests {
 
     fn admission(max: usize) -> (Admission, Counters) {
         let counters = Counters::default();
-        let max = NonZeroUsize::new(max).unwrap();
         (Admission::new(max, counters.clone()), counters)
     }
 
@@ -251,17 +281,17 @@ mod tests {
             "/ip4/192.0.2.1/tcp/2/ws",
         ]
         .map(|local| admission.admit(&local.parse().unwrap(), &REMOTE.parse().unwrap()));
-        assert_eq!((counters.half_open(), counters.evicted()), (3, 0));
+        assert_eq!((counters.pending_handshakes(), counters.evicted()), (3, 0));
         drop(first);
         let third = admit(&admission);
-        assert_eq!((counters.half_open(), counters.evicted()), (3, 0));
+        assert_eq!((counters.pending_handshakes(), counters.evicted()), (3, 0));
         // The place of the second one is that of the fourth from now on.
         let fourth = admit(&admission);
-        assert_eq!((counters.half_open(), counters.evicted()), (3, 1));
+        assert_eq!((counters.pending_handshakes(), counters.evicted()), (3, 1));
         drop(second);
-        assert_eq!(counters.half_open(), 3);
+        assert_eq!(counters.pending_handshakes(), 3);
         drop((third, fourth, other));
-        assert_eq!((counters.half_open(), counters.evicted()), (0, 1));
+        assert_eq!((counters.pending_handshakes(), counters.evicted()), (0, 1));
     }
 
     #[test]
@@ -283,13 +313,25 @@ mod tests {
             places.push(admission.admit(&LOCAL.parse().unwrap(), &remote.parse().unwrap()));
             assert_eq!(counters.evicted(), evicted, "{remote}");
         }
-        assert_eq!(counters.half_open(), 7);
+        assert_eq!(counters.pending_handshakes(), 7);
     }
 
     type Result = std::result::Result<(), Error>;
 
-    fn handshake<F>(upgrade: F, place: Place) -> Handshake<F> {
-        Handshake::new(upgrade, place, deadline::now(), Duration::MAX)
+    /// The whole of one in one step.
+    fn whole<F>(step: F, place: Place, timeout: Duration) -> impl Future<Output = Result> + Unpin
+    where
+        F: Future<Output = Result> + Unpin,
+    {
+        let bounds = Bounds::new(Some(place), deadline::now(), timeout);
+        Handshake::new(step, bounds).map(|ended| ended?.1.finish())
+    }
+
+    fn handshake<F>(step: F, place: Place) -> impl Future<Output = Result> + Unpin
+    where
+        F: Future<Output = Result> + Unpin,
+    {
+        whole(step, place, Duration::MAX)
     }
 
     /// Never done, and gone when the other one finds nobody.
@@ -310,7 +352,7 @@ mod tests {
         let mut first = task::spawn(handshake(upgrade, admit(&admission)));
         assert_pending!(first.poll());
         let mut second = task::spawn(handshake(pending::<Result>(), admit(&admission)));
-        assert_eq!((counters.half_open(), counters.evicted()), (1, 1));
+        assert_eq!((counters.pending_handshakes(), counters.evicted()), (1, 1));
         assert!(first.is_woken());
         assert_pending!(second.poll());
         assert!(!second.is_woken());
@@ -319,10 +361,10 @@ mod tests {
         assert!(matches!(assert_ready!(first.poll()), Err(Error::Evicted)));
         assert!(observer.upgrade().is_none(), "it holds nothing any more");
         drop(first);
-        assert_eq!((counters.half_open(), counters.evicted()), (1, 1));
+        assert_eq!((counters.pending_handshakes(), counters.evicted()), (1, 1));
         assert_eq!((counters.timed_out(), counters.upgraded()), (0, 0));
         drop(second);
-        assert_eq!(counters.half_open(), 0);
+        assert_eq!(counters.pending_handshakes(), 0);
     }
 
     #[test]
@@ -358,7 +400,7 @@ mod tests {
         let mut first = task::spawn(handshake(upgrade, place));
         assert!(matches!(assert_ready!(first.poll()), Err(Error::Evicted)));
         assert_eq!((counters.evicted(), counters.upgraded()), (1, 0));
-        assert_eq!(counters.half_open(), 1);
+        assert_eq!(counters.pending_handshakes(), 1);
     }
 
     #[test]
@@ -366,10 +408,13 @@ mod tests {
         let after = Duration::from_millis(5);
         let (admission, counters) = admission(1);
         let (upgrade, observer) = observed();
-        let mut handshake = Handshake::new(upgrade, admit(&admission), deadline::now(), after);
+        let mut handshake = whole(upgrade, admit(&admission), after);
         let result = futures::executor::block_on(&mut handshake);
         assert!(matches!(result, Err(Error::HandshakeTimedOut { after: a }) if a == after));
-        assert_eq!((counters.half_open(), counters.timed_out()), (0, 1));
+        assert_eq!(
+            (counters.pending_handshakes(), counters.timed_out()),
+            (0, 1)
+        );
         assert!(observer.upgrade().is_none());
     }
 
@@ -380,11 +425,13 @@ mod tests {
             let is_ok = result.is_ok();
             let (admission, counters) = admission(1);
             let place = admit(&admission);
-            let mut handshake =
-                Handshake::new(ready(result), place, deadline::now(), Duration::ZERO);
+            let mut handshake = whole(ready(result), place, Duration::ZERO);
             let result = futures::executor::block_on(&mut handshake);
             assert_eq!(result.is_ok(), is_ok);
-            assert_eq!((counters.half_open(), counters.timed_out()), (0, 0));
+            assert_eq!(
+                (counters.pending_handshakes(), counters.timed_out()),
+                (0, 0)
+            );
             assert_eq!(counters.upgraded(), upgraded);
         }
     }
@@ -396,9 +443,48 @@ mod tests {
         assert_pending!(task.poll());
         assert!(!task.is_woken());
         drop(task);
-        // Given up by its holder, which is neither of these.
-        assert_eq!((counters.half_open(), counters.timed_out()), (0, 0));
+        // Given up by its holder, which has a deadline of its own.
+        assert_eq!(
+            (counters.pending_handshakes(), counters.timed_out()),
+            (0, 1)
+        );
         assert_eq!((counters.upgraded(), counters.evicted()), (0, 0));
+    }
+
+    #[test]
+    fn a_place_is_held_from_step_to_step() {
+        let (admission, counters) = admission(1);
+        let bounds = Bounds::new(Some(admit(&admission)), deadline::now(), Duration::MAX);
+        let first = Handshake::new(ready(Result::Ok(())), bounds);
+        let ((), bounds) = futures::executor::block_on(first).unwrap();
+        assert_eq!((counters.pending_handshakes(), counters.upgraded()), (1, 0));
+        let mut second = task::spawn(Handshake::new(pending::<Result>(), bounds));
+        assert_pending!(second.poll());
+        let newcomer = admit(&admission);
+        assert!(second.is_woken());
+        assert!(matches!(assert_ready!(second.poll()), Err(Error::Evicted)));
+        assert_eq!((counters.pending_handshakes(), counters.evicted()), (1, 1));
+
+        // Between two steps it may be taken too.
+        let bounds = Bounds::new(Some(newcomer), deadline::now(), Duration::MAX);
+        let _newcomer = admit(&admission);
+        assert!(matches!(bounds.finish(), Err(Error::Evicted)));
+        assert_eq!((counters.evicted(), counters.upgraded()), (2, 0));
+    }
+
+    #[test]
+    fn what_was_dialled_has_a_deadline_and_no_place() {
+        let after = Duration::from_millis(5);
+        let bounds = Bounds::new(None, deadline::now(), after);
+        let ended = futures::executor::block_on(Handshake::new(pending::<Result>(), bounds));
+        assert!(matches!(ended, Err(Error::HandshakeTimedOut { after: a }) if a == after));
+        let bounds = Bounds::new(None, deadline::now(), Duration::MAX);
+        let done = Handshake::new(ready(Result::Ok(())), bounds);
+        futures::executor::block_on(done)
+            .unwrap()
+            .1
+            .finish()
+            .unwrap();
     }
 
     type Stream = Cursor<Vec<u8>>;
@@ -458,14 +544,14 @@ mod tests {
         address: &str,
         remotes: impl IntoIterator<Item = String>,
     ) -> (Transport, ListenerId, Counters) {
-        let config = Config::default().with_max_half_open(NonZeroUsize::new(max).unwrap());
+        let config = Config::default().with_max_pending_handshakes(max);
         let remotes = remotes.into_iter().map(|remote| remote.parse().unwrap());
         let tcp = Tcp {
             remotes: remotes.collect(),
             events: VecDeque::new(),
         };
-        let counters = config.counters();
         let mut transport = Transport::new(tcp, config);
+        let counters = transport.counters();
         let id = ListenerId::next();
         transport.listen_on(id, address.parse().unwrap()).unwrap();
         (transport, id, counters)
@@ -517,7 +603,7 @@ mod tests {
         let mut upgrades: Vec<_> = (0..12).map(|_| incoming(&mut transport)).collect();
         // Nine from one /56, which may have four.
         assert_eq!(ended(&mut upgrades), [0, 1, 3, 4, 5]);
-        assert_eq!((counters.half_open(), counters.evicted()), (7, 5));
+        assert_eq!((counters.pending_handshakes(), counters.evicted()), (7, 5));
     }
 
     #[test]
@@ -533,7 +619,7 @@ mod tests {
                 event,
                 Poll::Ready(TransportEvent::ListenerClosed { .. })
             ));
-            assert_eq!((counters.half_open(), counters.evicted()), (1, 0));
+            assert_eq!((counters.pending_handshakes(), counters.evicted()), (1, 0));
 
             transport.listen_on(id, address.parse().unwrap()).unwrap();
             let second = incoming(&mut transport);

@@ -2,20 +2,14 @@
 //!
 //! ```no_run
 //! use futures::StreamExt as _;
-//! use libp2p::{
-//!     Swarm, Transport as _, core::upgrade::Version, identity::Keypair, noise, swarm::dummy, yamux,
-//! };
+//! use libp2p::{Swarm, identity::Keypair, swarm::dummy};
 //! use libp2p_lazy_websocket::websocket;
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 //! smol::block_on(async {
 //!     let keypair = Keypair::generate_ed25519();
-//!     let transport = websocket::smol::transport(websocket::Config::default())
-//!         .upgrade(Version::V1Lazy)
-//!         .authenticate(noise::Config::new(&keypair)?)
-//!         .multiplex(yamux::Config::default())
-//!         .timeout(std::time::Duration::from_secs(20))
-//!         .boxed();
+//!     let transport = websocket::smol::transport(websocket::Config::default());
+//!     let transport = transport.upgraded(&keypair)?;
 //!     let local = keypair.public().to_peer_id();
 //!     // Not `SwarmBuilder`, which knows tokio alone.
 //!     let config = websocket::smol::swarm_config();

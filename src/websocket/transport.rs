@@ -17,13 +17,13 @@ use crate::websocket::dnsaddr::{self, LookUp, Resolver, Walk};
 use crate::websocket::{interfaces::Watch, probe::probe};
 use crate::{
     deadline,
-    lazy::{Changed, ListenSupport, Support},
+    lazy::{self, Changed, ListenSupport, Support},
     websocket::{
-        Config, Connection, Error,
+        Config, Connection, Counters, Error,
         address::{Listen, Security, is_specific},
         below::{Below, Pending},
         engine::Running,
-        handshake::{Admission, Handshake},
+        handshake::{Admission, Bounds, Handshake},
         interfaces::Interfaces,
         names::{Action, Names},
         tls::Tls,
@@ -38,7 +38,7 @@ type Upgrade = Pending<Connection>;
 /// WebSocket over TCP.
 ///
 /// Hand it to
-/// [`lazy::Transport`](crate::lazy::Transport): by itself it binds in `listen_on`.
+/// [`lazy::Transport`]: by itself it binds in `listen_on`.
 ///
 /// Dropping this transport drops the TCP below, whatever dials are under way. One whose own dials share it, as those of
 /// libp2p-dns do, keeps its listening sockets open until they end.
@@ -55,6 +55,8 @@ pub struct Transport {
     /// Fails if somebody else listens there.
     probe: Option<fn(SocketAddr) -> io::Result<()>>,
     admission: Admission,
+    counters: Counters,
+    holds_places: bool,
     /// `None` refuses `/dnsaddr`.
     #[cfg(feature = "tokio")]
     resolver: Option<Resolver>,
@@ -77,17 +79,35 @@ impl Transport {
             + 'static,
     {
         let tls = Tls::new(&config);
+        let counters = Counters::default();
         Self {
             engine: Running::new(Below::new(tcp), &config, &tls),
             tls,
             names: Names::default(),
             interfaces: Interfaces::new(None),
             probe: None,
-            admission: Admission::new(config.max_half_open(), config.counters()),
+            admission: Admission::new(config.max_pending_handshakes(), counters.clone()),
             #[cfg(feature = "tokio")]
             resolver: None,
+            counters,
+            holds_places: false,
             config,
         }
+    }
+
+    /// What becomes of those who connect, to be read while the transport runs.
+    pub fn counters(&self) -> Counters {
+        self.counters.clone()
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Connections that are accepted come with the [`Bounds`] of their handshake, which is to go on.
+    #[cfg(feature = "upgrade")]
+    pub(super) fn hold_places(&mut self) {
+        self.holds_places = true;
     }
 
     /// Over sockets of this host: watches its interfaces for listeners on a specific address, and finds out who else
@@ -161,11 +181,61 @@ impl Transport {
         };
         let place = self.admission.admit(&local_addr, &send_back_addr);
         let timeout = self.config.handshake_timeout();
+        let bounds = Bounds::new(Some(place), deadline::now(), timeout);
+        let handshake = Handshake::new(upgrade, bounds);
+        let holds_places = self.holds_places;
+        let upgrade = handshake.map(move |ended| {
+            let (connection, bounds) = ended?;
+            if holds_places {
+                return Ok(connection.within(bounds));
+            }
+            bounds.finish()?;
+            Ok(connection)
+        });
         TransportEvent::Incoming {
             listener_id,
-            upgrade: Handshake::new(upgrade, place, deadline::now(), timeout).boxed(),
+            upgrade: upgrade.boxed(),
             local_addr,
             send_back_addr,
+        }
+    }
+}
+
+impl lazy::Transport<Transport> {
+    /// What becomes of those who connect, to be read while the transport runs.
+    pub fn counters(&self) -> Counters {
+        self.inner().counters()
+    }
+
+    /// Registers what is known of the listeners, of those who connect and of the certificate as metrics:
+    ///
+    /// | `libp2p_websocket_…` | |
+    /// | --- | --- |
+    /// | `pending_handshakes` | a gauge, see [`Counters`] |
+    /// | `evicted_total`, `timed_out_total`, `upgraded_total` | see [`Counters`] |
+    /// | `certificate_remaining_seconds` | a gauge: how long the certificate in use is still valid, by the clock of this host. Negative once it has expired, 0 if there is none |
+    /// | `certificates_refused_total` | how many were refused. Files that are missing before the first certificate do not count |
+    ///
+    /// The last two only with [`Config::with_certificates`](crate::websocket::Config::with_certificates). The listeners are
+    /// those of [`Readiness::register_metrics`](crate::lazy::Readiness::register_metrics).
+    ///
+    /// Two alerts find most of what goes wrong with a certificate that something else renews: the gauge is below 7 days
+    /// for an hour, which includes a certificate that never came, and the counter has increased within the last hour. The
+    /// second names the cause long before the first, and the log has the reason.
+    ///
+    /// ```text
+    /// libp2p_websocket_certificate_remaining_seconds < 7 * 86400
+    /// increase(libp2p_websocket_certificates_refused_total[1h]) > 0
+    /// ```
+    ///
+    /// For several transports in one registry, give each a sub-registry with a label that tells it from the others. A
+    /// registry keeps the handle of the certificates, so that their files are watched as long as it lives.
+    #[cfg(feature = "metrics")]
+    pub fn register_metrics(&mut self, registry: &mut prometheus_client::registry::Registry) {
+        self.readiness().register_metrics(registry);
+        self.counters().register_metrics(registry);
+        if let Some(certificates) = self.inner().config().certificates() {
+            certificates.register_metrics(registry);
         }
     }
 }

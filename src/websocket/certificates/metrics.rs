@@ -10,25 +10,8 @@ use crate::{
 };
 
 impl Certificates {
-    /// Registers what is known of them as metrics:
-    ///
-    /// - the gauge `libp2p_websocket_certificate_remaining_seconds`, how long the certificate in use is still valid by
-    ///   the clock of this host: negative once it has expired, 0 as long as there is none;
-    /// - `libp2p_websocket_certificates_refused_total`, how many were refused, by [`set`](Self::set) or in the watched
-    ///   files. Files that are not there before the first certificate do not count.
-    ///
-    /// Two alerts find most of what goes wrong with a certificate that is renewed by something else: that the gauge is
-    /// below 7 days for an hour, which includes a certificate that never came, and that the counter has increased
-    /// within the last hour. The second names the cause long before the first, and the log has the reason.
-    ///
-    /// ```text
-    /// libp2p_websocket_certificate_remaining_seconds < 7 * 86400
-    /// increase(libp2p_websocket_certificates_refused_total[1h]) > 0
-    /// ```
-    ///
-    /// For several handles in one registry, give each a sub-registry with a label that tells it from the others.
-    /// A registry keeps the handle, and with it the files are watched as long as the registry lives.
-    pub fn register_metrics(&self, registry: &mut Registry) {
+    /// As `register_metrics` of the transport tells.
+    pub(crate) fn register_metrics(&self, registry: &mut Registry) {
         metrics::register(registry, "websocket", InUse(self.clone()));
     }
 

@@ -6,11 +6,8 @@ use super::Counters;
 use crate::metrics::{self, Page};
 
 impl Counters {
-    /// Registers them as metrics: the gauge `libp2p_websocket_half_open`, and `libp2p_websocket_evicted_total`,
-    /// `libp2p_websocket_timed_out_total` and `libp2p_websocket_upgraded_total`.
-    ///
-    /// For several configurations in one registry, give each a sub-registry with a label that tells it from the others.
-    pub fn register_metrics(&self, registry: &mut Registry) {
+    /// As `register_metrics` of the transport tells.
+    pub(crate) fn register_metrics(&self, registry: &mut Registry) {
         metrics::register(registry, "websocket", Connections(self.clone()));
     }
 }
@@ -23,9 +20,9 @@ impl Collector for Connections {
         let Self(counters) = self;
         let mut page = Page(encoder);
         page.gauge(
-            "half_open",
-            "Number of accepted connections in their WebSocket handshake.",
-            counters.half_open() as u64,
+            "pending_handshakes",
+            "Number of accepted connections in their handshake.",
+            counters.pending_handshakes() as u64,
         )?;
         page.counter(
             "evicted",
@@ -65,7 +62,7 @@ mod tests {
         assert_eq!(
             metrics::shown(&registry),
             [
-                "libp2p_websocket_half_open 3",
+                "libp2p_websocket_pending_handshakes 3",
                 "libp2p_websocket_evicted_total 2",
                 "libp2p_websocket_timed_out_total 1",
                 "libp2p_websocket_upgraded_total 5",

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     net::{IpAddr, Ipv4Addr},
-    num::NonZeroUsize,
 };
 
 /// The pending handshakes of every port, each with a `T` to reach it by.
@@ -61,11 +60,12 @@ impl Remote {
 }
 
 impl<T> Places<T> {
-    /// `max` places for each port, and a quarter of them for each remote address, but at least one.
-    pub(super) fn new(max: NonZeroUsize) -> Self {
+    /// `max` places for each port, at least one, and a quarter of them for each remote address, but at least one.
+    pub(super) fn new(max: usize) -> Self {
+        let max = max.max(1);
         Self {
-            max: max.get(),
-            max_per_remote: (max.get() / 4).max(1),
+            max,
+            max_per_remote: (max / 4).max(1),
             ports: HashMap::new(),
             next: 0,
         }
@@ -140,7 +140,7 @@ mod tests {
     }
 
     fn places<T>(max: usize) -> Places<T> {
-        Places::new(NonZeroUsize::new(max).unwrap())
+        Places::new(max)
     }
 
     #[test]
