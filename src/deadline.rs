@@ -39,7 +39,6 @@ pub(crate) fn after(now: Instant, duration: Duration) -> Instant {
 }
 
 /// Done after this long.
-#[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 pub(crate) async fn passed(duration: Duration) {
     let at = after(now(), duration);
     let mut deadline = Deadline::default();

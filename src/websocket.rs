@@ -1,6 +1,6 @@
 //! WebSocket over TCP, ready to be made [`lazy`](crate::lazy).
 //!
-//! With tokio, `websocket::tokio::transport` is all that is needed: WebSocket over DNS over TCP, with lazy listeners.
+//! With tokio, `websocket::tokio::transport` is all that is needed: WebSocket over TCP, with lazy listeners.
 //! `websocket::async_std::transport` and `websocket::smol::transport` are that on these runtimes, with the same options,
 //! over a TCP of this crate. [`Transport`] is the same for any other TCP. What speaks WebSocket is libp2p-websocket, or
 //! [`Stream`] of this crate: see [`Config::with_engine`].
@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | listens on | `<host>/tcp/<port>/ws`, and with [`Certificates`] `…/tls/ws`, `…/wss` and `…/tls/sni/<name>/ws` |
 //! | where `<host>` is | `/ip4/<ip>`, `/ip6/<ip>`, `/dns/<name>`, `/dns4/<name>` or `/dns6/<name>` |
-//! | dials | the same, and with tokio what `/dnsaddr/<name>` leads to; each with or without `/p2p/<peer id>` at the end |
+//! | dials | the same, and what `/dnsaddr/<name>` leads to; each with or without `/p2p/<peer id>` at the end |
 //!
 //! An address of another form is given back by `listen_on` as `MultiaddrNotSupported`, unchanged. That includes
 //! `/dnsaddr`, those with a `/p2p/<peer id>` at the end, and TLS addresses without [`Config::with_certificates`].
@@ -35,21 +35,24 @@
 //!   A TCP transport does this for wildcards only. (An address that two interfaces have with the same length of prefix counts
 //!   as gone when one of them loses it, and the listener is bound again.)
 //!
-//! How names are resolved is the runtime's: on tokio by libp2p-dns, which asks the name servers of the system itself;
-//! on the others by the operating system, which does not look up the TXT records that a `/dnsaddr` needs.
+//! Names that are dialled are looked up by the operating system (`getaddrinfo`), or by the [`Resolve`] of
+//! [`Config::with_resolver`]. The addresses that a name has are tried as [RFC 8305] says: IPv6 and IPv4 take turns, each
+//! attempt begins 250 ms after the one before, or at once if one has failed, at most 16 begin, and the first TCP
+//! connection wins. With [`Engine::Stream`], if that fails in TLS or in the WebSocket handshake, the others are tried.
+//! [`Error::Dial`] has each attempt with its own reason.
 //!
 //! | dials `/dnsaddr/<name>` | |
 //! | --- | --- |
 //! | `websocket::tokio` | yes, unless `Config::with_dnsaddr` is switched off |
-//! | `websocket::async_std`, `websocket::smol` | no: `MultiaddrNotSupported`, unchanged |
-//! | [`Transport`] over another TCP | the same |
+//! | `websocket::async_std`, `websocket::smol`, [`Transport`] over another TCP | with [`Config::with_resolver`]; otherwise `MultiaddrNotSupported`, unchanged |
 //!
 //! What it leads to are the WebSocket addresses in the [TXT records] of `_dnsaddr.<name>` that end with what follows the
-//! name, such as `/p2p/<peer id>`, and those of other names that stand there as `/dnsaddr`. They are tried one after
-//! the other, in the order in which they are found, until one is connected. At most 32 names are looked up, each for at
-//! most 10 seconds, 16 records of each are followed, and 16 addresses tried. `/dnsaddr` has to be the first protocol,
-//! and what follows the name something that a WebSocket address can end with; all else is refused at once.
+//! name, such as `/p2p/<peer id>`, and those of other names that stand there as `/dnsaddr`. They take part in one race, as
+//! the addresses of a name do; another name is looked up once all that have been found are under way. At most 32 names are
+//! looked up, each for at most 10 seconds, 16 records of each are followed, and 16 addresses tried. `/dnsaddr` has to be the
+//! first protocol, and what follows the name something that a WebSocket address can end with; all else is refused at once.
 //!
+//! [RFC 8305]: https://www.rfc-editor.org/rfc/rfc8305
 //! [TXT records]: https://github.com/multiformats/multiaddr/blob/master/protocols/DNSADDR.md
 //!
 //! The certificate of TLS listeners may come after them and be replaced while they listen. Until it is there, they
@@ -110,8 +113,7 @@ mod certificates;
 mod config;
 mod connection;
 mod counters;
-#[cfg(feature = "tokio")]
-mod dnsaddr;
+mod dial;
 mod engine;
 mod error;
 mod handshake;
@@ -154,9 +156,8 @@ pub use certificates::Certificates;
 pub use config::{Config, Engine};
 pub use connection::Connection;
 pub use counters::Counters;
-#[cfg(feature = "tokio")]
-pub use dnsaddr::DnsaddrError;
-pub use error::Error;
+pub use dial::Resolve;
+pub use error::{Attempt, Error};
 #[cfg(any(test, fuzzing))]
 pub(crate) use stream::fuzz as fuzz_stream;
 pub use stream::{ProtocolError, Stream};

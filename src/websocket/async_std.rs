@@ -1,8 +1,8 @@
 //! WebSocket over TCP, on async-std.
 //!
 //! async-std has been discontinued, and those who made it advise to move on to smol. Its reactor, executor and thread
-//! pool are crates of smol, which are maintained, and the sockets here are theirs; of async-std itself, only its resolver
-//! and its `spawn` are used. What is new should be built on smol or tokio.
+//! pool are crates of smol, which are maintained, and the sockets here are theirs; of async-std itself, only its `spawn`
+//! and its threads that may block are used. What is new should be built on smol or tokio.
 //!
 //! ```no_run
 //! use futures::StreamExt as _;
@@ -26,9 +26,8 @@
 //! # }
 //! ```
 
-use std::io;
+use std::{io, sync::Arc};
 
-use async_std::net::ToSocketAddrs as _;
 use futures::future::BoxFuture;
 use if_watch::smol::IfWatcher;
 
@@ -36,6 +35,8 @@ use crate::{
     lazy,
     websocket::{
         self, Config,
+        below::Below,
+        dial::{Job, Resolver, System},
         interfaces::{self, Changes},
         tcp,
     },
@@ -46,9 +47,8 @@ use crate::{
 /// Below, it looks whether somebody else listens on a port ([`Config::with_port_probe`]), and watches the interfaces
 /// of the host from the first bind to a specific address on.
 ///
-/// Names are looked up by the resolver of async-std, which asks the operating system: 32 at a time, each for at most
-/// 10 seconds. The addresses of a name are tried one after the other, at most 16.
-/// `/dnsaddr` is refused: it would need TXT records, which that resolver does not look up.
+/// Names are looked up by the operating system, 32 at a time, each for at most 10 seconds. `/dnsaddr` needs TXT records,
+/// which it does not look up, and is refused without [`Config::with_resolver`].
 ///
 /// It may be polled by any executor. Bounds on what comes after the WebSocket handshake, such as `Transport::timeout`
 /// around the upgrade, are the caller's.
@@ -64,9 +64,9 @@ pub fn swarm_config() -> libp2p_swarm::Config {
 /// What [`transport`] makes lazy: it binds in `listen_on`. For [`lazy::Transport::new`] with other
 /// [lazy options](lazy::Config).
 pub fn eager(config: Config) -> websocket::Transport {
-    let runtime = tcp::Runtime { resolve, spawn };
-    let below = tcp::Transport::new(config.socket().clone(), runtime, watch);
-    websocket::Transport::new(below, config).on_this_host(watch)
+    let below = Below::new(tcp::Transport::new(config.socket().clone(), watch));
+    let resolver = Resolver::new(Arc::new(System::new(unblock)), false);
+    websocket::Transport::over(below, Some(resolver), config).on_this_host(watch)
 }
 
 /// What lies below, alone. Not part of the interface: there to be measured.
@@ -78,19 +78,15 @@ pub fn tcp(
 > {
     use libp2p_core::Transport as _;
 
-    let runtime = tcp::Runtime { resolve, spawn };
-    tcp::Transport::new(config.socket().clone(), runtime, watch).boxed()
+    tcp::Transport::new(config.socket().clone(), watch).boxed()
 }
 
 fn watch() -> io::Result<Changes> {
     Ok(interfaces::changes(IfWatcher::new()?))
 }
 
-fn resolve(name: String) -> BoxFuture<'static, io::Result<Vec<std::net::SocketAddr>>> {
-    Box::pin(async move {
-        let found = (name.as_str(), 0).to_socket_addrs().await?;
-        Ok(found.collect())
-    })
+fn unblock(job: Job) {
+    async_std::task::spawn_blocking(job);
 }
 
 fn spawn(task: BoxFuture<'static, ()>) {

@@ -73,6 +73,7 @@ impl Below {
 pub(super) struct Dialer(Weak<Mutex<Box<Tcp>>>);
 
 impl Dialer {
+    /// It is locked only for the moment in which a dial begins.
     pub(super) fn dial(
         &self,
         address: Multiaddr,

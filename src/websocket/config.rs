@@ -1,8 +1,8 @@
-use std::{num::NonZeroUsize, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 use crate::websocket::socket;
-use crate::websocket::{Certificates, TrustAnchor};
+use crate::websocket::{Certificates, Resolve, TrustAnchor, dial::Resolver};
 
 /// The most that [`Config::with_max_frame_size`] allows.
 const MAX_FRAME_SIZE: NonZeroUsize = NonZeroUsize::new(16 * 1024 * 1024).expect("not zero");
@@ -50,8 +50,9 @@ pub struct Config {
     socket: socket::Options,
     #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
     shares_ports: bool,
-    #[cfg(feature = "tokio")]
+    resolver: Option<Resolver>,
     resolves_dnsaddr: bool,
+    dial_timeout: Duration,
 }
 
 impl Default for Config {
@@ -70,8 +71,9 @@ impl Default for Config {
             socket: socket::Options::default(),
             #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
             shares_ports: false,
-            #[cfg(feature = "tokio")]
+            resolver: None,
             resolves_dnsaddr: true,
+            dial_timeout: Duration::from_secs(9),
         }
     }
 }
@@ -253,22 +255,49 @@ impl Config {
         self
     }
 
+    /// What looks up the names that are dialled.
+    ///
+    /// Defaults to the resolver of the system for addresses (`getaddrinfo`), and on tokio to its name servers for the TXT
+    /// records of a `/dnsaddr`; both 32 at a time. On the other runtimes nothing looks up TXT records, and `/dnsaddr` is
+    /// refused. Over [another TCP](crate::websocket::Transport::new), names are given to that as they are.
+    pub fn with_resolver(mut self, resolver: impl Resolve) -> Self {
+        self.resolver = Some(Resolver::new(Arc::new(resolver), true));
+        self
+    }
+
     /// Whether `/dnsaddr/<name>` can be dialled, which leads to the WebSocket addresses that the name has in its TXT
-    /// records. Used by `websocket::tokio` alone: elsewhere nothing looks such records up, and the address is refused.
+    /// records. Where nothing looks such records up, the address is refused in any case: see
+    /// [`with_resolver`](Self::with_resolver).
     ///
     /// Defaults to true. Switch it off if another transport that can dial what a name leads to comes after this one in
     /// an `OrTransport`, such as TCP or QUIC: there the first transport that takes an address keeps it, and this one
     /// takes a `/dnsaddr` before it knows whether it leads to WebSocket. Behind such a transport it can stay on, if
     /// that refuses `/dnsaddr`.
-    #[cfg(feature = "tokio")]
     pub fn with_dnsaddr(mut self, dnsaddr: bool) -> Self {
         self.resolves_dnsaddr = dnsaddr;
         self
     }
 
-    #[cfg(feature = "tokio")]
-    pub(super) fn resolves_dnsaddr(&self) -> bool {
-        self.resolves_dnsaddr
+    /// How long a dial may take until the WebSocket handshake is done, lookups and TLS included. After that it ends with
+    /// the errors of all that it has tried, among them an
+    /// [`Error::DialTimedOut`](crate::websocket::Error::DialTimedOut) for each address that had not answered.
+    ///
+    /// Defaults to 9 seconds: libp2p's `SwarmBuilder` gives a connection 10, Noise and the multiplexer together, and a dial
+    /// that is ended from outside cannot tell what it has tried. [`Duration::MAX`] is no deadline. With
+    /// [`Engine::Libp2p`] it is that of the TCP connection, except for a `/dnsaddr`.
+    pub fn with_dial_timeout(mut self, timeout: Duration) -> Self {
+        self.dial_timeout = timeout;
+        self
+    }
+
+    /// The one that the application has given, or else this one.
+    pub(super) fn resolver(&self, system: Option<Resolver>) -> Option<Resolver> {
+        let resolver = self.resolver.clone().or(system);
+        resolver.map(|resolver| resolver.with_dnsaddr(self.resolves_dnsaddr))
+    }
+
+    pub(super) fn dial_timeout(&self) -> Duration {
+        self.dial_timeout
     }
 
     #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]

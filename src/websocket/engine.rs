@@ -13,6 +13,7 @@ use crate::websocket::{
     Config, Connection, Engine, Error,
     address::{Listen, Security},
     below::{Below, Io, Pending},
+    dial::Resolver,
     path::Path,
     tls::Tls,
 };
@@ -63,10 +64,17 @@ impl Speaker {
 }
 
 impl Running {
-    pub(super) fn new(below: Below, config: &Config, tls: &Tls) -> Self {
+    /// Without a resolver, names are given to what is below.
+    pub(super) fn new(
+        below: Below,
+        resolver: Option<Resolver>,
+        config: &Config,
+        tls: &Tls,
+    ) -> Self {
+        let dialer = below.dialer();
         let speaker = match config.engine() {
-            Engine::Libp2p => Speaker::Libp2p(libp2p::Libp2p::new(below.dialer(), config, tls)),
-            Engine::Stream => Speaker::Stream(stream::Streams::new(below.dialer(), config, tls)),
+            Engine::Libp2p => Speaker::Libp2p(libp2p::Libp2p::new(dialer, resolver, config, tls)),
+            Engine::Stream => Speaker::Stream(stream::Streams::new(dialer, resolver, config, tls)),
         };
         Self {
             below,
@@ -105,10 +113,15 @@ impl Running {
         self.below.remove_listener(id)
     }
 
-    pub(super) fn dialer(&self) -> Dialer {
+    /// Nothing is done before it is polled.
+    pub(super) fn dial(
+        &self,
+        address: Multiaddr,
+        opts: DialOpts,
+    ) -> Result<Pending<Connection>, TransportError<Error>> {
         match &self.speaker {
-            Speaker::Libp2p(engine) => Dialer::Libp2p(engine.dialer()),
-            Speaker::Stream(engine) => Dialer::Stream(engine.dialer()),
+            Speaker::Libp2p(engine) => engine.dial(address, opts),
+            Speaker::Stream(engine) => engine.dial(&address, opts),
         }
     }
 
@@ -202,25 +215,5 @@ impl Running {
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running").finish_non_exhaustive()
-    }
-}
-
-/// Dials, wherever the transport is that it is of.
-#[derive(Clone)]
-pub(super) enum Dialer {
-    Libp2p(libp2p::Dialer),
-    Stream(stream::Dialer),
-}
-
-impl Dialer {
-    pub(super) fn dial(
-        &self,
-        address: Multiaddr,
-        opts: DialOpts,
-    ) -> Result<Pending<Connection>, TransportError<Error>> {
-        match self {
-            Self::Libp2p(dialer) => dialer.dial(address, opts),
-            Self::Stream(dialer) => dialer.dial(&address, opts),
-        }
     }
 }

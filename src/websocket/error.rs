@@ -1,10 +1,8 @@
-use std::{io, time::Duration};
+use std::{fmt, io, time::Duration};
 
 use libp2p_websocket::error::Error as Stock;
 use multiaddr::Multiaddr;
 
-#[cfg(feature = "tokio")]
-use crate::websocket::DnsaddrError;
 use crate::websocket::{HandshakeError, TlsError};
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -76,15 +74,32 @@ pub enum Error {
     /// is redirected.
     #[error("the transport was dropped before it could dial")]
     TransportDropped,
-    /// A `/dnsaddr` was dialled, and led to no connection. The source says why.
-    #[cfg(feature = "tokio")]
-    #[error("cannot dial {address}")]
+    /// A name that was dialled could not be looked up. The source is of the kind `NotFound` if there is no such name, or
+    /// if it leads to no address that can be dialled, and `TimedOut` if nobody answered.
+    #[error("cannot look up {name:?}")]
     #[non_exhaustive]
-    Dnsaddr {
-        /// What was dialled.
-        address: Multiaddr,
-        /// Why it led to no connection.
-        source: DnsaddrError,
+    Lookup {
+        /// What was looked up. For a `/dnsaddr` it begins with `_dnsaddr.`.
+        name: String,
+        /// With what that failed.
+        source: io::Error,
+    },
+    /// What was dialled had not answered by the
+    /// [deadline of the dial](crate::websocket::Config::with_dial_timeout), or in half of the time that was left if it had
+    /// been connected and other addresses were still to be tried.
+    #[error("no connection within {after:?}")]
+    #[non_exhaustive]
+    DialTimedOut {
+        /// How long it had.
+        after: Duration,
+    },
+    /// None of the addresses that a name has, or that a `/dnsaddr` leads to, could be connected to. Where only one was
+    /// tried for a name, its error takes the place of this one.
+    #[error("cannot connect to {}", Listed(attempts))]
+    #[non_exhaustive]
+    Dial {
+        /// What was tried, in the order in which it failed.
+        attempts: Vec<Attempt>,
     },
 }
 
@@ -92,6 +107,21 @@ impl Error {
     /// Of the transport below.
     pub(super) fn below(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Transport(Box::new(error))
+    }
+
+    /// Of a dial that tried these, each with its error.
+    pub(super) fn of_attempts(attempts: Vec<(Multiaddr, Self)>) -> Self {
+        let mut flat = Vec::new();
+        for (address, error) in attempts {
+            match error {
+                Self::Dial { attempts } => flat.extend(attempts),
+                error => flat.push(Attempt {
+                    address,
+                    error: Box::new(error),
+                }),
+            }
+        }
+        Self::Dial { attempts: flat }
     }
 
     /// The error of the operating system behind it, if there is one.
@@ -104,6 +134,49 @@ impl Error {
             link = error.source();
         }
         None
+    }
+}
+
+/// An address that was tried for a dial, and why it came to nothing.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// On an IP, or what was dialled if it is the lookup that failed.
+    pub address: Multiaddr,
+    /// An [`Error`], and none that has attempts itself.
+    pub error: Cause,
+}
+
+impl Attempt {
+    fn reason(&self) -> String {
+        let mut error: &dyn std::error::Error = &*self.error;
+        if let Some(Error::Transport(cause)) = error.downcast_ref() {
+            error = &**cause;
+        }
+        let mut reason = error.to_string();
+        while let Some(source) = error.source() {
+            reason = format!("{reason}: {source}");
+            error = source;
+        }
+        reason
+    }
+}
+
+/// Each with all that is behind it, as none of them alone can be the source; and each reason once.
+struct Listed<'a>(&'a [Attempt]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut left: Vec<_> = self.0.iter().map(|a| (&a.address, a.reason())).collect();
+        let mut separator = "";
+        while let Some((_, reason)) = left.first().cloned() {
+            for (address, _) in left.extract_if(.., |(_, other)| *other == reason) {
+                write!(f, "{separator}{address}")?;
+                separator = ", ";
+            }
+            write!(f, " ({reason})")?;
+        }
+        Ok(())
     }
 }
 

@@ -22,7 +22,7 @@
 //! # }
 //! ```
 
-use std::io;
+use std::{io, sync::Arc};
 
 use futures::future::BoxFuture;
 use if_watch::smol::IfWatcher;
@@ -31,6 +31,8 @@ use crate::{
     lazy,
     websocket::{
         self, Config,
+        below::Below,
+        dial::{Job, Resolver, System},
         interfaces::{self, Changes},
         tcp,
     },
@@ -41,9 +43,8 @@ use crate::{
 /// Below, it looks whether somebody else listens on a port ([`Config::with_port_probe`]), and watches the interfaces
 /// of the host from the first bind to a specific address on.
 ///
-/// Names are looked up by the resolver of smol, which asks the operating system: 32 at a time, each for at most
-/// 10 seconds. The addresses of a name are tried one after the other, at most 16.
-/// `/dnsaddr` is refused: it would need TXT records, which that resolver does not look up.
+/// Names are looked up by the operating system, 32 at a time, each for at most 10 seconds. `/dnsaddr` needs TXT records,
+/// which it does not look up, and is refused without [`Config::with_resolver`].
 ///
 /// It may be polled by any executor. Bounds on what comes after the WebSocket handshake, such as `Transport::timeout`
 /// around the upgrade, are the caller's.
@@ -59,9 +60,9 @@ pub fn swarm_config() -> libp2p_swarm::Config {
 /// What [`transport`] makes lazy: it binds in `listen_on`. For [`lazy::Transport::new`] with other
 /// [lazy options](lazy::Config).
 pub fn eager(config: Config) -> websocket::Transport {
-    let runtime = tcp::Runtime { resolve, spawn };
-    let below = tcp::Transport::new(config.socket().clone(), runtime, watch);
-    websocket::Transport::new(below, config).on_this_host(watch)
+    let below = Below::new(tcp::Transport::new(config.socket().clone(), watch));
+    let resolver = Resolver::new(Arc::new(System::new(unblock)), false);
+    websocket::Transport::over(below, Some(resolver), config).on_this_host(watch)
 }
 
 /// What lies below, alone. Not part of the interface: there to be measured.
@@ -73,16 +74,15 @@ pub fn tcp(
 > {
     use libp2p_core::Transport as _;
 
-    let runtime = tcp::Runtime { resolve, spawn };
-    tcp::Transport::new(config.socket().clone(), runtime, watch).boxed()
+    tcp::Transport::new(config.socket().clone(), watch).boxed()
 }
 
 fn watch() -> io::Result<Changes> {
     Ok(interfaces::changes(IfWatcher::new()?))
 }
 
-fn resolve(name: String) -> BoxFuture<'static, io::Result<Vec<std::net::SocketAddr>>> {
-    Box::pin(async move { smol::net::resolve((name, 0)).await })
+fn unblock(job: Job) {
+    smol::unblock(job).detach();
 }
 
 fn spawn(task: BoxFuture<'static, ()>) {

@@ -7,13 +7,14 @@ use libp2p_core::transport::TransportError;
 use libp2p_websocket::tls;
 use multiaddr::{Multiaddr, Protocol};
 use rustls::pki_types::{self, ServerName};
-use url::{Host, Url};
+use url::Url;
 
 use crate::websocket::{Error, path::Path};
 
 /// What is to be done to dial an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Dial {
+pub(super) struct Request {
+    pub(super) address: Multiaddr,
     /// What the transport below is to dial.
     pub(super) below: Multiaddr,
     /// Whom the certificate of the other side has to name, if it needs one.
@@ -23,7 +24,7 @@ pub(super) struct Dial {
     pub(super) path: Path,
 }
 
-impl Dial {
+impl Request {
     /// Reads an address as libp2p-websocket does: `/ip4|ip6/<ip>/tcp/<port>` or `/dns|dns4|dns6/<host>/tcp/<port>`,
     /// followed by `/ws`, `/wss`, `/tls/ws` or `/tls/sni/<host>/ws`, each with or without a path, and at the end
     /// perhaps `/p2p/<id>`, which goes to the transport below. So does whatever else is before `/ws`.
@@ -35,6 +36,7 @@ impl Dial {
             .name
             .map_err(|cause| TransportError::Other(Error::Tls(cause.into())))?;
         Ok(Self {
+            address: address.clone(),
             host: host_header(&name, parsed.port, parsed.is_tls),
             tls: parsed.is_tls.then_some(name),
             path: parsed.path,
@@ -59,9 +61,9 @@ impl Dial {
         };
         let mut address = Multiaddr::empty();
         address.push(match host {
-            Host::Domain(name) => Protocol::Dns(name.into()),
-            Host::Ipv4(ip) => Protocol::Ip4(ip),
-            Host::Ipv6(ip) => Protocol::Ip6(ip),
+            url::Host::Domain(name) => Protocol::Dns(name.into()),
+            url::Host::Ipv4(ip) => Protocol::Ip4(ip),
+            url::Host::Ipv6(ip) => Protocol::Ip6(ip),
         });
         address.push(Protocol::Tcp(port));
         if is_tls {
@@ -136,8 +138,13 @@ impl Parsed {
 
 /// The first host with a port.
 fn host_and_port(address: &Multiaddr) -> Option<(Protocol<'_>, u16)> {
+    find_host(address).map(|(_, host, port)| (host, port))
+}
+
+fn find_host(address: &Multiaddr) -> Option<(usize, Protocol<'_>, u16)> {
     let followers = address.iter().skip(1);
-    address.iter().zip(followers).find_map(|pair| match pair {
+    let mut pairs = address.iter().zip(followers).enumerate();
+    pairs.find_map(|(at, pair)| match pair {
         (
             host @ (Protocol::Ip4(_)
             | Protocol::Ip6(_)
@@ -145,9 +152,58 @@ fn host_and_port(address: &Multiaddr) -> Option<(Protocol<'_>, u16)> {
             | Protocol::Dns4(_)
             | Protocol::Dns6(_)),
             Protocol::Tcp(port),
-        ) => Some((host, port)),
+        ) => Some((at, host, port)),
         _ => None,
     })
+}
+
+/// The host that an address leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Host {
+    Ip(IpAddr),
+    Name(String, Family),
+}
+
+/// Which of the addresses of a name are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// `/dns`
+    Any,
+    /// `/dns4`
+    V4,
+    /// `/dns6`
+    V6,
+}
+
+impl Family {
+    pub(super) fn has(self, ip: IpAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::V4 => ip.is_ipv4(),
+            Self::V6 => ip.is_ipv6(),
+        }
+    }
+}
+
+impl Host {
+    /// The first with a port.
+    pub(super) fn of(address: &Multiaddr) -> Option<Self> {
+        Some(match find_host(address)?.1 {
+            Protocol::Ip4(ip) => Self::Ip(ip.into()),
+            Protocol::Ip6(ip) => Self::Ip(ip.into()),
+            Protocol::Dns(name) => Self::Name(name.into_owned(), Family::Any),
+            Protocol::Dns4(name) => Self::Name(name.into_owned(), Family::V4),
+            Protocol::Dns6(name) => Self::Name(name.into_owned(), Family::V6),
+            _ => return None,
+        })
+    }
+
+    /// The same address with this IP as its host.
+    pub(super) fn replace(address: &Multiaddr, ip: IpAddr) -> Multiaddr {
+        let found = find_host(address);
+        let replaced = found.and_then(|(at, ..)| address.replace(at, |_| Some(ip.into())));
+        replaced.unwrap_or_else(|| address.clone())
+    }
 }
 
 /// As browsers write it: the port only where another would be taken without it.

@@ -1,6 +1,6 @@
 //! TCP on async-io, the reactor that async-std and smol share. libp2p-tcp runs on tokio alone.
 //!
-//! It does what libp2p-tcp and libp2p-dns do together, and what of it is decided is decided in cores: which
+//! It does what libp2p-tcp does, and what of it is decided is decided in cores: which
 //! [`Addresses`] a listener has, from which of the [`Ports`] a dial leaves, what the [`Cause`] of an error while accepting is.
 //! Other than there
 //!
@@ -14,7 +14,7 @@
 use std::{
     collections::VecDeque,
     io,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
@@ -27,31 +27,20 @@ use futures::{
     stream::SelectAll,
 };
 use libp2p_core::transport::{DialOpts, ListenerId, PortUse, TransportError, TransportEvent};
-use multiaddr::Multiaddr;
+use multiaddr::{Multiaddr, Protocol};
 
-pub(super) use self::resolve::Runtime;
-use self::{
-    addresses::Addresses,
-    dial::Dialer,
-    listener::Listener,
-    ports::Ports,
-    resolve::Resolver,
-    stream::Stream,
-    target::{Host, Target},
-};
+use self::{addresses::Addresses, dial::Dialer, listener::Listener, ports::Ports, stream::Stream};
 use crate::websocket::{interfaces::Watch, socket::Options};
 
 mod addresses;
 mod dial;
 mod listener;
 mod ports;
-mod resolve;
 mod stream;
-mod target;
 
 type Event = TransportEvent<Ready<io::Result<Stream>>, io::Error>;
 
-/// Listens on `<ip>/tcp/<port>`, and dials names as well.
+/// Listens on `<ip>/tcp/<port>`, and dials it.
 pub(super) struct Transport {
     options: Options,
     watch: Watch,
@@ -63,10 +52,10 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    pub(super) fn new(options: Options, runtime: Runtime, watch: Watch) -> Self {
+    pub(super) fn new(options: Options, watch: Watch) -> Self {
         let ports = Arc::new(Mutex::new(Ports::default()));
         Self {
-            dialer: Dialer::new(options.clone(), ports, Resolver::new(runtime)),
+            dialer: Dialer::new(options.clone(), ports),
             options,
             watch,
             listeners: SelectAll::new(),
@@ -102,16 +91,10 @@ impl libp2p_core::Transport for Transport {
         id: ListenerId,
         addr: Multiaddr,
     ) -> Result<(), TransportError<io::Error>> {
-        let Some(Target {
-            host: Host::Ip(ip),
-            port,
-        }) = Target::parse(&addr)
-        else {
+        let Some(at) = socket_address(&addr) else {
             return Err(TransportError::MultiaddrNotSupported(addr));
         };
-        let listener = self
-            .listen(id, SocketAddr::new(ip, port))
-            .map_err(TransportError::Other)?;
+        let listener = self.listen(id, at).map_err(TransportError::Other)?;
         tracing::debug!(listener = %id, at = %listener.bound(), "listening");
         self.dialer.ports().on_listening(id, listener.bound());
         self.listeners.push(listener);
@@ -135,9 +118,9 @@ impl libp2p_core::Transport for Transport {
         addr: Multiaddr,
         opts: DialOpts,
     ) -> Result<Self::Dial, TransportError<io::Error>> {
-        match Target::parse(&addr) {
-            Some(target) if target.can_be_dialled() => {
-                Ok(Box::pin(self.dialer.clone().dial(target, opts.port_use)))
+        match socket_address(&addr) {
+            Some(to) if to.port() != 0 && !to.ip().is_unspecified() => {
+                Ok(Box::pin(self.dialer.clone().connect(to, opts.port_use)))
             }
             _ => Err(TransportError::MultiaddrNotSupported(addr)),
         }
@@ -159,6 +142,23 @@ impl libp2p_core::Transport for Transport {
             none => *none = Some(cx.waker().clone()),
         }
         Poll::Pending
+    }
+}
+
+/// Reads `<ip>/tcp/<port>`, with or without a `/p2p/<peer id>` after it.
+fn socket_address(address: &Multiaddr) -> Option<SocketAddr> {
+    let mut protocols = address.iter();
+    let ip: IpAddr = match protocols.next()? {
+        Protocol::Ip4(ip) => ip.into(),
+        Protocol::Ip6(ip) => ip.into(),
+        _ => return None,
+    };
+    let Protocol::Tcp(port) = protocols.next()? else {
+        return None;
+    };
+    match (protocols.next(), protocols.next()) {
+        (None | Some(Protocol::P2p(_)), None) => Some(SocketAddr::new(ip, port)),
+        _ => None,
     }
 }
 

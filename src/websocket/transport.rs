@@ -8,11 +8,7 @@ use std::{
 use futures::{AsyncRead, AsyncWrite, FutureExt as _};
 use libp2p_core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
-#[cfg(feature = "tokio")]
-use multiaddr::Protocol;
 
-#[cfg(feature = "tokio")]
-use crate::websocket::dnsaddr::{self, LookUp, Resolver, Walk};
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 use crate::websocket::{interfaces::Watch, probe::probe};
 use crate::{
@@ -22,6 +18,7 @@ use crate::{
         Config, Connection, Counters, Error,
         address::{Listen, Security, is_specific},
         below::{Below, Pending},
+        dial::Resolver,
         engine::Running,
         handshake::{Admission, Bounds, Handshake},
         interfaces::Interfaces,
@@ -57,16 +54,13 @@ pub struct Transport {
     admission: Admission,
     counters: Counters,
     holds_places: bool,
-    /// `None` refuses `/dnsaddr`.
-    #[cfg(feature = "tokio")]
-    resolver: Option<Resolver>,
     config: Config,
 }
 
 impl Transport {
     /// WebSocket over `tcp`, which listens on `/ip4|ip6/<ip>/tcp/<port>` and dials that.
     ///
-    /// It should resolve names when it dials, if names are to be dialled.
+    /// Names that are dialled are looked up by [`Config::with_resolver`], and given to `tcp` as they are if there is none.
     pub fn new<T>(tcp: T, config: Config) -> Self
     where
         T: libp2p_core::Transport<
@@ -78,17 +72,20 @@ impl Transport {
             + Unpin
             + 'static,
     {
+        Self::over(Below::new(tcp), None, config)
+    }
+
+    /// With a resolver for those who have given none.
+    pub(super) fn over(below: Below, system: Option<Resolver>, config: Config) -> Self {
         let tls = Tls::new(&config);
         let counters = Counters::default();
         Self {
-            engine: Running::new(Below::new(tcp), &config, &tls),
+            engine: Running::new(below, config.resolver(system), &config, &tls),
             tls,
             names: Names::default(),
             interfaces: Interfaces::new(None),
             probe: None,
             admission: Admission::new(config.max_pending_handshakes(), counters.clone()),
-            #[cfg(feature = "tokio")]
-            resolver: None,
             counters,
             holds_places: false,
             config,
@@ -116,13 +113,6 @@ impl Transport {
     pub(super) fn on_this_host(mut self, watch: Watch) -> Self {
         self.interfaces = Interfaces::new(Some(watch));
         self.probe = self.config.probes_ports().then_some(probe);
-        self
-    }
-
-    /// Where the names of `/dnsaddr` are looked up.
-    #[cfg(feature = "tokio")]
-    pub(super) fn with_look_up(mut self, look_up: Option<LookUp>) -> Self {
-        self.resolver = look_up.map(Resolver::new);
         self
     }
 
@@ -314,16 +304,7 @@ impl libp2p_core::Transport for Transport {
         addr: Multiaddr,
         opts: DialOpts,
     ) -> Result<Self::Dial, TransportError<Self::Error>> {
-        #[cfg(feature = "tokio")]
-        if let Some(Protocol::Dnsaddr(_)) = addr.iter().next()
-            && let Some(resolver) = self.resolver.clone()
-        {
-            let Some(walk) = Walk::new(&addr) else {
-                return Err(TransportError::MultiaddrNotSupported(addr));
-            };
-            return Ok(dnsaddr::dial(walk, resolver, self.engine.dialer(), opts).boxed());
-        }
-        self.engine.dialer().dial(addr, opts)
+        self.engine.dial(addr, opts)
     }
 
     fn poll(

@@ -6,9 +6,10 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
-use futures::TryFutureExt as _;
+use futures::{FutureExt as _, TryFutureExt as _};
 use libp2p_core::transport::{DialOpts, ListenerId, Transport, TransportError, TransportEvent};
 use multiaddr::{Multiaddr, Protocol};
 
@@ -18,7 +19,8 @@ use crate::{
     websocket::{
         Config, Connection, Error,
         address::Security,
-        below::{self, Io, Pending},
+        below::{Dialer, Io, Pending},
+        dial::{Contest, Dial, Resolver, Target, connect},
         tls::Tls,
     },
 };
@@ -26,7 +28,10 @@ use crate::{
 type Stock = libp2p_websocket::Config<Handed>;
 
 pub(super) struct Libp2p {
+    /// Shared with the dials of a `/dnsaddr`.
     stock: Arc<Mutex<Stock>>,
+    resolver: Option<Resolver>,
+    dial_timeout: Duration,
     accepted: Arc<Mutex<Option<Accepted>>>,
     /// What stands in it for all listeners without TLS,
     plain: ListenerId,
@@ -36,10 +41,17 @@ pub(super) struct Libp2p {
 }
 
 impl Libp2p {
-    pub(super) fn new(below: below::Dialer, config: &Config, tls: &Tls) -> Self {
+    pub(super) fn new(
+        below: Dialer,
+        resolver: Option<Resolver>,
+        config: &Config,
+        tls: &Tls,
+    ) -> Self {
         let accepted = Arc::<Mutex<Option<Accepted>>>::default();
         let mut stock = Stock::new(Handed {
             below,
+            resolver: resolver.clone(),
+            dial_timeout: config.dial_timeout(),
             accepted: Arc::clone(&accepted),
         });
         stock
@@ -49,6 +61,8 @@ impl Libp2p {
         stand_in(&mut stock, plain, Protocol::Ws("/".into()));
         let mut libp2p = Self {
             stock: Arc::new(Mutex::new(stock)),
+            resolver,
+            dial_timeout: config.dial_timeout(),
             accepted,
             plain,
             tls: None,
@@ -85,10 +99,22 @@ impl Libp2p {
         }
     }
 
-    pub(super) fn dialer(&self) -> Dialer {
-        Dialer {
-            stock: Arc::clone(&self.stock),
-            max_frame_size: self.max_frame_size,
+    /// The addresses of a name take part in a race below. So does what a `/dnsaddr` leads to, in another around it.
+    pub(super) fn dial(
+        &self,
+        address: Multiaddr,
+        opts: DialOpts,
+    ) -> Result<Pending<Connection>, TransportError<Error>> {
+        let (stock, max_frame_size) = (Arc::clone(&self.stock), self.max_frame_size);
+        let dial = move |address| match lock(&stock).dial(address, opts) {
+            Ok(dial) => Ok(upgrading(dial, max_frame_size)),
+            Err(error) => Err(error.map(Error::from)),
+        };
+        let timeout = self.dial_timeout;
+        let (records, connect) = (self.resolver.as_ref(), connect(dial.clone()));
+        match Contest::of_dnsaddr(&address, target, records, None, &connect) {
+            Some(contest) => Ok(first(contest, timeout).boxed()),
+            None => dial(address),
         }
     }
 
@@ -108,23 +134,18 @@ impl Libp2p {
     }
 }
 
-#[derive(Clone)]
-pub(in crate::websocket) struct Dialer {
-    stock: Arc<Mutex<Stock>>,
-    max_frame_size: NonZeroUsize,
+/// Connected to as it is.
+fn target(address: &Multiaddr) -> Result<Target<()>, TransportError<Error>> {
+    Ok(Target {
+        address: address.clone(),
+        below: address.clone(),
+        data: (),
+    })
 }
 
-impl Dialer {
-    pub(super) fn dial(
-        &self,
-        address: Multiaddr,
-        opts: DialOpts,
-    ) -> Result<Pending<Connection>, TransportError<Error>> {
-        match lock(&self.stock).dial(address, opts) {
-            Ok(dial) => Ok(upgrading(dial, self.max_frame_size)),
-            Err(error) => Err(error.map(Error::from)),
-        }
-    }
+async fn first<C: Send + 'static>(contest: Contest<C, ()>, timeout: Duration) -> Result<C, Error> {
+    let (_, connected) = Dial::begin(contest, timeout).connected().await?;
+    Ok(connected)
 }
 
 /// libp2p-websocket has one type for both roles.
@@ -154,7 +175,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What libp2p-websocket has below: it dials there, and hears of nothing but the connections that it is handed.
 struct Handed {
-    below: below::Dialer,
+    below: Dialer,
+    resolver: Option<Resolver>,
+    dial_timeout: Duration,
     accepted: Arc<Mutex<Option<Accepted>>>,
 }
 
@@ -183,7 +206,10 @@ impl Transport for Handed {
         addr: Multiaddr,
         opts: DialOpts,
     ) -> Result<Pending<Io>, TransportError<Error>> {
-        self.below.dial(addr, opts)
+        let (below, timeout) = (self.below.clone(), self.dial_timeout);
+        let connect = connect(move |address| below.dial(address, opts));
+        let contest = Contest::of(target(&addr)?, self.resolver.as_ref(), &connect);
+        Ok(first(contest, timeout).boxed())
     }
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<TransportEvent<Pending<Io>, Error>> {

@@ -1,8 +1,8 @@
 //! WebSocket of this crate.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use futures::{AsyncRead, AsyncWrite, FutureExt as _};
+use futures::{AsyncRead, AsyncWrite, FutureExt as _, future::Either};
 use futures_rustls::{TlsAcceptor, TlsConnector};
 use libp2p_core::transport::{DialOpts, TransportError};
 use multiaddr::Multiaddr;
@@ -10,29 +10,38 @@ use multiaddr::Multiaddr;
 use crate::websocket::{
     Config, Connection, Error, Stream,
     address::Security,
-    below::{self, Io, Pending},
+    below::{Dialer, Io, Pending},
+    dial::{Contest, Dial, Resolver, Target, connect},
     path::Path,
-    target::Dial,
+    target::Request,
     tls::Tls,
     upgrade::{self, Answer},
 };
 
 pub(super) struct Streams {
     acceptor: Option<TlsAcceptor>,
-    dialer: Dialer,
+    connector: TlsConnector,
+    below: Dialer,
+    resolver: Option<Resolver>,
+    max_redirects: u8,
+    dial_timeout: Duration,
     keep_alive: Option<Duration>,
 }
 
 impl Streams {
-    pub(super) fn new(below: below::Dialer, config: &Config, tls: &Tls) -> Self {
+    pub(super) fn new(
+        below: Dialer,
+        resolver: Option<Resolver>,
+        config: &Config,
+        tls: &Tls,
+    ) -> Self {
         Self {
             acceptor: tls.acceptor(),
-            dialer: Dialer {
-                below,
-                connector: tls.connector(),
-                max_redirects: config.max_redirects(),
-                keep_alive: config.keep_alive(),
-            },
+            connector: tls.connector(),
+            below,
+            resolver,
+            max_redirects: config.max_redirects(),
+            dial_timeout: config.dial_timeout(),
             keep_alive: config.keep_alive(),
         }
     }
@@ -56,8 +65,48 @@ impl Streams {
         })
     }
 
-    pub(super) fn dialer(&self) -> Dialer {
-        self.dialer.clone()
+    /// Nothing is done before it is polled.
+    pub(super) fn dial(
+        &self,
+        address: &Multiaddr,
+        opts: DialOpts,
+    ) -> Result<Pending<Connection>, TransportError<Error>> {
+        let (below, resolver) = (self.below.clone(), self.resolver.clone());
+        let connect = connect(move |address| below.dial(address, opts));
+        let names = resolver.as_ref();
+        let contest = match Contest::of_dnsaddr(address, target, names, names, &connect) {
+            Some(contest) => contest,
+            None => Contest::of(target(address)?, names, &connect),
+        };
+        let connector = self.connector.clone();
+        let (max_redirects, timeout) = (usize::from(self.max_redirects), self.dial_timeout);
+        let keep_alive = self.keep_alive;
+        Ok(async move {
+            let mut dial = Dial::begin(contest, timeout);
+            loop {
+                let (to, io) = dial.connected().await?;
+                let redirects = dial.redirects();
+                let spoken = async {
+                    let location = match speak(io, &connector, &to.data, keep_alive).await? {
+                        Spoken::Connected(connection) => return Ok(Either::Left(connection)),
+                        Spoken::Redirected(location) => location,
+                    };
+                    if redirects == max_redirects {
+                        return Err(Error::TooManyRedirects);
+                    }
+                    to.data.redirected(&location).map(Either::Right)
+                };
+                match dial.go_on(&to.address, spoken).await {
+                    Some(Either::Left(connection)) => return Ok(connection),
+                    Some(Either::Right(request)) => {
+                        tracing::debug!(to = %request.address, "redirected");
+                        dial.redirect(Contest::of(request.into(), resolver.as_ref(), &connect));
+                    }
+                    None => {}
+                }
+            }
+        }
+        .boxed())
     }
 
     /// What is dialled stays as it is, and with it the sessions that can be resumed.
@@ -91,78 +140,53 @@ async fn accept_tls(
     Ok(Connection::new(stream))
 }
 
-#[derive(Clone)]
-pub(in crate::websocket) struct Dialer {
-    below: below::Dialer,
-    connector: TlsConnector,
-    max_redirects: u8,
-    keep_alive: Option<Duration>,
+fn target(address: &Multiaddr) -> Result<Target<Arc<Request>>, TransportError<Error>> {
+    Request::parse(address).map(Target::from)
 }
 
-impl Dialer {
-    /// Nothing is done before it is polled.
-    pub(super) fn dial(
-        &self,
-        address: &Multiaddr,
-        opts: DialOpts,
-    ) -> Result<Pending<Connection>, TransportError<Error>> {
-        let mut dial = Dial::parse(address)?;
-        let this = self.clone();
-        let mut redirects = self.max_redirects;
-        Ok(async move {
-            loop {
-                let dialled = this.dial_once(&dial, opts).await?;
-                let location = match dialled {
-                    Dialled::Connected(connection) => return Ok(connection),
-                    Dialled::Redirected(location) => location,
-                };
-                redirects = redirects.checked_sub(1).ok_or(Error::TooManyRedirects)?;
-                dial = dial.redirected(&location)?;
-                tracing::debug!(to = %dial.below, "redirected");
-            }
-        }
-        .boxed())
-    }
-
-    async fn dial_once(&self, dial: &Dial, opts: DialOpts) -> Result<Dialled, Error> {
-        let io = match self.below.dial(dial.below.clone(), opts) {
-            Ok(dialling) => dialling.await?,
-            Err(TransportError::MultiaddrNotSupported(address)) => {
-                return Err(Error::UnsupportedAddress(address));
-            }
-            Err(TransportError::Other(error)) => return Err(error),
-        };
-        match &dial.tls {
-            None => request(io, dial, self.keep_alive).await,
-            Some(name) => {
-                let io = self
-                    .connector
-                    .connect(name.clone(), io)
-                    .await
-                    .map_err(|error| Error::Tls(error.into()))?;
-                request(io, dial, self.keep_alive).await
-            }
+impl From<Request> for Target<Arc<Request>> {
+    fn from(request: Request) -> Self {
+        Self {
+            address: request.address.clone(),
+            below: request.below.clone(),
+            data: Arc::new(request),
         }
     }
 }
 
 /// What became of one attempt.
-enum Dialled {
+enum Spoken {
     Connected(Connection),
     Redirected(String),
 }
 
-async fn request<S>(mut io: S, dial: &Dial, keep_alive: Option<Duration>) -> Result<Dialled, Error>
+async fn speak(
+    io: Io,
+    connector: &TlsConnector,
+    to: &Request,
+    keep_alive: Option<Duration>,
+) -> Result<Spoken, Error> {
+    let Some(name) = &to.tls else {
+        return request(io, to, keep_alive).await;
+    };
+    let io = connector
+        .connect(name.clone(), io)
+        .await
+        .map_err(|error| Error::Tls(error.into()))?;
+    request(io, to, keep_alive).await
+}
+
+async fn request<S>(mut io: S, to: &Request, keep_alive: Option<Duration>) -> Result<Spoken, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let answer = upgrade::request(&mut io, &dial.host, &dial.path).await?;
+    let answer = upgrade::request(&mut io, &to.host, &to.path).await?;
     Ok(match answer {
         Answer::Upgraded(received) => {
             let stream = Stream::client(io, received).with_keep_alive(keep_alive);
-            Dialled::Connected(Connection::new(stream))
+            Spoken::Connected(Connection::new(stream))
         }
-        Answer::Redirected(location) => Dialled::Redirected(location),
+        Answer::Redirected(location) => Spoken::Redirected(location),
     })
 }
 

@@ -22,8 +22,8 @@ fn address(text: &str) -> Multiaddr {
     text.parse().unwrap()
 }
 
-fn parse(text: &str) -> Dial {
-    Dial::parse(&address(text)).unwrap_or_else(|error| panic!("{text}: {error:?}"))
+fn parse(text: &str) -> Request {
+    Request::parse(&address(text)).unwrap_or_else(|error| panic!("{text}: {error:?}"))
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn what_is_no_websocket_comes_back_unchanged() {
         &format!("/ip4/192.0.2.1/tcp/1/ws/p2p/{PEER}/p2p-circuit"),
     ] {
         let address = address(text);
-        match Dial::parse(&address) {
+        match Request::parse(&address) {
             Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
             other => panic!("{text}: {other:?}"),
         }
@@ -143,7 +143,7 @@ fn a_name_that_could_begin_another_header_is_none() {
                 address.push(Protocol::Sni(name.into()));
             }
             address.push(Protocol::Ws("/".into()));
-            match Dial::parse(&address) {
+            match Request::parse(&address) {
                 Err(TransportError::Other(Error::Tls(cause))) => {
                     assert!(cause.to_string().contains(&format!("{name:?}")), "{cause}");
                 }
@@ -304,10 +304,10 @@ proptest! {
     ) {
         let address = address(&protocols.concat());
         let Some((dialled, said)) = stock(&address) else {
-            prop_assert!(Dial::parse(&address).is_err(), "{}", address);
+            prop_assert!(Request::parse(&address).is_err(), "{}", address);
             return Ok(());
         };
-        let dial = Dial::parse(&address);
+        let dial = Request::parse(&address);
         prop_assert!(dial.is_ok(), "{}: {:?}", address, dial);
         let dial = dial.unwrap();
         prop_assert_eq!(dialled, [dial.below]);

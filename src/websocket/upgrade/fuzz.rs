@@ -176,10 +176,10 @@ pub(crate) fn run_response(data: &[u8]) {
 }
 
 fn redirect(from: &str, location: &str) {
-    use crate::websocket::target::Dial;
+    use crate::websocket::target::Request;
 
     let from = from.parse().expect("an address");
-    let Ok(from) = Dial::parse(&from) else {
+    let Ok(from) = Request::parse(&from) else {
         panic!("{from} can be dialled");
     };
     if let Ok(to) = from.redirected(location) {

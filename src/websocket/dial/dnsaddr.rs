@@ -1,105 +1,78 @@
 //! From a `/dnsaddr` to the addresses that can be dialled, without a resolver, a clock or a socket.
 //!
-//! The shell asks with [`Walk::next`] what to do, does it, and says what came of it: [`Walk::on_records`] or
-//! [`Walk::on_lookup_failed`] after a [`Step::LookUp`]; [`Walk::on_dial_failed`] after a [`Step::Dial`], or nothing if
-//! the transport below does not know such an address.
+//! The shell takes what has been found from [`Walk::next_address`]. When it needs more, it looks up [`Walk::next_name`],
+//! and gives what that led to to [`Walk::on_records`].
 
 use std::{
     collections::{HashSet, VecDeque},
-    io, str,
+    io,
 };
 
 use multiaddr::{Multiaddr, Protocol};
 
-use super::error::DnsaddrError;
 use crate::websocket::Error;
 
 /// How many names are looked up for one dial, as in libp2p-dns. Whoever has one of the names chooses the next, so
 /// without a bound one dial could make this node ask for ever.
-pub(super) const MAX_LOOKUPS: usize = 32;
+const MAX_LOOKUPS: usize = 32;
 
 /// How many records of one name are followed, as in libp2p-dns. An answer may have thousands. Those that lead to
 /// nothing that could be dialled here do not count: a node with many addresses of other transports is reached too.
-pub(super) const MAX_RECORDS: usize = 16;
+const MAX_RECORDS: usize = 16;
 
-/// How many addresses are tried for one dial, as in libp2p-dns. Each may be a host of somebody who has nothing to do
-/// with it.
-pub(super) const MAX_ATTEMPTS: usize = 16;
-
-/// What the shell is to do.
+/// One walk from a `/dnsaddr`.
 #[derive(Debug)]
-pub(super) enum Step {
-    /// Look up the TXT records of this name.
-    LookUp(String),
-    /// Dial this.
-    Dial(Multiaddr),
-    /// End the dial with this.
-    Fail(Error),
-}
-
-/// One dial of a `/dnsaddr`.
-///
-/// Addresses come out in the order in which they were found, and before the next name is looked up: a name is asked
-/// for only if no address so far could be connected to.
-#[derive(Debug)]
-pub(in crate::websocket) struct Walk {
-    dialled: Multiaddr,
+pub(super) struct Walk {
     /// What is looked up first.
     first: String,
-    /// What [`Step::LookUp`] was about last, and before the first what was dialled.
-    current: Dnsaddr,
     /// What is still to be looked up, at most [`MAX_RECORDS`] for each lookup.
     names: VecDeque<Dnsaddr>,
-    /// What is still to be dialled, at most [`MAX_RECORDS`]: all are dialled before the next lookup.
+    /// What is looked up now.
+    current: Option<Dnsaddr>,
+    /// What is still to be dialled, at most [`MAX_RECORDS`] for each lookup.
     addresses: VecDeque<Multiaddr>,
     /// What has been found, and is not followed a second time. That ends a circle of names.
     found: HashSet<Multiaddr>,
     /// How many names have been looked up.
     lookups: usize,
-    /// The first lookup that failed.
-    lookup_error: Option<(String, io::Error)>,
-    /// The attempts that failed, at most [`MAX_ATTEMPTS`].
-    attempts: Vec<(Multiaddr, Error)>,
 }
 
 impl Walk {
     /// `None` if the address is not `/dnsaddr/<name>`, followed by nothing, or by what a WebSocket address can end with.
-    pub(in crate::websocket) fn new(address: &Multiaddr) -> Option<Self> {
+    pub(super) fn new(address: &Multiaddr) -> Option<Self> {
         let start = Dnsaddr::parse(address)?;
         Some(Self {
-            dialled: address.clone(),
             first: start.txt_name(),
-            names: VecDeque::from([start.clone()]),
-            current: start,
+            names: VecDeque::from([start]),
+            current: None,
             addresses: VecDeque::new(),
             found: HashSet::from([address.clone()]),
             lookups: 0,
-            lookup_error: None,
-            attempts: Vec::new(),
         })
     }
 
-    pub(super) fn next(&mut self) -> Step {
-        if self.attempts.len() == MAX_ATTEMPTS {
-            return self.fail();
-        }
-        if let Some(address) = self.addresses.pop_front() {
-            return Step::Dial(address);
-        }
+    /// An address to dial, in the order in which they were found.
+    pub(super) fn next_address(&mut self) -> Option<Multiaddr> {
+        self.addresses.pop_front()
+    }
+
+    /// The next name whose TXT records are to be looked up. `None` if there is none, or if there have been too many.
+    pub(super) fn next_name(&mut self) -> Option<String> {
         if self.lookups == MAX_LOOKUPS {
-            return self.fail();
+            return None;
         }
-        let Some(name) = self.names.pop_front() else {
-            return self.fail();
-        };
+        let name = self.names.pop_front()?;
         self.lookups += 1;
-        self.current = name;
-        Step::LookUp(self.current.txt_name())
+        let looked_up = name.txt_name();
+        self.current = Some(name);
+        Some(looked_up)
     }
 
     /// The records of the name that was to be looked up, each the text of one.
-    pub(super) fn on_records<R: AsRef<[u8]>>(&mut self, records: impl IntoIterator<Item = R>) {
-        let current = &self.current;
+    pub(super) fn on_records<R: AsRef<str>>(&mut self, records: impl IntoIterator<Item = R>) {
+        let Some(current) = self.current.take() else {
+            return;
+        };
         let followed = records
             .into_iter()
             .filter_map(|record| read(record.as_ref()))
@@ -117,42 +90,21 @@ impl Walk {
         }
     }
 
-    /// There are no records of the name that was to be looked up.
-    pub(super) fn on_lookup_failed(&mut self, error: io::Error) {
-        let name = self.current.txt_name();
-        tracing::debug!(%name, %error, "cannot look up the TXT records");
-        self.lookup_error.get_or_insert((name, error));
-    }
-
-    /// The address that was to be dialled cannot be connected to.
-    pub(super) fn on_dial_failed(&mut self, address: Multiaddr, error: Error) {
-        tracing::debug!(%address, ?error, "cannot dial what a name led to");
-        self.attempts.push((address, error));
-    }
-
-    /// Ends the dial, with the error that tells most about why.
-    fn fail(&mut self) -> Step {
-        let source = if let Some((address, error)) = self.attempts.pop() {
-            DnsaddrError::Unreachable {
-                earlier: std::mem::take(&mut self.attempts),
-                address,
-                source: Box::new(error),
-            }
-        } else if !self.names.is_empty() {
-            DnsaddrError::TooManyLookups {
-                name: self.first.clone(),
-            }
-        } else if let Some((name, source)) = self.lookup_error.take() {
-            DnsaddrError::Lookup { name, source }
-        } else {
-            DnsaddrError::NoWebSocket {
-                name: self.first.clone(),
-            }
+    /// Why it has come to nothing, once there is no next name.
+    pub(super) fn error(&self) -> Error {
+        let source = match self.names.is_empty() {
+            true => io::Error::new(
+                io::ErrorKind::NotFound,
+                "no TXT record leads to a WebSocket address with the same end as what is dialled",
+            ),
+            false => io::Error::other(format!(
+                "its TXT records lead to more than {MAX_LOOKUPS} names, and to no WebSocket address"
+            )),
         };
-        Step::Fail(Error::Dnsaddr {
-            address: self.dialled.clone(),
+        Error::Lookup {
+            name: self.first.clone(),
             source,
-        })
+        }
     }
 }
 
@@ -226,8 +178,8 @@ fn has_dnsaddr(address: &Multiaddr) -> bool {
 }
 
 /// The address that a record has, if it has one: <https://github.com/multiformats/multiaddr/blob/master/protocols/DNSADDR.md>.
-fn read(record: &[u8]) -> Option<Multiaddr> {
-    let text = str::from_utf8(record).ok()?.strip_prefix("dnsaddr=")?;
+fn read(record: &str) -> Option<Multiaddr> {
+    let text = record.strip_prefix("dnsaddr=")?;
     // It stands in logs and errors, as more than one line if it could.
     if text.chars().any(char::is_control) {
         return None;

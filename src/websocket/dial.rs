@@ -1,0 +1,388 @@
+//! One dial: from what it is to lead to, over lookups and a race of TCP connections, to one that speaks WebSocket.
+//!
+//! It is a future that needs no poll of the transport. What a `/dnsaddr` leads to is decided in [`dnsaddr`], and what is
+//! connected to, and when, in [`race`].
+
+use std::{
+    future::poll_fn,
+    mem,
+    net::IpAddr,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures::{
+    FutureExt as _, StreamExt as _,
+    future::{self, BoxFuture, Either},
+    stream::FuturesUnordered,
+};
+use libp2p_core::transport::TransportError;
+use multiaddr::{Multiaddr, Protocol};
+
+use self::{
+    dnsaddr::Walk,
+    race::{MAX_ATTEMPTS, Race},
+};
+use crate::{
+    deadline::{self, Deadline, Instant},
+    websocket::{Error, below::Pending, target::Host},
+};
+
+mod dnsaddr;
+mod race;
+mod resolve;
+
+#[cfg(feature = "tokio")]
+pub(super) use resolve::NameServers;
+pub use resolve::Resolve;
+pub(super) use resolve::Resolver;
+#[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
+pub(super) use resolve::{Job, System};
+
+/// Begins to connect to an address.
+pub(super) type Connect<C> = Arc<dyn Fn(Multiaddr) -> Pending<C> + Send + Sync>;
+
+/// By this, whose errors it leaves to the dial.
+pub(super) fn connect<C: Send + 'static>(
+    dial: impl Fn(Multiaddr) -> Result<Pending<C>, TransportError<Error>> + Send + Sync + 'static,
+) -> Connect<C> {
+    Arc::new(move |address| {
+        dial(address).unwrap_or_else(|error| {
+            let error = match error {
+                TransportError::MultiaddrNotSupported(address) => {
+                    Error::UnsupportedAddress(address)
+                }
+                TransportError::Other(error) => error,
+            };
+            future::ready(Err(error)).boxed()
+        })
+    })
+}
+
+/// What an address says.
+pub(super) type Parse<D> = fn(&Multiaddr) -> Result<Target<D>, TransportError<Error>>;
+
+type Attempts = Vec<(Multiaddr, Error)>;
+
+/// What can be connected to.
+#[derive(Debug, Clone)]
+pub(super) struct Target<D> {
+    /// What errors tell.
+    pub(super) address: Multiaddr,
+    /// What is given to [`Connect`].
+    pub(super) below: Multiaddr,
+    /// What is needed after that.
+    pub(super) data: D,
+}
+
+/// One race, and the lookups that find out who takes part.
+pub(super) struct Contest<C, D> {
+    dialled: Multiaddr,
+    /// Without one, names are connected to as they are.
+    resolver: Option<Resolver>,
+    connect: Connect<C>,
+    walk: Option<(Walk, Parse<D>, Resolver)>,
+    /// How many addresses of the walk take part, at most [`MAX_ATTEMPTS`].
+    taken: usize,
+    lookups: FuturesUnordered<BoxFuture<'static, (Multiaddr, Result<Found<D>, Error>)>>,
+    /// For what they are.
+    looked_up: Vec<Multiaddr>,
+    race: Race<Target<D>>,
+    connecting: FuturesUnordered<BoxFuture<'static, (usize, Result<C, Error>)>>,
+    head_start: Deadline,
+}
+
+enum Found<D> {
+    Ips(Target<D>, Vec<IpAddr>),
+    Records(Vec<String>),
+}
+
+impl<C, D> Contest<C, D>
+where
+    C: Send + 'static,
+    D: Clone + Send + 'static,
+{
+    /// For what a `/dnsaddr` leads to. `None` if it is no such, or if nobody looks up its records.
+    pub(super) fn of_dnsaddr(
+        address: &Multiaddr,
+        parse: Parse<D>,
+        records: Option<&Resolver>,
+        resolver: Option<&Resolver>,
+        connect: &Connect<C>,
+    ) -> Option<Self> {
+        let records = records.filter(|resolver| resolver.reads_txt())?;
+        let mut contest = Self::new(address.clone(), resolver, connect);
+        contest.walk = Some((Walk::new(address)?, parse, records.clone()));
+        Some(contest)
+    }
+
+    /// For what one address leads to.
+    pub(super) fn of(target: Target<D>, resolver: Option<&Resolver>, connect: &Connect<C>) -> Self {
+        let mut contest = Self::new(target.address.clone(), resolver, connect);
+        contest.add(target);
+        contest
+    }
+
+    fn new(dialled: Multiaddr, resolver: Option<&Resolver>, connect: &Connect<C>) -> Self {
+        Self {
+            dialled,
+            resolver: resolver.cloned(),
+            connect: Arc::clone(connect),
+            walk: None,
+            taken: 0,
+            lookups: FuturesUnordered::new(),
+            looked_up: Vec::new(),
+            race: Race::new(),
+            connecting: FuturesUnordered::new(),
+            head_start: Deadline::default(),
+        }
+    }
+
+    fn add(&mut self, target: Target<D>) {
+        match (Host::of(&target.below), &self.resolver) {
+            (Some(Host::Name(name, family)), Some(resolver)) => {
+                let ips = resolver.clone().ips(name, family);
+                let address = target.address.clone();
+                self.look_up(address, async { Ok(Found::Ips(target, ips.await?)) });
+            }
+            (Some(Host::Ip(ip)), _) => self.race.add(Some(ip), target),
+            _ => self.race.add(None, target),
+        }
+    }
+
+    fn look_up(
+        &mut self,
+        address: Multiaddr,
+        lookup: impl Future<Output = Result<Found<D>, Error>> + Send + 'static,
+    ) {
+        self.looked_up.push(address.clone());
+        self.lookups
+            .push(lookup.map(|found| (address, found)).boxed());
+    }
+
+    /// The next winner, `None` if there is none any more.
+    fn poll(
+        &mut self,
+        attempts: &mut Attempts,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<(Target<D>, C)>> {
+        loop {
+            if let Poll::Ready(Some((address, found))) = self.lookups.poll_next_unpin(cx) {
+                self.on_found(address, found, attempts);
+                continue;
+            }
+            if self.walk_on(attempts) {
+                continue;
+            }
+            let now = deadline::now();
+            if let Some((id, target)) = self.race.poll_begin(now) {
+                tracing::trace!(address = %target.address, "connecting");
+                let connect = (self.connect)(target.below.clone());
+                self.connecting
+                    .push(connect.map(move |ended| (id, ended)).boxed());
+                continue;
+            }
+            match self.connecting.poll_next_unpin(cx) {
+                Poll::Ready(Some((id, Ok(connection)))) => {
+                    self.connecting.clear();
+                    let won = self.race.on_connected(id);
+                    return Poll::Ready(won.map(|target| (target, connection)));
+                }
+                Poll::Ready(Some((id, Err(error)))) => {
+                    let failed = self.race.on_failed(id);
+                    attempts.extend(failed.map(|target| (target.address, error)));
+                    continue;
+                }
+                _ => {}
+            }
+            if self.is_over() {
+                return Poll::Ready(None);
+            }
+            ready!(self.head_start.poll(now, self.race.next_timeout(), cx));
+        }
+    }
+
+    fn on_found(
+        &mut self,
+        address: Multiaddr,
+        found: Result<Found<D>, Error>,
+        attempts: &mut Attempts,
+    ) {
+        if let Some(at) = self.looked_up.iter().position(|found| *found == address) {
+            self.looked_up.remove(at);
+        }
+        match (found, &mut self.walk) {
+            (Ok(Found::Ips(target, ips)), _) => {
+                for ip in ips {
+                    let target = Target {
+                        address: Host::replace(&target.address, ip),
+                        below: Host::replace(&target.below, ip),
+                        data: target.data.clone(),
+                    };
+                    self.race.add(Some(ip), target);
+                }
+            }
+            (Ok(Found::Records(records)), Some((walk, ..))) => walk.on_records(records),
+            (Ok(Found::Records(_)), None) => {}
+            (Err(error), _) => attempts.push((address, error)),
+        }
+    }
+
+    /// Takes up what the walk has found. The next name is looked up once all that have been found are under way. Returns
+    /// whether something is looked up that was not before.
+    fn walk_on(&mut self, attempts: &mut Attempts) -> bool {
+        let before = self.lookups.len();
+        while self.taken < MAX_ATTEMPTS
+            && let Some((walk, parse, resolver)) = &mut self.walk
+        {
+            if let Some(address) = walk.next_address() {
+                match parse(&address) {
+                    Ok(target) => self.add(target),
+                    Err(TransportError::Other(error)) => attempts.push((address, error)),
+                    Err(TransportError::MultiaddrNotSupported(_)) => {
+                        tracing::debug!(%address, "passed over an address that a name led to");
+                        continue;
+                    }
+                }
+                self.taken += 1;
+                continue;
+            }
+            if !self.race.all_begun() || self.looked_up.contains(&self.dialled) {
+                break;
+            }
+            match walk.next_name() {
+                Some(name) => {
+                    let records = resolver.clone().txt(name);
+                    let lookup = async { Ok(Found::Records(records.await?)) };
+                    self.look_up(self.dialled.clone(), lookup);
+                }
+                None => {
+                    if self.taken == 0 && attempts.is_empty() {
+                        attempts.push((self.dialled.clone(), walk.error()));
+                    }
+                    self.walk = None;
+                }
+            }
+        }
+        self.lookups.len() > before
+    }
+
+    fn is_over(&self) -> bool {
+        self.lookups.is_empty() && self.race.all_begun() && self.race.running().next().is_none()
+    }
+
+    /// What has not come to an end.
+    fn unfinished(&self) -> impl Iterator<Item = Multiaddr> {
+        let running = self.race.running().map(|target| &target.address);
+        self.looked_up.iter().chain(running).cloned()
+    }
+}
+
+/// A dial under way. Redirects lead to further contests; each goes on if those after it come to nothing.
+pub(super) struct Dial<C, D> {
+    contests: Vec<Contest<C, D>>,
+    is_dnsaddr: bool,
+    attempts: Attempts,
+    timeout: Duration,
+    ends_at: Instant,
+    deadline: Deadline,
+}
+
+impl<C, D> Dial<C, D>
+where
+    C: Send + 'static,
+    D: Clone + Send + 'static,
+{
+    /// Its time begins now.
+    pub(super) fn begin(contest: Contest<C, D>, timeout: Duration) -> Self {
+        Self {
+            is_dnsaddr: is_dnsaddr(&contest.dialled),
+            contests: vec![contest],
+            attempts: Vec::new(),
+            timeout,
+            ends_at: deadline::after(deadline::now(), timeout),
+            deadline: Deadline::default(),
+        }
+    }
+
+    /// What is connected next. If it comes to nothing, it is to be called again.
+    pub(super) async fn connected(&mut self) -> Result<(Target<D>, C), Error> {
+        poll_fn(|cx| {
+            let timed_out = self.deadline.poll(deadline::now(), Some(self.ends_at), cx);
+            if timed_out.is_ready() {
+                for address in self.contests.iter().flat_map(Contest::unfinished) {
+                    let after = self.timeout;
+                    self.attempts.push((address, Error::DialTimedOut { after }));
+                }
+                self.contests.clear();
+            }
+            while let Some(contest) = self.contests.last_mut() {
+                match ready!(contest.poll(&mut self.attempts, cx)) {
+                    Some(connected) => return Poll::Ready(Ok(connected)),
+                    None => drop(self.contests.pop()),
+                }
+            }
+            Poll::Ready(Err(self.fail()))
+        })
+        .await
+    }
+
+    /// Goes on with what is connected to this address, for half of the time that is left if there are others. `None` if that
+    /// comes to nothing.
+    pub(super) async fn go_on<T>(
+        &mut self,
+        address: &Multiaddr,
+        with: impl Future<Output = Result<T, Error>>,
+    ) -> Option<T> {
+        let after = self.share();
+        let error = match future::select(pin!(with), pin!(deadline::passed(after))).await {
+            Either::Left((Ok(done), _)) => return Some(done),
+            Either::Left((Err(error), _)) => error,
+            Either::Right(_) => Error::DialTimedOut { after },
+        };
+        self.attempts.push((address.clone(), error));
+        None
+    }
+
+    fn share(&self) -> Duration {
+        let left = self.ends_at.saturating_duration_since(deadline::now());
+        match self.contests.iter().all(Contest::is_over) {
+            true => left,
+            false => left / 2,
+        }
+    }
+
+    /// What is connected has led to this.
+    pub(super) fn redirect(&mut self, contest: Contest<C, D>) {
+        self.contests.push(contest);
+    }
+
+    /// How many redirects have led here.
+    pub(super) fn redirects(&self) -> usize {
+        self.contests.len().saturating_sub(1)
+    }
+
+    /// One attempt is its own error, but for what a `/dnsaddr` led to: nobody would know of that.
+    fn fail(&mut self) -> Error {
+        let mut attempts = mem::take(&mut self.attempts);
+        match (attempts.pop(), attempts.is_empty()) {
+            (None, _) => Error::DialTimedOut {
+                after: self.timeout,
+            },
+            (Some((address, error)), true) if !self.is_dnsaddr || is_dnsaddr(&address) => error,
+            (Some(last), _) => {
+                attempts.push(last);
+                Error::of_attempts(attempts)
+            }
+        }
+    }
+}
+
+fn is_dnsaddr(address: &Multiaddr) -> bool {
+    matches!(address.iter().next(), Some(Protocol::Dnsaddr(_)))
+}
+
+#[cfg(test)]
+mod tests;
