@@ -1,34 +1,32 @@
-//! Listeners that bind when the transport is polled, and announce themselves once they are bound.
+//! Listeners that bind when the transport is polled, and have an address only once they are bound.
 //!
-//! A stock transport binds in `listen_on`: the socket is open before anything drives it, and a port that is
-//! taken fails the start of the node. Here `listen_on` only writes the listener down. The socket is made in
-//! `poll`, and [`TransportEvent::NewAddress`] comes after it, never before: who reads the addresses of a swarm
-//! reads addresses that work. Until then a listener has *no addresses*, which is not an error.
+//! A stock transport binds in `listen_on`: a port that is taken fails the start of the node, and a socket is open
+//! before anything serves it. Here `listen_on` only registers the listener. The socket is bound in `poll`, and
+//! [`TransportEvent::NewAddress`] follows the bind, so that the addresses of a swarm are addresses that work. Until then
+//! a listener has *no addresses*, which is not an error.
 //!
-//! [`Transport`] wraps any [`ListenSupport`]: a transport that can tell, without a system call, whether it could listen
-//! on an address. [`Filtered`] makes one of any transport and a closure; [`websocket`](crate::websocket) has
-//! the one that most need.
+//! [`Transport`] wraps any [`ListenSupport`]: a transport that can tell, without a system call, whether it could listen on
+//! an address. [`websocket`](crate::websocket) has one, and [`Filtered`] makes one of any transport and a closure.
 //!
-//! # What it promises
+//! # Guarantees
 //!
-//! - An address that the inner transport could never serve comes back from `listen_on` as
-//!   `MultiaddrNotSupported`, unchanged, so that `OrTransport` hands it to the next one. Everything else is
-//!   accepted without a system call.
-//! - Before the poll that binds there is no socket. [`TransportEvent::NewAddress`] follows the bind at once; a
-//!   connection that is accepted before it is held back until then.
-//! - Every accepted `listen_on` ends in exactly one [`TransportEvent::ListenerClosed`], and nothing for that id
-//!   follows.
-//! - What can heal is tried again: a bind that failed, and a listener that the inner transport has closed or that
-//!   reports the same error for 30 s without accepting anything. Its addresses expire first, and it comes back on
-//!   the port it had, also if the system has chosen that one. Each failure is a
-//!   [`TransportEvent::ListenerError`] with a [`ListenError`], which says how many there were and when the next
-//!   attempt comes. The last one, if it gives up, is also the reason of the close. [`Retry`] has the rules.
-//! - A listener that accepts nothing for want of descriptors or memory keeps its socket and its addresses. That is one
+//! - An address that the inner transport could never serve is returned unchanged by `listen_on`, as
+//!   `MultiaddrNotSupported`, so that `OrTransport` offers it to the next one. Any other address is accepted without a
+//!   system call.
+//! - There is no socket before the poll that binds it. [`TransportEvent::NewAddress`] follows the bind at once.
+//!   Connections accepted before it are held back until then.
+//! - Every accepted `listen_on` ends in exactly one [`TransportEvent::ListenerClosed`], the last event of its id.
+//! - Failures that can heal are retried: a bind that failed, and a listener that the inner transport has closed or that
+//!   reports the same error for 30 s without accepting anything. Its addresses expire first, and it returns on the same
+//!   port, even one that the system chose. Each failure is a [`TransportEvent::ListenerError`] with a [`ListenError`], which
+//!   has the number of failures and the delay until the next attempt. The last failure, if the listener gives up, is also
+//!   the reason of its close. See [`Retry`].
+//! - A listener that is out of descriptors or memory keeps its socket and its addresses. It reports one
 //!   [`TransportEvent::ListenerError`] with [`Error::Exhausted`], and one with [`Error::Recovered`] when it is over.
-//! - One `poll` binds at most 16 listeners, and costs the same however many wait.
-//! - Addresses that other hosts cannot dial are left out: link-local IPv6 of a listener on `/ip6/::`, `/ip6zone`, and names
-//!   with a `*`.
-//! - Dialling, and the bytes of a connection, are those of the inner transport.
+//! - One `poll` binds at most 16 listeners. Its cost does not depend on the number of waiting ones.
+//! - Addresses that other hosts cannot dial are not reported: link-local IPv6 of a listener on `/ip6/::`, `/ip6zone`, and
+//!   names with a `*`.
+//! - Dials, and the bytes of connections, are those of the inner transport.
 //!
 //! # Example
 //!
@@ -45,11 +43,11 @@
 //! });
 //! let mut transport = lazy::Transport::new(memory, lazy::Config::default());
 //!
-//! // Registered: nothing is bound yet, and another transport could still take the port.
+//! // Registered, but not bound: another transport could still take the port.
 //! let id = ListenerId::next();
 //! transport.listen_on(id, "/memory/2902".parse()?)?;
 //!
-//! // Polled: bound, and said so.
+//! // The poll binds it.
 //! let event = futures::executor::block_on(futures::future::poll_fn(|cx| {
 //!     Pin::new(&mut transport).poll(cx)
 //! }));
@@ -84,4 +82,4 @@ pub use support::{Changed, Filtered, ListenSupport, Missing, Support};
 pub use transport::Transport;
 
 #[cfg(any(test, fuzzing))]
-pub(crate) use listeners::outside::run as fuzz_listeners;
+pub(crate) use listeners::fuzz::run as fuzz_listeners;

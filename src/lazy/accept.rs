@@ -1,13 +1,13 @@
 use std::io;
 
-/// What an error while accepting connections is about.
+/// The cause of an error while accepting connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// One connection, which is gone. The next one may be waiting.
+    /// One connection, which is lost. The next one may be waiting.
     Connection,
     /// The process or the system is out of descriptors or memory.
     Resources,
-    /// Rules of the host, such as those of a firewall, forbid it.
+    /// Rules of the host, such as a firewall.
     Rules,
     /// The listening socket, or anything else.
     Listener,

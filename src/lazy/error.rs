@@ -5,30 +5,26 @@ use multiaddr::Multiaddr;
 
 use crate::lazy::status::{Exhausted, ListenError, Seconds};
 
-/// What goes wrong in a [`lazy::Transport`](crate::lazy::Transport) over a transport whose errors are `E`.
-///
-/// A message never repeats that of its [`source`](error::Error::source).
+/// The error of a [`lazy::Transport`](crate::lazy::Transport) around a transport whose errors are `E`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error<E> {
-    /// The inner transport failed: in dialling, in an upgrade, or in a listener that goes on. Shows itself as the
-    /// inner error does.
+    /// A dial, an upgrade, or a listener that goes on, failed in the inner transport. Displays as the inner error.
     Inner(E),
     /// A listener failed. [`ListenError::find`] finds the details in the error that a swarm reports.
     Listen(ListenError),
-    /// A bound listener accepts no connections, as the process or the system is out of descriptors or memory. It stays
-    /// bound and goes on trying. Reported once, and [`Recovered`](Self::Recovered) when it is over.
+    /// A bound listener is out of descriptors or memory. It stays bound and keeps trying. Reported once, and
+    /// [`Recovered`](Self::Recovered) when it is over.
     Exhausted(Exhausted),
-    /// What an [`Exhausted`](Self::Exhausted) has reported is over: a connection was accepted, or nothing of the kind has
-    /// happened for 10 s.
+    /// The end of [`Exhausted`](Self::Exhausted): a connection was accepted, or no such error has occurred for 10 s.
     #[non_exhaustive]
     Recovered {
         /// The address as it was given to `listen_on`.
         address: Multiaddr,
-        /// How long it has lasted.
+        /// The time since the first such error.
         after: Duration,
     },
-    /// `listen_on` with the id of a listener that has not closed. Take a fresh one with [`ListenerId::next`].
+    /// `listen_on` was called with the id of a listener that has not closed. [`ListenerId::next`] returns a fresh one.
     #[non_exhaustive]
     IdInUse {
         /// The id.

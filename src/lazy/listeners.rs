@@ -19,9 +19,9 @@ use crate::{
 
 mod due;
 mod errors;
-mod listener;
 #[cfg(any(test, fuzzing))]
-pub(crate) mod outside;
+pub(crate) mod fuzz;
+mod listener;
 mod pace;
 
 use due::{Due, Hurry};

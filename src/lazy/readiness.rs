@@ -1,4 +1,4 @@
-//! What an application can ask about its listeners once the transport is in the swarm.
+//! The handle by which an application watches its listeners once the transport is in the swarm.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,22 +21,21 @@ use crate::{
 #[cfg(feature = "metrics")]
 mod metrics;
 
-/// How many changes are kept for those who have not read them yet.
+/// How many changes are kept for slow readers.
 const MAX_CHANGES: usize = 1024;
 
-/// How many closed listeners are remembered for those who ask why.
+/// How many closed listeners are remembered.
 const MAX_CLOSED: usize = 64;
 
-/// Tells how the listeners of a [`lazy::Transport`](crate::lazy::Transport) are doing, wherever that transport has
-/// been moved to.
+/// Watches the listeners of a [`lazy::Transport`](crate::lazy::Transport) that is in a swarm.
 ///
-/// Made by [`Transport::readiness`](crate::lazy::Transport::readiness). Clones are cheap and tell the same. It
-/// runs nothing and blocks nobody: the transport writes down what happens when the swarm polls it, and who has
-/// asked is woken; any executor will do. When the transport is gone, all listeners have closed.
+/// Made by [`Transport::readiness`](crate::lazy::Transport::readiness). Clones are cheap and equivalent. The transport
+/// records each change while the swarm polls it, and wakes the tasks that wait for it, on any executor. Dropping the
+/// transport closes all listeners.
 ///
-/// A listener that has closed is no longer listed. Why it has closed is remembered for [`ready`](Self::ready) and
-/// [`all_ready`](Self::all_ready), until another one on the same address is registered. The last 64 are remembered; of
-/// more, those that the application has removed are forgotten first.
+/// A closed listener is not listed any more. The reason is remembered for [`ready`](Self::ready) and
+/// [`all_ready`](Self::all_ready) until a listener on the same address is registered, for up to 64 closed listeners.
+/// Listeners that the application removed are forgotten first.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -45,7 +44,7 @@ const MAX_CLOSED: usize = 64;
 /// # #[cfg(feature = "tokio")] {
 /// let mut transport = websocket::tokio::transport(websocket::Config::default());
 /// let readiness = transport.readiness();
-/// // … the transport goes into a swarm, `listen_on` is called, and a task of its own polls the swarm …
+/// // … put the transport into a swarm, call `listen_on`, and poll the swarm in a task of its own …
 /// readiness.all_ready().await?;
 /// for (id, status) in readiness.statuses() {
 ///     println!("{id} {status}");
@@ -61,42 +60,43 @@ pub struct Readiness {
 
 struct Shared {
     board: Mutex<Board>,
-    /// Something on the board has changed.
+    /// Notified of each change.
     changed: Event,
-    /// The board is settled.
+    /// Notified when [`Board::is_settled`].
     settled: Event,
 }
 
 #[derive(Default)]
 struct Board {
     rows: HashMap<ListenerId, Arc<Row>>,
-    /// How many of them have no address.
+    /// The number of rows without an address.
     unready: usize,
-    /// The last listeners that have closed, at most [`MAX_CLOSED`].
+    /// The last closed listeners, at most [`MAX_CLOSED`].
     closed: VecDeque<(ListenerId, Status)>,
-    /// The last ones, at most [`MAX_CHANGES`].
+    /// The last changes, at most [`MAX_CHANGES`].
     changes: VecDeque<Change>,
-    /// How many there were before those.
+    /// The number of changes before those.
     thrown_away: u64,
+    /// The transport was dropped.
     is_over: bool,
     #[cfg(feature = "metrics")]
     totals: metrics::Totals,
 }
 
-/// One listener. Who waits for it keeps the row when the board has dropped it.
+/// One listener. A task that waits for it keeps the row when the board has dropped it.
 struct Row {
     status: Mutex<Status>,
     changed: Event,
 }
 
 impl Readiness {
-    /// How a listener is doing; `None` if there is no such listener, or no longer.
+    /// The status of a listener; `None` if there is no such listener, or if it has closed.
     pub fn status(&self, id: ListenerId) -> Option<Status> {
         let row = self.shared.board().rows.get(&id).cloned()?;
         Some(row.status().clone())
     }
 
-    /// All listeners, in no order.
+    /// The statuses of all listeners, in no particular order.
     pub fn statuses(&self) -> Vec<(ListenerId, Status)> {
         let board = self.shared.board();
         let statuses = board
@@ -106,22 +106,16 @@ impl Readiness {
         statuses.collect()
     }
 
-    /// Where a listener can be reached: nowhere while it is not ready. `None` if there is no such listener, or no
-    /// longer.
-    pub fn addresses(&self, id: ListenerId) -> Option<Vec<Multiaddr>> {
-        self.status(id).map(|status| status.addresses)
-    }
-
-    /// Waits until a listener can be reached, and tells where.
+    /// Waits until a listener has an address, and returns all it has then.
     ///
     /// # Errors
     ///
-    /// If the listener has closed or closes instead, or if there is no such listener when this is called.
+    /// If the listener has closed, or closes before it has an address, or if the id is unknown when this is called.
     pub fn ready(
         &self,
         id: ListenerId,
     ) -> impl Future<Output = Result<Vec<Multiaddr>, NotReady>> + Send + 'static {
-        // Now, and not when it is polled: until then the board may have forgotten it, and the row says why.
+        // Looked up now, because the board may have forgotten the listener by the first poll.
         let row = self.shared.board().find(id);
         async move {
             let row = row?;
@@ -141,15 +135,15 @@ impl Readiness {
         }
     }
 
-    /// Waits until every listener can be reached, also those that are registered meanwhile. A listener that the
-    /// application removes is not waited for.
+    /// Waits until every listener has an address, including those registered meanwhile. Listeners that the application
+    /// removes are not waited for.
     ///
-    /// Call it after `listen_on`: without a listener it fails at once.
+    /// Call it after `listen_on`: it fails at once if there is no listener.
     ///
     /// # Errors
     ///
-    /// If no listener is left, or as soon as one has closed with a failure, be it before the call. The error names each
-    /// listener that cannot be reached at that moment.
+    /// If no listener is left, or if a listener has closed with a failure, even before the call. The error names each
+    /// listener that is not ready at that moment.
     pub fn all_ready(&self) -> impl Future<Output = Result<(), NotAllReady>> + Send + 'static {
         let shared = Arc::clone(&self.shared);
         async move {
@@ -163,9 +157,9 @@ impl Readiness {
         }
     }
 
-    /// What changes from now on, for each listener in order. Ends with the transport.
+    /// A stream of all changes from now on, in order for each listener. It ends when the transport is dropped.
     ///
-    /// The last 1024 changes are kept for those who read slowly.
+    /// The last 1024 changes are kept for slow readers.
     ///
     /// ```
     /// # async fn run(readiness: libp2p_lazy_websocket::lazy::Readiness) {
@@ -204,18 +198,18 @@ impl Readiness {
 
 #[cfg(feature = "metrics")]
 impl Readiness {
-    /// Registers what is known of the listeners as metrics:
+    /// Registers metrics of the listeners:
     ///
-    /// - `libp2p_lazy_listeners`, how many there are, by `state`: `registered`, `waiting`, `binding`, `retrying`,
+    /// - `libp2p_lazy_listeners`, the number of listeners, by `state`: `registered`, `waiting`, `binding`, `retrying`,
     ///   `listening` or `closing`; see [`State`];
-    /// - `libp2p_lazy_ready_listeners`, how many of them can be reached;
+    /// - `libp2p_lazy_ready_listeners`, the number of listeners with an address;
     /// - `libp2p_lazy_failures_total`, by `failure`: `bind`, `closed`, `stuck` or `unsupported`; see
     ///   [`Failure`](crate::lazy::Failure);
-    /// - `libp2p_lazy_closed_total`, by `reason`: `failed`, for good, or `removed`, as the application wanted.
+    /// - `libp2p_lazy_closed_total`, by `reason`: `failed`, or `removed` by the application.
     ///
-    /// The totals begin with the first handle. The listeners are counted when the registry is scraped, and only then.
+    /// The totals start at zero with the first handle. The listeners are counted when the registry is scraped.
     ///
-    /// For several transports in one registry, give each a sub-registry with a label that tells it from the others.
+    /// For several transports in one registry, give each a sub-registry with a label of its own.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
         let this = self.clone();
         let read = move || (this.statuses(), this.shared.board().totals);
@@ -229,7 +223,7 @@ impl fmt::Debug for Readiness {
     }
 }
 
-/// The transport's end: what it writes here, the handles tell.
+/// The transport's end, which records what the handles show.
 pub(super) struct Publisher(Arc<Shared>);
 
 impl Publisher {
@@ -254,7 +248,7 @@ impl Publisher {
             board.is_settled()
         };
         self.0.changed.notify(usize::MAX);
-        // Not for every change: whoever waits for thousands of listeners is woken once.
+        // Not for every change, so that a task that waits for thousands of listeners is woken once.
         if is_settled {
             self.0.settled.notify(usize::MAX);
         }
@@ -284,7 +278,7 @@ impl Drop for Publisher {
 
 impl Shared {
     fn board(&self) -> MutexGuard<'_, Board> {
-        // Whoever panicked while holding it has left nothing half done.
+        // A panic while the lock is held leaves nothing half done.
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -302,9 +296,9 @@ impl Row {
     }
 }
 
-/// What a reader of the changes finds.
+/// The outcome of [`Board::read`].
 enum Read {
-    /// This, and the next one is to be asked for by that number.
+    /// A change, and the number of the next one to read.
     Change(Change, u64),
     Nothing,
     Over,
@@ -364,7 +358,7 @@ impl Board {
         self.changes.push_back(Change::Status { listener, status });
     }
 
-    /// A listener has closed.
+    /// Keeps the status of a closed listener.
     fn remember(&mut self, listener: ListenerId, status: Status) {
         if self.closed.len() == MAX_CLOSED {
             let mut closed = self.closed.iter();
@@ -374,7 +368,7 @@ impl Board {
         self.closed.push_back((listener, status));
     }
 
-    /// The row of a listener, which is one of its own if it has closed.
+    /// The row of a listener. For a closed one, it is made from what is remembered.
     fn find(&self, id: ListenerId) -> Result<Arc<Row>, NotReady> {
         if let Some(row) = self.rows.get(&id) {
             return Ok(Arc::clone(row));
@@ -384,7 +378,7 @@ impl Board {
         Ok(Arc::new(Row::new(status.clone())))
     }
 
-    /// Whether it is clear that all listeners are ready, or that they will not be.
+    /// Whether all listeners are ready, or one has failed for good.
     fn is_settled(&self) -> bool {
         self.unready == 0 || self.closed.iter().any(|(_, status)| status.has_failed())
     }
@@ -393,7 +387,7 @@ impl Board {
         if !self.is_settled() {
             return None;
         }
-        // Those that the application has removed matter only if no other is left.
+        // Removed listeners matter only if no other is left.
         let is_empty = self.rows.is_empty();
         let closed = self.closed.iter().cloned();
         let mut listeners: Vec<_> = closed
@@ -410,7 +404,7 @@ impl Board {
         Some(Err(NotAllReady { listeners }))
     }
 
-    /// The number of the change that comes next.
+    /// The number of the next change to come.
     fn written(&self) -> u64 {
         self.thrown_away + self.changes.len() as u64
     }

@@ -1,4 +1,4 @@
-//! How a listener is doing, and what has happened to it: plain values, which everything else in here is about.
+//! The status of a listener and its failures: plain values, which depend on nothing else in here.
 
 use std::{error, fmt, io, sync::Arc, time::Duration};
 
@@ -13,88 +13,87 @@ use crate::{
 /// How many listeners the text of [`NotAllReady`] names.
 pub(super) const MAX_NAMED: usize = 8;
 
-/// How a listener is doing. Shows itself in a line, such as `/ip4/0.0.0.0/tcp/0/ws: listening at
+/// The status of a listener. Displays as one line, such as `/ip4/0.0.0.0/tcp/0/ws: listening at
 /// /ip4/127.0.0.1/tcp/4001/ws, /ip4/192.0.2.1/tcp/4001/ws`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Status {
-    /// As it was given to `listen_on`.
+    /// The address as it was given to `listen_on`.
     pub address: Multiaddr,
-    /// What it is doing.
+    /// The current state.
     pub state: State,
-    /// Since when; for what was so before the first handle was made, since that moment.
+    /// When the listener entered this state, or when the first handle was made, whichever is later.
     pub since: Instant,
-    /// Where it can be reached: what `NewAddress` has reported and `AddressExpired` has not. The listener is ready
-    /// if there is one.
+    /// The addresses reported by `NewAddress` and not yet expired. The listener is ready if there is one.
     pub addresses: Vec<Multiaddr>,
-    /// Why it accepts no connections although it listens, and keeps its addresses; `None` if it does.
+    /// Set while the listener keeps its socket and addresses but cannot accept connections.
     pub exhausted: Option<Exhausted>,
 }
 
-/// The states of a listener. Shows itself in a few words, such as "retrying in 3.2 s: address in use".
+/// The state of a listener. Displays as a few words, such as "retrying in 3.2 s: address in use".
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum State {
-    /// It waits for the swarm to be polled, which binds it; also after what it waited for has come.
+    /// Bound when the swarm is polled.
     Registered,
-    /// It waits for something that the transport needs for it and does not have. Shows itself with the reason, such as
+    /// Waits for something that the inner transport needs and does not have. Displays with the reason, such as
     /// "waiting for certificate: chain.pem does not exist".
     Waiting(Missing),
-    /// It is being bound, or is bound and has no address yet.
+    /// Being bound, or bound and without an address so far.
     Binding,
-    /// It has failed, and is tried again [`ListenError::retry_in`] after [`Status::since`]. Shows the whole of that
-    /// delay, not what is left of it.
+    /// Failed. The next attempt is due [`ListenError::retry_in`] after [`Status::since`]. Displays that whole delay, not
+    /// the rest of it.
     Retrying(ListenError),
-    /// It is bound and has had an address. With no address left, it waits for one of its interfaces.
+    /// Bound, and has had an address. Without one now, it waits until an interface has one again.
     Listening,
-    /// It is being closed: for good if the application has asked for it, else to be bound again.
+    /// Being closed: for good if the application removed it, otherwise to be bound again.
     Closing,
-    /// It is closed: with a failure, or because the application wanted it so.
+    /// Closed with this failure; `None` if the application removed it, or the transport was dropped.
     Closed(Option<ListenError>),
 }
 
-/// What [`Readiness::changes`] yields.
+/// An item of [`Readiness::changes`](crate::lazy::Readiness::changes).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Change {
     /// A listener is new, in another state, or has other addresses.
     #[non_exhaustive]
     Status {
-        /// Which one.
+        /// The listener.
         listener: ListenerId,
-        /// How it is now. Of several changes of its addresses in one poll, each is told.
+        /// Its new status. Each change of its addresses is an item of its own.
         status: Status,
     },
-    /// The stream was read so slowly that this many changes were thrown away. [`Readiness::statuses`] has how things
-    /// are.
+    /// The stream was read too slowly, and its oldest items were dropped.
+    /// [`Readiness::statuses`](crate::lazy::Readiness::statuses) has the current state.
     #[non_exhaustive]
     Lagged {
-        /// How many.
+        /// The number of dropped items.
         count: u64,
     },
 }
 
-/// Why [`Readiness::ready`] cannot wait for a listener.
+/// The error of [`Readiness::ready`](crate::lazy::Readiness::ready).
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotReady {
-    /// There is no such listener: there never was, or why it has closed is no longer remembered.
+    /// There is no such listener, or it closed too long ago to be remembered.
     #[error("there is no such listener")]
     Unknown,
-    /// It has closed: with this failure, because the application has removed it, or with the transport.
+    /// The listener closed with this failure; `None` if the application removed it, or the transport was dropped.
     #[error("the listener has closed")]
     Closed(#[source] Option<ListenError>),
 }
 
-/// Why [`Readiness::all_ready`] waits no longer. Its text names up to eight of [`listeners`](Self::listeners), each with
-/// its reason.
+/// The error of [`Readiness::all_ready`](crate::lazy::Readiness::all_ready). Displays up to eight of the
+/// [`listeners`](Self::listeners), each with its reason.
 #[derive(Debug, Clone)]
 pub struct NotAllReady {
     pub(super) listeners: Vec<(ListenerId, Status)>,
 }
 
 impl NotAllReady {
-    /// The listeners that cannot be reached, those that have closed first. None if there is no listener at all.
+    /// The listeners that are not ready, closed ones first. Empty if there is no listener at all.
     pub fn listeners(&self) -> &[(ListenerId, Status)] {
         &self.listeners
     }
@@ -122,23 +121,22 @@ impl fmt::Display for NotAllReady {
 
 impl error::Error for NotAllReady {}
 
-/// A listener is in a new state, or has other addresses.
+/// A change of a [`Status`], as the core reports it: without the time.
 #[derive(Debug)]
 pub(crate) struct Note {
     pub(crate) listener: ListenerId,
-    /// As the application gave it.
     pub(crate) address: Multiaddr,
     pub(crate) state: State,
     pub(crate) addresses: Vec<Multiaddr>,
     pub(crate) exhausted: Option<Exhausted>,
 }
 
-/// The failure of a listener: an attempt to bind it, or the end of one that was bound.
+/// The failure of a listener: it could not be bound, or the bound one ended.
 ///
-/// Comes in a `ListenerError`; the last one comes once more, in the `ListenerClosed` that follows.
+/// Each is reported in a `ListenerError`. The last one is also the reason of the `ListenerClosed` that follows.
 #[derive(Debug, Clone)]
 pub struct ListenError {
-    // Behind one pointer, since every `Result` of the transport has room for it.
+    // Behind one pointer, because every `Result` of the transport has room for it.
     inner: Arc<Record>,
 }
 
@@ -151,18 +149,18 @@ struct Record {
     source: Option<Box<dyn error::Error + Send + Sync>>,
 }
 
-/// What befell the listener of a [`ListenError`].
+/// The kind of a [`ListenError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// It could not be bound.
+    /// The listener could not be bound.
     Bind,
-    /// The inner transport closed it, for instance since its address has left its interface.
+    /// The inner transport closed the listener, for instance because its address left the interface.
     Closed,
-    /// It reported the same error for half a minute and accepted nothing meanwhile. Errors of single connections do not
-    /// count, nor do rules that forbid to accept them, or being [`Exhausted`].
+    /// The listener reported the same error for 30 s and accepted nothing. Errors of single connections, firewall rules
+    /// and [`Exhausted`] do not count.
     Stuck,
-    /// The inner transport took the address when it was registered, and refused it later.
+    /// The inner transport refused the address that it had supported when the listener was registered.
     Unsupported,
 }
 
@@ -211,18 +209,18 @@ impl ListenError {
         &self.inner.address
     }
 
-    /// What befell it.
+    /// The kind of failure.
     pub fn failure(&self) -> Failure {
         self.inner.failure
     }
 
-    /// How many times in a row it has failed, this one included.
+    /// The number of failures in a row, including this one.
     pub fn attempt(&self) -> u32 {
         self.inner.attempt
     }
 
-    /// In how long, from the report, the next attempt comes; sooner if the network changes. `None` if there will
-    /// be none: the listener closes.
+    /// The delay from the report to the next attempt, which comes sooner if the network changes. `None` if the listener
+    /// closes instead.
     pub fn retry_in(&self) -> Option<Duration> {
         self.inner.retry_in
     }
@@ -280,10 +278,9 @@ impl error::Error for ListenError {
     }
 }
 
-/// A bound listener accepts no connections, as the process or the system is out of descriptors or memory.
+/// A bound listener cannot accept connections because the process or the system is out of descriptors or memory.
 ///
-/// It keeps its socket and its addresses, however long that lasts. Whoever connects meanwhile waits in the backlog of the
-/// kernel.
+/// The listener keeps its socket and its addresses. New connections wait in the backlog of the kernel.
 #[derive(Debug, Clone)]
 pub struct Exhausted {
     // Behind one pointer, as in `ListenError`.
@@ -302,7 +299,7 @@ impl Exhausted {
         &self.inner.0
     }
 
-    /// The cause as the system puts it, such as "Too many open files (os error 24)".
+    /// The error of the system, such as "Too many open files (os error 24)".
     pub fn reason(&self) -> String {
         let source = &*self.inner.1;
         io_error(source).map_or_else(|| source.to_string(), ToString::to_string)
@@ -336,7 +333,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A delay as somebody reads it in a log: "3.2 s".
+/// A delay as logs show it: "3.2 s".
 pub(super) struct Seconds(pub(super) Duration);
 
 impl fmt::Display for Seconds {
@@ -379,14 +376,14 @@ impl fmt::Display for State {
 }
 
 impl Status {
-    /// Whether it has closed other than by the application or with the transport.
+    /// Whether the listener has closed with a failure.
     pub(super) fn has_failed(&self) -> bool {
         matches!(self.state, State::Closed(Some(_)))
     }
 }
 
 impl State {
-    /// Whether it goes on, and only the addresses or the reason to wait can have changed.
+    /// Whether only the addresses or the reason to wait can have changed.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         matches!(
             (self, other),

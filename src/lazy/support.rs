@@ -8,23 +8,24 @@ use std::{
 use libp2p_core::transport::{DialOpts, ListenerId, Transport, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
 
-/// What [`lazy::Transport`](crate::lazy::Transport) must know of a transport that it wraps.
+/// A transport that can tell whether it could listen on an address, as [`lazy::Transport`](crate::lazy::Transport) needs
+/// it.
 ///
-/// `Transport` has no way to ask whether an address could be listened on: asking means binding.
+/// `Transport` itself has only `listen_on`, which binds. [`Filtered`] implements this trait for any transport.
 pub trait ListenSupport: Transport {
-    /// Whether the transport could listen on `address`, told from the address and from its own configuration,
+    /// Whether the transport could listen on `address`, judged by the address and by the transport's configuration,
     /// without a system call.
     ///
-    /// Asked in `listen_on`, and again for waiting listeners after [`ListenSupport::poll_changed`]. [`Support::Now`] is
-    /// no promise: the bind may still fail.
+    /// Called in `listen_on`, and again for waiting listeners after [`ListenSupport::poll_changed`]. The bind may fail
+    /// even after [`Support::Now`].
     fn support(&self, address: &Multiaddr) -> Support;
 
-    /// Where the transport takes up what comes to it from outside its listeners and connections, such as a new
-    /// certificate, and says what that may change for listeners that wait.
+    /// Takes up external changes, such as a new certificate, and tells which waiting listeners they may concern.
     ///
-    /// Called before every `Transport::poll`: what is accepted there already has the new certificate.
-    /// So it must be cheap, and return `Pending` once it has said so. A transport that nothing comes to has
-    /// nothing to do here.
+    /// Called before every `Transport::poll`, so that connections accepted there already use the new certificate. It
+    /// must be cheap, and return `Pending` after each change has been reported once.
+    ///
+    /// The default is for a transport without such changes.
     fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Changed> {
         let _ = cx;
         Poll::Pending
@@ -35,36 +36,35 @@ pub trait ListenSupport: Transport {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Support {
-    /// It could never listen there, whatever happens. Given back in `listen_on`; the next transport may.
+    /// The transport can never listen on the address. `listen_on` returns it for the next transport.
     Never,
-    /// It would try.
+    /// The transport can listen on the address now.
     Now,
-    /// It could, once something is there. The listener waits.
+    /// The transport can listen on the address later. The listener waits.
     Waiting(Missing),
 }
 
-/// What [`ListenSupport::poll_changed`] tells.
+/// A change that [`ListenSupport::poll_changed`] reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Changed {
-    /// An answer of [`ListenSupport::support`] may be another now, or have another reason to wait. Listeners that were told to
-    /// wait are asked about again.
+    /// [`ListenSupport::support`] may answer differently. It is called again for each waiting listener.
     Support,
-    /// A bind that failed may succeed now, for instance since an address is back on its interface. Listeners
-    /// that wait for their next attempt make it now.
+    /// A bind that failed may succeed now, for instance because an address is back on its interface. Listeners that wait
+    /// for their next attempt make it now.
     Network,
 }
 
-/// What a listener waits for. Shows itself with the reason, such as "certificate: chain.pem does not exist".
+/// What a listener waits for. Displays with the reason, such as "certificate: chain.pem does not exist".
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Missing {
     /// A TLS certificate.
     Certificate {
-        /// Why the one that was offered last was refused; `None` if none was.
+        /// Why the last certificate was refused; `None` if there was none.
         last_error: Option<Arc<dyn error::Error + Send + Sync>>,
     },
-    /// Something else, in a word or two.
+    /// Anything else, in a word or two.
     Other(&'static str),
 }
 
@@ -80,7 +80,7 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Two errors are the same if they are one value.
+/// Errors are compared by address.
 impl PartialEq for Missing {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -143,7 +143,7 @@ impl<T, F> Filtered<T, F>
 where
     F: Fn(&Multiaddr) -> bool,
 {
-    /// `accepts` says whether `transport` could ever listen on an address.
+    /// `accepts` returns whether `transport` could ever listen on an address.
     pub fn new(transport: T, accepts: F) -> Self {
         Self { transport, accepts }
     }
@@ -157,7 +157,7 @@ impl<T: fmt::Debug, F> fmt::Debug for Filtered<T, F> {
     }
 }
 
-// Nothing in it is ever pinned but `transport`, which is `Unpin` wherever it is.
+// Only `transport` is ever pinned, and it is `Unpin`.
 impl<T: Unpin, F> Unpin for Filtered<T, F> {}
 
 impl<T, F> ListenSupport for Filtered<T, F>

@@ -22,14 +22,14 @@ type ListenerUpgrade<T> = MapErr<
     fn(<T as libp2p_core::Transport>::Error) -> Error<<T as libp2p_core::Transport>::Error>,
 >;
 
-/// A transport whose listeners bind when it is polled. See the [module](crate::lazy) for what it promises.
+/// A transport whose listeners bind when it is polled. See the [module](crate::lazy) for its guarantees.
 pub struct Transport<T: ListenSupport> {
     inner: T,
     listeners: Listeners<T::ListenerUpgrade, T::Error>,
-    /// There once somebody wants to know.
+    /// Made with the first handle.
     publisher: Option<Publisher>,
     deadline: Deadline,
-    /// Of the last `poll` that had nothing to report; woken by what changes outside `poll`.
+    /// Of the last `poll` that returned `Pending`. Woken by changes outside `poll`.
     waker: Option<Waker>,
 }
 
@@ -49,7 +49,7 @@ where
         }
     }
 
-    /// What it makes lazy.
+    /// The transport whose listeners are lazy.
     pub(crate) fn inner(&self) -> &T {
         &self.inner
     }
@@ -59,9 +59,9 @@ where
         &mut self.inner
     }
 
-    /// A handle that tells how the listeners are doing, also when the transport has been moved into a swarm.
+    /// A handle that watches the listeners, even after the transport has been moved into a swarm.
     ///
-    /// Every call returns a clone of the same one. Costs nothing until it is called, and little afterwards.
+    /// Every call returns a clone of the same handle.
     pub fn readiness(&mut self) -> Readiness {
         if let Some(publisher) = &self.publisher {
             return publisher.handle();
@@ -72,7 +72,7 @@ where
         handle
     }
 
-    /// Tells those who watch what has changed.
+    /// Passes changes on to the handles.
     fn publish(&mut self) {
         let Some(publisher) = &self.publisher else {
             return;
@@ -98,7 +98,7 @@ impl<T: ListenSupport + fmt::Debug> fmt::Debug for Transport<T> {
     }
 }
 
-// The upgrades that are held back are moved out again, never polled here.
+// The upgrades that are held back are moved out again and never polled here.
 impl<T: ListenSupport + Unpin> Unpin for Transport<T> {}
 
 impl<T> libp2p_core::Transport for Transport<T>
@@ -163,7 +163,7 @@ where
     T: ListenSupport + Unpin,
     T::Error: Send + Sync + 'static,
 {
-    /// Carries out what the core decides, until there is something to report or nothing to do.
+    /// Carries out the actions of the core until there is something to report or nothing to do.
     fn drive(
         &mut self,
         cx: &mut Context<'_>,
@@ -217,7 +217,7 @@ where
 
 type Outward<U, E> = MapErr<U, fn(E) -> Error<E>>;
 
-/// As the application gets it.
+/// Gives the upgrade the errors of this transport.
 fn outward<U, E>(event: TransportEvent<U, Error<E>>) -> TransportEvent<Outward<U, E>, Error<E>>
 where
     U: TryFuture<Error = E>,

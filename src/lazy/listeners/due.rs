@@ -4,22 +4,20 @@ use libp2p_core::transport::ListenerId;
 
 use crate::deadline::{self, Instant};
 
-/// The least time between two moments at which everybody's time comes early: an interface that comes and goes a hundred
-/// times a second is no reason to bind as often.
+/// The least time between two early attempts: an interface that comes and goes a hundred times a second must not cause as
+/// many binds.
 pub(super) const MIN_HURRY_GAP: Duration = Duration::from_secs(1);
 
-/// Listeners by the time at which each is to be bound, each of which can leave before.
-///
-/// It holds at most one entry per listener.
+/// Listeners by the time at which each is due. Each can be removed before, and has at most one entry.
 #[derive(Debug, Default)]
 pub(super) struct Due {
     at: BTreeMap<Place, ListenerId>,
-    /// Those whose time has come early.
+    /// Due early.
     now: BTreeMap<Place, ListenerId>,
     next: u64,
 }
 
-/// A place in [`Due`]: when, and in which order among those of the same moment.
+/// A place in [`Due`]: when, and the order within the same instant.
 pub(super) type Place = (Instant, u64);
 
 impl Due {
@@ -36,7 +34,7 @@ impl Due {
         }
     }
 
-    /// Everybody's time has come.
+    /// All are due now.
     pub(super) fn hurry(&mut self) {
         if self.now.is_empty() {
             self.now = mem::take(&mut self.at);
@@ -45,7 +43,7 @@ impl Due {
         }
     }
 
-    /// Takes the first one whose time has come, and tells when that was to be; later than now if it came early.
+    /// Takes the first one that is due, and the time at which it was to be: later than now if it is early.
     pub(super) fn pop(&mut self, now: Instant) -> Option<(ListenerId, Instant)> {
         if let Some(((at, _), listener)) = self.now.pop_first() {
             return Some((listener, at));
@@ -63,13 +61,13 @@ impl Due {
         !self.now.is_empty() || self.next_time().is_some_and(|at| at <= now)
     }
 
-    /// When the next one's time comes, of those whose time has not come early.
+    /// When the next one is due, early ones aside.
     pub(super) fn next_time(&self) -> Option<Instant> {
         self.at.first_key_value().map(|((at, _), _)| *at)
     }
 }
 
-/// When everybody's time comes early.
+/// Decides when all attempts come early.
 #[derive(Debug, Default)]
 pub(super) struct Hurry {
     last: Option<Instant>,
@@ -77,19 +75,19 @@ pub(super) struct Hurry {
 }
 
 impl Hurry {
-    /// There is a reason to hurry: at once, or as soon as the last time is [`MIN_HURRY_GAP`] ago.
+    /// The network has changed: hurry at once, or [`MIN_HURRY_GAP`] after the last time.
     pub(super) fn on_reason(&mut self, now: Instant) {
         let earliest = self.last.map(|last| deadline::after(last, MIN_HURRY_GAP));
         self.next
             .get_or_insert_with(|| earliest.map_or(now, |earliest| earliest.max(now)));
     }
 
-    /// Nobody is left whom it would concern.
+    /// No listener is retrying any more.
     pub(super) fn cancel(&mut self) {
         self.next = None;
     }
 
-    /// Whether that is now.
+    /// Whether to hurry now.
     pub(super) fn take(&mut self, now: Instant) -> bool {
         let is_due = self.next.is_some_and(|next| next <= now);
         if is_due {

@@ -6,22 +6,22 @@ use crate::{
     lazy::{Exhausted, accept::Cause},
 };
 
-/// For how long a listener may report the same error without accepting anything, until it is bound anew. Errors
-/// of accepting pass by themselves, mostly within seconds; what does not may be the socket's own.
+/// How long a listener may report the same error without accepting anything before it is bound anew. Most errors of
+/// accepting pass within seconds; one that does not may be a fault of the socket.
 pub(super) const STUCK_AFTER: Duration = Duration::from_secs(30);
 
-/// Errors further apart than this are not one that lasts: that comes back as soon as accepting is tried again, within a
-/// tenth of a second with libp2p-tcp. Also how often it is told at most that a listener is exhausted.
+/// Errors further apart than this are separate ones: a lasting error recurs as soon as accepting is tried again, with
+/// libp2p-tcp within 100 ms. Also the least time between two reports of exhaustion.
 pub(super) const APART: Duration = Duration::from_secs(10);
 
-/// What a bound listener has reported since it last accepted a connection.
+/// The errors that a bound listener has reported since it last accepted a connection.
 #[derive(Debug, Default)]
 pub(super) struct Errors {
-    /// Out of descriptors or memory. That lasts as long as it lasts, and is not the fault of the socket.
+    /// Out of descriptors or memory, which is not a fault of the socket.
     exhaustion: Option<Exhaustion>,
-    /// When it was last told of an exhaustion.
+    /// When an exhaustion was last reported.
     told: Option<Instant>,
-    /// Any other error, over and over.
+    /// Any other error, repeatedly.
     repeated: Option<Repeated>,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Errors {
 struct Exhaustion {
     since: Instant,
     last: Instant,
-    /// What was told of it, and where its end is waited for.
+    /// The report, and the place of the timer for its end.
     told: Option<(Exhausted, Place)>,
 }
 
@@ -40,16 +40,16 @@ struct Repeated {
     last: Instant,
 }
 
-/// What is to be done about an error.
+/// What to do about an error.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Tell it. It is about one connection, or new.
+    /// Report it: it is new, or about one connection.
     Tell,
-    /// It has been told.
+    /// It has been reported.
     Known,
-    /// Tell that the listener is exhausted, and say so to [`Errors::on_told`].
+    /// Report that the listener is exhausted, and call [`Errors::on_told`].
     Exhausted,
-    /// Bind the listener anew: it has not worked since then.
+    /// Bind the listener anew. It has not worked since then.
     Stuck { since: Instant },
 }
 
@@ -58,7 +58,7 @@ impl Errors {
     pub(super) fn on_error(&mut self, cause: Cause, what: &str, now: Instant) -> Verdict {
         match cause {
             Cause::Connection => {
-                // The socket has brought one.
+                // The socket works.
                 self.repeated = None;
                 Verdict::Tell
             }
@@ -107,27 +107,27 @@ impl Errors {
         }
     }
 
-    /// It was told that the listener is exhausted; at `place` it is waited for the end of that.
+    /// The exhaustion has been reported. `place` is that of the timer for its end.
     pub(super) fn on_told(&mut self, exhausted: Exhausted, place: Place) {
         if let Some(exhaustion) = &mut self.exhaustion {
             exhaustion.told = Some((exhausted, place));
         }
     }
 
-    /// The listener has accepted a connection. If it was told that it is exhausted, that is over: returns since when it
-    /// was, and where its end was waited for.
+    /// The listener has accepted a connection. Returns the beginning and the timer of an exhaustion that was reported, and
+    /// is over now.
     pub(super) fn on_accepted(&mut self) -> Option<(Instant, Place)> {
         self.repeated = None;
         let exhaustion = self.exhaustion.take()?;
         Some((exhaustion.since, exhaustion.told?.1))
     }
 
-    /// The last error that said that the listener is exhausted, while it is.
+    /// The time of the last error of a current exhaustion.
     pub(super) fn last_exhausted(&self) -> Option<Instant> {
         Some(self.exhaustion.as_ref()?.last)
     }
 
-    /// It is waited elsewhere for the end of that.
+    /// The timer for its end has moved.
     pub(super) fn on_moved(&mut self, to: Place) {
         if let Some(Exhaustion {
             told: Some((_, place)),
@@ -138,13 +138,13 @@ impl Errors {
         }
     }
 
-    /// What has been told and is not over, and where its end is waited for.
+    /// The report of a current exhaustion, and the place of the timer for its end.
     pub(super) fn told(&self) -> Option<&(Exhausted, Place)> {
         self.exhaustion.as_ref()?.told.as_ref()
     }
 }
 
-/// Whether these are no further than [`APART`] from each other.
+/// Whether these are at most [`APART`] apart.
 fn is_close(last: Instant, now: Instant) -> bool {
     now.saturating_duration_since(last) <= APART
 }

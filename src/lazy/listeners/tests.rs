@@ -150,6 +150,6 @@ proptest! {
     fn the_contracts_hold_whatever_happens(
         operations in prop::collection::vec(any::<u8>(), 0..400)
     ) {
-        outside::run(&operations);
+        fuzz::run(&operations);
     }
 }

@@ -8,10 +8,10 @@ use crate::{
     metrics::Page,
 };
 
-/// What a registry shows of the listeners that this function returns.
+/// Encodes the listeners and totals that the function returns.
 pub(super) struct Listeners<F>(pub(super) F);
 
-/// What has befallen the listeners.
+/// Failures and closes since the first handle.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Totals {
     bind: u64,
@@ -23,7 +23,7 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// A listener is in a new state. Each failure leads to one.
+    /// A listener is in a new state, as it is after each failure.
     pub(super) fn on_state(&mut self, state: &State) {
         let error = match state {
             State::Retrying(error) => error,
@@ -72,7 +72,7 @@ where
         let mut page = Page(encoder);
         page.gauges(
             "listeners",
-            "Number of listeners, by what they are doing.",
+            "Number of listeners, by state.",
             "state",
             [
                 ("registered", registered),
@@ -85,12 +85,12 @@ where
         )?;
         page.gauge(
             "ready_listeners",
-            "Number of listeners that can be reached.",
+            "Number of listeners with an address.",
             ready,
         )?;
         page.counters(
             "failures",
-            "Number of failures of listeners, by what befell them.",
+            "Number of failures of listeners, by kind.",
             "failure",
             [
                 ("bind", totals.bind),
@@ -101,7 +101,7 @@ where
         )?;
         page.counters(
             "closed",
-            "Number of listeners that have closed, by the reason.",
+            "Number of closed listeners, by reason.",
             "reason",
             [
                 ("failed", totals.closed_failed),

@@ -132,7 +132,7 @@ fn a_handle_tells_of_every_listener_whenever_it_was_made() {
     assert!(is_new_address(&subject.ready(), late, &address(2)));
     // It is there as soon as the application can know of it.
     assert!(ready.is_woken() && ready.poll().is_ready());
-    assert_eq!(readiness.addresses(late), Some(vec![address(2)]));
+    assert_eq!(readiness.status(late).unwrap().addresses, [address(2)]);
 
     subject.task.remove_listener(early);
     assert_eq!(state(early), None);
