@@ -358,7 +358,7 @@ impl<R: Rule> Network<R> {
                     };
                     if is_accepted {
                         let time_to_live =
-                            time_to_live(flight.promise, expected, &self.lifetimes).as_secs();
+                            time_to_live(now, flight.promise, expected, &self.lifetimes).as_secs();
                         known[slot] = match R::FORGETS {
                             true => u16::try_from(second + time_to_live).unwrap_or(NEVER),
                             false => NEVER,

@@ -130,6 +130,7 @@ pub(crate) fn encode(
 /// For how long the table of a node that expects this interval of others knows a peer of this crate by an announcement
 /// with this promise.
 pub(crate) fn time_to_live(
+    now: Instant,
     promise: Option<Duration>,
     expected: Duration,
     lifetimes: &Lifetimes,
@@ -139,7 +140,7 @@ pub(crate) fn time_to_live(
         promise,
         ..Stamp::default()
     };
-    Pace::new(stamp, None, None, lifetimes).time_to_live(expected, lifetimes)
+    Pace::new(stamp, None, None, lifetimes).time_to_live(now, expected, lifetimes)
 }
 
 /// The table of this crate, with the options it has by default.

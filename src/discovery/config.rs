@@ -157,7 +157,9 @@ impl Config {
     /// it. Each is taken for ten seconds at least, or for [`Config::with_interval`] where that is shorter. A js-libp2p node,
     /// which announces itself every ten seconds, is forgotten when it has been silent for thirty. One with an interval longer
     /// than this time expires once: when it comes back within an hour, the time between the two announcements counts as its
-    /// interval, at most 22 minutes. The last 4,096 that have expired are remembered for that. A node with this crate promises nothing before it has heard
+    /// interval, at most 22 minutes. Until an hour after it expired, it does not expire again unless it has been silent for 22
+    /// minutes, however many announcements are lost; so one that comes back and then goes for good is known for that long. The
+    /// last 4,096 that have expired are remembered for this. A node with this crate promises nothing before it has heard
     /// everybody: until then it is known for this time, or three of the intervals that follow from the number of peers where
     /// that is longer. It has to be longer than the interval. Defaults to a minute, or to three intervals where that is
     /// longer.

@@ -33,7 +33,8 @@ const SHARE: usize = 4;
 
 /// Known peers, at most `capacity` of them, each until it has been silent for its time to live: three of its own intervals.
 /// One whose interval is learnt, and longer than was expected, expires once before it is: what has passed between its last
-/// announcement and the one with which it comes back counts as its interval.
+/// announcement and the one with which it comes back counts as its interval. Whatever is lost, it does not expire again within
+/// an hour unless it has been silent for the longest interval: such a peer may have gone for good, and is known for so long.
 ///
 /// The methods are of three kinds:
 /// - getters, and [`Peers::next_timeout`], which says when a peer will next fall silent;
@@ -179,7 +180,7 @@ impl Peers {
                 row.pace = Pace::new(stamp, gap, Some(row.pace), &self.lifetimes);
                 row.sequence = stamp.sequence;
                 row.is_suspect = false;
-                let ttl = row.pace.time_to_live(expected, &self.lifetimes);
+                let ttl = row.pace.time_to_live(now, expected, &self.lifetimes);
                 let expires_at = after(now, ttl);
                 let is_same = is_same_set(&row.addresses, &addresses);
                 // Also when only their order has changed: it is the peer's preference.
@@ -201,10 +202,10 @@ impl Peers {
             Entry::Vacant(_) if is_full => Heard::Full,
             Entry::Vacant(entry) => {
                 let pace = match self.expired.remove(now, &peer) {
-                    Some(gap) => Pace::returned(stamp, gap, &self.lifetimes),
+                    Some(past) => Pace::returned(stamp, past, &self.lifetimes),
                     None => Pace::new(stamp, None, None, &self.lifetimes),
                 };
-                let ttl = pace.time_to_live(expected, &self.lifetimes);
+                let ttl = pace.time_to_live(now, expected, &self.lifetimes);
                 let expires_at = after(now, ttl);
                 entry.insert(Row {
                     addresses,
@@ -310,7 +311,8 @@ impl Peers {
             let row = entry.get_mut();
             let prolonged = after(
                 row.last_heard,
-                row.pace.time_to_live(expected, &self.lifetimes),
+                row.pace
+                    .time_to_live(row.last_heard, expected, &self.lifetimes),
             );
             if prolonged > now && matches!(row.pace, Pace::Ours) && !row.is_unreachable {
                 row.ttl = prolonged.saturating_duration_since(row.last_heard);

@@ -15,6 +15,14 @@ pub(super) const MAX_EXPIRED: usize = 4096;
 /// For how long each is remembered.
 pub(super) const MEMORY: Duration = Duration::from_secs(60 * 60);
 
+/// Of an author that is back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Past {
+    pub(super) expired_at: Instant,
+    /// What has passed since its last announcement.
+    pub(super) gap: Duration,
+}
+
 /// The authors that have expired within [`MEMORY`], at most [`MAX_EXPIRED`] of them, each with the time of its last
 /// announcement.
 #[derive(Debug, Default)]
@@ -37,14 +45,15 @@ impl ExpiredAuthors {
         self.last_heard.insert(peer, (now, last_heard));
     }
 
-    /// A peer is back. Returns what has passed since its last announcement, if that is known.
-    pub(super) fn remove(&mut self, now: Instant, peer: &PeerId) -> Option<Duration> {
+    /// A peer is back.
+    pub(super) fn remove(&mut self, now: Instant, peer: &PeerId) -> Option<Past> {
         let (expired_at, last_heard) = self.last_heard.remove(peer)?;
         self.order.remove(&(expired_at, *peer));
-        match is_over(now, expired_at) {
-            true => None,
-            false => now.checked_duration_since(last_heard),
+        if is_over(now, expired_at) {
+            return None;
         }
+        let gap = now.checked_duration_since(last_heard)?;
+        Some(Past { expired_at, gap })
     }
 }
 
@@ -80,12 +89,16 @@ mod tests {
             "the oldest are gone"
         );
         let later = at(count + 10);
-        assert_eq!(expired.remove(later, &peer(10)), Some(later - now));
+        let past = |seed, later| Past {
+            expired_at: at(seed),
+            gap: later - now,
+        };
+        assert_eq!(expired.remove(later, &peer(10)), Some(past(10, later)));
         assert_eq!(expired.remove(later, &peer(10)), None, "it has come back");
         assert_eq!(expired.order.len(), MAX_EXPIRED - 1);
 
         let almost = at(11) + MEMORY - Duration::from_nanos(1);
-        assert_eq!(expired.remove(almost, &peer(11)), Some(almost - now));
+        assert_eq!(expired.remove(almost, &peer(11)), Some(past(11, almost)));
         assert_eq!(expired.remove(at(12) + MEMORY, &peer(12)), None);
         // Those whose hour is over make room.
         expired.insert(at(count + 10) + MEMORY, peer(0), now);

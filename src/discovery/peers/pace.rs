@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::discovery::message::Stamp;
+use super::expired::{MEMORY, Past};
+use crate::{deadline::Instant, discovery::message::Stamp};
 
 /// How many of its intervals a peer may be silent. Two lost announcements in a row are survived, even if the third comes
 /// as late as was promised.
@@ -40,10 +41,10 @@ pub(crate) enum Pace {
 }
 
 impl Pace {
-    /// Of a peer that has expired and is back after `gap`, which is longer than was expected of it.
-    pub(super) fn returned(stamp: Stamp, gap: Duration, lifetimes: &Lifetimes) -> Self {
+    /// Of a peer that has expired and is back, after a gap that is longer than was expected of it.
+    pub(super) fn returned(stamp: Stamp, past: Past, lifetimes: &Lifetimes) -> Self {
         match Self::new(stamp, None, None, lifetimes) {
-            Self::Heard(_) => Self::Heard(Gaps::returned(gap)),
+            Self::Heard(_) => Self::Heard(Gaps::returned(past)),
             pace => pace,
         }
     }
@@ -81,15 +82,22 @@ impl Pace {
         Some(interval.max(lifetimes.shortest).min(lifetimes.longest))
     }
 
-    pub(crate) fn time_to_live(&self, expected: Duration, lifetimes: &Lifetimes) -> Duration {
-        let Some(interval) = self.interval(expected, lifetimes) else {
-            return lifetimes.unknown;
-        };
-        let time_to_live = interval.saturating_mul(INTERVALS);
+    /// For how long a peer is known that has announced itself `now`.
+    pub(crate) fn time_to_live(
+        &self,
+        now: Instant,
+        expected: Duration,
+        lifetimes: &Lifetimes,
+    ) -> Duration {
+        let interval = self.interval(expected, lifetimes);
+        let time_to_live = interval.map_or(lifetimes.unknown, |interval| {
+            interval.saturating_mul(INTERVALS)
+        });
         match self {
             // It may hear more than we do, and slow down while we do not.
             Self::Ours => time_to_live.max(lifetimes.unknown),
-            Self::Promised(_) | Self::Heard(_) => time_to_live,
+            Self::Promised(_) => time_to_live,
+            Self::Heard(gaps) => time_to_live.max(gaps.grace(now).min(lifetimes.longest)),
         }
     }
 }
@@ -101,17 +109,24 @@ pub(crate) struct Gaps {
     last: [u32; 3],
     /// What has passed since the announcement at which the latest one ended.
     since: u32,
-    /// Whether the first one is that after which an expired peer has come back.
-    is_returned: bool,
+    /// When the peer expired, if it has come back since. The first gap is that after which it did.
+    expired_at: Option<Instant>,
 }
 
 impl Gaps {
-    fn returned(gap: Duration) -> Self {
+    fn returned(past: Past) -> Self {
         Self {
-            last: [millis(gap).max(1), 0, 0],
+            last: [millis(past.gap).max(1), 0, 0],
             since: 0,
-            is_returned: true,
+            expired_at: Some(past.expired_at),
         }
+    }
+
+    /// What is left of the hour in which a peer that has expired though it was there is not to do so again.
+    fn grace(&self, now: Instant) -> Duration {
+        self.expired_at.map_or(Duration::ZERO, |expired_at| {
+            MEMORY.saturating_sub(now.saturating_duration_since(expired_at))
+        })
     }
 
     /// Another announcement, at this time after the one before. It ends a gap unless that would be shorter than `least`.
@@ -129,7 +144,7 @@ impl Gaps {
     /// longer than the time for which an unknown peer is known would expire before each of its announcements.
     fn interval(&self) -> Option<Duration> {
         let [latest, earlier, first] = self.last;
-        if latest == 0 || (earlier == 0 && !self.is_returned) {
+        if latest == 0 || (earlier == 0 && self.expired_at.is_none()) {
             return None;
         }
         let middle = match first {

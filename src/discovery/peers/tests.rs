@@ -303,17 +303,33 @@ fn a_js_peer_with_a_longer_interval_expires_once() {
 #[test]
 fn who_comes_back_is_known_as_before_after_three_gaps() {
     let times = [0, 10, 20, 30, 300, 310].map(|seconds| seconds * SECOND);
-    let returned = life(times.into_iter().chain([320 * SECOND, 1_000 * SECOND]));
-    assert_eq!(returned.0, [0, 300, 1_000].map(|seconds| seconds * SECOND));
-    assert_eq!(returned.1, [60, 350].map(|seconds| seconds * SECOND));
+    let hour = (32..366).map(|tens| tens * 10 * SECOND);
+    let returned = life(times.into_iter().chain(hour).chain([4_000 * SECOND]));
+    assert_eq!(returned.0, [0, 300, 4_000].map(|seconds| seconds * SECOND));
+    assert_eq!(returned.1, [60, 3_680].map(|seconds| seconds * SECOND));
     // Until then by the longest gap, but never by more than may be promised.
-    let soon = life(times.into_iter().chain([310 * SECOND + 3 * 270 * SECOND]));
-    assert_eq!(soon.1, [60, 1_120].map(|seconds| seconds * SECOND));
+    let soon = life([0, 900, 910, 910 + 3 * 900].map(|seconds| seconds * SECOND));
+    assert_eq!(soon.1, [60, 3_610].map(|seconds| seconds * SECOND));
     let late = life([Duration::ZERO, 50 * MINUTE, 50 * MINUTE + 67 * MINUTE]);
     assert_eq!(late.1, [MINUTE, 50 * MINUTE + 66 * MINUTE]);
     // And after an hour nothing is known of it.
     let forgotten = life([Duration::ZERO, 62 * MINUTE, 70 * MINUTE]);
     assert_eq!(forgotten.1, [MINUTE, 63 * MINUTE]);
+}
+
+#[test]
+fn one_that_was_there_when_it_expired_is_known_for_longer_for_an_hour() {
+    let since = |minutes: &[u32]| {
+        let times = [0, 10, 20, 30, 300, 310, 320].map(|seconds| seconds * SECOND);
+        let minutes = minutes.iter().map(|&minutes| minutes * MINUTE);
+        life(times.into_iter().chain(minutes)).1
+    };
+    // It has expired after a minute. 22 more it may be silent, whatever its interval is.
+    assert_eq!(since(&[27, 48, 59]), [MINUTE]);
+    assert_eq!(since(&[28]), [MINUTE, 320 * SECOND + 22 * MINUTE]);
+    // Then it is three of its intervals again.
+    let later = since(&[26, 47, 60, 90, 200]);
+    assert_eq!(later, [MINUTE, 90 * MINUTE + 63 * MINUTE]);
 }
 
 #[test]
@@ -667,6 +683,28 @@ proptest! {
         let (discovered, expired) = life(times.collect::<Vec<_>>());
         prop_assert!(expired.len() <= 1, "{:?}", expired);
         prop_assert!(discovered.len() <= 2);
+    }
+
+    /// Whatever is lost of them, if one comes every 22 minutes.
+    #[test]
+    fn a_js_peer_expires_at_most_once_an_hour_while_it_is_heard(
+        interval in 10_000..1_320_000_u64,
+        losses in prop::collection::vec(any::<u8>(), 1..200),
+        most in 0..=u8::MAX,
+    ) {
+        let interval = Duration::from_millis(interval);
+        let (mut sent, mut heard) = (Duration::ZERO, vec![Duration::ZERO]);
+        for loss in losses {
+            sent += interval;
+            let silence = sent + interval - *heard.last().unwrap();
+            if loss >= most || silence >= 22 * MINUTE {
+                heard.push(sent);
+            }
+        }
+        let (_, expired) = life(heard.iter().copied());
+        for pair in expired.windows(2) {
+            prop_assert!(pair[1] - pair[0] >= 60 * MINUTE, "{:?}, heard {:?}", expired, heard);
+        }
     }
 
     #[test]
