@@ -16,6 +16,7 @@
 //! - There is no socket before the poll that binds it. [`TransportEvent::NewAddress`] follows the bind at once.
 //!   Connections accepted before it are held back until then.
 //! - Every accepted `listen_on` ends in exactly one [`TransportEvent::ListenerClosed`], the last event of its id.
+//!   `remove_listener` takes effect in the next poll.
 //! - Failures that can heal are retried: a bind that failed, and a listener that the inner transport has closed or that
 //!   reports the same error for 30 s without accepting anything. Its addresses expire first, and it returns on the same
 //!   port, even one that the system chose. Each failure is a [`TransportEvent::ListenerError`] with a [`ListenError`], which

@@ -29,8 +29,9 @@ use errors::{APART, Verdict};
 use listener::{Bound, Listener, MAX_HELD, State, is_undialable};
 use pace::Pace;
 
-/// How many listeners one `poll` binds. A bind is a handful of system calls, so a poll stays well below a millisecond.
-const MAX_BINDS_PER_POLL: usize = 16;
+/// How many sockets one `poll` binds or closes. Each is a handful of system calls, so a poll stays well below a
+/// millisecond.
+const MAX_SOCKETS_PER_POLL: usize = 16;
 
 /// How many waiting listeners one `poll` asks about. Asking is cheap, and goes on in the next.
 const MAX_ASKS_PER_POLL: usize = 64;
@@ -75,8 +76,8 @@ pub(crate) struct Listeners<U, E> {
     hurry: Hurry,
     /// Exhausted listeners, by when that is over if they report nothing.
     exhausted: Due,
-    /// Those that came into [`State::Leaving`], until the inner transport is told.
-    leaving: VecDeque<ListenerId>,
+    /// Those that came into [`State::Closing`], until the inner transport is told.
+    closing: VecDeque<ListenerId>,
     /// Decided and not yet reported.
     events: VecDeque<TransportEvent<U, Error<E>>>,
     /// `None` if nobody watches.
@@ -88,14 +89,14 @@ pub(crate) struct Listeners<U, E> {
 /// What one `poll` may still do.
 #[derive(Debug)]
 struct Budget {
-    binds: usize,
+    sockets: usize,
     asks: usize,
     fruitless: usize,
 }
 
 impl Budget {
     const FULL: Self = Self {
-        binds: MAX_BINDS_PER_POLL,
+        sockets: MAX_SOCKETS_PER_POLL,
         asks: MAX_ASKS_PER_POLL,
         fruitless: MAX_FRUITLESS_PER_POLL,
     };
@@ -117,8 +118,8 @@ pub(crate) enum Action<U, E> {
         listener: ListenerId,
         address: Multiaddr,
     },
-    /// Let the inner transport close this one: [`Listeners::on_left_answered`].
-    Leave {
+    /// Let the inner transport close this one: [`Listeners::on_removed`].
+    Remove {
         listener: ListenerId,
         inner: ListenerId,
     },
@@ -127,17 +128,6 @@ pub(crate) enum Action<U, E> {
     PollInner,
     /// Return `Pending`. With `again` there is more to do, so that the task must wake itself.
     Rest { again: bool },
-}
-
-/// What comes of a removal.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Removal {
-    /// There is no such listener, or no longer.
-    Unknown,
-    /// It never reached the inner transport and is closed.
-    Done,
-    /// The inner transport is to remove this one: [`Listeners::on_removal_answered`].
-    AskInner(ListenerId),
 }
 
 impl<U, E> Listeners<U, E>
@@ -160,7 +150,7 @@ where
             rebinds: Due::default(),
             hurry: Hurry::default(),
             exhausted: Due::default(),
-            leaving: VecDeque::new(),
+            closing: VecDeque::new(),
             events: VecDeque::new(),
             notes: None,
             pace: Pace::default(),
@@ -204,19 +194,23 @@ where
         Ok(())
     }
 
-    /// The application wants a listener to end.
-    pub(crate) fn on_remove(&mut self, id: ListenerId) -> Removal {
+    /// The application wants a listener to end. Returns whether there was one.
+    pub(crate) fn on_remove(&mut self, id: ListenerId) -> bool {
         let Some(listener) = self.listeners.get_mut(&id) else {
-            return Removal::Unknown;
+            return false;
         };
-        let inner = match &listener.state {
-            State::Closing { .. } | State::Closed(_) => return Removal::Unknown,
-            State::Registered { turn } => {
-                self.registered.remove(turn);
-                None
+        let inner = match &mut listener.state {
+            State::Closing { error: None, .. } | State::Closed(_) => return false,
+            State::Closing { error, .. } => {
+                *error = None;
+                return true;
             }
             State::Waiting { turn, .. } => {
                 self.waiting.remove(turn);
+                None
+            }
+            State::Registered { turn } => {
+                self.registered.remove(turn);
                 None
             }
             State::Retrying {
@@ -228,33 +222,23 @@ where
                 }
                 None
             }
+            State::Binding { inner, .. } => Some(*inner),
             State::Listening(bound) => {
                 if let Some((_, place)) = bound.errors.told() {
                     self.exhausted.remove(*place);
                 }
                 Some(bound.inner)
             }
-            State::Binding { inner, .. } | State::Leaving { inner, .. } => Some(*inner),
         };
-        let Some(inner) = inner else {
-            self.close(id, Ok(()));
-            return Removal::Done;
-        };
-        self.pace.on_touched();
-        listener.state = State::Closing { inner };
-        self.note(id);
-        Removal::AskInner(inner)
-    }
-
-    /// Whether the inner transport knew the listener that it was to remove. If it did, its close is still to come.
-    pub(crate) fn on_removal_answered(&mut self, id: ListenerId, known: bool) {
-        let state = self.listeners.get(&id).map(|listener| &listener.state);
-        if let Some(State::Closing { inner }) = state
-            && !known
-        {
-            self.by_inner.remove(inner);
-            self.close(id, Ok(()));
+        match inner {
+            None => self.close(id, Ok(())),
+            Some(inner) => {
+                listener.state = State::Closing { inner, error: None };
+                self.closing.push_back(id);
+                self.note(id);
+            }
         }
+        true
     }
 
     /// A poll begins.
@@ -288,8 +272,8 @@ where
                 return Action::Report(event);
             }
         }
-        if let Some(leave) = self.next_leave() {
-            return leave;
+        if let Some(remove) = self.next_removal() {
+            return remove;
         }
         if let Some(bind) = self.next_bind() {
             return bind;
@@ -302,7 +286,10 @@ where
             return Action::PollInner;
         }
         Action::Rest {
-            again: !is_settled || self.is_bind_due() || self.is_ask_due(),
+            again: !is_settled
+                || !self.closing.is_empty()
+                || self.is_bind_due()
+                || self.is_ask_due(),
         }
     }
 
@@ -332,14 +319,14 @@ where
         self.fail(id, failure, source, due);
     }
 
-    /// Whether the inner transport knew the listener that it was to close. If it did, its close is still to come.
-    pub(crate) fn on_left_answered(&mut self, id: ListenerId, known: bool) {
+    /// The inner transport was told to close a listener. If it knew that one, its `ListenerClosed` is still to come.
+    pub(crate) fn on_removed(&mut self, id: ListenerId, known: bool) {
         let state = self.listeners.get(&id).map(|listener| &listener.state);
-        if let Some(State::Leaving { inner, .. }) = state
+        if let Some(State::Closing { inner, .. }) = state
             && !known
         {
             self.by_inner.remove(inner);
-            self.on_gone(id, None);
+            self.on_gone(id, Ok(()));
         }
     }
 
@@ -403,13 +390,9 @@ where
             return;
         };
         match (&mut listener.state, event) {
-            (State::Closing { .. }, TransportEvent::ListenerClosed { reason, .. }) => {
-                self.by_inner.remove(&inner);
-                self.close(id, reason.map_err(Error::Inner));
-            }
             (_, TransportEvent::ListenerClosed { reason, .. }) => {
                 self.by_inner.remove(&inner);
-                self.on_gone(id, reason.err());
+                self.on_gone(id, reason);
             }
             (State::Listening(bound), TransportEvent::NewAddress { listen_addr, .. }) => {
                 if is_undialable(&listener.address, &listen_addr)
@@ -512,13 +495,13 @@ where
                 Error::Exhausted(exhausted)
             }
             Verdict::Stuck { since } => {
-                let leaving = State::Leaving {
+                let closing = State::Closing {
                     inner: bound.inner,
-                    error: Box::new(error),
+                    error: Some(Box::new(error)),
                 };
-                if let State::Listening(bound) = mem::replace(&mut listener.state, leaving) {
+                if let State::Listening(bound) = mem::replace(&mut listener.state, closing) {
                     self.on_unbound(id, bound, since);
-                    self.leaving.push_back(id);
+                    self.closing.push_back(id);
                     self.note(id);
                 }
                 return;
@@ -574,7 +557,7 @@ where
     }
 
     /// The inner transport has closed a listener.
-    fn on_gone(&mut self, id: ListenerId, reason: Option<E>) {
+    fn on_gone(&mut self, id: ListenerId, reason: Result<(), E>) {
         let Some(listener) = self.listeners.get_mut(&id) else {
             return;
         };
@@ -582,10 +565,11 @@ where
             State::Listening(bound) => {
                 let due = bound.due;
                 self.on_unbound(id, bound, self.now);
-                let reason = reason.map(|reason| Box::new(reason) as _);
+                let reason = reason.err().map(|reason| Box::new(reason) as _);
                 self.fail(id, Failure::Closed, reason, due);
             }
-            State::Leaving { error, .. } => self.fail(id, Failure::Stuck, Some(error), None),
+            State::Closing { error: None, .. } => self.close(id, reason.map_err(Error::Inner)),
+            State::Closing { error, .. } => self.fail(id, Failure::Stuck, error, None),
             state => listener.state = state,
         }
     }
@@ -682,7 +666,7 @@ where
         }
         !matches!(
             self.listeners.get(&id).map(|listener| &listener.state),
-            None | Some(State::Closing { .. } | State::Closed(None))
+            None | Some(State::Closing { error: None, .. } | State::Closed(None))
         )
     }
 
@@ -714,19 +698,24 @@ where
         }
     }
 
-    fn next_leave(&mut self) -> Option<Action<U, E>> {
-        while let Some(listener) = self.leaving.pop_front() {
+    fn next_removal(&mut self) -> Option<Action<U, E>> {
+        if self.budget.sockets == 0 {
+            return None;
+        }
+        while let Some(listener) = self.closing.pop_front() {
+            // The inner transport may have closed it by itself.
             let state = self.listeners.get(&listener).map(|row| &row.state);
-            if let Some(&State::Leaving { inner, .. }) = state {
+            if let Some(&State::Closing { inner, .. }) = state {
+                self.budget.sockets -= 1;
                 self.pace.on_touched();
-                return Some(Action::Leave { listener, inner });
+                return Some(Action::Remove { listener, inner });
             }
         }
         None
     }
 
     fn next_bind(&mut self) -> Option<Action<U, E>> {
-        if self.budget.binds == 0 {
+        if self.budget.sockets == 0 {
             return None;
         }
         let (id, due) = self.next_to_bind()?;
@@ -736,7 +725,7 @@ where
         let address = listener.bind_address();
         self.note(id);
         self.by_inner.insert(inner, id);
-        self.budget.binds -= 1;
+        self.budget.sockets -= 1;
         self.pace.on_bind();
         Some(Action::Bind {
             listener: id,

@@ -12,7 +12,7 @@ use crate::{
     deadline::{self, Deadline},
     lazy::{
         Config, Error, ListenSupport, Readiness,
-        listeners::{Action, Listeners, Removal},
+        listeners::{Action, Listeners},
         readiness::Publisher,
     },
 };
@@ -124,17 +124,12 @@ where
     }
 
     fn remove_listener(&mut self, id: ListenerId) -> bool {
-        match self.listeners.on_remove(id) {
-            Removal::Unknown => return false,
-            Removal::Done => {}
-            Removal::AskInner(inner) => {
-                let known = self.inner.remove_listener(inner);
-                self.listeners.on_removal_answered(id, known);
-            }
+        let is_known = self.listeners.on_remove(id);
+        if is_known {
+            self.publish();
+            self.wake();
         }
-        self.publish();
-        self.wake();
-        true
+        is_known
     }
 
     fn dial(
@@ -181,9 +176,9 @@ where
                     Ok(()) => self.listeners.on_bound(listener),
                     Err(error) => self.listeners.on_bind_failed(listener, error),
                 },
-                Action::Leave { listener, inner } => {
+                Action::Remove { listener, inner } => {
                     let known = self.inner.remove_listener(inner);
-                    self.listeners.on_left_answered(listener, known);
+                    self.listeners.on_removed(listener, known);
                 }
                 Action::Ask { listener, address } => {
                     let support = self.inner.support(&address);

@@ -11,7 +11,7 @@ use std::{
 use libp2p_core::transport::{ListenerId, TransportError, TransportEvent};
 use multiaddr::{Multiaddr, Protocol};
 
-use super::{Action, Listeners, Removal, errors::APART, id_of, pace::MAX_EVENTS_BEFORE_REBIND};
+use super::{Action, Listeners, errors::APART, id_of, pace::MAX_EVENTS_BEFORE_REBIND};
 use crate::{
     deadline::{self, Instant},
     lazy::{Changed, Config, Error, Failure, Missing, Retry, State, Support},
@@ -227,13 +227,9 @@ impl Outside {
     }
 
     fn remove(&mut self, id: ListenerId) {
-        let removal = self.core.on_remove(id);
-        if let Removal::AskInner(inner) = removal {
-            let known = self.close_inner(inner);
-            self.core.on_removal_answered(id, known);
-        }
+        let is_known = self.core.on_remove(id);
         let seen = self.seen(id);
-        if removal != Removal::Unknown {
+        if is_known {
             assert!(!seen.removed && !seen.closed, "removed twice");
             seen.removed = true;
             seen.due = None;
@@ -321,9 +317,9 @@ impl Outside {
                     assert!(binds <= 16);
                     self.bind(listener, inner, &address);
                 }
-                Action::Leave { listener, inner } => {
+                Action::Remove { listener, inner } => {
                     let known = self.close_inner(inner);
-                    self.core.on_left_answered(listener, known);
+                    self.core.on_removed(listener, known);
                 }
                 Action::Ask { listener, .. } => {
                     let support = if self.is_hopeless {
@@ -510,7 +506,7 @@ impl Outside {
         }
         assert!(self.seen.values().all(|seen| seen.closed), "one is open");
         assert!(self.core.events.is_empty());
-        assert!(self.core.by_inner.is_empty());
+        assert!(self.core.by_inner.is_empty() && self.core.closing.is_empty());
         assert!(!self.core.is_bind_due());
         assert!(self.core.next_timeout().is_none());
         assert!(self.core.waiting.is_empty());

@@ -32,13 +32,18 @@ pub(super) struct Listener<U, E> {
 }
 
 /// ```text
-/// listen_on -> Waiting <-> Registered -> Binding -> Listening -> Leaving
-///                                        |    ^         |           |
-///                                fails   v    |  dies   |           |
-///                                      Retrying <-------+-----------+
-///
-/// remove_listener -> Closing -> Closed -> gone, once that is reported
-/// gives up ---------------------^
+/// listen_on ---> Waiting <---> Registered
+///                                  | poll
+///                                  v
+///                               Binding ----------> Listening
+///                                |   ^               |     |
+///                          fails |   | its time      | dies| stuck, removed
+///                                v   |               |     v
+///                               Retrying <-----------+-- Closing
+///                                |                         |
+///               gives up, removed|                         | removed
+///                                v                         v
+///                              Closed <--------------------+
 /// ```
 #[derive(Debug)]
 pub(super) enum State<U, E> {
@@ -58,12 +63,6 @@ pub(super) enum State<U, E> {
         due: Option<Instant>,
     },
     Listening(Bound<U, E>),
-    /// Stuck. The inner transport is to close it, so that it can be bound again.
-    Leaving {
-        inner: ListenerId,
-        /// What it reported again and again.
-        error: Box<dyn error::Error + Send + Sync>,
-    },
     /// Failed, and waits for its next attempt.
     Retrying {
         /// In `Listeners::retries`, or in `Listeners::rebinds` if its last socket may still be open.
@@ -71,9 +70,11 @@ pub(super) enum State<U, E> {
         is_rebind: bool,
         error: ListenError,
     },
-    /// Removed by the application, and not yet closed by the inner transport.
+    /// The inner transport is to close it, and has not done so yet.
     Closing {
         inner: ListenerId,
+        /// It was stuck with this error, and is bound again. `None` if the application has removed it.
+        error: Option<Box<dyn error::Error + Send + Sync>>,
     },
     /// Its `ListenerClosed` is among the events: with this failure, or because the application has removed it.
     Closed(Option<ListenError>),
@@ -150,7 +151,7 @@ impl<U, E> Listener<U, E> {
             State::Listening(bound) if bound.has_been_announced => status::State::Listening,
             State::Binding { .. } | State::Listening(_) => status::State::Binding,
             State::Retrying { error, .. } => status::State::Retrying(error.clone()),
-            State::Leaving { .. } | State::Closing { .. } => status::State::Closing,
+            State::Closing { .. } => status::State::Closing,
             State::Closed(error) => status::State::Closed(error.clone()),
         };
         let (addresses, exhausted) = match &self.state {

@@ -72,7 +72,9 @@ fn each_bind_waits_until_the_inner_transport_has_nothing_to_say() {
     core.on_inner_pending();
     core.on_listen(ListenerId::next(), address(3), Support::Now)
         .unwrap();
-    assert!(matches!(core.on_remove(ids[0]), Removal::AskInner(_)));
+    assert!(core.on_remove(ids[0]));
+    assert!(matches!(core.poll_action(), Action::Remove { listener, .. } if listener == ids[0]));
+    core.on_removed(ids[0], true);
     assert!(matches!(core.poll_action(), Action::PollInner));
 }
 
@@ -84,10 +86,10 @@ fn answers_that_nobody_waits_for_change_nothing() {
     for id in [id, unknown] {
         core.on_bound(id);
         core.on_bind_failed(id, TransportError::Other(in_use()));
-        core.on_removal_answered(id, false);
+        core.on_removed(id, false);
         core.on_answer(id, Support::Never);
     }
-    assert_eq!(core.on_remove(unknown), Removal::Unknown);
+    assert!(!core.on_remove(unknown));
     core.on_poll(deadline::now());
     assert!(matches!(core.poll_action(), Action::PollInner));
     core.on_inner_pending();
@@ -105,13 +107,14 @@ fn a_removal_in_the_middle_of_a_bind_still_closes_once() {
         let Action::Bind { inner, .. } = core.poll_action() else {
             panic!("a bind");
         };
-        assert_eq!(core.on_remove(id), Removal::AskInner(inner));
+        assert!(core.on_remove(id));
         if fails {
             core.on_bind_failed(id, TransportError::Other(in_use()));
         } else {
             core.on_bound(id);
         }
-        core.on_removal_answered(id, !fails);
+        assert!(matches!(core.poll_action(), Action::Remove { inner: it, .. } if it == inner));
+        core.on_removed(id, !fails);
         if !fails {
             core.on_inner_event(TransportEvent::ListenerClosed {
                 listener_id: inner,
@@ -137,7 +140,7 @@ fn the_queues_hold_no_more_than_there_are_listeners() {
         ] {
             let id = ListenerId::next();
             core.on_listen(id, address(n), support).unwrap();
-            assert_eq!(core.on_remove(id), Removal::Done);
+            assert!(core.on_remove(id));
         }
         assert!(core.registered.is_empty() && core.waiting.is_empty());
     }

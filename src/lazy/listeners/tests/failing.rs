@@ -277,7 +277,7 @@ fn nobody_hurries_because_of_a_change_that_others_have_waited_for() {
     subject.change();
     subject.fail();
     subject.change();
-    assert_eq!(subject.core.on_remove(subject.id), Removal::Done);
+    assert!(subject.core.on_remove(subject.id));
     let other = ListenerId::next();
     subject
         .core
@@ -410,11 +410,11 @@ fn a_listener_that_only_fails_for_half_a_minute_is_bound_anew() {
     let Action::Report(TransportEvent::AddressExpired { .. }) = subject.action() else {
         panic!("the address expires");
     };
-    let Action::Leave { inner: left, .. } = subject.action() else {
+    let Action::Remove { inner: left, .. } = subject.action() else {
         panic!("it is closed");
     };
     assert_eq!(left, inner);
-    subject.core.on_left_answered(subject.id, true);
+    subject.core.on_removed(subject.id, true);
     assert!(matches!(subject.action(), Action::Rest { again: false }));
     let error = subject.die(inner);
     assert_eq!(
@@ -429,10 +429,10 @@ fn a_listener_that_only_fails_for_half_a_minute_is_bound_anew() {
 fn leave_stuck(subject: &mut Subject, inner: ListenerId) -> ListenError {
     fail_for_long(subject, inner);
     subject.say(accept_fails(inner, io::ErrorKind::Other));
-    let Action::Leave { .. } = subject.action() else {
+    let Action::Remove { .. } = subject.action() else {
         panic!("it is closed");
     };
-    subject.core.on_left_answered(subject.id, false);
+    subject.core.on_removed(subject.id, false);
     subject.failure()
 }
 
@@ -628,7 +628,7 @@ fn being_without_descriptors_ends_with_the_socket() {
     subject.say(exhausts(inner, 0));
     assert_eq!(told(subject.action()), "exhausted");
     assert!(subject.core.next_timeout().is_some());
-    assert_eq!(subject.core.on_remove(subject.id), Removal::AskInner(inner));
+    assert!(subject.core.on_remove(subject.id));
     assert_eq!(subject.core.next_timeout(), None);
 }
 
@@ -654,8 +654,8 @@ fn a_stuck_listener_can_be_removed_while_it_is_being_closed() {
     fail_for_long(&mut subject, inner);
     subject.say(accept_fails(inner, io::ErrorKind::Other));
     while let Action::Report(_) = subject.core.poll_action() {}
-    assert_eq!(subject.core.on_remove(subject.id), Removal::AskInner(inner));
-    subject.core.on_removal_answered(subject.id, true);
+    assert!(subject.core.on_remove(subject.id));
+    subject.core.on_removed(subject.id, true);
     subject.say(TransportEvent::ListenerClosed {
         listener_id: inner,
         reason: Ok(()),
