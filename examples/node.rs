@@ -66,7 +66,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE", requires_all = ["own", "tls_cert"])]
     tls_key: Option<PathBuf>,
     /// Trust this certificate when dialling, in PEM: of an authority that is not public, or of a node that has signed its
-    /// own. One of a node that is marked as that of an authority (CA:TRUE) takes `--engine stream`.
+    /// own. One of a node that is marked as that of an authority (CA:TRUE) is not accepted by `--engine libp2p`.
     #[arg(long, value_name = "FILE", requires = "own")]
     trust: Option<PathBuf>,
     /// What speaks WebSocket.
@@ -90,15 +90,17 @@ struct Arguments {
 #[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
 enum Engine {
     #[default]
-    Libp2p,
     Stream,
+    #[cfg(feature = "libp2p-websocket")]
+    Libp2p,
 }
 
 impl Arguments {
     fn websocket(&self) -> websocket::Config {
         websocket::Config::default().with_engine(match self.engine {
-            Engine::Libp2p => websocket::Engine::Libp2p,
             Engine::Stream => websocket::Engine::Stream,
+            #[cfg(feature = "libp2p-websocket")]
+            Engine::Libp2p => websocket::Engine::Libp2p,
         })
     }
 

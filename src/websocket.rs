@@ -2,8 +2,8 @@
 //!
 //! With tokio, `websocket::tokio::transport` is all that is needed: WebSocket over TCP, with lazy listeners.
 //! `websocket::async_std::transport` and `websocket::smol::transport` are that on these runtimes, with the same options,
-//! over a TCP of this crate. [`Transport`] is the same for any other TCP. What speaks WebSocket is libp2p-websocket, or
-//! [`Stream`] of this crate: see [`Config::with_engine`].
+//! over a TCP of this crate. [`Transport`] is the same for any other TCP. What speaks WebSocket is a byte stream of
+//! this crate, or libp2p-websocket: see [`Config::with_engine`].
 //!
 //! | | addresses |
 //! | --- | --- |
@@ -91,8 +91,8 @@ if let Some(error) = certificates.refused() {
 //!
 //! | from | until | what bounds it |
 //! | --- | --- | --- |
-//! | TCP accept | the end of Noise and Yamux, or of the WebSocket upgrade if the transport is not `upgraded` | in time [`Config::with_handshake_timeout`], 9 seconds; in number [`Config::with_max_pending_handshakes`], 256 for each port and a quarter of them for each remote address; in memory what is below: a request has at most 100 headers in 16 KiB, with [`Engine::Libp2p`] 32 in 8 KiB |
-//! | the same | the end of the connection | in number `libp2p-connection-limits`; in memory what is above, with [`Engine::Libp2p`] also [`Config::with_max_frame_size`] |
+//! | TCP accept | the end of Noise and Yamux, or of the WebSocket upgrade if the transport is not `upgraded` | in time [`Config::with_handshake_timeout`], 9 seconds; in number [`Config::with_max_pending_handshakes`], 256 for each port and a quarter of them for each remote address; in memory what is below: a request has at most 100 headers in 16 KiB, with `Engine::Libp2p` 32 in 8 KiB |
+//! | the same | the end of the connection | in number `libp2p-connection-limits`; in memory what is above, with `Engine::Libp2p` also `Config::with_max_frame_size` |
 //!
 //! The first row holds by itself. Where a transport is not `upgraded` but goes through `Transport::upgrade` of libp2p, what
 //! comes after the WebSocket upgrade is bounded by nothing but `Transport::timeout` and the descriptors of the process. A
@@ -125,6 +125,8 @@ mod handshake;
     )
 )]
 mod interfaces;
+#[cfg(feature = "libp2p-websocket")]
+mod libp2p;
 mod names;
 mod path;
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]

@@ -1,5 +1,8 @@
 //! WebSocket with and without TLS, on real sockets, without anything of libp2p above it.
-#![cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
+#![cfg(all(
+    feature = "libp2p-websocket",
+    any(feature = "async-std", feature = "smol", feature = "tokio")
+))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "common/authority.rs"]

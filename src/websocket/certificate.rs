@@ -3,7 +3,6 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use libp2p_websocket::tls;
 use rustls::{
     InconsistentKeys, RootCertStore,
     crypto::ring,
@@ -45,6 +44,7 @@ pub(super) const OPENSSL: &str = "openssl req -x509 -newkey rsa:2048 -nodes \
 pub struct Certificate(Arc<Parts>);
 
 struct Parts {
+    #[cfg(feature = "libp2p-websocket")]
     key: PrivateKeyDer<'static>,
     /// The chain, and the key ready to sign.
     certified: Arc<CertifiedKey>,
@@ -88,6 +88,7 @@ impl Certificate {
             }
         }
         Ok(Self(Arc::new(Parts {
+            #[cfg(feature = "libp2p-websocket")]
             key,
             certified: Arc::new(certified),
             claims,
@@ -156,15 +157,16 @@ impl Certificate {
             .unwrap_or_default()
     }
 
-    pub(super) fn add_to(&self, builder: &mut tls::Builder) {
-        let chain = self.0.certified.cert.iter();
-        let chain = chain.map(|der| tls::Certificate::new(der.to_vec()));
-        builder
-            .server(
-                tls::PrivateKey::new(self.0.key.secret_der().to_vec()),
-                chain,
-            )
-            .expect("`from_der` has read them in the same way");
+    /// In DER.
+    #[cfg(feature = "libp2p-websocket")]
+    pub(super) fn chain(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.0.certified.cert.iter()
+    }
+
+    /// In DER.
+    #[cfg(feature = "libp2p-websocket")]
+    pub(super) fn key(&self) -> &[u8] {
+        self.0.key.secret_der()
     }
 
     /// What a server proves its name with.
@@ -210,12 +212,6 @@ impl TrustAnchor {
             certificates(certificate).map_err(|defect| CertificateError::TrustAnchor { defect })?;
         // There is at least one.
         Self::from_der(certificates.into_iter().next().unwrap_or_default())
-    }
-
-    pub(super) fn add_to(&self, builder: &mut tls::Builder) {
-        builder
-            .add_trust(&tls::Certificate::new(self.0.to_vec()))
-            .expect("`from_der` has added it to a store already");
     }
 
     pub(super) fn der(&self) -> &CertificateDer<'static> {

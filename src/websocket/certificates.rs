@@ -41,7 +41,7 @@ use watch::Files;
 /// the last one was refused. Then they bind. After a replacement new
 /// connections are served the new certificate from the next poll of the swarm on; one whose handshake had begun
 /// may still see the old. No socket is closed, no address expires, and connections that exist live on. With
-/// [`Engine::Libp2p`](crate::websocket::Engine::Libp2p), a TLS session of an earlier dial is not resumed over a
+/// `Engine::Libp2p`, a TLS session of an earlier dial is not resumed over a
 /// replacement.
 ///
 /// What is in use stays in use until the next is accepted, even when it expires:

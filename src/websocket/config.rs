@@ -1,11 +1,12 @@
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 use crate::websocket::socket;
 use crate::websocket::{Certificates, Resolve, TrustAnchor, dial::Resolver};
 
 /// The most that [`Config::with_max_frame_size`] allows.
-const MAX_FRAME_SIZE: NonZeroUsize = NonZeroUsize::new(16 * 1024 * 1024).expect("not zero");
+#[cfg(feature = "libp2p-websocket")]
+const MAX_FRAME_SIZE: usize = 16 * 1024 * 1024;
 
 /// What speaks WebSocket. Either side of a connection may have either, and cannot tell which the other has.
 ///
@@ -13,10 +14,10 @@ const MAX_FRAME_SIZE: NonZeroUsize = NonZeroUsize::new(16 * 1024 * 1024).expect(
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Engine {
-    /// libp2p-websocket.
-    #[default]
+    /// libp2p-websocket, which has been in use for years. Needs the feature `libp2p-websocket`, one of the default ones.
+    #[cfg(feature = "libp2p-websocket")]
     Libp2p,
-    /// [`Stream`](crate::websocket::Stream) of this crate, which is faster and takes less memory.
+    /// A byte stream of this crate, which is faster and takes less memory.
     ///
     /// Whoever talks to it sees a difference only here:
     ///
@@ -31,6 +32,7 @@ pub enum Engine {
     ///   waited for at most a second. So it is if the answer is in HTTP/1.0.
     /// - An answer that uses an extension, of which none was asked for, is refused.
     /// - A frame that is accepted or dialled may be of any size, since none is kept in memory as a whole.
+    #[default]
     Stream,
 }
 
@@ -44,7 +46,8 @@ pub struct Config {
     has_exact_paths: bool,
     handshake_timeout: Duration,
     max_pending_handshakes: usize,
-    max_frame_size: NonZeroUsize,
+    #[cfg(feature = "libp2p-websocket")]
+    max_frame_size: usize,
     keep_alive: Option<Duration>,
     #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
     socket: socket::Options,
@@ -65,7 +68,8 @@ impl Default for Config {
             has_exact_paths: false,
             handshake_timeout: Duration::from_secs(9),
             max_pending_handshakes: 256,
-            max_frame_size: const { NonZeroUsize::new(256 * 1024).expect("not zero") },
+            #[cfg(feature = "libp2p-websocket")]
+            max_frame_size: 256 * 1024,
             keep_alive: Some(Duration::from_secs(30)),
             #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
             socket: socket::Options::default(),
@@ -81,7 +85,7 @@ impl Default for Config {
 impl Config {
     /// What speaks WebSocket.
     ///
-    /// Defaults to [`Engine::Libp2p`], which has been in use for years.
+    /// Defaults to [`Engine::Stream`], which moves bytes at the speed of TCP.
     pub fn with_engine(mut self, engine: Engine) -> Self {
         self.engine = engine;
         self
@@ -121,7 +125,7 @@ impl Config {
     /// [`HandshakeError::NotFound`](crate::websocket::HandshakeError::NotFound).
     ///
     /// Defaults to false, as in libp2p-websocket: a proxy in front may have changed the path. With
-    /// [`Engine::Libp2p`] it cannot be otherwise, and this does nothing.
+    /// `Engine::Libp2p` it cannot be otherwise, and this does nothing.
     pub fn with_exact_path(mut self, exact: bool) -> Self {
         self.has_exact_paths = exact;
         self
@@ -159,7 +163,7 @@ impl Config {
     }
 
     /// The largest WebSocket message that is taken from whoever connected, and the largest frame, in bytes. It is also the
-    /// largest that is sent, on accepted and on dialled connections. All that with [`Engine::Libp2p`]: the other one keeps no
+    /// largest that is sent, on accepted and on dialled connections. All that with `Engine::Libp2p`: the other one keeps no
     /// message as a whole, and sends frames of up to 65,535 bytes, so that with less than that here, nodes with the two do
     /// not go together.
     ///
@@ -176,8 +180,9 @@ impl Config {
     /// where its Noise cuts, and one of rust-libp2p shorter than 192 KiB, since its Noise collects up to 128 KiB and
     /// one of its own frames before it writes. Only where nothing of libp2p is above it, a bare connection of
     /// libp2p-websocket makes one message of whatever it is given; those of this crate cut it.
-    pub fn with_max_frame_size(mut self, max: NonZeroUsize) -> Self {
-        self.max_frame_size = max.min(MAX_FRAME_SIZE);
+    #[cfg(feature = "libp2p-websocket")]
+    pub fn with_max_frame_size(mut self, max: usize) -> Self {
+        self.max_frame_size = max.clamp(1, MAX_FRAME_SIZE);
         self
     }
 
@@ -190,7 +195,7 @@ impl Config {
     /// quarter of an hour; a peer whose process is stopped never is.
     ///
     /// Defaults to 30 seconds: proxies such as nginx cut what is silent for 60. Only with
-    /// [`Engine::Stream`]. [`Engine::Libp2p`] answers pings and sends none.
+    /// [`Engine::Stream`]. `Engine::Libp2p` answers pings and sends none.
     pub fn with_keep_alive(mut self, interval: Option<Duration>) -> Self {
         self.keep_alive = interval.map(|interval| interval.max(Duration::from_secs(1)));
         self
@@ -333,7 +338,8 @@ impl Config {
         self.max_pending_handshakes
     }
 
-    pub(super) fn max_frame_size(&self) -> NonZeroUsize {
+    #[cfg(feature = "libp2p-websocket")]
+    pub(super) fn max_frame_size(&self) -> usize {
         self.max_frame_size
     }
 

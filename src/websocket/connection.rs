@@ -11,10 +11,10 @@ use crate::websocket::{below::Io, handshake::Bounds};
 
 /// A WebSocket connection: bytes in both directions, whatever is below.
 ///
-/// With [`Engine::Libp2p`](crate::websocket::Engine::Libp2p), what is written is sent in messages of at most
-/// [`Config::with_max_frame_size`](crate::websocket::Config::with_max_frame_size) bytes, and a larger one that comes in
+/// With `Engine::Libp2p`, what is written is sent in messages of at most
+/// `Config::with_max_frame_size` bytes, and a larger one that comes in
 /// on an accepted connection is an error of kind `InvalidData` around an
-/// [`Error::MessageTooLarge`](crate::websocket::Error::MessageTooLarge). With
+/// `Error::MessageTooLarge`. With
 /// [`Engine::Stream`](crate::websocket::Engine::Stream) it is a [`Stream`](crate::websocket::Stream), which see.
 ///
 /// A read that fails ends the connection.

@@ -9,6 +9,8 @@ use std::{
 use libp2p_core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
 
+#[cfg(feature = "libp2p-websocket")]
+use crate::websocket::libp2p;
 use crate::websocket::{
     Config, Connection, Engine, Error,
     address::{Listen, Security},
@@ -18,8 +20,6 @@ use crate::websocket::{
     tls::Tls,
 };
 
-mod bounded;
-mod libp2p;
 mod stream;
 
 /// How many events one `poll` drops before it asks to be polled again.
@@ -50,6 +50,7 @@ impl Listener {
 }
 
 enum Speaker {
+    #[cfg(feature = "libp2p-websocket")]
     Libp2p(libp2p::Libp2p),
     Stream(stream::Streams),
 }
@@ -57,6 +58,7 @@ enum Speaker {
 impl Speaker {
     fn has_certificate(&self) -> bool {
         match self {
+            #[cfg(feature = "libp2p-websocket")]
             Self::Libp2p(engine) => engine.has_certificate(),
             Self::Stream(engine) => engine.has_certificate(),
         }
@@ -73,6 +75,7 @@ impl Running {
     ) -> Self {
         let dialer = below.dialer();
         let speaker = match config.engine() {
+            #[cfg(feature = "libp2p-websocket")]
             Engine::Libp2p => Speaker::Libp2p(libp2p::Libp2p::new(dialer, resolver, config, tls)),
             Engine::Stream => Speaker::Stream(stream::Streams::new(dialer, resolver, config, tls)),
         };
@@ -120,6 +123,7 @@ impl Running {
         opts: DialOpts,
     ) -> Result<Pending<Connection>, TransportError<Error>> {
         match &self.speaker {
+            #[cfg(feature = "libp2p-websocket")]
             Speaker::Libp2p(engine) => engine.dial(address, opts),
             Speaker::Stream(engine) => engine.dial(&address, opts),
         }
@@ -128,6 +132,7 @@ impl Running {
     /// Takes up a new certificate.
     pub(super) fn set_tls(&mut self, tls: &Tls) {
         match &mut self.speaker {
+            #[cfg(feature = "libp2p-websocket")]
             Speaker::Libp2p(engine) => engine.set_tls(tls),
             Speaker::Stream(engine) => engine.set_tls(tls),
         }
@@ -178,6 +183,7 @@ impl Running {
             } => {
                 let listener = self.listeners.get(&listener_id)?;
                 let upgrade = match &mut self.speaker {
+                    #[cfg(feature = "libp2p-websocket")]
                     Speaker::Libp2p(engine) => {
                         let from = send_back_addr.clone();
                         engine.accept(upgrade, listener.security, from)?

@@ -1,6 +1,5 @@
 use std::{fmt, io, time::Duration};
 
-use libp2p_websocket::error::Error as Stock;
 use multiaddr::Multiaddr;
 
 use crate::websocket::{HandshakeError, TlsError};
@@ -34,7 +33,8 @@ pub enum Error {
     #[cfg(feature = "upgrade")]
     #[error("Yamux failed")]
     Yamux(#[source] Cause),
-    /// The other side broke the WebSocket protocol.
+    /// The other side broke the WebSocket protocol. Only with `Engine::Libp2p`.
+    #[cfg(feature = "libp2p-websocket")]
     #[error("the WebSocket protocol failed")]
     Protocol(#[source] Cause),
     /// The handshake was not done by its [deadline](crate::websocket::Config::with_handshake_timeout).
@@ -51,6 +51,7 @@ pub enum Error {
     /// The other side sent a WebSocket message larger than
     /// [this node takes](crate::websocket::Config::with_max_frame_size), or began to. It is in the `io::Error` that
     /// the [`Connection`](crate::websocket::Connection) is read with.
+    #[cfg(feature = "libp2p-websocket")]
     #[error("a WebSocket message of {size} bytes or more is larger than this node takes")]
     #[non_exhaustive]
     MessageTooLarge {
@@ -183,19 +184,5 @@ impl fmt::Display for Listed<'_> {
 impl From<HandshakeError> for Error {
     fn from(error: HandshakeError) -> Self {
         Self::Handshake(Box::new(error))
-    }
-}
-
-impl From<Stock<Self>> for Error {
-    fn from(error: Stock<Self>) -> Self {
-        match error {
-            Stock::Transport(error) => error,
-            Stock::Tls(cause) => Self::Tls(cause.into()),
-            Stock::Handshake(cause) => Self::Handshake(cause),
-            Stock::Base(cause) => Self::Protocol(cause),
-            Stock::TooManyRedirects => Self::TooManyRedirects,
-            Stock::InvalidRedirectLocation => Self::InvalidRedirect,
-            Stock::InvalidMultiaddr(address) => Self::UnsupportedAddress(address),
-        }
     }
 }

@@ -4,12 +4,11 @@
 use std::net::IpAddr;
 
 use libp2p_core::transport::TransportError;
-use libp2p_websocket::tls;
 use multiaddr::{Multiaddr, Protocol};
 use rustls::pki_types::{self, ServerName};
 use url::Url;
 
-use crate::websocket::{Error, path::Path};
+use crate::websocket::{Error, TlsError, path::Path};
 
 /// What is to be done to dial an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +33,7 @@ impl Request {
         };
         let name = parsed
             .name
-            .map_err(|cause| TransportError::Other(Error::Tls(cause.into())))?;
+            .map_err(|cause| TransportError::Other(Error::Tls(cause)))?;
         Ok(Self {
             address: address.clone(),
             host: host_header(&name, parsed.port, parsed.is_tls),
@@ -81,7 +80,7 @@ impl Request {
 /// What an address says.
 struct Parsed {
     below: Multiaddr,
-    name: Result<ServerName<'static>, tls::Error>,
+    name: Result<ServerName<'static>, TlsError>,
     port: u16,
     is_tls: bool,
     path: Path,
@@ -119,8 +118,11 @@ impl Parsed {
             Protocol::Dns(name)
             | Protocol::Dns4(name)
             | Protocol::Dns6(name)
-            | Protocol::Sni(name) => ServerName::try_from(name.clone().into_owned())
-                .map_err(|_| tls::Error::InvalidDnsName(name.into_owned())),
+            | Protocol::Sni(name) => {
+                ServerName::try_from(name.clone().into_owned()).map_err(|_| TlsError::InvalidName {
+                    name: name.into_owned(),
+                })
+            }
             _ => return None,
         };
         if let Some(peer) = peer {

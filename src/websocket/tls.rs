@@ -4,7 +4,6 @@ use std::{
 };
 
 use futures_rustls::{TlsAcceptor, TlsConnector};
-use libp2p_websocket::tls;
 use rustls::{
     ClientConfig, ServerConfig,
     crypto::{CryptoProvider, ring},
@@ -60,16 +59,14 @@ impl Tls {
         }
     }
 
-    /// All of it, as libp2p-websocket takes it: at once, for listening and for dialling.
-    pub(super) fn libp2p(&self) -> tls::Config {
-        let mut builder = tls::Config::builder();
-        if let Some(certificate) = &self.certificate {
-            certificate.add_to(&mut builder);
-        }
-        for anchor in &self.trust_anchors {
-            anchor.add_to(&mut builder);
-        }
-        builder.finish()
+    #[cfg(feature = "libp2p-websocket")]
+    pub(super) fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
+    }
+
+    #[cfg(feature = "libp2p-websocket")]
+    pub(super) fn trust_anchors(&self) -> &[TrustAnchor] {
+        &self.trust_anchors
     }
 
     /// For listening, as soon as there is a certificate. Nothing else is in it, so a new one replaces nothing but the

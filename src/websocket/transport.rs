@@ -97,6 +97,7 @@ impl Transport {
         self.counters.clone()
     }
 
+    #[cfg(any(feature = "metrics", feature = "upgrade"))]
     pub(super) fn config(&self) -> &Config {
         &self.config
     }

@@ -31,6 +31,7 @@ pub(crate) enum Runtime {
 #[allow(unused_macros, reason = "each test uses its part")]
 macro_rules! on_each {
     (libp2p: $(#[$attribute:meta])* $name:ident) => {
+        #[cfg(feature = "libp2p-websocket")]
         mod $name {
             $crate::common::on_each!(@ Libp2p, $(#[$attribute])* $name);
         }
@@ -61,6 +62,7 @@ macro_rules! on_each {
         mod $name {
             use super::$name;
 
+            #[cfg(feature = "libp2p-websocket")]
             mod libp2p {
                 $crate::common::on_each!(@ Libp2p, $(#[$attribute])* $name);
             }
@@ -86,7 +88,7 @@ impl Case {
     #[cfg(feature = "tokio")]
     pub(crate) const TOKIO: Self = Self {
         runtime: Runtime::Tokio,
-        engine: Engine::Libp2p,
+        engine: Engine::Stream,
     };
 
     /// The test of this one that [`on_each`] makes of an `async fn`, which has both engines.

@@ -1,6 +1,8 @@
 use std::io;
 
 use super::{error::date, *};
+#[cfg(feature = "libp2p-websocket")]
+use crate::websocket::libp2p;
 
 fn self_signed() -> (Vec<u8>, Vec<u8>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -12,10 +14,14 @@ fn a_chain_and_its_key_are_accepted_and_the_key_is_not_shown() {
     let (certificate, key) = self_signed();
     let made = Certificate::from_der(vec![certificate.clone()], key).unwrap();
     assert_eq!(format!("{made:?}"), "Certificate { .. }");
-    made.add_to(&mut tls::Config::builder());
-    TrustAnchor::from_der(certificate)
-        .unwrap()
-        .add_to(&mut tls::Config::builder());
+    let anchor = TrustAnchor::from_der(certificate).unwrap();
+    assert_eq!(format!("{anchor:?}"), "TrustAnchor { .. }");
+    #[cfg(feature = "libp2p-websocket")]
+    {
+        let mut builder = libp2p_websocket::tls::Config::builder();
+        libp2p::add_certificate(&mut builder, &made);
+        libp2p::add_trust_anchor(&mut builder, &anchor);
+    }
 }
 
 #[test]
@@ -228,7 +234,8 @@ fn what_tools_write_is_read() {
             .matches("BEGIN CERTIFICATE-")
             .count();
         assert_eq!(read.0.certified.cert.len(), expected);
-        read.add_to(&mut tls::Config::builder());
+        #[cfg(feature = "libp2p-websocket")]
+        libp2p::add_certificate(&mut libp2p_websocket::tls::Config::builder(), &read);
     }
 }
 

@@ -1,6 +1,5 @@
 use std::{fmt, io, time::Duration};
 
-use libp2p_websocket::tls;
 use rustls::{AlertDescription, PeerIncompatible, pki_types::UnixTime};
 
 use crate::{
@@ -103,18 +102,6 @@ impl From<io::Error> for TlsError {
         cause
             .and_then(named)
             .unwrap_or_else(|| Self::Other(Box::new(error)))
-    }
-}
-
-impl From<tls::Error> for TlsError {
-    fn from(error: tls::Error) -> Self {
-        match error {
-            tls::Error::Io(error) => error.into(),
-            // It prints its cause as well as returning it.
-            tls::Error::Tls(cause) => Self::Other(cause),
-            tls::Error::InvalidDnsName(name) => Self::InvalidName { name },
-            other => Self::Other(Box::new(other)),
-        }
     }
 }
 

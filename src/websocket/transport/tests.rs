@@ -340,6 +340,7 @@ fn a_tls_listener_needs_a_certificate(engine: Engine) {
 
 macro_rules! on_every_engine {
     ($($test:ident),+ $(,)?) => {
+        #[cfg(feature = "libp2p-websocket")]
         mod libp2p {
             $(#[test]
             fn $test() {

@@ -2,7 +2,6 @@
 
 use std::{
     net::Ipv4Addr,
-    num::NonZeroUsize,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -11,19 +10,22 @@ use std::{
 
 use futures::{FutureExt as _, TryFutureExt as _};
 use libp2p_core::transport::{DialOpts, ListenerId, Transport, TransportError, TransportEvent};
+use libp2p_websocket::tls;
 use multiaddr::{Multiaddr, Protocol};
 
-use super::bounded::Bounded;
+mod bounded;
+
 use crate::{
     lazy::Support,
     websocket::{
-        Config, Connection, Error,
+        Certificate, Config, Connection, Error, TlsError, TrustAnchor,
         address::Security,
         below::{Dialer, Io, Pending},
         dial::{Contest, Dial, Resolver, Target, connect},
         tls::Tls,
     },
 };
+use bounded::Bounded;
 
 type Stock = libp2p_websocket::Config<Handed>;
 
@@ -37,7 +39,7 @@ pub(super) struct Libp2p {
     plain: ListenerId,
     /// and for those with it, once there is a certificate.
     tls: Option<ListenerId>,
-    max_frame_size: NonZeroUsize,
+    max_frame_size: usize,
 }
 
 impl Libp2p {
@@ -56,7 +58,7 @@ impl Libp2p {
         });
         stock
             .set_max_redirects(config.max_redirects())
-            .set_max_data_size(config.max_frame_size().get());
+            .set_max_data_size(config.max_frame_size());
         let plain = ListenerId::next();
         stand_in(&mut stock, plain, Protocol::Ws("/".into()));
         let mut libp2p = Self {
@@ -125,7 +127,7 @@ impl Libp2p {
     /// Replaces both sides of TLS, and nothing else.
     pub(super) fn set_tls(&mut self, tls: &Tls) {
         let mut stock = lock(&self.stock);
-        stock.set_tls_config(tls.libp2p());
+        stock.set_tls_config(config_of(tls));
         if self.tls.is_none() && tls.support() == Support::Now {
             let id = ListenerId::next();
             stand_in(&mut stock, id, Protocol::Wss("/".into()));
@@ -148,11 +150,62 @@ async fn first<C: Send + 'static>(contest: Contest<C, ()>, timeout: Duration) ->
     Ok(connected)
 }
 
+/// All of it at once, for listening and for dialling.
+fn config_of(tls: &Tls) -> tls::Config {
+    let mut builder = tls::Config::builder();
+    if let Some(certificate) = tls.certificate() {
+        add_certificate(&mut builder, certificate);
+    }
+    for anchor in tls.trust_anchors() {
+        add_trust_anchor(&mut builder, anchor);
+    }
+    builder.finish()
+}
+
+pub(super) fn add_certificate(builder: &mut tls::Builder, certificate: &Certificate) {
+    let chain = certificate.chain();
+    let chain = chain.map(|der| tls::Certificate::new(der.to_vec()));
+    builder
+        .server(tls::PrivateKey::new(certificate.key().to_vec()), chain)
+        .expect("`Certificate::from_der` has read them in the same way");
+}
+
+pub(super) fn add_trust_anchor(builder: &mut tls::Builder, anchor: &TrustAnchor) {
+    builder
+        .add_trust(&tls::Certificate::new(anchor.der().to_vec()))
+        .expect("`TrustAnchor::from_der` has added it to a store already");
+}
+
+impl From<libp2p_websocket::error::Error<Self>> for Error {
+    fn from(error: libp2p_websocket::error::Error<Self>) -> Self {
+        use libp2p_websocket::error::Error as Stock;
+
+        match error {
+            Stock::Transport(error) => error,
+            Stock::Tls(cause) => Self::Tls(cause.into()),
+            Stock::Handshake(cause) => Self::Handshake(cause),
+            Stock::Base(cause) => Self::Protocol(cause),
+            Stock::TooManyRedirects => Self::TooManyRedirects,
+            Stock::InvalidRedirectLocation => Self::InvalidRedirect,
+            Stock::InvalidMultiaddr(address) => Self::UnsupportedAddress(address),
+        }
+    }
+}
+
+impl From<tls::Error> for TlsError {
+    fn from(error: tls::Error) -> Self {
+        match error {
+            tls::Error::Io(error) => error.into(),
+            // It prints its cause as well as returning it.
+            tls::Error::Tls(cause) => Self::Other(cause),
+            tls::Error::InvalidDnsName(name) => Self::InvalidName { name },
+            other => Self::Other(Box::new(other)),
+        }
+    }
+}
+
 /// libp2p-websocket has one type for both roles.
-fn upgrading(
-    stock: <Stock as Transport>::Dial,
-    max_frame_size: NonZeroUsize,
-) -> Pending<Connection> {
+fn upgrading(stock: <Stock as Transport>::Dial, max_frame_size: usize) -> Pending<Connection> {
     Box::pin(
         stock
             .map_ok(move |connection| Connection::new(Bounded::new(connection, max_frame_size)))

@@ -1,6 +1,5 @@
 use std::{
     io::{self, IoSlice, IoSliceMut},
-    num::NonZeroUsize,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -15,14 +14,14 @@ use crate::websocket::Error;
 pub(super) struct Bounded<C> {
     /// `None` once a read has failed.
     below: Option<C>,
-    max_message_size: NonZeroUsize,
+    max_message_size: usize,
     /// Whoever waits to write. What is below forgets it when it is dropped.
     writer: AtomicWaker,
 }
 
 impl<C> Bounded<C> {
     /// Sends messages of at most that many bytes. Those that come in are bounded below.
-    pub(super) fn new(below: C, max_message_size: NonZeroUsize) -> Self {
+    pub(super) fn new(below: C, max_message_size: usize) -> Self {
         Self {
             below: Some(below),
             max_message_size,
@@ -103,7 +102,7 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Bounded<C> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         // What is below makes one message of what it is given.
-        let buf = buf.get(..self.max_message_size.get()).unwrap_or(buf);
+        let buf = buf.get(..self.max_message_size).unwrap_or(buf);
         self.write_below(cx, |below, cx| below.poll_write(cx, buf))
     }
 
@@ -115,7 +114,7 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Bounded<C> {
         let size = bufs
             .iter()
             .fold(0, |sum: usize, buf| sum.saturating_add(buf.len()));
-        if size <= self.max_message_size.get() {
+        if size <= self.max_message_size {
             return self.write_below(cx, |below, cx| below.poll_write_vectored(cx, bufs));
         }
         let first = bufs.iter().find(|buf| !buf.is_empty());
@@ -208,7 +207,7 @@ mod tests {
 
     fn connection() -> (Bounded<Messages>, Messages) {
         let messages = Messages::default();
-        let max = NonZeroUsize::new(4).unwrap();
+        let max = 4;
         (Bounded::new(messages.clone(), max), messages)
     }
 
