@@ -3,12 +3,8 @@
 use std::{
     fmt, io,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
-    thread::Thread,
     time::Duration,
 };
 
@@ -16,19 +12,17 @@ use futures::task::AtomicWaker;
 
 use crate::{
     deadline::{self, Deadline, Instant, SystemTime},
-    websocket::{
-        Certificate, CertificateError,
-        certificate::{OPENSSL, date},
-    },
+    websocket::{Certificate, CertificateError},
 };
 
 mod expiry;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod shared;
 mod watch;
 mod watched;
 
-use expiry::{Expiry, Warning};
+use shared::Shared;
 use watch::Files;
 
 /// The certificate of TLS listeners, which may come late and be replaced while they listen.
@@ -156,115 +150,6 @@ impl fmt::Debug for Certificates {
         f.debug_struct("Certificates")
             .field("current", &self.current())
             .finish_non_exhaustive()
-    }
-}
-
-#[derive(Default)]
-struct Shared {
-    /// How many certificates there have been, and refusals while there was none. Changes only under the lock; beside it,
-    /// so that a transport that is polled a thousand times a second does not take the lock.
-    generation: AtomicUsize,
-    state: Mutex<State>,
-    /// Who reads the files, and has to hear of the end.
-    watcher: OnceLock<Thread>,
-}
-
-#[derive(Default)]
-struct State {
-    current: Option<Certificate>,
-    /// The generation of `current`.
-    accepted: usize,
-    refused: Option<Arc<CertificateError>>,
-    expiry: Expiry,
-    /// Whether the warning of a certificate that is an authority's was logged.
-    has_warned_of_ca: bool,
-    #[cfg(feature = "metrics")]
-    refusals: u64,
-    /// One for each transport that has not been dropped.
-    subscribers: Vec<Arc<AtomicWaker>>,
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics half-way through a change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn accept(&self, certificate: Certificate) {
-        let mut state = self.state();
-        let warns_of_ca = certificate.is_ca() && !state.has_warned_of_ca;
-        state.has_warned_of_ca |= warns_of_ca;
-        state.expiry.on_accepted(&certificate);
-        state.current = Some(certificate);
-        state.refused = None;
-        state.accepted = self.next_generation();
-        wake(state);
-        if warns_of_ca {
-            tracing::warn!(
-                "the certificate is marked as that of an authority (CA:TRUE): browsers refuse it, and other nodes \
-                 unless they have it as a trust anchor; a better one is made by: {OPENSSL}"
-            );
-        }
-    }
-
-    fn refuse(&self, error: CertificateError) {
-        let mut state = self.state();
-        #[cfg(feature = "metrics")]
-        if state.current.is_some() || !error.is_not_found() {
-            state.refusals += 1;
-        }
-        state.refused = Some(Arc::new(error));
-        // Otherwise no listener waits, and the one in use stays.
-        if state.current.is_none() {
-            self.next_generation();
-            wake(state);
-        }
-    }
-
-    /// Warns of the end of the certificate in use if it is time to. Returns how long until it has to be asked again,
-    /// or `None` if there is no certificate.
-    fn warn_of_expiry(&self, now: SystemTime) -> Option<Duration> {
-        let (step, not_after) = {
-            let mut state = self.state();
-            let not_after = state.current.as_ref()?.not_after();
-            (state.expiry.on_time(now)?, not_after)
-        };
-        let not_after = date(not_after);
-        match step.warning {
-            Some(Warning::Week) => {
-                tracing::warn!(%not_after, "the certificate in use expires within 7 days");
-            }
-            Some(Warning::Day) => {
-                tracing::warn!(%not_after, "the certificate in use expires within a day");
-            }
-            Some(Warning::Expired) => {
-                tracing::warn!(%not_after, "the certificate in use has expired, and no peer accepts it any more");
-            }
-            None => {}
-        }
-        Some(step.again)
-    }
-
-    /// To be called under the lock.
-    fn next_generation(&self) -> usize {
-        self.generation.fetch_add(1, Ordering::Release) + 1
-    }
-}
-
-/// Wakes all subscribers, without the lock: a waker may run what drops a transport.
-fn wake(state: MutexGuard<'_, State>) {
-    let subscribers = state.subscribers.clone();
-    drop(state);
-    for waker in subscribers {
-        waker.wake();
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if let Some(watcher) = self.watcher.get() {
-            watcher.unpark();
-        }
     }
 }
 

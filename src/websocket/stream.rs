@@ -35,6 +35,7 @@ pub use error::ProtocolError;
 pub(crate) use outside::run as fuzz;
 
 use close::Code;
+use frame::Role;
 use keep_alive::{KeepAlive, Outcome};
 use pool::Buffer;
 use reader::Reader;
@@ -49,15 +50,6 @@ const MAX_FRUITLESS_PER_POLL: usize = 32;
 
 /// How long `poll_close` waits for a peer that does not read.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Which side of the connection this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// Masks what it sends.
-    Client,
-    /// Demands that of the other side.
-    Server,
-}
 
 /// A WebSocket connection behind its HTTP upgrade, as a stream of bytes
 /// ([RFC 6455](https://www.rfc-editor.org/rfc/rfc6455)).
@@ -252,7 +244,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
             self.writer.on_ping(ping);
         }
         if let Err(broken) = result {
-            self.writer.close(Some(broken.code()));
+            self.writer.close(Some(Code::of(&broken)));
             self.end = Some(End::Failed(Some(broken.into())));
         } else if let Some(closed) = self.reader.close() {
             // It is told the same code (section 5.5.1).

@@ -29,7 +29,13 @@ use futures::{
 use libp2p_core::transport::{DialOpts, ListenerId, PortUse, TransportError, TransportEvent};
 use multiaddr::{Multiaddr, Protocol};
 
-use self::{addresses::Addresses, dial::Dialer, listener::Listener, ports::Ports, stream::Stream};
+use self::{
+    addresses::Addresses,
+    dial::Dialer,
+    listener::{Event, Listener},
+    ports::Ports,
+    stream::Stream,
+};
 use crate::websocket::{interfaces::Watch, socket::Options};
 
 mod addresses;
@@ -37,8 +43,6 @@ mod dial;
 mod listener;
 mod ports;
 mod stream;
-
-type Event = TransportEvent<Ready<io::Result<Stream>>, io::Error>;
 
 /// Listens on `<ip>/tcp/<port>`, and dials it.
 pub(super) struct Transport {

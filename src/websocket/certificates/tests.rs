@@ -1,8 +1,11 @@
-use std::{sync::atomic::AtomicU32, time::SystemTime as StdTime};
+use std::{
+    sync::{Mutex, atomic::AtomicU32},
+    time::SystemTime as StdTime,
+};
 
 use tokio_test::{assert_pending, assert_ready, task};
 
-use super::*;
+use super::{expiry::Warning, *};
 
 /// In PEM, valid for a day from about now, or from so many days later. No two have the same dates, so that these
 /// tell them apart.

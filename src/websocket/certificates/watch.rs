@@ -14,7 +14,7 @@ use crate::{
     websocket::{
         CertificateError,
         certificates::{
-            Shared,
+            shared::Shared,
             watched::{Again, Outcome, Reading, Watched},
         },
     },

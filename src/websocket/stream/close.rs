@@ -11,6 +11,14 @@ impl Code {
     pub(super) const PROTOCOL_ERROR: Self = Self(1002);
     pub(super) const UNSUPPORTED_DATA: Self = Self(1003);
 
+    /// What the other side is told that has broken this rule.
+    pub(super) fn of(broken: &ProtocolError) -> Self {
+        match broken {
+            ProtocolError::Text => Self::UNSUPPORTED_DATA,
+            _ => Self::PROTOCOL_ERROR,
+        }
+    }
+
     pub(super) fn to_bytes(self) -> [u8; 2] {
         self.0.to_be_bytes()
     }

@@ -1,7 +1,5 @@
 use std::io;
 
-use crate::websocket::stream::close::Code;
-
 /// Which rule of [RFC 6455](https://www.rfc-editor.org/rfc/rfc6455) the other side of a
 /// [`Stream`](crate::websocket::Stream) has broken.
 ///
@@ -58,16 +56,6 @@ pub enum ProtocolError {
     /// (sections 5.5.1 and 7.4).
     #[error("a close frame has a payload that none may have (RFC 6455, 5.5.1 and 7.4)")]
     ClosePayload,
-}
-
-impl ProtocolError {
-    /// What the other side is told before the connection ends.
-    pub(super) fn code(&self) -> Code {
-        match self {
-            Self::Text => Code::UNSUPPORTED_DATA,
-            _ => Code::PROTOCOL_ERROR,
-        }
-    }
 }
 
 impl From<ProtocolError> for io::Error {

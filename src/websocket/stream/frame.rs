@@ -2,6 +2,15 @@
 
 use crate::websocket::stream::ProtocolError;
 
+/// Which side of the connection this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Masks what it sends.
+    Client,
+    /// Demands that of the other side.
+    Server,
+}
+
 /// The longest header: two bytes, eight of length, four of mask.
 pub(super) const MAX_HEADER: usize = 14;
 

@@ -1,9 +1,9 @@
 //! What comes in: frames become the bytes that they carry, in the place where they are.
 
 use crate::websocket::stream::{
-    ProtocolError, Role,
+    ProtocolError,
     close::{self, Code},
-    frame::{Header, MAX_CONTROL, MAX_HEADER, Opcode, header_length},
+    frame::{Header, MAX_CONTROL, MAX_HEADER, Opcode, Role, header_length},
     mask::Mask,
 };
 

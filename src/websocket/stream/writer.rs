@@ -1,9 +1,8 @@
 //! What goes out: the bytes that are written become frames, put together in one buffer.
 
 use crate::websocket::stream::{
-    Role,
     close::Code,
-    frame::{Header, MAX_CONTROL, MAX_SHORT, Opcode},
+    frame::{Header, MAX_CONTROL, MAX_SHORT, Opcode, Role},
     mask::Mask,
     pool::{Buffer, Pool},
 };

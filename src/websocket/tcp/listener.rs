@@ -7,12 +7,14 @@ use std::{
 };
 
 use async_io::Async;
-use futures::{StreamExt as _, future};
+use futures::{
+    StreamExt as _,
+    future::{self, Ready},
+};
 use libp2p_core::transport::{ListenerId, TransportEvent};
 use multiaddr::{Multiaddr, Protocol};
 
 use super::{
-    Event,
     addresses::{AddressEvent, Addresses},
     stream::Stream,
 };
@@ -21,6 +23,8 @@ use crate::{
     lazy::accept::Cause,
     websocket::interfaces::{Changes, Watch},
 };
+
+pub(super) type Event = TransportEvent<Ready<io::Result<Stream>>, io::Error>;
 
 /// How long a listener accepts nobody after an error of its own, as in libp2p-tcp: it would be the same error at once.
 const PAUSE: Duration = Duration::from_millis(100);
