@@ -53,14 +53,17 @@ impl Names {
 
 impl Resolve for Names {
     fn ips(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
-        let found = self.ips.get(name).ok_or(io::ErrorKind::NotFound.into());
+        let found = self
+            .ips
+            .get(name)
+            .ok_or_else(|| io::ErrorKind::NotFound.into());
         let found = found.map(|hosts| hosts.iter().copied().map(ip).collect());
         future::ready(found).boxed()
     }
 
     fn txt(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<String>>> {
         let found = self.records.get(name).cloned();
-        future::ready(found.ok_or(io::ErrorKind::NotFound.into())).boxed()
+        future::ready(found.ok_or_else(|| io::ErrorKind::NotFound.into())).boxed()
     }
 }
 

@@ -86,13 +86,16 @@ pub(super) struct Contest<C, D> {
     walk: Option<(Walk, Parse<D>, Resolver)>,
     /// How many addresses of the walk take part, at most [`MAX_ATTEMPTS`].
     taken: usize,
-    lookups: FuturesUnordered<BoxFuture<'static, (Multiaddr, Result<Found<D>, Error>)>>,
+    lookups: FuturesUnordered<BoxFuture<'static, Answer<D>>>,
     /// For what they are.
     looked_up: Vec<Multiaddr>,
     race: Race<Target<D>>,
     connecting: FuturesUnordered<BoxFuture<'static, (usize, Result<C, Error>)>>,
     head_start: Deadline,
 }
+
+/// What was looked up, and what came of it.
+type Answer<D> = (Multiaddr, Result<Found<D>, Error>);
 
 enum Found<D> {
     Ips(Target<D>, Vec<IpAddr>),
@@ -367,6 +370,10 @@ where
     /// One attempt is its own error, but for what a `/dnsaddr` led to: nobody would know of that.
     fn fail(&mut self) -> Error {
         let mut attempts = mem::take(&mut self.attempts);
+        let mut errors = attempts.iter().map(|(_, error)| error);
+        if errors.any(|error| matches!(error, Error::TransportDropped)) {
+            return Error::TransportDropped;
+        }
         match (attempts.pop(), attempts.is_empty()) {
             (None, _) => Error::DialTimedOut {
                 after: self.timeout,

@@ -1,4 +1,5 @@
 use std::{
+    collections::HashSet,
     fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     pin::pin,
@@ -74,13 +75,9 @@ impl Resolver {
             true => Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]),
             false => self.within_time(self.resolve.ips(&name)).await,
         };
-        let mut ips = Vec::new();
-        let found = found.and_then(|found| {
-            for ip in found {
-                if family.has(ip) && !ips.contains(&ip) {
-                    ips.push(ip);
-                }
-            }
+        let mut seen = HashSet::new();
+        let found = found.and_then(|mut ips| {
+            ips.retain(|ip| family.has(*ip) && seen.insert(*ip));
             match ips.is_empty() {
                 true => Err(io::Error::new(io::ErrorKind::NotFound, "no such address")),
                 false => Ok(ips),

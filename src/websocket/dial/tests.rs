@@ -11,17 +11,17 @@ use tokio_test::{assert_pending, task};
 
 use super::*;
 
-/// What is connected to, in this order, and looked up in between.
+/// Where `192.0.2.x` is connected and `198.51.100.x` refused; the rest is silent.
 #[derive(Clone, Default)]
 struct Network(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
+    /// What has been looked up and connected to, in this order.
     done: Vec<String>,
     records: HashMap<String, Vec<String>>,
 }
 
-/// Where a connection begins, and how it ends: `192.0.2.x` is connected, `198.51.100.x` refused, and the rest silent.
 impl Network {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
@@ -47,8 +47,8 @@ impl Network {
         connect(move |address| {
             let text = address.to_string();
             network.state().done.push(text.clone());
-            if text.ends_with("/memory/1") {
-                return Err(TransportError::MultiaddrNotSupported(address));
+            if text.contains("/192.88.99.") {
+                return Err(TransportError::Other(Error::TransportDropped));
             }
             Ok(match text {
                 text if text.contains("/192.0.2.") => future::ok(address).boxed(),
@@ -58,7 +58,7 @@ impl Network {
         })
     }
 
-    /// A dial over WebSocket addresses, of which `/wss` is none.
+    /// `/wss` is not known here.
     fn dial(&self, address: &str) -> Dial<Multiaddr, ()> {
         let address: Multiaddr = address.parse().unwrap();
         let (resolver, connect) = (self.resolver(), self.connect());
@@ -88,7 +88,6 @@ fn refused() -> Error {
 }
 
 impl Resolve for Network {
-    /// `1.6.example` has the first addresses of both families, and so on. Other names have none.
     fn ips(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
         self.state().done.push(name.to_owned());
         let found: &[&str] = match name {
@@ -245,6 +244,16 @@ fn one_attempt_is_its_own_error_but_for_those_that_a_dnsaddr_leads_to() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[test]
+fn a_transport_that_was_dropped_meanwhile_is_all_that_is_told() {
+    let network = Network::default().with(
+        "a.example",
+        &["/ip4/198.51.100.1/tcp/1/ws", "/ip4/192.88.99.1/tcp/1/ws"],
+    );
+    let error = end(network.dial("/dnsaddr/a.example")).unwrap_err();
+    assert!(matches!(error, Error::TransportDropped), "{error:?}");
 }
 
 #[test]
