@@ -42,6 +42,8 @@ pub struct Config {
     engine: Engine,
     certificates: Option<Certificates>,
     trust_anchors: Vec<TrustAnchor>,
+    #[cfg(feature = "system-roots")]
+    trusts_system: bool,
     max_redirects: u8,
     has_exact_paths: bool,
     handshake_timeout: Duration,
@@ -64,6 +66,8 @@ impl Default for Config {
             engine: Engine::default(),
             certificates: None,
             trust_anchors: Vec::new(),
+            #[cfg(feature = "system-roots")]
+            trusts_system: false,
             max_redirects: 0,
             has_exact_paths: false,
             handshake_timeout: Duration::from_secs(9),
@@ -106,9 +110,22 @@ impl Config {
     /// of any other. libp2p-websocket refuses such a certificate:
     /// [`TlsError::CaUsedAsEndEntity`](crate::websocket::TlsError::CaUsedAsEndEntity).
     ///
-    /// Defaults to those that browsers trust (Mozilla's list), which always remain.
+    /// Defaults to those that browsers trust (Mozilla's list), or with `with_system_roots` to those that this system trusts,
+    /// which always remain.
     pub fn with_trust_anchor(mut self, anchor: TrustAnchor) -> Self {
         self.trust_anchors.push(anchor);
+        self
+    }
+
+    /// Whether the roots that this system trusts take the place of Mozilla's list, which is as old as the build. They are
+    /// read when the transport is made, from where OpenSSL has them (`SSL_CERT_FILE` and `SSL_CERT_DIR` say otherwise), the
+    /// keychain of macOS or the store of Windows. If there are none, a warning says so, and Mozilla's list remains.
+    ///
+    /// Defaults to false, since many containers have none. With [`Engine::Libp2p`] it cannot be otherwise, and this
+    /// does nothing.
+    #[cfg(feature = "system-roots")]
+    pub fn with_system_roots(mut self, trusted: bool) -> Self {
+        self.trusts_system = trusted;
         self
     }
 
@@ -324,6 +341,11 @@ impl Config {
 
     pub(super) fn trust_anchors(&self) -> &[TrustAnchor] {
         &self.trust_anchors
+    }
+
+    #[cfg(feature = "system-roots")]
+    pub(super) fn trusts_system(&self) -> bool {
+        self.trusts_system
     }
 
     pub(super) fn max_redirects(&self) -> u8 {

@@ -5,7 +5,7 @@ use std::{
 
 use futures_rustls::{TlsAcceptor, TlsConnector};
 use rustls::{
-    ClientConfig, ServerConfig,
+    ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring},
     sign::SingleCertAndKey,
 };
@@ -27,6 +27,8 @@ use verifier::Verifier;
 /// What one transport needs for TLS: whom it trusts when it dials, and the certificate of its listeners.
 pub(super) struct Tls {
     trust_anchors: Vec<TrustAnchor>,
+    #[cfg(feature = "system-roots")]
+    trusts_system: bool,
     /// Where certificates come from, if they ever do.
     certificates: Option<Subscription>,
     /// The one that is served. Never taken away again: libp2p-websocket panics when a TLS listener accepts and there
@@ -43,6 +45,8 @@ impl Tls {
         };
         Self {
             trust_anchors: config.trust_anchors().to_vec(),
+            #[cfg(feature = "system-roots")]
+            trusts_system: config.trusts_system(),
             certificate,
             certificates,
         }
@@ -87,7 +91,7 @@ impl Tls {
     /// For dialling. The sessions that can be resumed are in it, so it is to be kept.
     pub(super) fn connector(&self) -> TlsConnector {
         let provider = Arc::<CryptoProvider>::from(ring::default_provider());
-        let verifier = Verifier::new(&self.trust_anchors, Arc::clone(&provider));
+        let verifier = Verifier::new(&self.trust_anchors, self.roots(), Arc::clone(&provider));
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("ring has ciphers for all of them")
@@ -95,6 +99,21 @@ impl Tls {
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         Arc::new(config).into()
+    }
+
+    /// Never empty, as nobody could be verified then.
+    fn roots(&self) -> RootCertStore {
+        #[cfg(feature = "system-roots")]
+        if self.trusts_system {
+            let found = rustls_native_certs::load_native_certs();
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(found.certs);
+            if !roots.is_empty() {
+                return roots;
+            }
+            tracing::warn!(errors = ?found.errors, "the system trusts nobody, so those that browsers trust are");
+        }
+        RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned())
     }
 
     /// Ready with `true` when there is a new certificate to serve, and with `false` when there is another reason to wait

@@ -34,9 +34,12 @@ struct Anchor {
 }
 
 impl Verifier {
-    /// Trusts `anchors`, besides those that browsers trust.
-    pub(super) fn new(anchors: &[TrustAnchor], provider: Arc<CryptoProvider>) -> Self {
-        let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    /// Trusts `anchors`, besides `roots`.
+    pub(super) fn new(
+        anchors: &[TrustAnchor],
+        mut roots: RootCertStore,
+        provider: Arc<CryptoProvider>,
+    ) -> Self {
         for anchor in anchors {
             anchor.add_to_store(&mut roots);
         }

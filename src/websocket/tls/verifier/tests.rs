@@ -79,7 +79,8 @@ fn verify(
     name: &str,
     time: SystemTime,
 ) -> Result<(), TlsError> {
-    let verifier = Verifier::new(anchors, ring::default_provider().into());
+    let browsers = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    let verifier = Verifier::new(anchors, browsers, ring::default_provider().into());
     let name = ServerName::try_from(name).unwrap();
     verifier
         .verify_server_cert(&chain[0], &chain[1..], &name, &[], unix_time(time))
