@@ -26,6 +26,11 @@
 //! If one of both cannot be bound, the other is not kept. The name in `/tls/sni/<name>` is announced and otherwise
 //! ignored: whatever name a client asks for, it is served the same certificate.
 //!
+//! A TLS listener on an IP is emitted as the names of its certificate verify it: as `/ip4/<ip>/tcp/<port>/tls/ws` if that IP
+//! is among them, otherwise as `/ip4/<ip>/tcp/<port>/tls/sni/<name>/ws` with the first DNS name that is no wildcard. Every
+//! peer refuses an address that the certificate does not verify. A certificate with neither leaves the listener waiting for
+//! another. When the certificate is replaced, new addresses are emitted before the others expire.
+//!
 //! What all three add below:
 //!
 //! - A port on which a socket of this host already listens is in use, on the same address or through a wildcard: two
@@ -127,7 +132,7 @@ mod handshake;
 mod interfaces;
 #[cfg(feature = "libp2p-websocket")]
 mod libp2p;
-mod names;
+mod listeners;
 mod path;
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 mod probe;

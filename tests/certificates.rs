@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use authority::{Authority, Signed};
+use authority::{Authority, Leaf, Signed};
 use common::{Case, new_address, next, on_each, socket_address, swarm, within};
 use echo::{answers, assert_echoes, dial, dial_with, echo, port, send_back};
 use futures::{
@@ -34,6 +34,7 @@ use libp2p::{
     Multiaddr, Transport as _,
     core::transport::{ListenerId, TransportEvent},
     futures::StreamExt as _,
+    multiaddr::Protocol,
     swarm::SwarmEvent,
 };
 use libp2p_lazy_websocket::{
@@ -516,4 +517,51 @@ async fn one_file_with_both_is_followed(case: Case) {
         };
         until_served(&authority, address, serial).await;
     }
+}
+
+on_each!(addresses_are_those_that_the_certificate_verifies);
+
+async fn addresses_are_those_that_the_certificate_verifies(case: Case) {
+    let authority = Authority::new();
+    let named = |names: &[&str]| {
+        let leaf = Leaf {
+            names,
+            ..Leaf::default()
+        };
+        authority.sign(&leaf).certificate()
+    };
+    let certificates = Certificates::new();
+    certificates
+        .set(named(&["*.example", "192.0.2.1"]))
+        .unwrap();
+    let config = case.config().with_certificates(certificates.clone());
+    let mut events = listen(case, config, TLS);
+
+    // Nobody could verify it, so it waits for another one.
+    certificates
+        .set(named(&["*.example", "localhost"]))
+        .unwrap();
+    let by_name = within(events.recv()).await.unwrap().unwrap();
+    let Some(Protocol::Tcp(port)) = by_name.iter().nth(1) else {
+        panic!("{by_name}");
+    };
+    let expected = format!("/ip4/127.0.0.1/tcp/{port}/tls/sni/localhost/ws");
+    assert_eq!(by_name.to_string(), expected);
+    let config = || case.config().with_trust_anchor(authority.anchor());
+    assert_echoes(dial(case, config(), &by_name).await.unwrap()).await;
+
+    certificates
+        .set(named(&["localhost", "127.0.0.1"]))
+        .unwrap();
+    let bare = within(events.recv()).await.unwrap().unwrap();
+    assert_eq!(
+        bare.to_string(),
+        format!("/ip4/127.0.0.1/tcp/{port}/tls/ws")
+    );
+    let expired = within(events.recv()).await.unwrap().unwrap_err();
+    assert!(
+        expired.contains("AddressExpired") && expired.contains("/sni/localhost"),
+        "{expired}"
+    );
+    assert_echoes(dial(case, config(), &bare).await.unwrap()).await;
 }

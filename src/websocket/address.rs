@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use multiaddr::{Multiaddr, Protocol};
 
+use crate::websocket::certificate::Names;
+
 /// What protects the connections of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Security {
@@ -34,23 +36,24 @@ enum Host {
     Dns6,
 }
 
-/// How a listener is made of those that the transport below can have.
+/// The TCP addresses that a listener is bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Translation {
-    /// What is listened on below.
+pub(super) struct Sockets {
     pub(super) first: Multiaddr,
-    /// What is listened on beside it, on the same port.
+    /// Bound beside the first, on the same port.
     pub(super) second: Option<Multiaddr>,
-    pub(super) shown: Shown,
 }
 
-/// What is to be seen of the addresses that the transport below reports.
+/// What is to be seen of the TCP addresses of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Shown {
     /// This one for all of them, with the port that they have.
     Name(Multiaddr),
-    /// Each of them, ending in this in place of what follows its port.
+    /// Each of them, with this behind it.
     Suffix(Multiaddr),
+    /// Each of them, with this behind it where the certificate verifies its IP, otherwise with a name that the
+    /// certificate verifies.
+    Verified(Multiaddr),
 }
 
 impl Listen {
@@ -60,49 +63,6 @@ impl Listen {
     /// This is a little stricter than what is below, on purpose: libp2p-tcp ignores what comes before the IP address
     /// and a `/p2p` in the middle, and would then report an address that is not the one it was given.
     pub(super) fn parse(address: &Multiaddr) -> Option<Self> {
-        Self::parse_bytes(address.as_ref()).or_else(|| Self::parse_protocols(address))
-    }
-
-    /// Reads an address on an IP that has neither a path nor a name, in a tenth of the time that it takes to go
-    /// through its protocols: every bind reads it twice, and this is what nearly all look like.
-    fn parse_bytes(bytes: &[u8]) -> Option<Self> {
-        // The codes of the protocols, as variable-length integers:
-        // https://github.com/multiformats/multiaddr/blob/master/protocols.csv
-        const IP4: u8 = 4;
-        const IP6: u8 = 41;
-        const TCP: u8 = 6;
-        const WS: [u8; 2] = [0xdd, 0x03];
-        const WSS: [u8; 2] = [0xde, 0x03];
-        const TLS_WS: [u8; 4] = [0xc0, 0x03, WS[0], WS[1]];
-
-        let (ip, rest) = match bytes.split_first()? {
-            (&IP4, rest) => {
-                let (ip, rest) = rest.split_first_chunk::<4>()?;
-                (IpAddr::from(*ip), rest)
-            }
-            (&IP6, rest) => {
-                let (ip, rest) = rest.split_first_chunk::<16>()?;
-                (IpAddr::from(*ip), rest)
-            }
-            _ => return None,
-        };
-        let ([TCP, port @ ..], rest) = rest.split_first_chunk::<3>()? else {
-            return None;
-        };
-        let security = match rest {
-            rest if rest == WS => Security::Plain,
-            rest if rest == WSS || rest == TLS_WS => Security::Tls,
-            _ => return None,
-        };
-        Some(Self {
-            security,
-            host: Host::Ip(ip),
-            port: u16::from_be_bytes(*port),
-            has_sni: false,
-        })
-    }
-
-    fn parse_protocols(address: &Multiaddr) -> Option<Self> {
         let mut protocols = address.iter();
         let host = match protocols.next()? {
             Protocol::Ip4(ip) => Host::Ip(IpAddr::V4(ip)),
@@ -141,54 +101,49 @@ impl Listen {
         })
     }
 
-    /// Where that is, unless it is on a name.
-    pub(super) fn socket_address(self) -> Option<SocketAddr> {
-        match self.host {
-            Host::Ip(ip) => Some(SocketAddr::new(ip, self.port)),
-            _ => None,
+    /// What is to be bound for it.
+    pub(super) fn sockets(self) -> Sockets {
+        let tcp = |ip: IpAddr| Multiaddr::from(ip).with(Protocol::Tcp(self.port));
+        let (first, second) = match self.host {
+            Host::Ip(ip) => (tcp(ip), None),
+            Host::Dns => (tcp(ANY_IP4), Some(tcp(ANY_IP6))),
+            Host::Dns4 => (tcp(ANY_IP4), None),
+            Host::Dns6 => (tcp(ANY_IP6), None),
+        };
+        Sockets { first, second }
+    }
+
+    /// What is to be seen of that for `address`, which this was parsed from.
+    pub(super) fn shown(self, address: &Multiaddr) -> Shown {
+        let suffix = || address.iter().skip(2).collect();
+        match (self.host, self.security) {
+            (Host::Dns | Host::Dns4 | Host::Dns6, _) => Shown::Name(address.clone()),
+            (Host::Ip(_), Security::Tls) if !self.has_sni => Shown::Verified(suffix()),
+            (Host::Ip(_), _) => Shown::Suffix(suffix()),
         }
     }
 
-    /// The TCP part of `address`, which this was parsed from; `None` if it is on a name.
-    ///
-    /// By bytes: to go through the protocols takes as long as a good part of the bind.
-    pub(super) fn tcp(self, address: &Multiaddr) -> Option<Multiaddr> {
-        // A byte for each code, the IP and the port.
-        let length = match self.host {
-            Host::Ip(IpAddr::V4(_)) => 1 + 4 + 1 + 2,
-            Host::Ip(IpAddr::V6(_)) => 1 + 16 + 1 + 2,
-            _ => return None,
-        };
-        let tcp = address.as_ref().get(..length)?;
-        Multiaddr::try_from(tcp.to_vec()).ok()
+    /// Whether a certificate with these names may verify an address of it.
+    pub(super) fn is_verified_by(self, names: &Names) -> bool {
+        match (self.host, self.security) {
+            (Host::Ip(ip), Security::Tls) if !self.has_sni => {
+                names.dns.is_some()
+                    || names.ips.contains(&ip)
+                    || ip.is_unspecified() && !names.ips.is_empty()
+            }
+            _ => true,
+        }
     }
+}
 
-    /// What is to be listened on for `address`, which this was parsed from; `None` if it is that address itself.
-    pub(super) fn translate(self, address: &Multiaddr) -> Option<Translation> {
-        let (first, second): (Protocol<'_>, _) = match self.host {
-            Host::Ip(_) if !self.has_sni => return None,
-            Host::Ip(ip) => (ip.into(), None),
-            Host::Dns => (ANY_IP4, Some(ANY_IP6)),
-            Host::Dns4 => (ANY_IP4, None),
-            Host::Dns6 => (ANY_IP6, None),
-        };
-        let below = |ip: Protocol<'_>| {
-            address
-                .iter()
-                .skip(1)
-                // Below, it is known only in addresses that are dialled.
-                .filter(|protocol| !matches!(protocol, Protocol::Sni(_)))
-                .fold(Multiaddr::empty().with(ip.acquire()), Multiaddr::with)
-        };
-        Some(Translation {
-            first: below(first),
-            second: second.map(below),
-            shown: match self.host {
-                Host::Ip(_) => Shown::Suffix(address.iter().skip(2).collect()),
-                Host::Dns | Host::Dns4 | Host::Dns6 => Shown::Name(address.clone()),
-            },
-        })
-    }
+/// What a TCP address of an IP says.
+pub(super) fn socket_address(tcp: &Multiaddr) -> Option<SocketAddr> {
+    let ip = match tcp.iter().next()? {
+        Protocol::Ip4(ip) => IpAddr::V4(ip),
+        Protocol::Ip6(ip) => IpAddr::V6(ip),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port(tcp)?))
 }
 
 /// Whether a host can lose this address: it is neither all of them nor its own.
@@ -197,17 +152,50 @@ pub(super) fn is_specific(ip: IpAddr) -> bool {
 }
 
 impl Shown {
-    /// What is to be seen of this address of the transport below.
-    pub(super) fn of(&self, found: &Multiaddr) -> Multiaddr {
-        match self {
-            Self::Name(name) => with_port(name, port(found).unwrap_or_default()),
-            Self::Suffix(suffix) => found.iter().take(2).chain(suffix.iter()).collect(),
-        }
+    /// What is to be seen of this TCP address; `None` if the certificate has no name for it.
+    pub(super) fn of(&self, found: &Multiaddr, names: &Names) -> Option<Multiaddr> {
+        let suffix = match self {
+            Self::Name(name) => return Some(with_port(name, port(found).unwrap_or_default())),
+            Self::Suffix(suffix) => suffix,
+            Self::Verified(suffix) if names.ips.iter().any(|ip| is_at(found, *ip)) => suffix,
+            Self::Verified(suffix) => {
+                let name = names.dns.as_deref()?;
+                let tls_by_name = [Protocol::Tls, Protocol::Sni(name.into())];
+                let path = suffix.iter().filter_map(|protocol| match protocol {
+                    Protocol::Ws(path) | Protocol::Wss(path) => Some(Protocol::Ws(path)),
+                    _ => None,
+                });
+                return Some(found.iter().chain(tls_by_name).chain(path).collect());
+            }
+        };
+        Some(found.iter().chain(suffix.iter()).collect())
+    }
+
+    /// The local address of a connection, which may come before its address is announced.
+    pub(super) fn local(&self, local: &Multiaddr, names: &Names) -> Multiaddr {
+        let shown = self.of(local, names);
+        shown.unwrap_or_else(|| self.remote(local))
+    }
+
+    /// The address of the other side of a connection, without the name of a server, which it is none.
+    pub(super) fn remote(&self, remote: &Multiaddr) -> Multiaddr {
+        let suffix: Multiaddr = match self {
+            Self::Name(name) => name.iter().skip(2).collect(),
+            Self::Suffix(suffix) | Self::Verified(suffix) => suffix.clone(),
+        };
+        let suffix = suffix
+            .iter()
+            .filter(|protocol| !matches!(protocol, Protocol::Sni(_)));
+        remote.iter().chain(suffix).collect()
     }
 }
 
-const ANY_IP4: Protocol<'static> = Protocol::Ip4(Ipv4Addr::UNSPECIFIED);
-const ANY_IP6: Protocol<'static> = Protocol::Ip6(Ipv6Addr::UNSPECIFIED);
+fn is_at(address: &Multiaddr, ip: IpAddr) -> bool {
+    address.iter().next() == Some(ip.into())
+}
+
+const ANY_IP4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const ANY_IP6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 /// The port of an address whose second protocol is TCP, as in all that can be listened on.
 pub(super) fn port(address: &Multiaddr) -> Option<u16> {
@@ -243,9 +231,17 @@ mod tests {
         Listen::parse(&address(text)).map(|listen| listen.security)
     }
 
-    fn translate(text: &str) -> Option<Translation> {
+    fn read(text: &str) -> (Sockets, Shown) {
         let address = address(text);
-        Listen::parse(&address).unwrap().translate(&address)
+        let listen = Listen::parse(&address).unwrap();
+        (listen.sockets(), listen.shown(&address))
+    }
+
+    fn names(ips: &[&str], dns: Option<&str>) -> Names {
+        Names {
+            ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+            dns: dns.map(str::to_owned),
+        }
     }
 
     #[test]
@@ -349,24 +345,13 @@ mod tests {
     }
 
     #[test]
-    fn what_libp2p_websocket_understands_is_not_translated() {
-        for address in [
-            "/ip4/127.0.0.1/tcp/0/ws",
-            "/ip6/::/tcp/1/wss",
-            "/ip4/0.0.0.0/tcp/1/tls/x-parity-ws/%2Fpath",
-        ] {
-            assert_eq!(translate(address), None, "{address}");
-        }
-    }
-
-    #[test]
     fn a_name_is_bound_to_all_addresses_of_its_families_and_shown_with_its_port() {
         for (host, first, second) in [
             ("/dns4/a.example", "/ip4/0.0.0.0", None),
             ("/dns6/a.example", "/ip6/::", None),
             ("/dns/a.example", "/ip4/0.0.0.0", Some("/ip6/::")),
         ] {
-            for (suffix, below) in [
+            for (suffix, remote) in [
                 ("/ws", "/ws"),
                 ("/wss", "/wss"),
                 ("/tls/ws", "/tls/ws"),
@@ -376,47 +361,106 @@ mod tests {
                     "/tls/x-parity-ws/%2Fpath",
                 ),
             ] {
-                let translation = translate(&format!("{host}/tcp/0{suffix}")).unwrap();
-                let part = |ip: &str| address(&format!("{ip}/tcp/0{below}"));
-                assert_eq!(translation.first, part(first));
-                assert_eq!(translation.second, second.map(part));
-                let found = address(&format!("/ip4/192.0.2.1/tcp/4711{below}"));
-                assert_eq!(
-                    translation.shown.of(&found),
-                    address(&format!("{host}/tcp/4711{suffix}"))
-                );
+                let (sockets, shown) = read(&format!("{host}/tcp/0{suffix}"));
+                let socket = |ip: &str| address(&format!("{ip}/tcp/0"));
+                assert_eq!(sockets.first, socket(first));
+                assert_eq!(sockets.second, second.map(socket));
+                let found = address("/ip4/192.0.2.1/tcp/4711");
+                for names in [names(&[], None), names(&["192.0.2.1"], Some("c.example"))] {
+                    let expected = address(&format!("{host}/tcp/4711{suffix}"));
+                    assert_eq!(shown.of(&found, &names), Some(expected));
+                }
+                let from = address(&format!("/ip4/192.0.2.1/tcp/4711{remote}"));
+                assert_eq!(shown.remote(&found), from);
             }
         }
     }
 
     #[test]
-    fn a_server_name_is_left_out_below_and_restored() {
-        let translation = translate("/ip6/::/tcp/0/tls/sni/a.example/x-parity-ws/%2Fpath").unwrap();
-        assert_eq!(
-            translation.first,
-            address("/ip6/::/tcp/0/tls/x-parity-ws/%2Fpath")
-        );
-        assert_eq!(translation.second, None);
-        assert_eq!(
-            translation
-                .shown
-                .of(&address("/ip6/::1/tcp/7/tls/x-parity-ws/%2Fpath")),
-            address("/ip6/::1/tcp/7/tls/sni/a.example/x-parity-ws/%2Fpath")
-        );
+    fn an_ip_is_bound_as_it_is_and_shown_with_what_follows_its_port() {
+        for suffix in ["/ws", "/x-parity-ws/%2Fpath", "/tls/sni/a.example/ws"] {
+            let (sockets, shown) = read(&format!("/ip6/::/tcp/0{suffix}"));
+            assert_eq!(sockets.first, address("/ip6/::/tcp/0"));
+            assert_eq!(sockets.second, None);
+            for names in [names(&[], None), names(&["::2"], Some("c.example"))] {
+                assert_eq!(
+                    shown.of(&address("/ip6/::1/tcp/7"), &names),
+                    Some(address(&format!("/ip6/::1/tcp/7{suffix}")))
+                );
+            }
+        }
+        let (_, shown) = read("/ip6/::/tcp/0/tls/sni/a.example/ws");
+        let remote = shown.remote(&address("/ip6/::1/tcp/7"));
+        assert_eq!(remote, address("/ip6/::1/tcp/7/tls/ws"));
+    }
+
+    #[test]
+    fn an_ip_with_tls_is_shown_as_the_certificate_verifies_it() {
+        let found = address("/ip4/192.0.2.1/tcp/7");
+        let [by_name, with_path] = ["/ws", "/x-parity-ws/%2Fpath"]
+            .map(|end| format!("/ip4/192.0.2.1/tcp/7/tls/sni/a.example{end}"));
+        for (end, by_name) in [
+            ("/wss", &by_name),
+            ("/tls/ws", &by_name),
+            ("/x-parity-wss/%2Fpath", &with_path),
+            ("/tls/x-parity-ws/%2Fpath", &with_path),
+        ] {
+            let (_, shown) = read(&format!("/ip4/0.0.0.0/tcp/0{end}"));
+            let bare = format!("/ip4/192.0.2.1/tcp/7{end}");
+            for (names, expected) in [
+                (names(&["192.0.2.1"], None), Some(&bare)),
+                (names(&["192.0.2.1"], Some("a.example")), Some(&bare)),
+                (names(&["192.0.2.2"], Some("a.example")), Some(by_name)),
+                (names(&[], Some("a.example")), Some(by_name)),
+                (names(&["192.0.2.2"], None), None),
+                (names(&[], None), None),
+            ] {
+                let expected = expected.map(|text| address(text));
+                assert_eq!(shown.of(&found, &names), expected, "{names:?}");
+                let local = expected.unwrap_or_else(|| address(&bare));
+                assert_eq!(shown.local(&found, &names), local);
+            }
+            assert_eq!(shown.remote(&found), address(&bare));
+        }
+    }
+
+    #[test]
+    fn what_a_certificate_can_never_verify_is_known_before_the_bind() {
+        let is_verified = |text: &str, names: &Names| {
+            Listen::parse(&address(text)).unwrap().is_verified_by(names)
+        };
+        for (listen, ips, dns, expected) in [
+            (
+                "/ip4/192.0.2.1/tcp/1/tls/ws",
+                &["192.0.2.1"][..],
+                None,
+                true,
+            ),
+            ("/ip4/192.0.2.1/tcp/1/wss", &["192.0.2.2"], None, false),
+            ("/ip4/192.0.2.1/tcp/1/tls/ws", &[], None, false),
+            ("/ip4/192.0.2.1/tcp/1/tls/ws", &[], Some("a.example"), true),
+            ("/ip4/0.0.0.0/tcp/1/tls/ws", &["192.0.2.2"], None, true),
+            ("/ip4/0.0.0.0/tcp/1/tls/ws", &[], None, false),
+            ("/ip4/192.0.2.1/tcp/1/ws", &[], None, true),
+            ("/dns4/a.example/tcp/1/tls/ws", &[], None, true),
+            ("/ip4/192.0.2.1/tcp/1/tls/sni/b.example/ws", &[], None, true),
+        ] {
+            assert_eq!(is_verified(listen, &names(ips, dns)), expected, "{listen}");
+        }
     }
 
     #[test]
     fn only_an_ip_that_an_interface_has_and_may_lose_is_specific() {
         for (text, specific) in [
-            ("/ip4/192.0.2.1/tcp/1/ws", true),
-            ("/ip6/2001:db8::1/tcp/1/ws", true),
-            ("/ip4/0.0.0.0/tcp/1/ws", false),
-            ("/ip6/::/tcp/1/ws", false),
-            ("/ip4/127.0.1.2/tcp/1/ws", false),
-            ("/ip6/::1/tcp/1/ws", false),
+            ("/ip4/192.0.2.1/tcp/1", true),
+            ("/ip6/2001:db8::1/tcp/1", true),
+            ("/ip4/0.0.0.0/tcp/1", false),
+            ("/ip6/::/tcp/1", false),
+            ("/ip4/127.0.1.2/tcp/1", false),
+            ("/ip6/::1/tcp/1", false),
         ] {
-            let at = Listen::parse(&address(text)).unwrap().socket_address();
-            assert_eq!(is_specific(at.unwrap().ip()), specific, "{text}");
+            let at = socket_address(&address(text)).unwrap();
+            assert_eq!((is_specific(at.ip()), at.port()), (specific, 1), "{text}");
         }
     }
 
@@ -427,52 +471,5 @@ mod tests {
         let to = with_port(&from, 4711);
         assert_eq!(to, address("/ip4/192.0.2.1/tcp/4711/tls/ws"));
         assert_eq!(port(&to), Some(4711));
-    }
-
-    #[test]
-    fn an_address_on_an_ip_has_a_tcp_part() {
-        for tcp in ["/ip4/192.0.2.1/tcp/4711", "/ip6/2001:db8::1/tcp/0"] {
-            for rest in ["/ws", "/wss", "/tls/sni/a.example/ws", "/x-parity-ws/%2fa"] {
-                let whole = address(&format!("{tcp}{rest}"));
-                let part = Listen::parse(&whole).unwrap().tcp(&whole);
-                assert_eq!(part, Some(address(tcp)));
-            }
-        }
-        let named = address("/dns4/a.example/tcp/1/ws");
-        assert_eq!(Listen::parse(&named).unwrap().tcp(&named), None);
-    }
-
-    #[test]
-    fn both_ways_to_read_an_address_read_the_same() {
-        for ip in [
-            "/ip4/192.0.2.1",
-            "/ip6/2001:db8::1",
-            "/dns4/a.example",
-            "/ip4/6.6.6.6",
-        ] {
-            for port in [0, 6, 1541, 65535] {
-                for suffix in [
-                    "/ws",
-                    "/wss",
-                    "/tls/ws",
-                    "/tls",
-                    "/tls/wss",
-                    "/ws/ws",
-                    "/x-parity-ws/%2Fpath",
-                    "/tls/sni/a.example/ws",
-                    "",
-                ] {
-                    let address = address(&format!("{ip}/tcp/{port}{suffix}"));
-                    let slow = Listen::parse_protocols(&address);
-                    if let Some(fast) = Listen::parse_bytes(address.as_ref()) {
-                        assert_eq!(Some(fast), slow, "{address}");
-                    }
-                    assert_eq!(Listen::parse(&address), slow, "{address}");
-                    let is_usual =
-                        ip.starts_with("/ip") && ["/ws", "/wss", "/tls/ws"].contains(&suffix);
-                    assert_eq!(Listen::parse_bytes(address.as_ref()).is_some(), is_usual);
-                }
-            }
-        }
     }
 }

@@ -1,19 +1,22 @@
 //! Certificates and trust anchors, checked before any transport sees them: libp2p-websocket panics on a key that it
 //! cannot read.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use rustls::{
     InconsistentKeys, RootCertStore,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer},
+    pki_types::{CertificateDer, DnsName, PrivateKeyDer},
     sign::CertifiedKey,
 };
 use x509_parser::{
     certificate::X509CertificateParser,
-    extensions::{BasicConstraints, ExtendedKeyUsage},
+    extensions::{BasicConstraints, ExtendedKeyUsage, GeneralName, SubjectAlternativeName},
     nom::Parser as _,
-    oid_registry::{OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_EXTENDED_KEY_USAGE},
+    oid_registry::{
+        OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_EXTENDED_KEY_USAGE,
+        OID_X509_EXT_SUBJECT_ALT_NAME,
+    },
     prelude::{FromDer as _, X509Certificate},
     time::ASN1Time,
     x509::X509Version,
@@ -49,6 +52,7 @@ struct Parts {
     /// The chain, and the key ready to sign.
     certified: Arc<CertifiedKey>,
     claims: Claims,
+    names: Names,
 }
 
 impl Certificate {
@@ -63,7 +67,7 @@ impl Certificate {
     ///
     /// If there is no certificate, if one of them or the key cannot be read, or if they do not belong together.
     pub fn from_der(chain: Vec<Vec<u8>>, key: Vec<u8>) -> Result<Self, CertificateError> {
-        let claims = check_chain(&chain).map_err(CertificateError::chain)?;
+        let (claims, names) = check_chain(&chain).map_err(CertificateError::chain)?;
         let key = private_key(key).map_err(CertificateError::key)?;
         let chain: Vec<_> = chain.into_iter().map(CertificateDer::from).collect();
         // Its errors are not handed on: they may print what they could not read.
@@ -92,6 +96,7 @@ impl Certificate {
             key,
             certified: Arc::new(certified),
             claims,
+            names,
         })))
     }
 
@@ -119,6 +124,11 @@ impl Certificate {
     /// When the first certificate of the chain expires.
     pub fn not_after(&self) -> SystemTime {
         self.0.claims.not_after
+    }
+
+    /// The names that the first certificate of the chain verifies.
+    pub(super) fn names(&self) -> &Names {
+        &self.0.names
     }
 
     /// Whether the first certificate of the chain is that of an authority.
@@ -236,6 +246,41 @@ impl fmt::Debug for TrustAnchor {
     }
 }
 
+/// The names that a certificate verifies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Names {
+    pub(super) ips: Vec<IpAddr>,
+    /// The first that is no wildcard.
+    pub(super) dns: Option<String>,
+}
+
+impl Names {
+    /// Those of the `subjectAltName`. The common name does not count.
+    fn of(certificate: &X509Certificate<'_>) -> Self {
+        let mut names = Self::default();
+        let extension = certificate.get_extension_unique(&OID_X509_EXT_SUBJECT_ALT_NAME);
+        let extension = extension.ok().flatten().map(|found| found.value);
+        let parsed = extension.and_then(|der| SubjectAlternativeName::from_der(der).ok());
+        let listed = parsed.iter().flat_map(|(_, found)| &found.general_names);
+        for name in listed {
+            match name {
+                GeneralName::DNSName(dns) if names.dns.is_none() => {
+                    names.dns = DnsName::try_from(*dns)
+                        .ok()
+                        .map(|dns| dns.as_ref().to_owned());
+                }
+                GeneralName::IPAddress(bytes) => names.ips.extend(
+                    <[u8; 4]>::try_from(*bytes)
+                        .map(IpAddr::from)
+                        .or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from)),
+                ),
+                _ => {}
+            }
+        }
+        names
+    }
+}
+
 /// What a certificate says of itself, as far as webpki does not tell.
 #[derive(Debug)]
 pub(super) struct Claims {
@@ -325,7 +370,7 @@ fn without(text: &[u8], sections: &[pem::Section]) -> CertificateDefect {
 }
 
 /// What the first of a chain of certificates in DER that can be served says.
-fn check_chain(chain: &[Vec<u8>]) -> Result<Claims, CertificateDefect> {
+fn check_chain(chain: &[Vec<u8>]) -> Result<(Claims, Names), CertificateDefect> {
     let mut parsed = chain
         .iter()
         .enumerate()
@@ -337,7 +382,8 @@ fn check_chain(chain: &[Vec<u8>]) -> Result<Claims, CertificateDefect> {
     if own.version() != X509Version::V3 {
         return Err(CertificateDefect::OldVersion);
     }
-    Claims::of(&own).ok_or(CertificateDefect::NotX509 { index: 0 })
+    let claims = Claims::of(&own).ok_or(CertificateDefect::NotX509 { index: 0 })?;
+    Ok((claims, Names::of(&own)))
 }
 
 /// A certificate in DER, the one with this number.

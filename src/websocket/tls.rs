@@ -14,6 +14,7 @@ use crate::{
     lazy::{Missing, Support},
     websocket::{
         Certificate, Config, TrustAnchor,
+        certificate::Names,
         certificates::{Offered, Subscription},
     },
 };
@@ -71,6 +72,12 @@ impl Tls {
     #[cfg(feature = "libp2p-websocket")]
     pub(super) fn trust_anchors(&self) -> &[TrustAnchor] {
         &self.trust_anchors
+    }
+
+    /// What the certificate verifies; nothing as long as there is none.
+    pub(super) fn names(&self) -> Names {
+        let certificate = self.certificate.as_ref();
+        certificate.map_or_else(Names::default, |certificate| certificate.names().clone())
     }
 
     /// For listening, as soon as there is a certificate. Nothing else is in it, so a new one replaces nothing but the

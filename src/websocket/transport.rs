@@ -13,24 +13,23 @@ use multiaddr::Multiaddr;
 use crate::websocket::{interfaces::Watch, probe::probe};
 use crate::{
     deadline,
-    lazy::{self, Changed, ListenSupport, Support},
+    lazy::{self, Changed, ListenSupport, Missing, Support},
     websocket::{
         Config, Connection, Counters, Error,
-        address::{Listen, Security, is_specific},
-        below::{Below, Pending},
+        address::{Listen, Security, is_specific, socket_address},
+        below::{Below, Io, Pending},
         dial::Resolver,
-        engine::Running,
+        engine::Speaker,
         handshake::{Admission, Bounds, Handshake},
         interfaces::Interfaces,
-        names::{Action, Names},
+        listeners::{Accepted, Action, Heard, Listeners},
+        path::Path,
         tls::Tls,
     },
 };
 
 /// How often one `poll` goes on to the next event from below after one that led to nothing.
 pub(super) const MAX_FRUITLESS_PER_POLL: usize = 64;
-
-type Upgrade = Pending<Connection>;
 
 /// WebSocket over TCP.
 ///
@@ -45,9 +44,10 @@ type Upgrade = Pending<Connection>;
 /// The TCP options of [`Config`] and its port probe are for the TCP of the runtimes; over another they do nothing. Nor are
 /// the interfaces of the host watched over another.
 pub struct Transport {
-    engine: Running,
+    below: Below,
+    speaker: Speaker,
     tls: Tls,
-    names: Names,
+    listeners: Listeners,
     interfaces: Interfaces,
     /// Fails if somebody else listens there.
     probe: Option<fn(SocketAddr) -> io::Result<()>>,
@@ -79,10 +79,13 @@ impl Transport {
     pub(super) fn over(below: Below, system: Option<Resolver>, config: Config) -> Self {
         let tls = Tls::new(&config);
         let counters = Counters::default();
+        let mut listeners = Listeners::default();
+        listeners.on_certificate(tls.names());
         Self {
-            engine: Running::new(below, config.resolver(system), &config, &tls),
+            speaker: Speaker::new(below.dialer(), config.resolver(system), &config, &tls),
+            below,
             tls,
-            names: Names::default(),
+            listeners,
             interfaces: Interfaces::new(None),
             probe: None,
             admission: Admission::new(config.max_pending_handshakes(), counters.clone()),
@@ -117,59 +120,53 @@ impl Transport {
         self
     }
 
-    /// Listens on an address that an engine understands, and that says this.
     fn bind(
         &mut self,
-        id: ListenerId,
-        addr: Multiaddr,
-        listen: Listen,
+        socket: ListenerId,
+        address: Multiaddr,
     ) -> Result<(), TransportError<Error>> {
-        let at = listen.socket_address();
-        if let (Some(probe), Some(at)) = (self.probe, at) {
-            probe(at).map_err(|error| TransportError::Other(Error::Transport(Box::new(error))))?;
-        }
-        let Some(ip) = at.map(|at| at.ip()).filter(|ip| is_specific(*ip)) else {
-            return self.engine.listen_on(id, addr, listen);
+        let Some(at) = socket_address(&address) else {
+            return Err(TransportError::MultiaddrNotSupported(address));
         };
+        if let Some(probe) = self.probe {
+            probe(at).map_err(|error| TransportError::Other(Error::below(error)))?;
+        }
+        if !is_specific(at.ip()) {
+            return self.below.listen_on(socket, address);
+        }
         self.interfaces.on_binding();
-        let bound = self.engine.listen_on(id, addr, listen);
+        let bound = self.below.listen_on(socket, address);
         if bound.as_ref().err().is_none_or(is_not_there) {
-            self.interfaces.on_bound(id, ip, bound.is_ok());
+            self.interfaces.on_bound(socket, at.ip(), bound.is_ok());
         }
         bound
     }
 
-    /// Does what `names` wants.
+    /// Does what the listeners want.
     fn carry_out(&mut self) {
-        while let Some(action) = self.names.poll_action() {
+        while let Some(action) = self.listeners.poll_action() {
             match action {
-                Action::Bind { part, address } => {
-                    let bound = match Listen::parse(&address) {
-                        Some(listen) => self.bind(part, address, listen),
-                        None => Err(TransportError::MultiaddrNotSupported(address)),
-                    };
-                    self.names.on_bound(part, bound);
+                Action::Bind { socket, address } => {
+                    let bound = self.bind(socket, address);
+                    self.listeners.on_bound(socket, bound);
                 }
-                Action::Remove { part } => {
-                    self.interfaces.on_removed(part);
-                    let was_there = self.engine.remove_listener(part);
-                    self.names.on_removed(part, was_there);
+                Action::Remove { socket } => {
+                    self.interfaces.on_removed(socket);
+                    let was_there = self.below.remove_listener(socket);
+                    self.listeners.on_removed(socket, was_there);
                 }
             }
         }
     }
 
-    /// The event as this transport reports it: whoever connects has a place and a deadline.
-    fn admit(&self, event: TransportEvent<Upgrade, Error>) -> TransportEvent<Upgrade, Error> {
-        let TransportEvent::Incoming {
-            listener_id,
-            upgrade,
-            local_addr,
-            send_back_addr,
-        } = event
-        else {
-            return event;
-        };
+    /// Gives a place and a deadline to whoever connects.
+    fn admit(
+        &mut self,
+        accepted: Accepted<Pending<Io>>,
+    ) -> Option<TransportEvent<Pending<Connection>, Error>> {
+        let listener_id = accepted.listener;
+        let (local_addr, send_back_addr) = (accepted.local.clone(), accepted.remote.clone());
+        let upgrade = self.speaker.accept(accepted)?;
         let place = self.admission.admit(&local_addr, &send_back_addr);
         let timeout = self.config.handshake_timeout();
         let bounds = Bounds::new(Some(place), deadline::now(), timeout);
@@ -183,12 +180,12 @@ impl Transport {
             bounds.finish()?;
             Ok(connection)
         });
-        TransportEvent::Incoming {
+        Some(TransportEvent::Incoming {
             listener_id,
             upgrade: upgrade.boxed(),
             local_addr,
             send_back_addr,
-        }
+        })
     }
 }
 
@@ -241,9 +238,14 @@ impl fmt::Debug for Transport {
 
 impl ListenSupport for Transport {
     fn support(&self, address: &Multiaddr) -> Support {
-        match Listen::parse(address).map(|listen| listen.security) {
-            Some(Security::Plain) => Support::Now,
-            Some(Security::Tls) => self.tls.support(),
+        match Listen::parse(address) {
+            Some(listen) if listen.security == Security::Plain => Support::Now,
+            Some(listen) => match self.tls.support() {
+                Support::Now if !listen.is_verified_by(&self.tls.names()) => {
+                    Support::Waiting(Missing::Other("a certificate with its IP or a name"))
+                }
+                support => support,
+            },
             None => Support::Never,
         }
     }
@@ -251,13 +253,14 @@ impl ListenSupport for Transport {
     fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Changed> {
         if let Poll::Ready(is_new) = self.tls.poll_changed(cx) {
             if is_new {
-                self.engine.set_tls(&self.tls);
+                self.speaker.set_tls(&self.tls);
+                self.listeners.on_certificate(self.tls.names());
             }
             return Poll::Ready(Changed::Support);
         }
-        let engine = &mut self.engine;
+        let below = &mut self.below;
         self.interfaces
-            .poll(cx, |id| engine.remove_listener(id))
+            .poll(cx, |socket| below.remove_listener(socket))
             .map(|()| Changed::Network)
     }
 }
@@ -265,8 +268,8 @@ impl ListenSupport for Transport {
 impl libp2p_core::Transport for Transport {
     type Output = Connection;
     type Error = Error;
-    type ListenerUpgrade = Upgrade;
-    type Dial = Upgrade;
+    type ListenerUpgrade = Pending<Connection>;
+    type Dial = Pending<Connection>;
 
     fn listen_on(
         &mut self,
@@ -276,14 +279,13 @@ impl libp2p_core::Transport for Transport {
         let Some(listen) = Listen::parse(&addr) else {
             return Err(TransportError::MultiaddrNotSupported(addr));
         };
-        let listening = match listen.translate(&addr) {
-            None => self.bind(id, addr.clone(), listen),
-            Some(translation) => {
-                self.names.on_listen(id, translation);
-                self.carry_out();
-                self.names.on_listened(id)
-            }
-        };
+        if !self.speaker.can_serve(listen.security) {
+            return Err(TransportError::MultiaddrNotSupported(addr));
+        }
+        let only = self.config.has_exact_paths().then(|| Path::of(&addr));
+        self.listeners.on_listen(id, &addr, listen, only);
+        self.carry_out();
+        let listening = self.listeners.on_listened(id);
         listening.map_err(|error| match error {
             // What comes back may be only the TCP part.
             TransportError::MultiaddrNotSupported(_) => TransportError::MultiaddrNotSupported(addr),
@@ -292,12 +294,9 @@ impl libp2p_core::Transport for Transport {
     }
 
     fn remove_listener(&mut self, id: ListenerId) -> bool {
-        if self.names.on_remove(id) {
-            self.carry_out();
-            return true;
-        }
-        self.interfaces.on_removed(id);
-        self.engine.remove_listener(id)
+        let was_there = self.listeners.on_remove(id);
+        self.carry_out();
+        was_there
     }
 
     fn dial(
@@ -305,7 +304,7 @@ impl libp2p_core::Transport for Transport {
         addr: Multiaddr,
         opts: DialOpts,
     ) -> Result<Self::Dial, TransportError<Self::Error>> {
-        self.engine.dial(addr, opts)
+        self.speaker.dial(addr, opts)
     }
 
     fn poll(
@@ -315,25 +314,21 @@ impl libp2p_core::Transport for Transport {
         let this = &mut *self;
         for _ in 0..MAX_FRUITLESS_PER_POLL {
             this.carry_out();
-            if let Some(report) = this.names.poll_report() {
+            if let Some(report) = this.listeners.poll_report() {
                 return Poll::Ready(report.map_upgrade(|never| match never {}));
             }
-            let mut event = match ready!(this.engine.poll(cx)) {
-                // Nothing below has anything to do with it, and a start has one for each listener.
-                TransportEvent::NewAddress {
-                    listener_id,
-                    listen_addr,
-                } if this.names.is_empty() => {
-                    return Poll::Ready(TransportEvent::NewAddress {
-                        listener_id,
-                        listen_addr,
-                    });
-                }
-                event => event,
-            };
+            let mut event = ready!(this.below.poll(cx));
             this.interfaces.on_event(&mut event);
-            if let Some(event) = this.names.on_event(event) {
-                return Poll::Ready(this.admit(event));
+            match this.listeners.on_event(event) {
+                Heard::Accepted(accepted) => {
+                    if let Some(incoming) = this.admit(accepted) {
+                        return Poll::Ready(incoming);
+                    }
+                }
+                Heard::Report(report) => {
+                    return Poll::Ready(report.map_upgrade(|never| match never {}));
+                }
+                Heard::Nothing => {}
             }
         }
         cx.waker().wake_by_ref();

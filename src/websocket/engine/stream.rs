@@ -18,7 +18,7 @@ use crate::websocket::{
     upgrade::{self, Answer},
 };
 
-pub(super) struct Streams {
+pub(in crate::websocket) struct Streams {
     acceptor: Option<TlsAcceptor>,
     connector: TlsConnector,
     below: Dialer,

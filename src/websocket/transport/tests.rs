@@ -112,7 +112,9 @@ struct Rig {
 
 impl Rig {
     fn new(engine: Engine) -> Self {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let made =
+            rcgen::generate_simple_self_signed(["localhost".to_owned(), "192.0.2.1".to_owned()])
+                .unwrap();
         let chain = vec![made.cert.der().to_vec()];
         let certificate = Certificate::from_der(chain, made.key_pair.serialize_der()).unwrap();
         let certificates = Certificates::new();
@@ -312,13 +314,14 @@ fn of_a_listener_that_failed_nothing_is_heard_nor_after_a_close(engine: Engine) 
     let failed = ListenerId::next();
     let address = "/ip4/127.0.0.1/tcp/2/ws".parse().unwrap();
     rig.transport.listen_on(failed, address).unwrap_err();
+    let below = rig.inner(0);
     rig.found(failed, "/ip4/127.0.0.1/tcp/2");
-    rig.found(good, "/ip4/127.0.0.1/tcp/1");
+    rig.found(below, "/ip4/127.0.0.1/tcp/1");
     let announced = "new /ip4/127.0.0.1/tcp/1/x-parity-ws/%2Fa".to_owned();
     assert_eq!(rig.poll(), (None, Some((good, announced))));
     assert!(rig.transport.remove_listener(good));
     for _ in 0..MAX_FRUITLESS_PER_POLL + 1 {
-        rig.found(good, "/ip4/127.0.0.1/tcp/1");
+        rig.found(below, "/ip4/127.0.0.1/tcp/1");
     }
     assert_eq!(rig.poll(), (None, Some((good, "closed".to_owned()))));
     assert_eq!(rig.poll(), (None, None));
