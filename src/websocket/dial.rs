@@ -165,7 +165,7 @@ where
             .push(lookup.map(|found| (address, found)).boxed());
     }
 
-    /// The next winner, `None` if there is none any more.
+    /// The next TCP connection, `None` if all addresses have failed.
     fn poll(
         &mut self,
         attempts: &mut Attempts,
@@ -283,7 +283,7 @@ where
     }
 }
 
-/// A dial under way. Redirects lead to further contests; each goes on if those after it come to nothing.
+/// A dial under way. A redirect begins another race, and the one before goes on if that comes to nothing.
 pub(super) struct Dial<C, D> {
     contests: Vec<Contest<C, D>>,
     is_dnsaddr: bool,
@@ -310,7 +310,7 @@ where
         }
     }
 
-    /// What is connected next. If it comes to nothing, it is to be called again.
+    /// The next TCP connection. To be called again if its handshake fails.
     pub(super) async fn connected(&mut self) -> Result<(Target<D>, C), Error> {
         poll_fn(|cx| {
             let timed_out = self.deadline.poll(deadline::now(), Some(self.ends_at), cx);
@@ -332,15 +332,14 @@ where
         .await
     }
 
-    /// Goes on with what is connected to this address, for half of the time that is left if there are others. `None` if that
-    /// comes to nothing.
-    pub(super) async fn go_on<T>(
+    /// Completes the handshake with the address that is connected. `None` if it fails, and the others have their turn.
+    pub(super) async fn handshake<T>(
         &mut self,
         address: &Multiaddr,
-        with: impl Future<Output = Result<T, Error>>,
+        handshake: impl Future<Output = Result<T, Error>>,
     ) -> Option<T> {
-        let after = self.share();
-        let error = match future::select(pin!(with), pin!(deadline::passed(after))).await {
+        let after = self.handshake_timeout();
+        let error = match future::select(pin!(handshake), pin!(deadline::passed(after))).await {
             Either::Left((Ok(done), _)) => return Some(done),
             Either::Left((Err(error), _)) => error,
             Either::Right(_) => Error::DialTimedOut { after },
@@ -349,7 +348,8 @@ where
         None
     }
 
-    fn share(&self) -> Duration {
+    /// Half of the time that is left if there are other addresses: the process behind this one may be stopped.
+    fn handshake_timeout(&self) -> Duration {
         let left = self.ends_at.saturating_duration_since(deadline::now());
         match self.contests.iter().all(Contest::is_over) {
             true => left,
@@ -357,12 +357,12 @@ where
         }
     }
 
-    /// What is connected has led to this.
+    /// The handshake has ended in a redirect to this.
     pub(super) fn redirect(&mut self, contest: Contest<C, D>) {
         self.contests.push(contest);
     }
 
-    /// How many redirects have led here.
+    /// The number of redirects that have led here.
     pub(super) fn redirects(&self) -> usize {
         self.contests.len().saturating_sub(1)
     }

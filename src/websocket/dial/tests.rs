@@ -169,7 +169,7 @@ fn if_what_is_connected_comes_to_nothing_the_others_have_their_turn() {
         for _ in 0..2 {
             let (to, _) = dial.connected().await.unwrap();
             let failed = async { Err::<(), _>(Error::TooManyRedirects) };
-            assert_eq!(dial.go_on(&to.address, failed).await, None);
+            assert_eq!(dial.handshake(&to.address, failed).await, None);
         }
         let error = dial.connected().await.unwrap_err();
         assert_eq!(
@@ -322,7 +322,7 @@ fn what_is_connected_has_half_of_the_time_if_there_are_others() {
         let mut dial = Network::default().dial(address);
         dial.ends_at = deadline::now() + HOUR;
         block_on(dial.connected()).unwrap();
-        assert_eq!(dial.share() <= HOUR / 2, has_half, "{address}");
+        assert_eq!(dial.handshake_timeout() <= HOUR / 2, has_half, "{address}");
     }
 }
 

@@ -96,7 +96,7 @@ impl Streams {
                     }
                     to.data.redirected(&location).map(Either::Right)
                 };
-                match dial.go_on(&to.address, spoken).await {
+                match dial.handshake(&to.address, spoken).await {
                     Some(Either::Left(connection)) => return Ok(connection),
                     Some(Either::Right(request)) => {
                         tracing::debug!(to = %request.address, "redirected");
