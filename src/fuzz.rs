@@ -26,7 +26,7 @@ pub fn response(data: &[u8]) {
     crate::websocket::fuzz_response(data);
 }
 
-/// Bytes that may be frames, as a [`Stream`](crate::websocket::Stream) and as soketto read them, and what each writes for
+/// Bytes that may be frames, as the stream of `websocket` and as soketto read them, and what each writes for
 /// the other.
 pub fn frames(data: &[u8]) {
     crate::websocket::fuzz_stream(data);

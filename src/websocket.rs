@@ -80,7 +80,7 @@ let transport = websocket::tokio::transport(config);
 if let Some(left) = certificates.time_left() {
     println!("valid for another {} days", left.as_secs() / 86_400);
 }
-if let Some(error) = certificates.refused() {
+if let Some(error) = certificates.last_error() {
     println!("what is in the files now is not used: {error}");
 }
 # Ok(())
@@ -165,9 +165,11 @@ pub use connection::Connection;
 pub use counters::Counters;
 pub use dial::Resolve;
 pub use error::{Attempt, Error};
+#[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
+pub use socket::TcpOptions;
+pub use stream::ProtocolError;
 #[cfg(any(test, fuzzing))]
 pub(crate) use stream::fuzz as fuzz_stream;
-pub use stream::{ProtocolError, Stream};
 pub use tls::TlsError;
 pub use transport::Transport;
 #[cfg(any(test, fuzzing))]

@@ -200,10 +200,10 @@ async fn a_connection_and_its_listener_live_on_over_a_rotation(case: Case) {
         assert_eq!(served(&authority, &address).await, serial);
     }
     // One that is refused changes nothing.
-    let expired = authority.sign(&authority::Leaf {
+    let expired = authority.sign(&Leaf {
         serial: 9,
         valid: std::time::UNIX_EPOCH..std::time::UNIX_EPOCH + Duration::from_secs(1),
-        ..authority::Leaf::default()
+        ..Leaf::default()
     });
     let refused = certificates.set(expired.certificate()).unwrap_err();
     assert!(matches!(refused, CertificateError::Expired { .. }));
@@ -354,13 +354,16 @@ impl Drop for Directory {
 }
 
 fn watch(chain: PathBuf, key: PathBuf) -> Certificates {
-    Certificates::watch_every(chain, key, Duration::from_millis(20)).unwrap()
+    Certificates::watch(chain, key).unwrap()
 }
 
 /// Waits until the last that was offered is refused for this.
 async fn refused(certificates: &Certificates, expected: fn(&CertificateError) -> bool) {
     within(async {
-        while !certificates.refused().is_some_and(|error| expected(&error)) {
+        while !certificates
+            .last_error()
+            .is_some_and(|error| expected(&error))
+        {
             Delay::new(Duration::from_millis(5)).await;
         }
     })
@@ -385,7 +388,7 @@ async fn files_are_followed_from_before_they_exist(case: Case) {
     fs::write(directory.file("chain.pem"), first.chain_pem()).unwrap();
     let address = within(events.recv()).await.unwrap().unwrap();
     until_served(&authority, &address, 1).await;
-    assert!(certificates.refused().is_none());
+    assert!(certificates.last_error().is_none());
 
     // The chain first, as certbot does it, and the key a good while later.
     let second = authority.sign_number(2);
@@ -408,7 +411,7 @@ async fn files_are_followed_from_before_they_exist(case: Case) {
     directory.replace("key.pem", &third.key_pem());
     directory.replace("chain.pem", &third.chain_pem());
     until_served(&authority, &address, 3).await;
-    assert!(certificates.refused().is_none());
+    assert!(certificates.last_error().is_none());
     assert_eq!(events.try_recv(), Err(mpsc::error::TryRecvError::Empty));
 }
 

@@ -277,7 +277,7 @@ async fn fetch(
 
 #[tokio::test]
 async fn an_http_client_understands_each_refusal() {
-    let exact = config().with_exact_path(true);
+    let exact = config().with_path_matching(true);
     let (address, mut upgraded) = listen(exact, PLAIN).await;
     let get = || {
         let request = Request::get("/").header("Host", "a");
@@ -386,7 +386,7 @@ async fn assert_echoes_with(
 
 #[tokio::test]
 async fn a_listener_may_insist_on_its_path() {
-    let exact = config().with_exact_path(true);
+    let exact = config().with_path_matching(true);
     let own = "/ip4/127.0.0.1/tcp/0/x-parity-ws/%2Fchat";
     let (address, mut upgraded) = listen(exact.clone(), own).await;
     assert_echoes_with(&address, &mut upgraded).await;

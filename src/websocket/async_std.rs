@@ -64,7 +64,7 @@ pub fn swarm_config() -> libp2p_swarm::Config {
 /// What [`transport`] makes lazy: it binds in `listen_on`. For [`lazy::Transport::new`] with other
 /// [lazy options](lazy::Config).
 pub fn eager(config: Config) -> websocket::Transport {
-    let below = Below::new(tcp::Transport::new(config.socket().clone(), watch));
+    let below = Below::new(tcp::Transport::new(config.tcp_options().clone(), watch));
     let resolver = Resolver::new(Arc::new(System::new(unblock)), false);
     websocket::Transport::over(below, Some(resolver), config).on_this_host(watch)
 }
@@ -78,7 +78,7 @@ pub fn tcp(
 > {
     use libp2p_core::Transport as _;
 
-    tcp::Transport::new(config.socket().clone(), watch).boxed()
+    tcp::Transport::new(config.tcp_options().clone(), watch).boxed()
 }
 
 fn watch() -> io::Result<Changes> {

@@ -64,7 +64,7 @@ impl Certificates {
     /// ends soon after the last clone of this handle and the last transport that uses it are gone.
     ///
     /// What is read is used once it has been the same a tenth of a second later, since it could be half-written.
-    /// If it is to be refused, that is logged as a warning, once, and told by [`refused`](Self::refused) and by the
+    /// If it is to be refused, that is logged as a warning, once, and told by [`last_error`](Self::last_error) and by the
     /// [state](crate::lazy::State::Waiting) of listeners that wait, unless it changes within a second: a key that does not
     /// belong to the certificate is what an exchange of the two files looks like in between. A file that does not exist is
     /// a warning only if there is a certificate in use, or when it is still missing after 10 seconds. What is refused for
@@ -72,18 +72,13 @@ impl Certificates {
     ///
     /// # Errors
     ///
-    /// If the thread cannot be started. Whatever is wrong with the files is told by [`refused`](Self::refused).
+    /// If the thread cannot be started. Whatever is wrong with the files is told by [`last_error`](Self::last_error).
     pub fn watch(chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> io::Result<Self> {
         Self::watch_every(chain, key, Duration::from_secs(1))
     }
 
-    /// The same at another interval; one below ten milliseconds is taken for ten. What takes a tenth of a second or a second
-    /// there takes no longer than the interval here, so one that is short may see a chain that is still being written.
-    ///
-    /// # Errors
-    ///
-    /// As of [`Certificates::watch`].
-    pub fn watch_every(
+    /// What takes a tenth of a second or a second there takes no longer than the interval here.
+    fn watch_every(
         chain: impl Into<PathBuf>,
         key: impl Into<PathBuf>,
         interval: Duration,
@@ -126,7 +121,7 @@ impl Certificates {
 
     /// Why the certificate that was offered last, by [`set`](Self::set) or in the watched files, was refused.
     /// `None` once one is accepted.
-    pub fn refused(&self) -> Option<Arc<CertificateError>> {
+    pub fn last_error(&self) -> Option<Arc<CertificateError>> {
         self.0.state().refused.clone()
     }
 
@@ -212,7 +207,7 @@ impl Subscription {
         }
     }
 
-    /// As of [`Certificates::refused`].
+    /// As of [`Certificates::last_error`].
     pub(super) fn last_error(&self) -> Option<Arc<CertificateError>> {
         self.shared.state().refused.clone()
     }

@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
-use crate::websocket::socket;
+use crate::websocket::TcpOptions;
 use crate::websocket::{Certificates, Resolve, TrustAnchor, dial::Resolver};
 
 /// The most that [`Config::with_max_frame_size`] allows.
@@ -45,14 +45,14 @@ pub struct Config {
     #[cfg(feature = "system-roots")]
     trusts_system: bool,
     max_redirects: u8,
-    has_exact_paths: bool,
+    matches_paths: bool,
     handshake_timeout: Duration,
     max_pending_handshakes: usize,
     #[cfg(feature = "libp2p-websocket")]
     max_frame_size: usize,
     keep_alive: Option<Duration>,
     #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
-    socket: socket::Options,
+    tcp: TcpOptions,
     #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
     shares_ports: bool,
     resolver: Option<Resolver>,
@@ -69,14 +69,14 @@ impl Default for Config {
             #[cfg(feature = "system-roots")]
             trusts_system: false,
             max_redirects: 0,
-            has_exact_paths: false,
+            matches_paths: false,
             handshake_timeout: Duration::from_secs(9),
             max_pending_handshakes: 256,
             #[cfg(feature = "libp2p-websocket")]
             max_frame_size: 256 * 1024,
             keep_alive: Some(Duration::from_secs(30)),
             #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
-            socket: socket::Options::default(),
+            tcp: TcpOptions::default(),
             #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
             shares_ports: false,
             resolver: None,
@@ -143,8 +143,8 @@ impl Config {
     ///
     /// Defaults to false, as in libp2p-websocket: a proxy in front may have changed the path. With
     /// `Engine::Libp2p` it cannot be otherwise, and this does nothing.
-    pub fn with_exact_path(mut self, exact: bool) -> Self {
-        self.has_exact_paths = exact;
+    pub fn with_path_matching(mut self, matching: bool) -> Self {
+        self.matches_paths = matching;
         self
     }
 
@@ -218,43 +218,10 @@ impl Config {
         self
     }
 
-    /// Whether small writes are sent at once (`TCP_NODELAY`). Used by the transports of the runtimes.
-    ///
-    /// Defaults to true, as in libp2p-tcp: libp2p's negotiation is many small messages, each waiting for the one before.
+    /// Options of the TCP sockets. Used by the transports of the runtimes.
     #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
-    pub fn with_nodelay(mut self, nodelay: bool) -> Self {
-        self.socket.nodelay = nodelay;
-        self
-    }
-
-    /// The time to live of IP packets. Used by the transports of the runtimes.
-    ///
-    /// Defaults to that of the operating system.
-    #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
-    pub fn with_ttl(mut self, ttl: u32) -> Self {
-        self.socket.ttl = Some(ttl);
-        self
-    }
-
-    /// How many connections the kernel keeps for a listener until they are accepted. Used by the transports of the runtimes.
-    ///
-    /// Defaults to 1024, as in libp2p-tcp: enough for a burst while the swarm is busy. The kernel may have a
-    /// lower limit.
-    #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
-    pub fn with_listen_backlog(mut self, backlog: u32) -> Self {
-        self.socket.backlog = backlog;
-        self
-    }
-
-    /// How long closing a connection waits for what was written to be sent (`SO_LINGER`). With zero it is dropped, and
-    /// the connection reset. Used by the transports of the runtimes.
-    ///
-    /// Defaults to none, as in libp2p-tcp: the operating system goes on sending after the close. Anything else but zero
-    /// makes Linux hold up the thread that drops a connection, for so long if the other side does not answer: that may be
-    /// the thread of the swarm, and the other side a stranger.
-    #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
-    pub fn with_linger(mut self, linger: Option<Duration>) -> Self {
-        self.socket.linger = linger;
+    pub fn with_tcp_options(mut self, options: TcpOptions) -> Self {
+        self.tcp = options;
         self
     }
 
@@ -331,8 +298,8 @@ impl Config {
         self.engine
     }
 
-    pub(super) fn has_exact_paths(&self) -> bool {
-        self.has_exact_paths
+    pub(super) fn matches_paths(&self) -> bool {
+        self.matches_paths
     }
 
     pub(super) fn certificates(&self) -> Option<&Certificates> {
@@ -370,7 +337,7 @@ impl Config {
     }
 
     #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
-    pub(super) fn socket(&self) -> &socket::Options {
-        &self.socket
+    pub(super) fn tcp_options(&self) -> &TcpOptions {
+        &self.tcp
     }
 }

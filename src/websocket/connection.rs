@@ -11,13 +11,49 @@ use crate::websocket::{below::Io, handshake::Bounds};
 
 /// A WebSocket connection: bytes in both directions, whatever is below.
 ///
-/// With `Engine::Libp2p`, what is written is sent in messages of at most
-/// `Config::with_max_frame_size` bytes, and a larger one that comes in
-/// on an accepted connection is an error of kind `InvalidData` around an
-/// `Error::MessageTooLarge`. With
-/// [`Engine::Stream`](crate::websocket::Engine::Stream) it is a [`Stream`](crate::websocket::Stream), which see.
+/// libp2p needs no messages, so there are none: what is written is sent in binary frames of any size, and what binary
+/// frames bring is read as it arrives. A read that fails ends the connection.
 ///
-/// A read that fails ends the connection.
+/// With `Engine::Libp2p`, what is written is sent in messages of at most `Config::with_max_frame_size` bytes, and a larger
+/// one that comes in on an accepted connection is an error of kind `InvalidData` around an `Error::MessageTooLarge`. The
+/// rest is about [`Engine::Stream`](crate::websocket::Engine::Stream).
+///
+/// # Writing
+///
+/// What is written is collected, at most some 256 KiB of it, until [`poll_flush`](AsyncWrite::poll_flush) or until
+/// there is no more room. Each flush is one frame for every 64 KiB, and one system call if the transport below takes
+/// it whole.
+///
+/// # Reading
+///
+/// A buffer of 32 KiB or more is read into directly. A smaller one is filled from a larger one that is lent while there
+/// is something in it.
+///
+/// The end of the stream (`Ok(0)`) is the other side's close frame. So is the end of what is below, if no frame and
+/// no message is cut short by it, as libp2p's other transports end; otherwise it is an error of the kind `UnexpectedEof`.
+/// So it is over TLS if that ends without its `close_notify`.
+/// If the other side breaks a rule, the error is of the kind `InvalidData` around a [`ProtocolError`](crate::websocket::ProtocolError), the other side is
+/// told, and nothing more is read or written. Pings are answered whenever the stream is read or written.
+///
+/// # Keep-alive
+///
+/// With [`Config::with_keep_alive`](crate::websocket::Config::with_keep_alive), a connection on which nothing is heard is
+/// asked by a ping. If nothing comes then either, reading and writing fail with the kind `TimedOut`.
+///
+/// # Closing
+///
+/// WebSocket has no half-close: after a close frame no data may be sent, in neither direction.
+/// [`poll_close`](AsyncWrite::poll_close) sends what has been written, a close frame, and closes what is below. Then only
+/// what the other side had sent before it heard of that can be read. A peer that does not read can hold it up for ten
+/// seconds; then it fails with the kind `TimedOut`. Once the other side has closed, writing fails with `BrokenPipe`.
+///
+/// # Memory
+///
+/// An idle stream owns no buffer. Those of all streams of a process come from two pools that lend at most 32 MiB for
+/// writing and 16 MiB for reading; when they have no more, a stream goes on with 4 KiB of its own. So peers that do not
+/// read what is sent to them cannot make a node grow.
+///
+/// The two halves of a stream may be used in two tasks, as by [`AsyncReadExt::split`](futures::AsyncReadExt::split).
 pub struct Connection {
     io: Io,
     /// Until the application has it.

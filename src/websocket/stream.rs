@@ -58,46 +58,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// binary frames bring is read as it arrives, before the frame is whole. Frames that come in may be of any length, since
 /// nothing is ever set aside for one.
 ///
-/// It does no handshake. That comes before, by whatever means, and what was read beyond it is handed over in
-/// [`client`](Self::client) or [`server`](Self::server). A [`Transport`](crate::websocket::Transport) does both.
-///
-/// # Writing
-///
-/// What is written is collected, at most some 256 KiB of it, until [`poll_flush`](AsyncWrite::poll_flush) or until
-/// there is no more room. Each flush is one frame for every 64 KiB, and one system call if the transport below takes
-/// it whole.
-///
-/// # Reading
-///
-/// A buffer of 32 KiB or more is read into directly. A smaller one is filled from a larger one that is lent while there
-/// is something in it.
-///
-/// The end of the stream (`Ok(0)`) is the other side's close frame. So is the end of what is below, if no frame and
-/// no message is cut short by it, as libp2p's other transports end; otherwise it is an error of the kind `UnexpectedEof`.
-/// So it is over TLS if that ends without its `close_notify`.
-/// If the other side breaks a rule, the error is of the kind `InvalidData` around a [`ProtocolError`], the other side is
-/// told, and nothing more is read or written. Pings are answered whenever the stream is read or written.
-///
-/// # Keep-alive
-///
-/// With [`Config::with_keep_alive`](crate::websocket::Config::with_keep_alive), a connection on which nothing is heard is
-/// asked by a ping. If nothing comes then either, reading and writing fail with the kind `TimedOut`.
-///
-/// # Closing
-///
-/// WebSocket has no half-close: after a close frame no data may be sent, in neither direction.
-/// [`poll_close`](AsyncWrite::poll_close) sends what has been written, a close frame, and closes what is below. Then only
-/// what the other side had sent before it heard of that can be read. A peer that does not read can hold it up for ten
-/// seconds; then it fails with the kind `TimedOut`. Once the other side has closed, writing fails with `BrokenPipe`.
-///
-/// # Memory
-///
-/// An idle stream owns no buffer. Those of all streams of a process come from two pools that lend at most 32 MiB for
-/// writing and 16 MiB for reading; when they have no more, a stream goes on with 4 KiB of its own. So peers that do not
-/// read what is sent to them cannot make a node grow.
-///
-/// The two halves of a stream may be used in two tasks, as by [`AsyncReadExt::split`](futures::AsyncReadExt::split).
-pub struct Stream<S> {
+/// It does no handshake. What was read beyond that is handed over in [`client`](Self::client) or
+/// [`server`](Self::server). The docs of [`Connection`](crate::websocket::Connection) say how it is used.
+pub(super) struct Stream<S> {
     io: S,
     reader: Reader,
     writer: Writer,
@@ -185,12 +148,12 @@ struct Closing {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
     /// The side that has dialled. `received` is what the other side sent right behind its response.
-    pub fn client(io: S, received: Vec<u8>) -> Self {
+    pub(super) fn client(io: S, received: Vec<u8>) -> Self {
         Self::new(io, Role::Client, received)
     }
 
     /// The side that has been dialled. `received` is what the other side sent right behind its request.
-    pub fn server(io: S, received: Vec<u8>) -> Self {
+    pub(super) fn server(io: S, received: Vec<u8>) -> Self {
         Self::new(io, Role::Server, received)
     }
 

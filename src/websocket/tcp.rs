@@ -36,7 +36,7 @@ use self::{
     ports::Ports,
     stream::Stream,
 };
-use crate::websocket::{interfaces::Watch, socket::Options};
+use crate::websocket::{TcpOptions, interfaces::Watch};
 
 mod addresses;
 mod dial;
@@ -46,7 +46,7 @@ mod stream;
 
 /// Listens on `<ip>/tcp/<port>`, and dials it.
 pub(super) struct Transport {
-    options: Options,
+    options: TcpOptions,
     watch: Watch,
     listeners: SelectAll<Listener>,
     /// One close for each listener that was removed.
@@ -56,7 +56,7 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    pub(super) fn new(options: Options, watch: Watch) -> Self {
+    pub(super) fn new(options: TcpOptions, watch: Watch) -> Self {
         let ports = Arc::new(Mutex::new(Ports::default()));
         Self {
             dialer: Dialer::new(options.clone(), ports),

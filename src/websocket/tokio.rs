@@ -7,11 +7,10 @@ use if_watch::tokio::IfWatcher;
 use crate::{
     lazy,
     websocket::{
-        self, Config,
+        self, Config, TcpOptions,
         below::Below,
         dial::{Job, NameServers, Resolver, System},
         interfaces::{self, Changes},
-        socket,
     },
 };
 
@@ -33,7 +32,7 @@ pub fn transport(config: Config) -> lazy::Transport<websocket::Transport> {
 /// What [`transport`] makes lazy: it binds in `listen_on`. For [`lazy::Transport::new`] with other
 /// [lazy options](lazy::Config).
 pub fn eager(config: Config) -> websocket::Transport {
-    let below = libp2p_tcp::tokio::Transport::new(tcp_config(config.socket()));
+    let below = libp2p_tcp::tokio::Transport::new(tcp_config(config.tcp_options()));
     let system = System::new(unblock).with_name_servers(NameServers::system());
     let resolver = Resolver::new(Arc::new(system), true);
     websocket::Transport::over(Below::new(below), Some(resolver), config).on_this_host(watch)
@@ -43,7 +42,7 @@ fn unblock(job: Job) {
     ::tokio::task::spawn_blocking(job);
 }
 
-fn tcp_config(options: &socket::Options) -> libp2p_tcp::Config {
+fn tcp_config(options: &TcpOptions) -> libp2p_tcp::Config {
     let config = libp2p_tcp::Config::new()
         .nodelay(options.nodelay)
         .listen_backlog(options.backlog)

@@ -282,7 +282,7 @@ impl libp2p_core::Transport for Transport {
         if !self.speaker.can_serve(listen.security) {
             return Err(TransportError::MultiaddrNotSupported(addr));
         }
-        let only = self.config.has_exact_paths().then(|| Path::of(&addr));
+        let only = self.config.matches_paths().then(|| Path::of(&addr));
         self.listeners.on_listen(id, &addr, listen, only);
         self.carry_out();
         let listening = self.listeners.on_listened(id);

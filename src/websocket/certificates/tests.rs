@@ -59,13 +59,13 @@ fn only_what_is_valid_now_replaces_what_is_in_use() {
     let refused = certificates.set(certificate(2)).unwrap_err();
     assert!(matches!(refused, CertificateError::NotYetValid { .. }));
     assert!(matches!(
-        *certificates.refused().unwrap(),
+        *certificates.last_error().unwrap(),
         CertificateError::NotYetValid { .. }
     ));
     let refused = certificates.set(certificate(-2)).unwrap_err();
     assert!(matches!(refused, CertificateError::Expired { .. }));
     assert!(matches!(
-        *certificates.refused().unwrap(),
+        *certificates.last_error().unwrap(),
         CertificateError::Expired { .. }
     ));
     assert!(is(certificates.current().as_ref(), &first));
@@ -73,7 +73,7 @@ fn only_what_is_valid_now_replaces_what_is_in_use() {
     let second = certificate(0);
     certificates.set(second.clone()).unwrap();
     assert!(is(certificates.current().as_ref(), &second));
-    assert!(certificates.refused().is_none());
+    assert!(certificates.last_error().is_none());
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn every_subscriber_hears_of_refusals_until_there_is_a_certificate() {
         assert!(matches!(offered, Offered::Refused));
         assert!(Arc::ptr_eq(
             &subscription.last_error().unwrap(),
-            &certificates.refused().unwrap()
+            &certificates.last_error().unwrap()
         ));
         assert_pending!(task.enter(|cx, _| subscription.poll(cx)));
     }

@@ -8,11 +8,12 @@ use libp2p_core::transport::{DialOpts, TransportError};
 use multiaddr::Multiaddr;
 
 use crate::websocket::{
-    Config, Connection, Error, Stream,
+    Config, Connection, Error,
     address::Security,
     below::{Dialer, Io, Pending},
     dial::{Contest, Dial, Resolver, Target, connect},
     path::Path,
+    stream::Stream,
     target::Request,
     tls::Tls,
     upgrade::{self, Answer},

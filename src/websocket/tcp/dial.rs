@@ -8,17 +8,17 @@ use libp2p_core::transport::PortUse;
 use socket2::Socket;
 
 use super::{ports::Ports, stream::Stream};
-use crate::websocket::socket::Options;
+use crate::websocket::TcpOptions;
 
 /// Connects, and is all that a dial needs of the transport.
 #[derive(Debug, Clone)]
 pub(super) struct Dialer {
-    options: Options,
+    options: TcpOptions,
     ports: Arc<Mutex<Ports>>,
 }
 
 impl Dialer {
-    pub(super) fn new(options: Options, ports: Arc<Mutex<Ports>>) -> Self {
+    pub(super) fn new(options: TcpOptions, ports: Arc<Mutex<Ports>>) -> Self {
         Self { options, ports }
     }
 

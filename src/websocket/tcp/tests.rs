@@ -25,10 +25,10 @@ fn never() -> io::Result<Changes> {
 }
 
 fn transport() -> Transport {
-    transport_with(Options::default(), never)
+    transport_with(TcpOptions::default(), never)
 }
 
-fn transport_with(options: Options, watch: Watch) -> Transport {
+fn transport_with(options: TcpOptions, watch: Watch) -> Transport {
     Transport::new(options, watch)
 }
 
@@ -157,14 +157,14 @@ fn more_than_the_system_holds_passes_both_ways() {
 
 #[test]
 fn the_options_are_those_of_both_ends() {
-    let options = Options {
+    let options = TcpOptions {
         nodelay: false,
         ttl: Some(33),
         linger: Some(Duration::from_secs(7)),
         backlog: 5,
     };
     for (options, nodelay, ttl, linger) in [
-        (Options::default(), true, None, None),
+        (TcpOptions::default(), true, None, None),
         (
             options.clone(),
             options.nodelay,
@@ -280,7 +280,10 @@ fn what_changes_outside_wakes_the_task() {
 
 #[test]
 fn nothing_is_heard_of_a_listener_that_failed() {
-    let mut failing = transport_with(Options::default(), || Err(io::ErrorKind::NotFound.into()));
+    let mut failing = transport_with(
+        TcpOptions::default(),
+        || Err(io::ErrorKind::NotFound.into()),
+    );
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = format!("/ip4/127.0.0.1/tcp/{}", taken.local_addr().unwrap().port());
     for (address, kind) in [
@@ -381,7 +384,7 @@ fn watcher() -> mpsc::UnboundedSender<io::Result<Change>> {
 #[test]
 fn a_wildcard_listener_has_the_addresses_of_the_interfaces_and_gets_over_its_watcher() {
     let first = watcher();
-    let mut transport = transport_with(Options::default(), scripted);
+    let mut transport = transport_with(TcpOptions::default(), scripted);
     let here = (Ipv4Addr::LOCALHOST.into(), 8);
     first.unbounded_send(Ok(Change::Up(here))).unwrap();
     let (id, at) = listen(&mut transport, "/ip4/0.0.0.0/tcp/0");

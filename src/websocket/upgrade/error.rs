@@ -91,7 +91,7 @@ pub enum HandshakeError {
         version: String,
     },
     /// Whoever connected requested another path than that of the listener, and
-    /// [that matters](crate::websocket::Config::with_exact_path).
+    /// [that matters](crate::websocket::Config::with_path_matching).
     #[error("the request is for \"{path}\", which is not the path of this listener")]
     #[non_exhaustive]
     NotFound {

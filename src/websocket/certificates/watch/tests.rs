@@ -76,7 +76,7 @@ fn a_path_that_stays_wrong_is_a_warning_unless_a_certificate_is_in_use() {
     for second in 0..10 {
         assert_eq!(read(second), "");
     }
-    let refused = certificates.refused().unwrap().to_string();
+    let refused = certificates.last_error().unwrap().to_string();
     assert!(refused.ends_with("chian.pem does not exist"), "{refused}");
     let warning = read(11);
     assert!(
@@ -117,9 +117,9 @@ fn the_files_are_followed_as_long_as_a_transport_uses_them() {
     let certificates = Certificates::new();
     let files = Files::new(chain.clone(), key.clone());
     let thread = start(&certificates.0, files, MIN_INTERVAL).unwrap();
-    until(|| certificates.refused().is_some());
+    until(|| certificates.last_error().is_some());
     assert!(matches!(
-        *certificates.refused().unwrap(),
+        *certificates.last_error().unwrap(),
         CertificateError::File { ref path, .. } if *path == chain
     ));
 

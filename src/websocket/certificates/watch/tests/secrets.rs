@@ -181,7 +181,7 @@ impl Shown {
             }
         }
         self.debug(&(&files, &certificates, subscription.take()));
-        let last_error = certificates.refused();
+        let last_error = certificates.last_error();
         if let Some(error) = &last_error {
             self.error(error);
         }
