@@ -7,7 +7,7 @@ use std::{
     env, io,
     path::{Path, PathBuf},
     process::{Output, Stdio},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread,
     time::Duration,
 };
@@ -24,13 +24,42 @@ pub(crate) const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
 /// How long to wait for a line; far more than it takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Locked by each scene, for writing by one that is alone.
+static MACHINE: RwLock<()> = RwLock::new(());
+
 /// The processes of one test. When it fails, prints what they printed.
-#[derive(Default)]
 pub(crate) struct Scene {
     log: Arc<Mutex<Vec<String>>>,
+    turn: Turn,
+}
+
+/// What is played beside others, and what is not.
+enum Turn {
+    Beside(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+impl Default for Scene {
+    fn default() -> Self {
+        let guard = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+        Self::new(Turn::Beside(guard))
+    }
 }
 
 impl Scene {
+    /// One with so many nodes that others would not get their time of the processor, nor it its own.
+    pub(crate) fn alone() -> Self {
+        let guard = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+        Self::new(Turn::Alone(guard))
+    }
+
+    fn new(turn: Turn) -> Self {
+        Self {
+            log: Arc::default(),
+            turn,
+        }
+    }
+
     pub(crate) fn spawn(&self, name: &'static str, mut command: Command) -> Process {
         let mut child = command
             .current_dir(SCRATCH)

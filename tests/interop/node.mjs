@@ -89,7 +89,7 @@ function forTests (options) {
       pubsub: gossipsub({
         scoreParams: { IPColocationFactorWeight: 0 },
         // Time for a busy machine to send what was asked for. What never comes still counts.
-        gossipsubIWantFollowupMs: 10_000
+        gossipsubIWantFollowupMs: Number(options.followup)
       })
     }
   }
@@ -111,10 +111,13 @@ async function dial (node, address) {
   if (address.endsWith(`/p2p/${node.peerId}`)) {
     return
   }
-  try {
-    await node.dial(multiaddr(address))
-  } catch (err) {
-    sayError(`cannot dial ${address}`, err)
+  // On a busy machine the 10 seconds of an upgrade may be too few.
+  for (let left = 4; left >= 0; left--) {
+    try {
+      return await node.dial(multiaddr(address))
+    } catch (err) {
+      sayError(`cannot dial ${address}, ${left} times more`, err)
+    }
   }
 }
 
@@ -205,6 +208,14 @@ function scores (node) {
   say('scored', node.peerId)
 }
 
+// What was asked of whom after gossip, and has not come from anybody.
+function promises (node) {
+  for (const [id, peers] of node.services.pubsub.gossipTracer.promises) {
+    peers.forEach((_, peer) => say('promised', peer, id, node.peerId))
+  }
+  say('promises', node.peerId)
+}
+
 async function command (nodes, line) {
   const [verb, ...rest] = line.trim().split(/\s+/)
   switch (verb) {
@@ -224,12 +235,14 @@ async function command (nodes, line) {
       return serial(rest[0])
     case 'score':
       return nodes.forEach(scores)
+    case 'promises':
+      return nodes.forEach(promises)
     case 'flood-announcements':
       return Promise.all(nodes.map(node => flood(node, () => announcement(node), Number(rest[0]))))
     case 'flood-garbage':
       return Promise.all(nodes.map(node => flood(node, () => randomBytes(GARBAGE), Number(rest[0]))))
     default:
-      throw new Error('the commands are dial, echo, ping, traffic, quiet, serial, score, flood-announcements and flood-garbage')
+      throw new Error('the commands are dial, echo, ping, traffic, quiet, serial, score, promises, flood-announcements and flood-garbage')
   }
 }
 
@@ -241,6 +254,7 @@ const { values: options } = parseArgs({
     dial: { type: 'string', multiple: true },
     topic: { type: 'string', multiple: true },
     interval: { type: 'string', default: '10000' },
+    followup: { type: 'string', default: '10000' },
     'as-documented': { type: 'boolean', default: false },
     monitor: { type: 'boolean', default: false },
     'key-type': { type: 'string', default: 'ed25519' },

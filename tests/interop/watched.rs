@@ -107,7 +107,7 @@ impl Watched {
 
     /// Waits until `pick` finds in it what it looks for.
     ///
-    /// What is refused causes no event, so it is seen with the next one; the node announces itself every second.
+    /// What is refused causes no event, so it is seen with the next one; the node announces itself at its interval.
     pub(crate) async fn sees<T>(
         &mut self,
         what: &str,
