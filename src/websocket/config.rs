@@ -164,7 +164,7 @@ impl Config {
     /// Maximum number of pending handshakes of one port: connections that have been accepted and whose peer is not
     /// authenticated, or, if the transport is not `upgraded`, that have not completed
     /// the WebSocket upgrade. Beyond it the oldest one is closed, with an
-    /// [`Error::Evicted`](crate::websocket::Error::Evicted), and [counted](Counters::evicted).
+    /// [`Error::Evicted`](crate::websocket::Error::Evicted), and [counted](crate::websocket::Counters::evicted).
     ///
     /// One remote address may have a quarter of them, 64 by default and at least one; beyond that its own oldest one is
     /// closed. An IPv6 address counts as its /56, an IPv4-mapped one as the IPv4 address. Loopback has no such limit,
