@@ -1,7 +1,7 @@
 use std::io;
 
 /// Which rule of [RFC 6455](https://www.rfc-editor.org/rfc/rfc6455) the other side of a
-/// [`Stream`](crate::websocket::Stream) has broken.
+/// [`Engine::Stream`](crate::websocket::Engine::Stream) has broken.
 ///
 /// It is inside the `io::Error`, of the kind `InvalidData`, that the stream is read with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
