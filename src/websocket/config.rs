@@ -121,7 +121,7 @@ impl Config {
     /// read when the transport is made, from where OpenSSL has them (`SSL_CERT_FILE` and `SSL_CERT_DIR` say otherwise), the
     /// keychain of macOS or the store of Windows. If there are none, a warning says so, and Mozilla's list remains.
     ///
-    /// Defaults to false, since many containers have none. With [`Engine::Libp2p`] it cannot be otherwise, and this
+    /// Defaults to false, since many containers have none. With `Engine::Libp2p` it cannot be otherwise, and this
     /// does nothing.
     #[cfg(feature = "system-roots")]
     pub fn with_system_roots(mut self, trusted: bool) -> Self {
@@ -273,7 +273,7 @@ impl Config {
     ///
     /// Defaults to 9 seconds: libp2p's `SwarmBuilder` gives a connection 10, Noise and the multiplexer together, and a dial
     /// that is ended from outside cannot tell what it has tried. [`Duration::MAX`] is no deadline. With
-    /// [`Engine::Libp2p`] it is that of the TCP connection, except for a `/dnsaddr`.
+    /// `Engine::Libp2p` it is that of the TCP connection, except for a `/dnsaddr`.
     pub fn with_dial_timeout(mut self, timeout: Duration) -> Self {
         self.dial_timeout = timeout;
         self
