@@ -93,7 +93,9 @@ impl Transport for Pair {
     }
 
     fn dial(&mut self, _: Multiaddr, _: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
-        Ok(ready(self.dialled.take().ok_or_else(|| io::Error::other("once"))))
+        Ok(ready(
+            self.dialled.take().ok_or_else(|| io::Error::other("once")),
+        ))
     }
 
     fn poll(

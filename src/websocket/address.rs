@@ -1,6 +1,9 @@
-//! The grammar of the addresses that can be listened on, and what of them is told to the transport below.
+//! The grammar of WebSocket addresses, and what of those that are listened on is bound and shown.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use multiaddr::{Multiaddr, Protocol};
 
@@ -15,25 +18,141 @@ pub(super) enum Security {
     Tls,
 }
 
+/// What the end of a WebSocket address says. It is the same for those that are listened on and for those that are
+/// dialled, which differ in what may be before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Address {
+    /// A host with a port, and whatever else.
+    pub(super) before: Multiaddr,
+    pub(super) security: Security,
+    /// The name that a TLS server is to be asked for.
+    pub(super) sni: Option<Cow<'static, str>>,
+    pub(super) path: Cow<'static, str>,
+    /// `/p2p` behind it.
+    pub(super) peer: Option<Protocol<'static>>,
+}
+
+impl Address {
+    /// Reads `/ws`, `/wss`, `/tls/ws` or `/tls/sni/<host>/ws`, each with or without a path, at the end of an address, and
+    /// perhaps `/p2p/<peer id>` after that.
+    pub(super) fn parse(address: &Multiaddr) -> Option<Self> {
+        let mut before = address.clone();
+        let mut last = before.pop()?;
+        let mut peer = None;
+        while let Protocol::P2p(_) = last {
+            peer = Some(last);
+            last = before.pop()?;
+        }
+        let (security, path, sni) = match last {
+            Protocol::Wss(path) => (Security::Tls, path, None),
+            Protocol::Ws(path) => match before.pop()? {
+                Protocol::Tls => (Security::Tls, path, None),
+                Protocol::Sni(name) => match before.pop()? {
+                    Protocol::Tls => (Security::Tls, path, Some(name)),
+                    _ => return None,
+                },
+                other => {
+                    before.push(other);
+                    (Security::Plain, path, None)
+                }
+            },
+            _ => return None,
+        };
+        Some(Self {
+            before,
+            security,
+            sni,
+            path,
+            peer,
+        })
+    }
+}
+
+/// The first host with a port, and where it is.
+fn find_host(address: &Multiaddr) -> Option<(usize, Protocol<'_>, u16)> {
+    let followers = address.iter().skip(1);
+    let mut pairs = address.iter().zip(followers).enumerate();
+    pairs.find_map(|(at, pair)| match pair {
+        (
+            host @ (Protocol::Ip4(_)
+            | Protocol::Ip6(_)
+            | Protocol::Dns(_)
+            | Protocol::Dns4(_)
+            | Protocol::Dns6(_)),
+            Protocol::Tcp(port),
+        ) => Some((at, host, port)),
+        _ => None,
+    })
+}
+
+/// The host that an address leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Host {
+    Ip(IpAddr),
+    Name(String, Family),
+}
+
+/// Which of the addresses of a name are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// `/dns`
+    Any,
+    /// `/dns4`
+    V4,
+    /// `/dns6`
+    V6,
+}
+
+impl Family {
+    pub(super) fn has(self, ip: IpAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::V4 => ip.is_ipv4(),
+            Self::V6 => ip.is_ipv6(),
+        }
+    }
+}
+
+impl Host {
+    /// The first with a port.
+    pub(super) fn of(address: &Multiaddr) -> Option<Self> {
+        Some(match find_host(address)?.1 {
+            Protocol::Ip4(ip) => Self::Ip(ip.into()),
+            Protocol::Ip6(ip) => Self::Ip(ip.into()),
+            Protocol::Dns(name) => Self::Name(name.into_owned(), Family::Any),
+            Protocol::Dns4(name) => Self::Name(name.into_owned(), Family::V4),
+            Protocol::Dns6(name) => Self::Name(name.into_owned(), Family::V6),
+            _ => return None,
+        })
+    }
+
+    /// The same address with this IP as its host.
+    pub(super) fn replace(address: &Multiaddr, ip: IpAddr) -> Multiaddr {
+        let found = find_host(address);
+        let replaced = found.and_then(|(at, ..)| address.replace(at, |_| Some(ip.into())));
+        replaced.unwrap_or_else(|| address.clone())
+    }
+}
+
+/// The first host with a port.
+pub(super) fn host_and_port(address: &Multiaddr) -> Option<(Protocol<'_>, u16)> {
+    find_host(address).map(|(_, host, port)| (host, port))
+}
+
 /// What an address to listen on says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Listen {
     pub(super) security: Security,
-    host: Host,
+    host: BoundTo,
     port: u16,
     has_sni: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Host {
-    /// `/ip4` or `/ip6`
+enum BoundTo {
     Ip(IpAddr),
-    /// `/dns`
-    Dns,
-    /// `/dns4`
-    Dns4,
-    /// `/dns6`
-    Dns6,
+    /// All addresses of this host, for a name.
+    All(Family),
 }
 
 /// The TCP addresses that a listener is bound to.
@@ -63,38 +182,28 @@ impl Listen {
     /// This is a little stricter than what is below, on purpose: libp2p-tcp ignores what comes before the IP address
     /// and a `/p2p` in the middle, and would then report an address that is not the one it was given.
     pub(super) fn parse(address: &Multiaddr) -> Option<Self> {
-        let mut protocols = address.iter();
-        let host = match protocols.next()? {
-            Protocol::Ip4(ip) => Host::Ip(IpAddr::V4(ip)),
-            Protocol::Ip6(ip) => Host::Ip(IpAddr::V6(ip)),
-            Protocol::Dns(name) if is_host(&name) => Host::Dns,
-            Protocol::Dns4(name) if is_host(&name) => Host::Dns4,
-            Protocol::Dns6(name) if is_host(&name) => Host::Dns6,
-            _ => return None,
-        };
-        let Protocol::Tcp(port) = protocols.next()? else {
+        let parsed = Address::parse(address)?;
+        let (2, (0, host, port), None) = (
+            parsed.before.iter().count(),
+            find_host(&parsed.before)?,
+            &parsed.peer,
+        ) else {
             return None;
         };
-        let mut has_sni = false;
-        let security = match protocols.next()? {
-            Protocol::Ws(_) => Security::Plain,
-            Protocol::Wss(_) => Security::Tls,
-            Protocol::Tls => {
-                let mut last = protocols.next()?;
-                if let Protocol::Sni(name) = &last {
-                    if !is_host(name) {
-                        return None;
-                    }
-                    has_sni = true;
-                    last = protocols.next()?;
-                }
-                let Protocol::Ws(_) = last else { return None };
-                Security::Tls
-            }
+        let host = match host {
+            Protocol::Ip4(ip) => BoundTo::Ip(IpAddr::V4(ip)),
+            Protocol::Ip6(ip) => BoundTo::Ip(IpAddr::V6(ip)),
+            Protocol::Dns(name) if is_host(&name) => BoundTo::All(Family::Any),
+            Protocol::Dns4(name) if is_host(&name) => BoundTo::All(Family::V4),
+            Protocol::Dns6(name) if is_host(&name) => BoundTo::All(Family::V6),
             _ => return None,
         };
-        protocols.next().is_none().then_some(Self {
-            security,
+        let has_sni = match &parsed.sni {
+            Some(name) if !is_host(name) => return None,
+            sni => sni.is_some(),
+        };
+        Some(Self {
+            security: parsed.security,
             host,
             port,
             has_sni,
@@ -105,10 +214,10 @@ impl Listen {
     pub(super) fn sockets(self) -> Sockets {
         let tcp = |ip: IpAddr| Multiaddr::from(ip).with(Protocol::Tcp(self.port));
         let (first, second) = match self.host {
-            Host::Ip(ip) => (tcp(ip), None),
-            Host::Dns => (tcp(ANY_IP4), Some(tcp(ANY_IP6))),
-            Host::Dns4 => (tcp(ANY_IP4), None),
-            Host::Dns6 => (tcp(ANY_IP6), None),
+            BoundTo::Ip(ip) => (tcp(ip), None),
+            BoundTo::All(Family::Any) => (tcp(ANY_IP4), Some(tcp(ANY_IP6))),
+            BoundTo::All(Family::V4) => (tcp(ANY_IP4), None),
+            BoundTo::All(Family::V6) => (tcp(ANY_IP6), None),
         };
         Sockets { first, second }
     }
@@ -117,16 +226,16 @@ impl Listen {
     pub(super) fn shown(self, address: &Multiaddr) -> Shown {
         let suffix = || address.iter().skip(2).collect();
         match (self.host, self.security) {
-            (Host::Dns | Host::Dns4 | Host::Dns6, _) => Shown::Name(address.clone()),
-            (Host::Ip(_), Security::Tls) if !self.has_sni => Shown::Verified(suffix()),
-            (Host::Ip(_), _) => Shown::Suffix(suffix()),
+            (BoundTo::All(_), _) => Shown::Name(address.clone()),
+            (BoundTo::Ip(_), Security::Tls) if !self.has_sni => Shown::Verified(suffix()),
+            (BoundTo::Ip(_), _) => Shown::Suffix(suffix()),
         }
     }
 
     /// Whether a certificate with these names may verify an address of it.
     pub(super) fn is_verified_by(self, names: &Names) -> bool {
         match (self.host, self.security) {
-            (Host::Ip(ip), Security::Tls) if !self.has_sni => {
+            (BoundTo::Ip(ip), Security::Tls) if !self.has_sni => {
                 names.dns.is_some()
                     || names.ips.contains(&ip)
                     || ip.is_unspecified() && !names.ips.is_empty()

@@ -27,7 +27,7 @@ use self::{
 };
 use crate::{
     deadline::{self, Deadline, Instant},
-    websocket::{Error, below::Pending, target::Host},
+    websocket::{Error, address::Host, below::Pending},
 };
 
 mod dnsaddr;

@@ -11,7 +11,7 @@ use futures::future::{self, BoxFuture, Either};
 
 use crate::{
     deadline,
-    websocket::{Error, target::Family},
+    websocket::{Error, address::Family},
 };
 
 #[cfg(feature = "tokio")]
