@@ -6,7 +6,6 @@ mod bus;
 mod scripted;
 
 use std::{
-    num::NonZeroUsize,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -628,7 +627,7 @@ fn garbage_ends_nothing() {
 
 #[test]
 fn addresses_that_are_left_out_are_counted() {
-    let mut pair = Pair::settled(config().with_max_addresses(NonZeroUsize::MIN));
+    let mut pair = Pair::settled(config().with_max_addresses(1));
     let before = pair.behaviour.counters().dropped_addresses;
     let payload = pair.announcement(&[1, 2, 3]);
     let author = Some(id(&pair.peer_key));
@@ -803,8 +802,7 @@ fn the_pubsub_stays_the_applications() {
 
 #[test]
 fn a_full_table_takes_nobody_new_until_somebody_expires() {
-    let one = NonZeroUsize::MIN;
-    let mut pair = Pair::settled(config().with_max_peers(one));
+    let mut pair = Pair::settled(config().with_max_peers(1));
     let payload = pair.announcement(&[1]);
     pair.deliver(Some(id(&pair.peer_key)), &payload);
     let mut other = Pair::settled(config());

@@ -210,7 +210,6 @@ fn unreachable(addresses: Vec<Multiaddr>) -> DialError {
 
 #[test]
 fn nobody_is_dialled_unless_the_application_asks_for_it() {
-    assert_eq!(discovery::Config::default().connections(), 0);
     let mut world = World::new(3, 0);
     let peer = world.peers[0];
     world.connect(peer, ConnectionId::new_unchecked(1));

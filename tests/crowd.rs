@@ -5,13 +5,13 @@
 #[path = "common/crowd.rs"]
 mod crowd;
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use crowd::Crowd;
 use futures::future;
 use libp2p_lazy_websocket::discovery;
 
-const TARGET: NonZeroU32 = NonZeroU32::new(10).unwrap();
+const TARGET: u32 = 10;
 
 /// At an interval that twice, and six times, as many share as the target rate allows.
 #[tokio::test(flavor = "multi_thread")]
@@ -32,7 +32,7 @@ async fn all_find_all_and_announce_no_more_than_they_shall() {
     for (count, rate) in future::join_all(crowds).await {
         // A machine that is busy makes it less. Were the interval not stretched, it would be as many as there are.
         assert!(
-            rate <= 1.5 * f64::from(TARGET.get()),
+            rate <= 1.5 * f64::from(TARGET),
             "each of {count} receives {rate} a second"
         );
     }
@@ -47,7 +47,7 @@ async fn those_who_have_settled_forget_nobody_who_slows_down_more_than_they_do()
         .with_interval(interval)
         .with_max_interval(8 * interval)
         .with_time_to_live(3 * interval)
-        .with_target_rate(NonZeroU32::new(5).unwrap());
+        .with_target_rate(5);
     let mut crowd = Crowd::start(2, config, 7).await;
     // For as long as the longest interval, at least.
     crowd.receives(10).await;

@@ -11,7 +11,7 @@ mod node;
 #[path = "common/steps.rs"]
 mod steps;
 
-use std::{net::TcpListener, num::NonZeroUsize, pin::pin, time::Duration};
+use std::{net::TcpListener, pin::pin, time::Duration};
 
 use common::{Case, on_each, within};
 use libp2p::{
@@ -436,7 +436,6 @@ fn a_gossipsub_that_does_not_insist_on_signatures_is_refused() {
 #[test]
 fn a_hub_has_room_for_its_leaves() {
     for leaves in [1, 12, 30, 1000] {
-        let leaves = NonZeroUsize::new(leaves).unwrap();
         let config = discovery::gossipsub::hub_config(leaves).build().unwrap();
         assert!(config.mesh_n_low() >= leaves.get() && config.mesh_n_high() >= 12);
     }

@@ -10,7 +10,6 @@ mod node;
 
 use std::{
     collections::BTreeSet,
-    num::NonZeroU32,
     time::{Duration, Instant},
 };
 
@@ -24,7 +23,7 @@ use node::{Node, config, connect, knows, listen, node, node_with, swarm, until};
 const INVENTED: u32 = 5_000;
 
 /// How many peers that are not known one neighbour may deliver.
-const NEWCOMERS: NonZeroU32 = NonZeroU32::new(20).unwrap();
+const NEWCOMERS: u32 = 20;
 
 /// Neither the burst refills, nor is anybody forgotten, while a test runs.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -155,7 +154,7 @@ async fn a_flood_of_invented_peers_makes_nobody_forgotten() {
     assert_eq!(counters.expired, 0);
     let known = known(&hub);
     assert!(known.is_superset(&expected));
-    assert_eq!(known.len(), expected.len() + NEWCOMERS.get() as usize);
+    assert_eq!(known.len(), expected.len() + NEWCOMERS as usize);
     for (_, peer, own) in &peers {
         let known = hub.behaviour().known_peer(peer).unwrap();
         assert_eq!(known.addresses(), std::slice::from_ref(own));
@@ -198,7 +197,7 @@ async fn those_behind_hear_only_what_the_first_accepts() {
     );
     let (_, address) = listen(&mut hub, &mut []).await;
     // By its own limit it could know nearly as many as are invented.
-    let roomy = Rate::new(NonZeroU32::new(INVENTED).unwrap(), Duration::ZERO);
+    let roomy = Rate::new(INVENTED, Duration::ZERO);
     let mut behind = node(
         Case::TOKIO,
         config().with_newcomer_rate(roomy).with_time_to_live(HOUR),
@@ -222,7 +221,7 @@ async fn those_behind_hear_only_what_the_first_accepts() {
 
     let _flooder = flood(&mut hub, &address, &mut [&mut behind, &mut third]).await;
 
-    assert_eq!(known(&hub).len(), NEWCOMERS.get() as usize + 2);
+    assert_eq!(known(&hub).len(), NEWCOMERS as usize + 2);
     // What the hub passes on keeps its order, so that this comes after all that it has passed on before.
     let (_, another) = listen(&mut third, &mut [&mut hub, &mut behind]).await;
     let others = &mut [&mut hub, &mut third];
@@ -255,7 +254,7 @@ async fn a_greedy_neighbour_hides_no_newcomers_from_a_node_with_honest_ones() {
     let known = |node: &Node| known(node).intersection(&ids).count();
     for number in 1..=3 {
         let seen = format!("round {number}");
-        let invented = invent(DEFAULT_TOPIC, 0..2 * NEWCOMERS.get(), number);
+        let invented = invent(DEFAULT_TOPIC, 0..2 * NEWCOMERS, number);
         let all = invented.chain(newcomers(number));
         deliver(&mut node, &mut greedy, all, &seen).await;
         for honest in &mut honest {
@@ -268,7 +267,7 @@ async fn a_greedy_neighbour_hides_no_newcomers_from_a_node_with_honest_ones() {
     }
     assert_eq!(known(&node), ids.len());
     let invented = node.behaviour().known_peers().len() - ids.len();
-    assert_eq!(invented, NEWCOMERS.get() as usize);
+    assert_eq!(invented, NEWCOMERS as usize);
 }
 
 /// Gossipsub does not greet a peer that is on its blacklist when it connects, and so would never hear of it again.
@@ -283,7 +282,7 @@ async fn a_muted_neighbour_that_comes_back_is_greeted() {
     let keypair = Keypair::generate_ed25519();
     let mut greedy = speaker(&mut node, &address, keypair.clone()).await;
     greeted(&mut node, &mut greedy).await;
-    let invented = invent(DEFAULT_TOPIC, 0..2 * NEWCOMERS.get(), 1);
+    let invented = invent(DEFAULT_TOPIC, 0..2 * NEWCOMERS, 1);
     deliver(&mut node, &mut greedy, invented, "round 1").await;
     assert_eq!(node.behaviour().counters().muted, 1);
     let id = greedy.id();

@@ -11,7 +11,6 @@ mod node;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    num::NonZeroUsize,
     pin::pin,
     time::Duration,
 };
@@ -170,8 +169,7 @@ async fn run(
 on_each!(thirty_nodes_that_know_only_a_hub_stay_one_network_without_it);
 
 async fn thirty_nodes_that_know_only_a_hub_stay_one_network_without_it(case: Case) {
-    let leaves = NonZeroUsize::new(NODES).unwrap();
-    let gossipsub = discovery::gossipsub::hub_config(leaves).build().unwrap();
+    let gossipsub = discovery::gossipsub::hub_config(NODES).build().unwrap();
     let mut hub = node_with(case, Keypair::generate_ed25519(), gossipsub, config());
     let hub_id = *hub.local_peer_id();
     let (_, address) = listen(&mut hub, &mut []).await;

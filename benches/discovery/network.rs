@@ -167,7 +167,7 @@ impl<R: Rule> Network<R> {
             nodes: (0..plan.nodes).map(|_| None).collect(),
             identities: Identities::new(plan.seed),
             warm: start + plan.warm_up,
-            newcomer_rate: Config::default().newcomer_rate(),
+            newcomer_rate: Config::default().intake().newcomer_rate,
             lifetimes: Config::default().intake().lifetimes,
             known: vec![],
             flights: vec![],

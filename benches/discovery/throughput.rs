@@ -152,7 +152,7 @@ const STEPS: [Step; 5] = [
 
 pub(crate) fn measure(is_bench: bool) -> Throughput {
     let rows = match is_bench {
-        true => Config::default().max_peers().get(),
+        true => Config::default().intake().capacity.get(),
         false => 16,
     };
     let mut bench = Bench::new(rows);

@@ -3,7 +3,6 @@
 use std::{
     collections::HashSet,
     error::Error,
-    num::NonZeroUsize,
     time::{Duration, Instant},
 };
 
@@ -28,7 +27,6 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
     let (found, hub) = watch::channel(None);
     // Each node hears of ten announcements a second, however many there are.
     let interval = Duration::from_secs(1).max(Duration::from_millis(100) * arguments.peers);
-    let leaves = NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN);
     let mut nodes = Vec::new();
     let mut rows = Vec::new();
     for index in 0..count {
@@ -37,7 +35,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
             _ => format!("peer {index}"),
         };
         let gossipsub = match index {
-            0 => discovery::gossipsub::hub_config(leaves),
+            0 => discovery::gossipsub::hub_config(count),
             _ => discovery::gossipsub::config(),
         };
         let config = arguments.discovery(interval);

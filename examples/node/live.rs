@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 use crate::{Arguments, Behaviour, BehaviourEvent, chain, list, say, swarm, with_peer};
 
 /// How many peers of this node can be in its gossipsub mesh: it may be the hub that others meet at.
-const LEAVES: std::num::NonZeroUsize = std::num::NonZeroUsize::new(64).expect("not zero");
+const LEAVES: usize = 64;
 
 /// At which interval whoever is not connected is dialled again.
 const REDIAL: Duration = Duration::from_secs(5);

@@ -60,7 +60,7 @@ impl Default for Config {
             topics: BTreeSet::from([DEFAULT_TOPIC.to_owned()]),
             interval: INTERVAL,
             max_interval: MAX_INTERVAL,
-            target_rate: burst(10),
+            target_rate: const { NonZeroU32::new(10).expect("not zero") },
             minimum_gap: None,
             coalescing: Duration::from_millis(50),
             listen_only: false,
@@ -69,17 +69,13 @@ impl Default for Config {
             max_addresses: const { NonZeroUsize::new(16).expect("not zero") },
             max_message_size: const { NonZeroUsize::new(16 * 1024).expect("not zero") },
             author_rate: None,
-            neighbour_rate: const { Rate::new(burst(2_000), Duration::from_millis(1)) },
-            newcomer_rate: const { Rate::new(burst(500), Duration::from_millis(20)) },
+            neighbour_rate: Rate::new(2_000, Duration::from_millis(1)),
+            newcomer_rate: Rate::new(500, Duration::from_millis(20)),
             connections: 0,
             filter: Filter::default(),
             received_filter: Filter::default(),
         }
     }
-}
-
-const fn burst(messages: u32) -> NonZeroU32 {
-    NonZeroU32::new(messages).expect("not zero")
 }
 
 impl Config {
@@ -115,13 +111,13 @@ impl Config {
         self
     }
 
-    /// How many announcements a second all peers of a topic make together, about. Each receives all of them.
+    /// How many announcements a second all peers of a topic make together, about; at least one. Each receives all of them.
     ///
     /// Each peer announces itself once in the time that all of them need at this rate, by the number of authors that
     /// it hears. js-libp2p knows no such rate: there, a thousand peers make a hundred a second. The peers of a network
     /// should agree on it. Defaults to 10, so that up to a hundred peers announce at the default interval.
-    pub fn with_target_rate(mut self, per_second: NonZeroU32) -> Self {
-        self.target_rate = per_second;
+    pub fn with_target_rate(mut self, per_second: u32) -> Self {
+        self.target_rate = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
         self
     }
 
@@ -168,26 +164,26 @@ impl Config {
         self
     }
 
-    /// How many peers are known at most, and an eighth more if they are connected. When the table is full, newcomers are
+    /// How many peers are known at most, at least one, and an eighth more if they are connected. When the table is full, newcomers are
     /// not kept until somebody expires: were they to replace somebody, inventing identities would be enough to make
     /// everybody forgotten. Peers that one neighbour alone has delivered are at most a quarter while others are subscribed, and
     /// beyond that replace each other.
     ///
     /// Defaults to 16,384. A peer with two addresses takes 1,334 bytes, as the bench `discovery` measures it, so a full table
     /// of such peers is 22 MB, and one of peers with 16 addresses of 512 bytes some 150 MB.
-    pub fn with_max_peers(mut self, max_peers: NonZeroUsize) -> Self {
-        self.max_peers = max_peers;
+    pub fn with_max_peers(mut self, max_peers: usize) -> Self {
+        self.max_peers = NonZeroUsize::new(max_peers).unwrap_or(NonZeroUsize::MIN);
         self
     }
 
-    /// How many addresses of one peer are kept, and how many of the own are announced: the most useful of those that
+    /// How many addresses of one peer are kept, and how many of the own are announced, at least one: the most useful of those that
     /// pass the filter. These are public ones, public names, relayed ones, private ones and those of the host, in
     /// that order, and before them all, of the own, those that are confirmed as external. What is equally useful stays
     /// in the order in which the peer lists it.
     ///
     /// Defaults to 16: three transports on both IP versions of two interfaces, and a few relays.
-    pub fn with_max_addresses(mut self, max_addresses: NonZeroUsize) -> Self {
-        self.max_addresses = max_addresses;
+    pub fn with_max_addresses(mut self, max_addresses: usize) -> Self {
+        self.max_addresses = NonZeroUsize::new(max_addresses).unwrap_or(NonZeroUsize::MIN);
         self
     }
 
@@ -195,8 +191,8 @@ impl Config {
     ///
     /// Defaults to 16 KiB, which holds 16 addresses of the greatest length that is read (512 bytes) and a key of
     /// any type twice over. Gossipsub has a limit of its own (64 KiB by default).
-    pub fn with_max_message_size(mut self, max_message_size: NonZeroUsize) -> Self {
-        self.max_message_size = max_message_size;
+    pub fn with_max_message_size(mut self, max_message_size: usize) -> Self {
+        self.max_message_size = NonZeroUsize::new(max_message_size).unwrap_or(NonZeroUsize::MIN);
         self
     }
 
@@ -309,86 +305,48 @@ impl Config {
     }
 
     /// The topics, in alphabetical order.
-    pub fn topics(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &str> {
         self.topics.iter().map(String::as_str)
     }
 
-    /// See [`Config::with_interval`].
-    pub fn interval(&self) -> Duration {
-        self.interval
-    }
-
     /// See [`Config::with_max_interval`]. Never below the interval.
-    pub fn max_interval(&self) -> Duration {
+    pub(crate) fn max_interval(&self) -> Duration {
         self.max_interval.max(self.interval)
     }
 
-    /// See [`Config::with_target_rate`].
-    pub fn target_rate(&self) -> NonZeroU32 {
-        self.target_rate
-    }
-
     /// See [`Config::with_minimum_gap`].
-    pub fn minimum_gap(&self) -> Duration {
+    pub(crate) fn minimum_gap(&self) -> Duration {
         self.minimum_gap
             .unwrap_or_else(|| self.interval.min(Duration::from_secs(1)))
     }
 
-    /// See [`Config::with_coalescing`].
-    pub fn coalescing(&self) -> Duration {
-        self.coalescing
-    }
-
     /// See [`Config::with_listen_only`].
-    pub fn is_listen_only(&self) -> bool {
+    pub(crate) fn is_listen_only(&self) -> bool {
         self.listen_only
     }
 
     /// See [`Config::with_time_to_live`].
-    pub fn time_to_live(&self) -> Duration {
+    pub(crate) fn time_to_live(&self) -> Duration {
         self.time_to_live
             .unwrap_or_else(|| self.interval.saturating_mul(3).max(Duration::from_secs(60)))
     }
 
-    /// See [`Config::with_max_peers`].
-    pub fn max_peers(&self) -> NonZeroUsize {
-        self.max_peers
-    }
-
     /// See [`Config::with_max_addresses`].
-    pub fn max_addresses(&self) -> NonZeroUsize {
+    pub(crate) fn max_addresses(&self) -> NonZeroUsize {
         self.max_addresses
     }
 
-    /// See [`Config::with_max_message_size`].
-    pub fn max_message_size(&self) -> NonZeroUsize {
-        self.max_message_size
-    }
-
     /// See [`Config::with_author_rate`].
-    pub fn author_rate(&self) -> Rate {
+    pub(crate) fn author_rate(&self) -> Rate {
         self.author_rate.unwrap_or_else(|| {
             // An announcement comes once on each topic that is shared with its author.
             let topics = u32::try_from(self.topics.len()).map_or(u32::MAX, |topics| topics.max(1));
-            Rate::new(
-                burst(10).saturating_mul(burst(topics)),
-                Duration::from_secs(1) / topics,
-            )
+            Rate::new(topics.saturating_mul(10), Duration::from_secs(1) / topics)
         })
     }
 
-    /// See [`Config::with_neighbour_rate`].
-    pub fn neighbour_rate(&self) -> Rate {
-        self.neighbour_rate
-    }
-
-    /// See [`Config::with_newcomer_rate`].
-    pub fn newcomer_rate(&self) -> Rate {
-        self.newcomer_rate
-    }
-
     /// See [`Config::with_connections`].
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections
     }
 
@@ -521,7 +479,7 @@ mod tests {
         let config = Config::default();
         assert!(config.validate().is_ok());
         assert_eq!(config.topics().collect::<Vec<_>>(), [DEFAULT_TOPIC]);
-        assert_eq!(config.interval(), Duration::from_secs(10));
+        assert_eq!(config.interval, Duration::from_secs(10));
     }
 
     #[test]
@@ -555,15 +513,12 @@ mod tests {
     #[test]
     fn an_author_may_announce_on_every_topic() {
         let one = Config::default().author_rate();
-        assert_eq!(
-            (one.burst().get(), one.interval()),
-            (10, Duration::from_secs(1))
-        );
+        assert_eq!((one.burst(), one.interval()), (10, Duration::from_secs(1)));
         let twenty = Config::default()
             .with_topics((0..20).map(|i| i.to_string()))
             .author_rate();
         assert_eq!(
-            (twenty.burst().get(), twenty.interval()),
+            (twenty.burst(), twenty.interval()),
             (200, Duration::from_millis(50))
         );
         assert_eq!(

@@ -7,7 +7,6 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    num::NonZeroU32,
     time::Duration,
 };
 
@@ -32,10 +31,7 @@ pub(crate) const MAX_ATTEMPTS: usize = 8;
 
 /// How often the table is looked through for somebody to dial, and so how often anybody is dialled. It bounds what a
 /// table full of unreachable addresses costs, in dials and in time: a look goes over all rows.
-const LOOKS: Rate = Rate::new(
-    NonZeroU32::new(MAX_ATTEMPTS as u32).expect("not zero"),
-    Duration::from_millis(500),
-);
+const LOOKS: Rate = Rate::new(MAX_ATTEMPTS as u32, Duration::from_millis(500));
 
 /// A connection is missed for a random part of this before somebody is dialled. Meanwhile more candidates come in,
 /// so that those who lack a connection at the same moment do not all dial the one whom all of them heard first.

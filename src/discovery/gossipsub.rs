@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    num::NonZeroUsize,
     task::{Context, Poll},
 };
 
@@ -55,9 +54,9 @@ pub fn config() -> ConfigBuilder {
 /// By default a mesh holds at most 12 peers; those beyond get a message only if a later exchange of gossip
 /// happens to offer it to them. This one has room for `leaves` peers, to each of which the hub sends each message:
 /// choose it by what the hub can send.
-pub fn hub_config(leaves: NonZeroUsize) -> ConfigBuilder {
+pub fn hub_config(leaves: usize) -> ConfigBuilder {
     let mut builder = config();
-    let leaves = leaves.get().max(Config::default().mesh_n_high());
+    let leaves = leaves.max(Config::default().mesh_n_high());
     builder
         .mesh_n_low(leaves)
         .mesh_n(leaves)

@@ -1,24 +1,25 @@
 //! How often something may happen.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use crate::deadline::{Instant, after};
 
 /// A limit on how often something may happen: `burst` times at once, and one more per `interval` after that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    burst: NonZeroU32,
+    burst: u32,
     interval: Duration,
 }
 
 impl Rate {
-    /// `burst` at once, then one per `interval`. An interval of zero limits nothing.
-    pub const fn new(burst: NonZeroU32, interval: Duration) -> Self {
+    /// `burst` at once, at least one, then one per `interval`. An interval of zero limits nothing.
+    pub const fn new(burst: u32, interval: Duration) -> Self {
+        let burst = if burst == 0 { 1 } else { burst };
         Self { burst, interval }
     }
 
     /// How many may come at once.
-    pub const fn burst(&self) -> NonZeroU32 {
+    pub const fn burst(&self) -> u32 {
         self.burst
     }
 
@@ -29,7 +30,7 @@ impl Rate {
 
     /// The debt at which a bucket is empty.
     fn depth(&self) -> Duration {
-        self.interval.saturating_mul(self.burst.get())
+        self.interval.saturating_mul(self.burst)
     }
 }
 
@@ -98,7 +99,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn rate(burst: u32, interval: Duration) -> Rate {
-        Rate::new(NonZeroU32::new(burst).unwrap(), interval)
+        Rate::new(burst, interval)
     }
 
     fn take_all(bucket: &mut Bucket, now: Instant, rate: Rate) -> usize {
@@ -204,7 +205,7 @@ mod tests {
     impl Naive {
         fn pass(&mut self, ms: u64, rate: Rate) {
             for _ in 0..ms {
-                if self.tokens == rate.burst().get() {
+                if self.tokens == rate.burst() {
                     return;
                 }
                 self.progress += 1;

@@ -155,7 +155,7 @@ struct Outside {
 impl Outside {
     fn new(seed: u8) -> Self {
         let now = deadline::now();
-        let rate = |burst, interval| Rate::new(NonZeroU32::MIN.saturating_add(burst), interval);
+        let rate = |burst: u32, interval| Rate::new(burst.saturating_add(1), interval);
         let settings = Settings {
             limits: Limits {
                 max_message_size: 1_000,

@@ -11,7 +11,7 @@
 //! at once. (The timer reconsideration of RTCP, RFC 3550 section 6.3.) And the second announcement of each comes after a
 //! random part of the interval, so that those who have started in step do not go on in step.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use libp2p_identity::PeerId;
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
@@ -561,7 +561,7 @@ impl Schedule {
             clippy::cast_sign_loss,
             reason = "positive, and a cast of floats saturates"
         )]
-        let burst = NonZeroU32::new(authors as u32).unwrap_or(NonZeroU32::MIN);
+        let burst = authors as u32;
         Rate::new(burst, Duration::from_secs(1) / rate.get() / 2)
     }
 

@@ -1,7 +1,4 @@
-use std::{
-    collections::{HashMap, HashSet},
-    num::NonZeroU32,
-};
+use std::collections::{HashMap, HashSet};
 
 use libp2p_identity::PublicKey;
 use multiaddr::{Multiaddr, Protocol};
@@ -40,7 +37,7 @@ const LOCAL: u32 = 0;
 const HUB: u32 = 1_000_000;
 
 fn rate(burst: u32, interval: Duration) -> Rate {
-    Rate::new(NonZeroU32::new(burst).unwrap(), interval)
+    Rate::new(burst, interval)
 }
 
 fn intake(settings: Settings) -> Intake {

@@ -1,4 +1,4 @@
-use std::num::NonZeroU32;
+use std::num::NonZeroUsize;
 
 use multiaddr::multihash::Multihash;
 use proptest::prelude::*;
@@ -583,7 +583,7 @@ fn an_announcement_is_due_after_half_the_interval() {
 #[test]
 fn what_an_author_may_send_is_kept_with_its_row() {
     let now = deadline::now();
-    let rate = Rate::new(NonZeroU32::new(2).unwrap(), SECOND);
+    let rate = Rate::new(2, SECOND);
     let mut peers = peers(2);
     assert_eq!(peers.try_take(now, &peer(1), rate), None);
     for _ in 0..2 {

@@ -4,7 +4,6 @@ use std::{
     io::{self, IoSlice, Read as _, Write as _},
     net::{self, Ipv4Addr},
     pin::Pin,
-    thread,
     time::Duration,
 };
 
@@ -85,8 +84,8 @@ fn incoming(transport: &mut Transport) -> (Stream, SocketAddr, SocketAddr) {
             ..
         } => (
             block_on(upgrade).unwrap(),
-            socket_address(&local_addr),
-            socket_address(&send_back_addr),
+            socket_address(&local_addr).unwrap(),
+            socket_address(&send_back_addr).unwrap(),
         ),
         other => panic!("a connection, not {other:?}"),
     }
