@@ -121,9 +121,14 @@ impl<P: PubSub> Behaviour<P> {
         self
     }
 
-    /// The options in force: those it was made with, and what has been changed since.
-    pub fn config(&self) -> &Config {
-        &self.config
+    /// The topics in use, in alphabetical order.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.config.topics()
+    }
+
+    /// Whether the node listens without announcing itself.
+    pub fn is_listen_only(&self) -> bool {
+        self.config.is_listen_only()
     }
 
     /// Announces on one more topic and listens there. Returns `false` if it has done so before.
