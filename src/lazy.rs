@@ -78,6 +78,7 @@ pub use config::Config;
 pub use error::Error;
 pub use readiness::Readiness;
 pub use retry::Retry;
+pub(crate) use status::find;
 pub use status::{Change, Exhausted, Failure, ListenError, NotAllReady, NotReady, State, Status};
 pub use support::{Changed, Filtered, ListenSupport, Missing, Support};
 pub use transport::Transport;

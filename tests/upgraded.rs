@@ -19,10 +19,10 @@ use futures::{
 use futures_timer::Delay;
 use libp2p::{
     Multiaddr, Swarm, Transport as _,
-    core::transport::{ListenerId, TransportEvent},
+    core::transport::{ListenerId, TransportError, TransportEvent},
     identity::Keypair,
     swarm::{
-        SwarmEvent,
+        DialError, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
         dummy,
     },
@@ -83,6 +83,17 @@ async fn connect(node: &mut Node, address: &Multiaddr) {
             _ => {}
         }
     }
+}
+
+/// What this crate says of a dial of one address.
+fn cause(error: &DialError) -> &websocket::Error {
+    let DialError::Transport(attempts) = error else {
+        panic!("{error:?}");
+    };
+    let [(_, TransportError::Other(error))] = &attempts[..] else {
+        panic!("{attempts:?}");
+    };
+    websocket::Error::find(error).unwrap_or_else(|| panic!("{error:?}"))
 }
 
 /// Who is through the WebSocket upgrade, and says nothing more.
@@ -186,8 +197,11 @@ async fn whoever_is_dialled_and_says_nothing_is_given_up(case: Case) {
     loop {
         match within(node.select_next_some()).await {
             SwarmEvent::OutgoingConnectionError { error, .. } => {
-                let error = format!("{error:?}");
-                assert!(error.contains("HandshakeTimedOut"), "{error}");
+                let error = cause(&error);
+                assert!(
+                    matches!(error, websocket::Error::HandshakeTimedOut { .. }),
+                    "{error:?}"
+                );
                 return;
             }
             SwarmEvent::ConnectionEstablished { .. } => panic!("nobody is there"),
@@ -231,6 +245,18 @@ async fn it_goes_into_a_swarm_beside_tcp_and_a_relay_client() {
     }
 
     let (mut listener, mut dialer) = (node(), node());
+    // Nobody listens there. What is said of it is found below the layers of the builder.
+    let nowhere: Multiaddr = "/ip4/127.0.0.1/tcp/1/ws".parse().unwrap();
+    let opts = DialOpts::unknown_peer_id().address(nowhere);
+    dialer.dial(opts.build()).unwrap();
+    match within(dialer.select_next_some()).await {
+        SwarmEvent::OutgoingConnectionError { error, .. } => {
+            let text = error.to_string();
+            assert_eq!(text.matches("the transport below").count(), 1, "{text}");
+            assert!(matches!(cause(&error), websocket::Error::Transport(_)));
+        }
+        other => panic!("{other:?}"),
+    }
     for address in ["/ip4/127.0.0.1/tcp/0/ws", "/ip4/127.0.0.1/tcp/0"] {
         listener.listen_on(address.parse().unwrap()).unwrap();
         let address = within(async {

@@ -149,6 +149,24 @@ struct Record {
     source: Option<Box<dyn error::Error + Send + Sync>>,
 }
 
+/// The first error of this type in what a swarm reports.
+pub(crate) fn find<E: error::Error + 'static>(error: &io::Error) -> Option<&E> {
+    let mut link: &(dyn error::Error + 'static) = error.get_ref()?;
+    loop {
+        if let Some(found) = link.downcast_ref() {
+            return Some(found);
+        }
+        // The source of an `io::Error` is that of the error it wraps, which would be skipped.
+        let wrapped = link
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        link = match wrapped {
+            Some(wrapped) => wrapped,
+            None => link.source()?,
+        };
+    }
+}
+
 /// The kind of a [`ListenError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -188,20 +206,7 @@ impl ListenError {
     /// A swarm turns the errors of its transport into [`io::Error`]s, and the layers between wrap them further. `None` if
     /// the error is of another kind, such as a connection that could not be accepted.
     pub fn find(error: &io::Error) -> Option<&Self> {
-        let mut link: &(dyn error::Error + 'static) = error.get_ref()?;
-        loop {
-            if let Some(found) = link.downcast_ref() {
-                return Some(found);
-            }
-            // The source of an `io::Error` is that of the error it wraps, which would be skipped.
-            let wrapped = link
-                .downcast_ref::<io::Error>()
-                .and_then(io::Error::get_ref);
-            link = match wrapped {
-                Some(wrapped) => wrapped,
-                None => link.source()?,
-            };
-        }
+        find(error)
     }
 
     /// The address as it was given to `listen_on`.

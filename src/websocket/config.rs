@@ -19,7 +19,8 @@ pub enum Engine {
     Libp2p,
     /// A byte stream of this crate, which is faster and takes less memory.
     ///
-    /// Whoever talks to it sees a difference only here:
+    /// Beside the keep-alive and [`with_path_matching`](Config::with_path_matching), whoever talks to it sees a difference
+    /// only here:
     ///
     /// - Text frames are an error. libp2p sends none.
     /// - A connection that ends inside a frame, or over TLS without a `close_notify`, ends with an error.

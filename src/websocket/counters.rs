@@ -6,7 +6,8 @@ use std::sync::{
 #[cfg(feature = "metrics")]
 mod metrics;
 
-/// What has become of the connections that were accepted, up to the end of their handshake.
+/// What has become of the connections that were accepted, up to the end of their handshake. Those whose handshake failed,
+/// for instance because the peer did not trust the certificate, are in none of them.
 ///
 /// A handle to take from [`Transport::counters`](crate::websocket::Transport::counters) before the transport is moved into
 /// a swarm, and to read at any time.

@@ -2,7 +2,10 @@ use std::{fmt, io, time::Duration};
 
 use multiaddr::Multiaddr;
 
-use crate::websocket::{HandshakeError, TlsError};
+use crate::{
+    lazy,
+    websocket::{HandshakeError, TlsError},
+};
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -105,6 +108,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Finds it in what a swarm reports of a transport that is `upgraded`: in `TransportError::Other` of a
+    /// `DialError::Transport` or of a `ListenError::Transport`.
+    ///
+    /// A swarm turns the errors of its transport into [`io::Error`]s, and the layers between wrap them further. `None` if
+    /// the error is of something else, such as a [`ListenError`](crate::lazy::ListenError), which has
+    /// [`find`](crate::lazy::ListenError::find) itself.
+    pub fn find(error: &io::Error) -> Option<&Self> {
+        lazy::find(error)
+    }
+
     /// Of the transport below.
     pub(super) fn below(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Transport(Box::new(error))

@@ -18,6 +18,7 @@ use crate::{
         Config, Connection, Counters, Error,
         address::{Listen, Security, is_specific, socket_address},
         below::{Below, Io, Pending},
+        certificate::Names,
         dial::Resolver,
         engine::Speaker,
         handshake::{Admission, Bounds, Handshake},
@@ -242,7 +243,9 @@ impl ListenSupport for Transport {
             Some(listen) if listen.security == Security::Plain => Support::Now,
             Some(listen) => match self.tls.support() {
                 Support::Now if !listen.is_verified_by(&self.tls.names()) => {
-                    Support::Waiting(Missing::Other("a certificate with its IP or a name"))
+                    Support::Waiting(Missing::Other(
+                        "a certificate for its IP address, or for a name that is no wildcard",
+                    ))
                 }
                 support => support,
             },
@@ -254,7 +257,14 @@ impl ListenSupport for Transport {
         if let Poll::Ready(is_new) = self.tls.poll_changed(cx) {
             if is_new {
                 self.speaker.set_tls(&self.tls);
-                self.listeners.on_certificate(self.tls.names());
+                let names = self.tls.names();
+                if names == Names::default() {
+                    tracing::warn!(
+                        "the certificate is for no IP address and no name but wildcards; listeners on an IP address wait \
+                         for another, but for those on `/tls/sni/<name>/ws`"
+                    );
+                }
+                self.listeners.on_certificate(names);
             }
             return Poll::Ready(Changed::Support);
         }

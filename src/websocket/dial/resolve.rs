@@ -34,10 +34,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// A lookup is given up after 10 seconds, or with its dial; its future is dropped then. How many are under way at a time
 /// is for the resolver to bound.
 pub trait Resolve: Send + Sync + 'static {
-    /// The addresses of `name`, of both families, the preferred ones first. None is as good as an error.
+    /// The addresses of `name`, of both families, the preferred ones first. An empty list is as good as an error.
     fn ips(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>>;
 
-    /// The TXT records of `name`, each as one text. `/dnsaddr/example.com` asks for those of `_dnsaddr.example.com`.
+    /// The TXT records of `name`, each as one text. `/dnsaddr/example.com` asks for those of `_dnsaddr.example.com`, and
+    /// follows those that begin with `dnsaddr=`, such as `dnsaddr=/dns4/a.example.com/tcp/443/tls/ws`.
     fn txt(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<String>>>;
 }
 
