@@ -261,7 +261,10 @@ fn features() -> String {
         ("default", cfg!(feature = "default")),
         ("gossipsub", cfg!(feature = "gossipsub")),
         ("interop", cfg!(feature = "interop")),
+        ("libp2p-websocket", cfg!(feature = "libp2p-websocket")),
         ("metrics", cfg!(feature = "metrics")),
+        ("system-roots", cfg!(feature = "system-roots")),
+        ("upgrade", cfg!(feature = "upgrade")),
     ]
     .into_iter()
     .filter_map(|(feature, is_on)| is_on.then_some(feature))
