@@ -15,8 +15,8 @@ pub(crate) mod discovery {
     mod addresses;
     mod census;
     mod config;
-    mod connections;
     mod counters;
+    mod dialer;
     mod error;
     mod event;
     mod filter;

@@ -22,8 +22,8 @@ use libp2p_swarm::{
 use super::{
     Config, ConfigError, Counters, Event, KnownPeer, Observed, PubSub,
     addresses::Addresses,
-    connections::Connections,
     counters::Rounds,
+    dialer::Dialer,
     intake::{Change, Incoming, Intake, Muting, News},
     message::Sequence,
     schedule::Schedule,
@@ -50,7 +50,7 @@ pub struct Behaviour<P: PubSub> {
     rounds: Rounds,
     #[cfg(feature = "metrics")]
     metrics: Option<super::metrics::Metrics>,
-    connections: Connections,
+    dialer: Dialer,
     /// The topics to which nobody had subscribed when the last announcement went out.
     unreached: BTreeSet<String>,
     deadline: Deadline,
@@ -78,7 +78,7 @@ impl<P: PubSub> Behaviour<P> {
         let (seed, now) = (rand::random(), deadline::now());
         let schedule = Schedule::new(config.timing(), config.is_listen_only(), seed, now);
         let intake = Intake::new(pubsub.public_key().to_peer_id(), config.intake());
-        let connections = Connections::new(config.connections(), rand::random());
+        let dialer = Dialer::new(config.connections(), rand::random());
         Ok(Self {
             pubsub,
             config,
@@ -90,7 +90,7 @@ impl<P: PubSub> Behaviour<P> {
             rounds: Rounds::default(),
             #[cfg(feature = "metrics")]
             metrics: None,
-            connections,
+            dialer,
             unreached: BTreeSet::new(),
             deadline: Deadline::default(),
             outputs: VecDeque::new(),
@@ -153,7 +153,7 @@ impl<P: PubSub> Behaviour<P> {
         self.intake.set_author_rate(self.config.author_rate());
         let now = deadline::now();
         self.schedule.on_topic_added(now);
-        self.connections.on_topic_added(now);
+        self.dialer.on_topic_added(now);
         self.wake();
         Ok(true)
     }
@@ -170,7 +170,7 @@ impl<P: PubSub> Behaviour<P> {
         self.pubsub.unsubscribe(topic);
         self.intake.on_topic_removed(topic);
         let has_topics = self.config.topics().next().is_some();
-        self.connections
+        self.dialer
             .on_topic_removed(deadline::now(), topic, has_topics);
         self.wake();
         true
@@ -268,11 +268,11 @@ impl<P: PubSub> Behaviour<P> {
                     false => self.schedule.on_subscriber(now),
                 }
                 self.intake.on_subscribed(&peer, topic);
-                self.connections.on_subscribed(&peer, topic);
+                self.dialer.on_subscribed(&peer, topic);
             }
             Observed::Unsubscribed { topic, peer } => {
                 self.intake.on_unsubscribed(&peer, topic);
-                self.connections.on_unsubscribed(now, &peer, topic);
+                self.dialer.on_unsubscribed(now, &peer, topic);
             }
             _ => {}
         }
@@ -286,7 +286,7 @@ impl<P: PubSub> Behaviour<P> {
             return;
         };
         let addresses = known.addresses().to_vec();
-        self.connections.on_candidate(now, &peer_id);
+        self.dialer.on_candidate(now, &peer_id);
         let to_swarm = |address: &Multiaddr| ToSwarm::NewExternalAddrOfPeer {
             peer_id,
             address: address.clone(),
@@ -311,14 +311,14 @@ impl<P: PubSub> Behaviour<P> {
 
     /// The next dial that is due, on its way.
     fn dial(&mut self, now: Instant) -> Option<DialOpts> {
-        let (peer, addresses) = self.connections.next_dial(now, self.intake.peers())?;
+        let (peer, addresses) = self.dialer.next_dial(now, self.intake.peers())?;
         // Not extended through the behaviours: this one would say the same again, and a failure shall tell of the
         // addresses that the peer has announced.
         let options = DialOpts::peer_id(peer)
             .condition(PeerCondition::DisconnectedAndNotDialing)
             .addresses(addresses)
             .build();
-        self.connections.on_dialling(peer, options.connection_id());
+        self.dialer.on_dialling(peer, options.connection_id());
         tracing::debug!(%peer, "dialling to stay connected");
         Some(options)
     }
@@ -421,7 +421,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 // Before the pubsub hears of it, which does not greet a muted peer that comes back.
                 self.mute(now);
                 self.schedule.on_neighbour_gone(&peer_id);
-                self.connections
+                self.dialer
                     .on_disconnected(now, &peer_id, self.intake.peers());
                 self.wake();
                 false
@@ -434,7 +434,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
             }) => {
                 self.intake.on_neighbour(peer_id);
                 let (now, peers) = (deadline::now(), self.intake.peers_mut());
-                self.connections
+                self.dialer
                     .on_connected(now, peer_id, connection_id, failed_addresses, peers);
                 self.wake();
                 false
@@ -445,7 +445,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 connection_id,
             }) => {
                 let (now, peers) = (deadline::now(), self.intake.peers_mut());
-                self.connections
+                self.dialer
                     .on_dial_failed(now, &peer_id, connection_id, error, peers);
                 self.wake();
                 false
@@ -489,7 +489,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
             }
             let expected = self.schedule.longest_expected();
             if let Some(expired) = self.intake.pop_expired(now, expected) {
-                self.connections.on_expired(&expired.peer);
+                self.dialer.on_expired(&expired.peer);
                 self.tell(Event::Expired {
                     peer_id: expired.peer,
                 });
@@ -515,7 +515,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
             let next = [
                 self.schedule.next_timeout(),
                 self.intake.next_timeout(),
-                self.connections.next_timeout(),
+                self.dialer.next_timeout(),
             ];
             let next = next.into_iter().flatten().min();
             if self.deadline.poll(now, next, cx).is_ready() {

@@ -68,7 +68,7 @@ fn wrong_peer(port: u16) -> DialError {
 struct Node {
     now: Instant,
     peers: Peers,
-    connections: Connections,
+    dialer: Dialer,
     ids: usize,
 }
 
@@ -77,7 +77,7 @@ impl Node {
         Self {
             now: deadline::now(),
             peers: Peers::new(NonZeroUsize::new(20_000).unwrap(), LIFETIMES),
-            connections: Connections::new(target, seed),
+            dialer: Dialer::new(target, seed),
             ids: 0,
         }
     }
@@ -100,7 +100,7 @@ impl Node {
             .peers
             .on_announcement(self.now, announcement, source, Duration::ZERO);
         if matches!(heard, Heard::Discovered | Heard::Updated) {
-            self.connections.on_candidate(self.now, &peer(seed));
+            self.dialer.on_candidate(self.now, &peer(seed));
         }
     }
 
@@ -116,36 +116,31 @@ impl Node {
 
     fn establish(&mut self, (dialled, id): (PeerId, ConnectionId), failed: &[Multiaddr]) {
         let (now, peers) = (self.now, &mut self.peers);
-        self.connections
-            .on_connected(now, dialled, id, failed, peers);
+        self.dialer.on_connected(now, dialled, id, failed, peers);
     }
 
     fn disconnect(&mut self, seed: u16) {
-        self.connections
+        self.dialer
             .on_disconnected(self.now, &peer(seed), &self.peers);
     }
 
     fn fail(&mut self, (dialled, id): (PeerId, ConnectionId), error: &DialError) {
-        self.connections
+        self.dialer
             .on_dial_failed(self.now, &dialled, id, error, &mut self.peers);
     }
 
     fn next_dial(&mut self) -> Option<(PeerId, ConnectionId)> {
-        let (peer, addresses) = self.connections.next_dial(self.now, &self.peers)?;
+        let (peer, addresses) = self.dialer.next_dial(self.now, &self.peers)?;
         assert_eq!(addresses, self.peers.get(&peer).unwrap().addresses());
         self.ids += 1;
-        self.connections.on_dialling(peer, id(self.ids));
+        self.dialer.on_dialling(peer, id(self.ids));
         Some((peer, id(self.ids)))
     }
 
     /// All dials that are due now.
     fn dials(&mut self) -> Vec<(PeerId, ConnectionId)> {
         let dials = std::iter::from_fn(|| self.next_dial()).collect();
-        assert!(
-            self.connections
-                .next_timeout()
-                .is_none_or(|at| at > self.now)
-        );
+        assert!(self.dialer.next_timeout().is_none_or(|at| at > self.now));
         dials
     }
 
@@ -153,7 +148,7 @@ impl Node {
     fn dials_within(&mut self, time: Duration) -> Vec<(PeerId, ConnectionId)> {
         let end = self.now + time;
         let mut dials = self.dials();
-        while let Some(at) = self.connections.next_timeout()
+        while let Some(at) = self.dialer.next_timeout()
             && at <= end
         {
             self.now = at;
@@ -169,11 +164,11 @@ fn switched_off_it_keeps_nothing_and_dials_nobody() {
     let mut node = Node::new(0, 7);
     node.announce(1, &[1]);
     node.connect(2);
-    node.connections.on_subscribed(&peer(2), TOPIC);
+    node.dialer.on_subscribed(&peer(2), TOPIC);
     node.fail((peer(1), id(9)), &unreachable(&[1]));
     node.disconnect(2);
     assert_eq!(node.dials_within(TTL), []);
-    assert!(node.connections.links.is_empty() && node.connections.backoffs.is_empty());
+    assert!(node.dialer.links.is_empty() && node.dialer.backoffs.is_empty());
     let expires_at = node.peers.get(&peer(1)).unwrap().expires_at();
     assert_eq!(expires_at, node.now, "the time to live, and no sooner");
 }
@@ -185,7 +180,7 @@ fn dials_as_many_as_are_missing_each_once() {
         node.announce(seed, &[seed]);
     }
     node.connect_somebody_else();
-    node.connections.on_subscribed(&peer(u16::MAX), TOPIC);
+    node.dialer.on_subscribed(&peer(u16::MAX), TOPIC);
     let dials = node.dials_within(TTL);
     assert_eq!(dials.len(), 2);
     assert_ne!(dials[0].0, dials[1].0);
@@ -195,10 +190,10 @@ fn dials_as_many_as_are_missing_each_once() {
 fn waits_a_little_for_more_candidates() {
     let mut node = Node::new(1, 7);
     node.announce(1, &[1]);
-    let at = node.connections.next_timeout().unwrap();
+    let at = node.dialer.next_timeout().unwrap();
     assert!(at > node.now && at <= node.now + SPREAD);
     node.announce(2, &[2]);
-    assert_eq!(node.connections.next_timeout(), Some(at), "and no longer");
+    assert_eq!(node.dialer.next_timeout(), Some(at), "and no longer");
     assert_eq!(node.dials_within(SPREAD).len(), 1);
 }
 
@@ -211,8 +206,8 @@ fn all_candidates_are_equally_likely() {
     }
     let mut chosen = HashMap::<_, u32>::new();
     for seed in 0..1000 {
-        node.connections = Connections::new(1, seed);
-        node.connections.on_candidate(node.now, &peer(0));
+        node.dialer = Dialer::new(1, seed);
+        node.dialer.on_candidate(node.now, &peer(0));
         *chosen.entry(node.dials_within(SPREAD)[0].0).or_default() += 1;
     }
     // 100 each; beyond five standard deviations of 9.5 something is wrong.
@@ -248,7 +243,7 @@ fn a_table_of_dead_addresses_is_dialled_slowly() {
             node.fail(dial, &unreachable(&[1]));
             attempts += 1;
         }
-        node.now = node.connections.next_timeout().unwrap();
+        node.now = node.dialer.next_timeout().unwrap();
     }
     assert!((190..=210).contains(&attempts), "{attempts}");
 }
@@ -269,7 +264,7 @@ fn a_dialled_peer_counts_until_it_has_had_time_to_subscribe() {
     };
     assert_eq!(second, peer(2));
     node.establish((second, id), &[]);
-    node.connections.on_subscribed(&second, TOPIC);
+    node.dialer.on_subscribed(&second, TOPIC);
     node.announce(3, &[1]);
     assert_eq!(node.dials_within(TTL), []);
 }
@@ -281,22 +276,22 @@ fn a_subscriber_counts_until_it_has_left_its_last_topic_or_disconnected() {
     node.connect(2);
     // As gossipsub may tell it more than once.
     for topic in ["a", "b", "a"] {
-        node.connections.on_subscribed(&peer(2), topic);
+        node.dialer.on_subscribed(&peer(2), topic);
     }
     assert_eq!(node.dials_within(GRACE), []);
     for topic in ["a", "a", "c"] {
-        node.connections.on_unsubscribed(node.now, &peer(2), topic);
+        node.dialer.on_unsubscribed(node.now, &peer(2), topic);
     }
     assert_eq!(node.dials_within(GRACE), []);
-    node.connections.on_unsubscribed(node.now, &peer(2), "b");
+    node.dialer.on_unsubscribed(node.now, &peer(2), "b");
     let [dial] = node.dials_within(GRACE)[..] else {
         panic!("one dial");
     };
     node.fail(dial, &unreachable(&[1]));
-    node.connections.on_subscribed(&peer(2), "b");
+    node.dialer.on_subscribed(&peer(2), "b");
     assert_eq!(node.dials_within(TTL), []);
     node.disconnect(2);
-    node.connections.on_subscribed(&peer(2), "b");
+    node.dialer.on_subscribed(&peer(2), "b");
     assert_eq!(node.dials_within(GRACE).len(), 1);
 }
 
@@ -344,7 +339,7 @@ fn what_fails_here_is_not_held_against_the_peer() {
         node.fail(dial, &error);
         assert_eq!(node.dials(), [], "at once it would fail again");
     }
-    assert_eq!(node.connections.backoffs[&peer(1)].failures, 0);
+    assert_eq!(node.dialer.backoffs[&peer(1)].failures, 0);
     let known = node.peers.get(&peer(1)).unwrap();
     assert_eq!(known.expires_at(), expires_at);
     assert_eq!(known.addresses(), [address(1)]);
@@ -406,22 +401,22 @@ fn subscribers_of_a_topic_that_is_removed_no_longer_count() {
     for (seed, topics) in [(1, &["a"][..]), (2, &["a", "b"])] {
         node.connect(seed);
         for topic in topics {
-            node.connections.on_subscribed(&peer(seed), topic);
+            node.dialer.on_subscribed(&peer(seed), topic);
         }
     }
     for seed in 3..9 {
         node.announce(seed, &[1]);
     }
     assert_eq!(node.dials_within(GRACE), []);
-    node.connections.on_topic_removed(node.now, "a", true);
+    node.dialer.on_topic_removed(node.now, "a", true);
     let [dial] = node.dials_within(GRACE)[..] else {
         panic!("one dial");
     };
-    node.connections.on_topic_removed(node.now, "b", false);
+    node.dialer.on_topic_removed(node.now, "b", false);
     node.fail(dial, &denied());
     node.announce(9, &[1]);
     assert_eq!(node.dials_within(TTL / 2), [], "nobody can be subscribed");
-    node.connections.on_topic_added(node.now);
+    node.dialer.on_topic_added(node.now);
     assert_eq!(node.dials_within(SPREAD).len(), 2);
 }
 
@@ -490,7 +485,7 @@ fn a_table_of_peers_that_cannot_be_dialled_keeps_nobody_from_being_dialled() {
         }
     }
     assert_eq!(node.dials_within(TTL / 2), []);
-    assert_eq!(node.connections.next_timeout(), None, "nothing to look for");
+    assert_eq!(node.dialer.next_timeout(), None, "nothing to look for");
     node.announce(100, &[2]);
     let [(dialled, _)] = node.dials_within(SPREAD)[..] else {
         panic!("one dial");
@@ -585,7 +580,7 @@ fn who_is_dialled_and_subscribes_from_the_other_side_counts_once() {
     node.announce(1, &[1]);
     let dial = node.dials_within(SPREAD)[0];
     node.connect(1);
-    node.connections.on_subscribed(&peer(1), TOPIC);
+    node.dialer.on_subscribed(&peer(1), TOPIC);
     node.announce(2, &[1]);
     node.establish(dial, &[]);
     let [(second, _)] = node.dials_within(SPREAD)[..] else {
@@ -601,7 +596,7 @@ fn a_dial_of_the_application_teaches_as_well() {
     node.fail((peer(1), id(99)), &unreachable(&[1]));
     node.fail((peer(2), id(98)), &unreachable(&[1]));
     assert_eq!(node.dials_within(FIRST_DELAY.mul_f64(1.0 - JITTER)), []);
-    assert_eq!(node.connections.backoffs.len(), 1, "only of known peers");
+    assert_eq!(node.dialer.backoffs.len(), 1, "only of known peers");
     assert_eq!(node.dials_within(FIRST_DELAY).len(), 1);
 }
 
@@ -719,13 +714,13 @@ proptest! {
                     }
                 }
                 Operation::Subscribe(seed, which) => {
-                    node.connections.on_subscribed(&peer(seed), topic(which));
+                    node.dialer.on_subscribed(&peer(seed), topic(which));
                     if let Some((_, _, topics)) = model.connected.get_mut(&peer(seed)) {
                         topics.insert(which);
                     }
                 }
                 Operation::Unsubscribe(seed, which) => {
-                    node.connections.on_unsubscribed(node.now, &peer(seed), topic(which));
+                    node.dialer.on_unsubscribed(node.now, &peer(seed), topic(which));
                     if let Some((_, _, topics)) = model.connected.get_mut(&peer(seed)) {
                         topics.remove(&which);
                     }
@@ -757,7 +752,7 @@ proptest! {
                 Operation::Wait(time) => node.now += time,
             }
             while let Some(expired) = node.peers.pop_expired(node.now, Duration::ZERO) {
-                node.connections.on_expired(&expired.peer);
+                node.dialer.on_expired(&expired.peer);
                 model.failed.remove(&expired.peer);
                 model.unsupported.remove(&expired.peer);
             }
@@ -773,7 +768,7 @@ proptest! {
                 prop_assert!(failed.is_none_or(|(_, not_before)| *not_before <= node.now));
                 model.dialling.push((dialled, id));
             }
-            let next = node.connections.next_timeout();
+            let next = node.dialer.next_timeout();
             prop_assert!(next.is_none_or(|at| at > node.now), "it would be asked again at once");
             let under_way = model.dialling.len() + model.waiting(node.now);
             let is_candidate = |known: KnownPeer<'_>| {
@@ -797,10 +792,10 @@ proptest! {
         }
         node.now += 2 * TTL;
         while let Some(expired) = node.peers.pop_expired(node.now, Duration::ZERO) {
-            node.connections.on_expired(&expired.peer);
+            node.dialer.on_expired(&expired.peer);
         }
         prop_assert!(node.next_dial().is_none());
-        let left = &node.connections;
+        let left = &node.dialer;
         prop_assert_eq!(left.subscribers, 0);
         prop_assert!(left.links.is_empty() && left.attempts.is_empty());
         prop_assert!(left.backoffs.is_empty());

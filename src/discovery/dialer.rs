@@ -1,7 +1,7 @@
 //! CORE: whom to dial, so that there are always enough connections to subscribers.
 //!
-//! [`Connections`] is told what becomes of connections, subscriptions and dials (`on_*`), and says who is to be dialled
-//! now ([`Connections::next_dial`]) and when to ask again ([`Connections::next_timeout`]). The candidates are the rows
+//! [`Dialer`] is told what becomes of connections, subscriptions and dials (`on_*`), and says who is to be dialled
+//! now ([`Dialer::next_dial`]) and when to ask again ([`Dialer::next_timeout`]). The candidates are the rows
 //! of the table of known peers, which is passed in; what a failed dial says about a row goes back into it. Spurious
 //! calls do nothing.
 
@@ -52,7 +52,7 @@ const STEADY: Duration = Duration::from_secs(120);
 
 /// What has to be dialled for `target` connections to subscribers.
 #[derive(Debug)]
-pub(crate) struct Connections {
+pub(crate) struct Dialer {
     /// How many there should be; 0 if nobody is to be dialled, and then nothing is kept either.
     target: usize,
     /// Without a topic nobody can be subscribed.
@@ -99,7 +99,7 @@ struct Backoff {
     is_futile: bool,
 }
 
-impl Connections {
+impl Dialer {
     /// Wants `target` connections, and has none yet. 0 switches everything off.
     pub(crate) fn new(target: usize, seed: u64) -> Self {
         Self {
@@ -228,7 +228,7 @@ impl Connections {
         self.backoffs.remove(peer);
     }
 
-    /// What [`Connections::next_dial`] has asked for is under way, as `id`.
+    /// What [`Dialer::next_dial`] has asked for is under way, as `id`.
     pub(crate) fn on_dialling(&mut self, peer: PeerId, id: ConnectionId) {
         self.attempts.insert(peer, Attempt::Dialling(id));
         if self.missing() == 0 {
@@ -291,8 +291,8 @@ impl Connections {
         }
     }
 
-    /// Whom to dial now, at all its addresses; [`Connections::on_dialling`] says that it has been done. To be called
-    /// until it returns `None` whenever the time of [`Connections::next_timeout`] has come.
+    /// Whom to dial now, at all its addresses; [`Dialer::on_dialling`] says that it has been done. To be called
+    /// until it returns `None` whenever the time of [`Dialer::next_timeout`] has come.
     ///
     /// It goes over the whole table if somebody is missing and a look is due, as [`LOOKS`] allows, which takes about a
     /// millisecond for 16,384 rows; and otherwise over nothing.
@@ -343,7 +343,7 @@ impl Connections {
         chosen.map(|known| (known.peer_id(), known.addresses().to_vec()))
     }
 
-    /// When [`Connections::next_dial`] will next have something to do, as far as is known.
+    /// When [`Dialer::next_dial`] will next have something to do, as far as is known.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let graces = self.attempts.values().filter_map(|attempt| match attempt {
             Attempt::Dialling(_) => None,
