@@ -144,6 +144,9 @@ mod reach;
 #[cfg(any(test, fuzzing))]
 mod reading;
 mod schedule;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 
 pub use self::{
     announce::announce,

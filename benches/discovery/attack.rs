@@ -13,8 +13,9 @@ use crate::{
     identity::{Identities, Identity},
     measured::Attacked,
     members::{Links, Node},
-    node::{Rule, encode, longest},
+    node::{Rule, encode},
     plan::{Forwarding, Plan},
+    simulation::longest,
 };
 
 /// How many identities the attacker has.

@@ -1,6 +1,6 @@
 //! How discovery scales: the cores of thousands of nodes in virtual time, without sockets, beside js-libp2p's rule.
 //!
-//! `cargo bench --bench discovery` prints the tables of the README and writes its plot; the same seeds give the same
+//! `cargo bench --features simulation --bench discovery` prints the tables of the README and writes its plot; the same seeds give the same
 //! figures. `-- --up-to 1000` leaves out the larger networks, and the plot as it is. It ends with an error that names
 //! the row when a target is missed. Without `--bench`, as in `cargo test --benches`, there are only a few nodes, for a
 //! few minutes of theirs, and no targets.
@@ -14,8 +14,6 @@ mod delivery;
 mod figures;
 mod identity;
 mod js;
-#[path = "library.rs"]
-mod library;
 mod measured;
 mod members;
 mod network;
@@ -38,7 +36,7 @@ use std::{
 };
 
 use js::EveryTenSeconds;
-use library::{deadline, discovery};
+use libp2p_lazy_websocket::discovery::simulation;
 use measured::Measured;
 use network::Network;
 use node::Ours;

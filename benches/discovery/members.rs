@@ -6,9 +6,9 @@ use libp2p_identity::PeerId;
 use rand::{RngExt as _, rngs::SmallRng, seq::IteratorRandom as _};
 
 use crate::{
-    discovery::limits::Bucket,
     node::Table,
     plan::{Plan, Shape},
+    simulation::Newcomers,
 };
 
 /// To how many others a node connects. As many connect to it.
@@ -28,7 +28,7 @@ pub(crate) struct Node<R> {
     pub(crate) armed: Option<Instant>,
     pub(crate) has_subscribers: bool,
     /// What each neighbour may still deliver of newcomers.
-    pub(crate) newcomers: Box<[Bucket]>,
+    pub(crate) newcomers: Box<[Newcomers]>,
     pub(crate) table: Option<Table>,
 }
 

@@ -18,12 +18,12 @@ use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use crate::{
     attack::{self, Attack},
     delivery::{GROUPS, Loss, Orders},
-    discovery::{Config, Rate, limits::Bucket, peers::Lifetimes},
     identity::Identities,
     measured::Measured,
     members::{Links, Node},
-    node::{Rule, Table, encode, longest, time_to_live},
+    node::{Rule, Table, encode},
     plan::{Plan, Shape},
+    simulation::{Newcomers, longest, time_to_live},
 };
 
 /// How many peers a newcomer wants to know soon.
@@ -95,9 +95,6 @@ pub(crate) struct Network<R> {
     start: Instant,
     /// When the measured time begins.
     warm: Instant,
-    newcomer_rate: Rate,
-    /// For how long peers are known that announce themselves so often.
-    lifetimes: Lifetimes,
     rng: SmallRng,
     queue: Queue,
     orders: Orders,
@@ -167,8 +164,6 @@ impl<R: Rule> Network<R> {
             nodes: (0..plan.nodes).map(|_| None).collect(),
             identities: Identities::new(plan.seed),
             warm: start + plan.warm_up,
-            newcomer_rate: Config::default().intake().newcomer_rate,
-            lifetimes: Config::default().intake().lifetimes,
             known: vec![],
             flights: vec![],
             landed: vec![],
@@ -215,7 +210,7 @@ impl<R: Rule> Network<R> {
             found: 0,
             armed: None,
             has_subscribers: false,
-            newcomers: vec![Bucket::default(); self.links.neighbours[slot].len()].into(),
+            newcomers: vec![Newcomers::default(); self.links.neighbours[slot].len()].into(),
             table: (slot < self.plan.tables).then(|| Table::new(peer)),
         };
         node.arm(slot, &mut self.queue);
@@ -354,11 +349,10 @@ impl<R: Rule> Network<R> {
                     let is_newcomer = u64::from(known[slot]) <= second;
                     let is_accepted = !is_newcomer || !R::FORGETS || {
                         let through = self.rng.random_range(0..node.newcomers.len());
-                        node.newcomers[through].try_take(now, self.newcomer_rate)
+                        node.newcomers[through].try_take(now)
                     };
                     if is_accepted {
-                        let time_to_live =
-                            time_to_live(now, flight.promise, expected, &self.lifetimes).as_secs();
+                        let time_to_live = time_to_live(now, flight.promise, expected).as_secs();
                         known[slot] = match R::FORGETS {
                             true => u16::try_from(second + time_to_live).unwrap_or(NEVER),
                             false => NEVER,

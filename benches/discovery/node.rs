@@ -1,4 +1,4 @@
-//! A node of this crate: what the network tells it and asks of it, in the words of the cores.
+//! A node of this crate: what the network tells it and asks of it.
 
 use std::{
     collections::HashSet,
@@ -8,14 +8,8 @@ use std::{
 use libp2p_identity::PeerId;
 
 use crate::{
-    discovery::{
-        Config, SkipReason,
-        intake::{Incoming, Intake},
-        message::{self, Stamp},
-        peers::{Lifetimes, Pace},
-        schedule::{self, Listening, Outcome, Schedule},
-    },
     identity::Identity,
+    simulation::{self, Inbox, Schedule},
 };
 
 /// When a node announces itself.
@@ -44,7 +38,7 @@ pub(crate) trait Rule {
     fn baseline(&self, now: Instant) -> Option<Duration>;
 }
 
-/// The schedule of this crate, with the options it has by default.
+/// By the schedule of this crate.
 #[derive(Debug)]
 pub(crate) struct Ours(Schedule);
 
@@ -52,10 +46,7 @@ impl Rule for Ours {
     const FORGETS: bool = true;
 
     fn new(seed: u64, now: Instant) -> Self {
-        let mut schedule = Schedule::new(Config::default().timing(), false, seed, now);
-        schedule.on_listening(now, Listening::Ready);
-        schedule.on_addresses_changed(now);
-        Self(schedule)
+        Self(Schedule::new(seed, now))
     }
 
     fn on_subscriber(&mut self, now: Instant) {
@@ -79,11 +70,7 @@ impl Rule for Ours {
     }
 
     fn on_round(&mut self, now: Instant, is_published: bool) {
-        let outcome = match is_published {
-            true => Outcome::Published,
-            false => Outcome::Skipped(SkipReason::NoSubscribers),
-        };
-        self.0.on_outcome(now, outcome);
+        self.0.on_round(now, is_published);
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -107,11 +94,6 @@ impl Rule for Ours {
     }
 }
 
-/// How long it takes at most from one announcement to the next at this interval, whichever rule it is.
-pub(crate) fn longest(interval: Duration) -> Duration {
-    schedule::longest(interval)
-}
-
 /// The bytes of an announcement. `sequence` is the time since the network started.
 pub(crate) fn encode(
     identity: &Identity,
@@ -119,41 +101,27 @@ pub(crate) fn encode(
     promise: Option<Duration>,
     baseline: Option<Duration>,
 ) -> Vec<u8> {
-    let stamp = Stamp {
-        sequence: u64::try_from(sequence.as_millis()).ok(),
+    let sequence = u64::try_from(sequence.as_millis()).expect("a network lasts for hours");
+    simulation::encode(
+        &identity.key,
+        identity.addresses(),
+        sequence,
         promise,
         baseline,
-    };
-    message::encode(&identity.key, identity.addresses(), stamp)
+    )
 }
 
-/// For how long the table of a node that expects this interval of others knows a peer of this crate by an announcement
-/// with this promise.
-pub(crate) fn time_to_live(
-    now: Instant,
-    promise: Option<Duration>,
-    expected: Duration,
-    lifetimes: &Lifetimes,
-) -> Duration {
-    let stamp = Stamp {
-        sequence: Some(0),
-        promise,
-        ..Stamp::default()
-    };
-    Pace::new(stamp, None, None, lifetimes).time_to_live(now, expected, lifetimes)
-}
-
-/// The table of this crate, with the options it has by default.
+/// The table of this crate.
 #[derive(Debug)]
 pub(crate) struct Table {
-    intake: Intake,
+    inbox: Inbox,
     expired: HashSet<PeerId>,
 }
 
 impl Table {
     pub(crate) fn new(local: PeerId) -> Self {
         Self {
-            intake: Intake::new(local, Config::default().intake()),
+            inbox: Inbox::new(local),
             expired: HashSet::new(),
         }
     }
@@ -167,25 +135,20 @@ impl Table {
         author: PeerId,
         payload: &[u8],
     ) -> Option<bool> {
-        let incoming = Incoming {
-            neighbour,
-            author: Some(author),
-            payload,
-        };
-        let outcome = self.intake.on_message(now, expected, incoming);
-        outcome.news.map(|news| news.is_newcomer)
+        self.inbox
+            .on_message(now, expected, neighbour, author, payload)
     }
 
     pub(crate) fn on_neighbour_gone(&mut self, neighbour: &PeerId) {
-        self.intake.on_neighbour_gone(neighbour);
+        self.inbox.on_neighbour_gone(neighbour);
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.intake.next_timeout()
+        self.inbox.next_timeout()
     }
 
     pub(crate) fn pop_expired(&mut self, now: Instant, expected: Duration) -> Option<PeerId> {
-        let expired = self.intake.pop_expired(now, expected)?.peer;
+        let expired = self.inbox.pop_expired(now, expected)?;
         self.expired.insert(expired);
         Some(expired)
     }
@@ -196,10 +159,10 @@ impl Table {
     }
 
     pub(crate) fn knows(&self, peer: &PeerId) -> bool {
-        self.intake.peers().get(peer).is_some()
+        self.inbox.knows(peer)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.intake.peers().iter().len()
+        self.inbox.known()
     }
 }

@@ -9,10 +9,10 @@ use std::{
 use libp2p_identity::Keypair;
 
 use crate::{
-    discovery::{Config, message},
     figures::thousands,
     identity::Identity,
     node::{Ours, Rule, Table, encode},
+    simulation::{Inbox, decode},
 };
 
 /// How often each is timed. The median counts.
@@ -119,9 +119,8 @@ impl Bench {
     }
 
     fn decode(&mut self) {
-        let limits = Config::default().intake().limits;
         for (_, payload) in self.known.messages() {
-            let _announcement = black_box(message::decode(payload, &limits, |all| all.collect()));
+            let _announcement = black_box(decode(payload));
         }
     }
 
@@ -152,7 +151,7 @@ const STEPS: [Step; 5] = [
 
 pub(crate) fn measure(is_bench: bool) -> Throughput {
     let rows = match is_bench {
-        true => Config::default().intake().capacity.get(),
+        true => Inbox::capacity(),
         false => 16,
     };
     let mut bench = Bench::new(rows);

@@ -1,0 +1,190 @@
+//! The one door to the cores for `benches/discovery`, which simulates networks of them in virtual time.
+//!
+//! Everything has the options that it has by default.
+
+#![allow(
+    missing_docs,
+    missing_debug_implementations,
+    reason = "for one bench alone"
+)]
+
+use std::time::Duration;
+
+use libp2p_identity::{PeerId, PublicKey};
+use multiaddr::Multiaddr;
+
+use super::{
+    Config, SkipReason,
+    intake::{Incoming, Intake},
+    limits::Bucket,
+    message::{self, Stamp},
+    peers::Pace,
+    schedule::{self, Listening, Outcome},
+};
+use crate::deadline::Instant;
+
+/// When a node announces itself that has an address.
+#[derive(Debug)]
+pub struct Schedule(schedule::Schedule);
+
+impl Schedule {
+    pub fn new(seed: u64, now: Instant) -> Self {
+        let mut schedule = schedule::Schedule::new(Config::default().timing(), false, seed, now);
+        schedule.on_listening(now, Listening::Ready);
+        schedule.on_addresses_changed(now);
+        Self(schedule)
+    }
+
+    pub fn on_subscriber(&mut self, now: Instant) {
+        self.0.on_subscriber(now);
+    }
+
+    pub fn on_announcement(&mut self, now: Instant, author: &PeerId, is_newcomer: bool) {
+        self.0.on_announcement(now, author, is_newcomer);
+    }
+
+    pub fn on_neighbour(&mut self, now: Instant, peer: &PeerId, baseline: Option<Duration>) {
+        self.0.on_neighbour(now, peer, baseline);
+    }
+
+    pub fn on_neighbour_gone(&mut self, peer: &PeerId) {
+        self.0.on_neighbour_gone(peer);
+    }
+
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        self.0.is_due(now)
+    }
+
+    /// It was due. Nothing is published while nobody is subscribed.
+    pub fn on_round(&mut self, now: Instant, is_published: bool) {
+        let outcome = match is_published {
+            true => Outcome::Published,
+            false => Outcome::Skipped(SkipReason::NoSubscribers),
+        };
+        self.0.on_outcome(now, outcome);
+    }
+
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.0.next_timeout()
+    }
+
+    pub fn interval(&self) -> Duration {
+        self.0.interval()
+    }
+
+    pub fn longest_expected(&self) -> Duration {
+        self.0.longest_expected()
+    }
+
+    pub fn promise(&mut self, now: Instant) -> Option<Duration> {
+        self.0.promise(now)
+    }
+
+    pub fn baseline(&self, now: Instant) -> Option<Duration> {
+        self.0.baseline(now)
+    }
+}
+
+/// Whom a node believes and knows.
+#[derive(Debug)]
+pub struct Inbox(Intake);
+
+impl Inbox {
+    pub fn new(local: PeerId) -> Self {
+        Self(Intake::new(local, Config::default().intake()))
+    }
+
+    /// Whether the author is new to it; `None` if the message is refused or tells nothing new.
+    pub fn on_message(
+        &mut self,
+        now: Instant,
+        expected: Duration,
+        neighbour: PeerId,
+        author: PeerId,
+        payload: &[u8],
+    ) -> Option<bool> {
+        let incoming = Incoming {
+            neighbour,
+            author: Some(author),
+            payload,
+        };
+        let outcome = self.0.on_message(now, expected, incoming);
+        outcome.news.map(|news| news.is_newcomer)
+    }
+
+    pub fn on_neighbour_gone(&mut self, neighbour: &PeerId) {
+        self.0.on_neighbour_gone(neighbour);
+    }
+
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.0.next_timeout()
+    }
+
+    pub fn pop_expired(&mut self, now: Instant, expected: Duration) -> Option<PeerId> {
+        Some(self.0.pop_expired(now, expected)?.peer)
+    }
+
+    pub fn knows(&self, peer: &PeerId) -> bool {
+        self.0.peers().get(peer).is_some()
+    }
+
+    pub fn known(&self) -> usize {
+        self.0.peers().iter().len()
+    }
+
+    /// How many peers it may know.
+    pub fn capacity() -> usize {
+        Config::default().intake().capacity.get()
+    }
+}
+
+/// What a neighbour may still deliver of newcomers.
+#[derive(Debug, Clone, Default)]
+pub struct Newcomers(Bucket);
+
+impl Newcomers {
+    pub fn try_take(&mut self, now: Instant) -> bool {
+        self.0
+            .try_take(now, Config::default().intake().newcomer_rate)
+    }
+}
+
+/// The bytes of an announcement.
+pub fn encode(
+    key: &PublicKey,
+    addresses: impl IntoIterator<Item = Multiaddr>,
+    sequence: u64,
+    promise: Option<Duration>,
+    baseline: Option<Duration>,
+) -> Vec<u8> {
+    let stamp = Stamp {
+        sequence: Some(sequence),
+        promise,
+        baseline,
+    };
+    message::encode(key, addresses, stamp)
+}
+
+/// The addresses in an announcement.
+pub fn decode(payload: &[u8]) -> Option<Vec<Multiaddr>> {
+    let limits = Config::default().intake().limits;
+    let announcement = message::decode(payload, &limits, |all| all.collect());
+    announcement.ok().map(|announcement| announcement.addresses)
+}
+
+/// For how long a node that expects this interval of others knows a peer of this crate by an announcement with this
+/// promise.
+pub fn time_to_live(now: Instant, promise: Option<Duration>, expected: Duration) -> Duration {
+    let stamp = Stamp {
+        sequence: Some(0),
+        promise,
+        ..Stamp::default()
+    };
+    let lifetimes = Config::default().intake().lifetimes;
+    Pace::new(stamp, None, None, &lifetimes).time_to_live(now, expected, &lifetimes)
+}
+
+/// How long it takes at most from one announcement to the next at this interval.
+pub fn longest(interval: Duration) -> Duration {
+    schedule::longest(interval)
+}
