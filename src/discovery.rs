@@ -129,6 +129,8 @@ mod dialer;
 mod error;
 mod event;
 mod filter;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(feature = "gossipsub")]
 pub mod gossipsub;
 mod intake;
@@ -136,13 +138,9 @@ mod limits;
 mod message;
 #[cfg(feature = "metrics")]
 mod metrics;
-#[cfg(any(test, fuzzing))]
-mod outside;
 mod peers;
 mod pubsub;
 mod reach;
-#[cfg(any(test, fuzzing))]
-mod reading;
 mod schedule;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
@@ -159,9 +157,6 @@ pub use self::{
     peers::KnownPeer,
     pubsub::{Observed, PubSub, PublishError, SubscribeError, Verdict},
 };
-
-#[cfg(any(test, fuzzing))]
-pub(crate) use self::{outside::run as fuzz_operations, reading::run as fuzz_announcement};
 
 #[cfg(feature = "gossipsub")]
 pub use self::gossipsub::Gossipsub;

@@ -8,12 +8,12 @@ pub fn listeners(data: &[u8]) {
 /// Messages, time and whatever else happens to the schedule and the table of [`discovery`](crate::discovery), held
 /// against their contracts.
 pub fn discovery(data: &[u8]) {
-    crate::discovery::fuzz_operations(data);
+    crate::discovery::fuzz::operations(data);
 }
 
 /// Bytes that may be an announcement of [`discovery`](crate::discovery), and what is read of them.
 pub fn announcement(data: &[u8]) {
-    crate::discovery::fuzz_announcement(data);
+    crate::discovery::fuzz::announcement(data);
 }
 
 /// Bytes that may be the HTTP request of whoever connects by [`websocket`](crate::websocket).

@@ -5,7 +5,7 @@ use multiaddr::{Multiaddr, Protocol};
 use proptest::prelude::*;
 
 use super::{
-    super::{Config, limits::Bucket, outside},
+    super::{Config, fuzz, limits::Bucket},
     allowances::{Allowance, MAX_NEIGHBOURS},
     message::Stamp,
     *,
@@ -16,7 +16,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 
 fn key(seed: u32) -> PublicKey {
-    outside::key(seed).unwrap()
+    fuzz::key(seed).unwrap()
 }
 
 fn peer(seed: u32) -> PeerId {

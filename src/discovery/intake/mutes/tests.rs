@@ -1,12 +1,12 @@
 use proptest::prelude::*;
 
-use super::{super::super::outside, *};
+use super::{super::super::fuzz, *};
 use crate::deadline;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn peer(seed: u32) -> PeerId {
-    outside::key(seed).unwrap().to_peer_id()
+    fuzz::key(seed).unwrap().to_peer_id()
 }
 
 impl Mutes {
