@@ -131,17 +131,15 @@ mod event;
 mod filter;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
-#[cfg(feature = "gossipsub")]
-pub mod gossipsub;
-mod intake;
-mod limits;
+mod inbox;
 mod message;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod peers;
 mod pubsub;
-mod reach;
+mod rate;
 mod schedule;
+mod scope;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;
@@ -153,10 +151,10 @@ pub use self::{
     counters::Counters,
     error::ConfigError,
     event::{Announced, Event, SkipReason},
-    limits::Rate,
     peers::KnownPeer,
     pubsub::{Observed, PubSub, PublishError, SubscribeError, Verdict},
+    rate::Rate,
 };
 
 #[cfg(feature = "gossipsub")]
-pub use self::gossipsub::Gossipsub;
+pub use self::pubsub::gossipsub::{self, Gossipsub};

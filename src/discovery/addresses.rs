@@ -9,8 +9,8 @@ use multiaddr::Multiaddr;
 use super::{
     SkipReason,
     filter::{Filter, Selection, Source},
-    reach::Reach,
     schedule::Listening,
+    scope::Reach,
 };
 
 /// The addresses of each listener, kept exactly as `Swarm::listeners()` keeps them.

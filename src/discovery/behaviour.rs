@@ -24,7 +24,7 @@ use super::{
     addresses::Addresses,
     counters::Rounds,
     dialer::Dialer,
-    intake::{Change, Incoming, Intake, Muting, News},
+    inbox::{Change, Inbox, Incoming, Muting, News},
     message::Sequence,
     schedule::Schedule,
 };
@@ -46,7 +46,7 @@ pub struct Behaviour<P: PubSub> {
     external: ExternalAddresses,
     schedule: Schedule,
     sequence: Sequence,
-    intake: Intake,
+    inbox: Inbox,
     rounds: Rounds,
     #[cfg(feature = "metrics")]
     metrics: Option<super::metrics::Metrics>,
@@ -77,7 +77,7 @@ impl<P: PubSub> Behaviour<P> {
         }
         let (seed, now) = (rand::random(), deadline::now());
         let schedule = Schedule::new(config.timing(), config.is_listen_only(), seed, now);
-        let intake = Intake::new(pubsub.public_key().to_peer_id(), config.intake());
+        let inbox = Inbox::new(pubsub.public_key().to_peer_id(), config.inbox());
         let dialer = Dialer::new(config.connections(), rand::random());
         Ok(Self {
             pubsub,
@@ -86,7 +86,7 @@ impl<P: PubSub> Behaviour<P> {
             external: ExternalAddresses::default(),
             schedule,
             sequence: Sequence::default(),
-            intake,
+            inbox,
             rounds: Rounds::default(),
             #[cfg(feature = "metrics")]
             metrics: None,
@@ -150,7 +150,7 @@ impl<P: PubSub> Behaviour<P> {
         config.validate()?;
         subscribe(&mut self.pubsub, &topic)?;
         self.config = config;
-        self.intake.set_author_rate(self.config.author_rate());
+        self.inbox.set_author_rate(self.config.author_rate());
         let now = deadline::now();
         self.schedule.on_topic_added(now);
         self.dialer.on_topic_added(now);
@@ -166,9 +166,9 @@ impl<P: PubSub> Behaviour<P> {
         if !self.config.remove_topic(topic) {
             return false;
         }
-        self.intake.set_author_rate(self.config.author_rate());
+        self.inbox.set_author_rate(self.config.author_rate());
         self.pubsub.unsubscribe(topic);
-        self.intake.on_topic_removed(topic);
+        self.inbox.on_topic_removed(topic);
         let has_topics = self.config.topics().next().is_some();
         self.dialer
             .on_topic_removed(deadline::now(), topic, has_topics);
@@ -209,17 +209,17 @@ impl<P: PubSub> Behaviour<P> {
 
     /// The peers that have announced themselves and not expired, in no particular order.
     pub fn known_peers(&self) -> impl ExactSizeIterator<Item = KnownPeer<'_>> {
-        self.intake.peers().iter()
+        self.inbox.peers().iter()
     }
 
     /// What is known of one peer.
     pub fn known_peer(&self, peer: &PeerId) -> Option<KnownPeer<'_>> {
-        self.intake.peers().get(peer)
+        self.inbox.peers().get(peer)
     }
 
     /// How many announcements have been made and received, and what became of them.
     pub fn counters(&self) -> Counters {
-        self.intake.counters().with_rounds(self.rounds)
+        self.inbox.counters().with_rounds(self.rounds)
     }
 
     /// Hands on what the pubsub tells, and keeps the messages on the topics of discovery.
@@ -237,7 +237,7 @@ impl<P: PubSub> Behaviour<P> {
                     payload,
                 };
                 let expected = self.schedule.longest_expected();
-                let outcome = self.intake.on_message(now, expected, incoming);
+                let outcome = self.inbox.on_message(now, expected, incoming);
                 if let (Some(news), Some(author)) = (outcome.news, author) {
                     let News {
                         is_newcomer,
@@ -246,7 +246,7 @@ impl<P: PubSub> Behaviour<P> {
                         baseline,
                     } = news;
                     // What the pubsub tells may come after the connection has ended.
-                    if is_neighbour && self.intake.is_neighbour(&author) {
+                    if is_neighbour && self.inbox.is_neighbour(&author) {
                         self.schedule.on_neighbour(now, &author, baseline);
                     }
                     match is_solicitation {
@@ -267,11 +267,11 @@ impl<P: PubSub> Behaviour<P> {
                     true => self.schedule.on_first_subscriber(now),
                     false => self.schedule.on_subscriber(now),
                 }
-                self.intake.on_subscribed(&peer, topic);
+                self.inbox.on_subscribed(&peer, topic);
                 self.dialer.on_subscribed(&peer, topic);
             }
             Observed::Unsubscribed { topic, peer } => {
-                self.intake.on_unsubscribed(&peer, topic);
+                self.inbox.on_unsubscribed(&peer, topic);
                 self.dialer.on_unsubscribed(now, &peer, topic);
             }
             _ => {}
@@ -282,7 +282,7 @@ impl<P: PubSub> Behaviour<P> {
     /// Tells the application of a peer, and the swarm of its addresses.
     fn on_change(&mut self, change: Change, now: Instant) {
         let (Change::Discovered(peer_id) | Change::Updated(peer_id)) = change;
-        let Some(known) = self.intake.peers().get(&peer_id) else {
+        let Some(known) = self.inbox.peers().get(&peer_id) else {
             return;
         };
         let addresses = known.addresses().to_vec();
@@ -301,7 +301,7 @@ impl<P: PubSub> Behaviour<P> {
 
     /// Tells the pubsub whom to listen to.
     fn mute(&mut self, now: Instant) {
-        while let Some(muting) = self.intake.pop_muting(now) {
+        while let Some(muting) = self.inbox.pop_muting(now) {
             match muting {
                 Muting::Mute(peer) => self.pubsub.set_muted(&peer, true),
                 Muting::Unmute(peer) => self.pubsub.set_muted(&peer, false),
@@ -311,7 +311,7 @@ impl<P: PubSub> Behaviour<P> {
 
     /// The next dial that is due, on its way.
     fn dial(&mut self, now: Instant) -> Option<DialOpts> {
-        let (peer, addresses) = self.dialer.next_dial(now, self.intake.peers())?;
+        let (peer, addresses) = self.dialer.next_dial(now, self.inbox.peers())?;
         // Not extended through the behaviours: this one would say the same again, and a failure shall tell of the
         // addresses that the peer has announced.
         let options = DialOpts::peer_id(peer)
@@ -378,7 +378,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
         let mut more = self
             .pubsub
             .handle_pending_outbound_connection(id, peer, addresses, role)?;
-        if let Some(known) = peer.and_then(|peer| self.intake.peers().get(&peer)) {
+        if let Some(known) = peer.and_then(|peer| self.inbox.peers().get(&peer)) {
             more.extend(known.addresses().iter().cloned());
         }
         Ok(more)
@@ -417,12 +417,12 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 ..
             }) => {
                 let now = deadline::now();
-                self.intake.on_neighbour_gone(&peer_id);
+                self.inbox.on_neighbour_gone(&peer_id);
                 // Before the pubsub hears of it, which does not greet a muted peer that comes back.
                 self.mute(now);
                 self.schedule.on_neighbour_gone(&peer_id);
                 self.dialer
-                    .on_disconnected(now, &peer_id, self.intake.peers());
+                    .on_disconnected(now, &peer_id, self.inbox.peers());
                 self.wake();
                 false
             }
@@ -432,8 +432,8 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 failed_addresses,
                 ..
             }) => {
-                self.intake.on_neighbour(peer_id);
-                let (now, peers) = (deadline::now(), self.intake.peers_mut());
+                self.inbox.on_neighbour(peer_id);
+                let (now, peers) = (deadline::now(), self.inbox.peers_mut());
                 self.dialer
                     .on_connected(now, peer_id, connection_id, failed_addresses, peers);
                 self.wake();
@@ -444,7 +444,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 error,
                 connection_id,
             }) => {
-                let (now, peers) = (deadline::now(), self.intake.peers_mut());
+                let (now, peers) = (deadline::now(), self.inbox.peers_mut());
                 self.dialer
                     .on_dial_failed(now, &peer_id, connection_id, error, peers);
                 self.wake();
@@ -458,7 +458,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
         }
         if changed {
             let is_public = self.listening.are_public(self.external.iter());
-            self.intake.on_own_reach(is_public);
+            self.inbox.on_own_reach(is_public);
             self.schedule.on_addresses_changed(deadline::now());
             self.wake();
         }
@@ -488,7 +488,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 continue;
             }
             let expected = self.schedule.longest_expected();
-            if let Some(expired) = self.intake.pop_expired(now, expected) {
+            if let Some(expired) = self.inbox.pop_expired(now, expected) {
                 self.dialer.on_expired(&expired.peer);
                 self.tell(Event::Expired {
                     peer_id: expired.peer,
@@ -514,7 +514,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
             }
             let next = [
                 self.schedule.next_timeout(),
-                self.intake.next_timeout(),
+                self.inbox.next_timeout(),
                 self.dialer.next_timeout(),
             ];
             let next = next.into_iter().flatten().min();

@@ -10,7 +10,7 @@ use multiaddr::Multiaddr;
 use super::{
     ConfigError, Rate,
     filter::Filter,
-    intake::Settings,
+    inbox::Settings,
     message::Limits,
     peers::Lifetimes,
     schedule::{self, Timing},
@@ -351,7 +351,7 @@ impl Config {
     }
 
     /// What the core that judges incoming messages goes by.
-    pub(crate) fn intake(&self) -> Settings {
+    pub(crate) fn inbox(&self) -> Settings {
         Settings {
             limits: Limits {
                 max_message_size: self.max_message_size.get(),
@@ -500,7 +500,7 @@ mod tests {
 
     #[test]
     fn of_others_the_usual_intervals_are_believed_whatever_our_own_are() {
-        let believed = |config: Config| config.intake().lifetimes;
+        let believed = |config: Config| config.inbox().lifetimes;
         let usual = believed(Config::default());
         let ours = Config::default().with_max_interval(Duration::ZERO);
         assert_eq!(believed(ours).longest, usual.longest);

@@ -16,8 +16,8 @@ use multiaddr::Multiaddr;
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 
 use super::{
-    limits::{Bucket, Rate},
     peers::Peers,
+    rate::{Bucket, Rate},
 };
 use crate::deadline::{Instant, after};
 

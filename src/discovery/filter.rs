@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use multiaddr::Multiaddr;
 
-use super::reach::{Reach, Scope};
+use super::scope::{Reach, Scope};
 
 /// Which addresses pass. One that nobody can dial never does.
 #[derive(Clone, Default)]

@@ -12,7 +12,7 @@ use multiaddr::{Multiaddr, Protocol};
 use super::{
     Announced, Config, Rate, SkipReason, Verdict,
     filter::Filter,
-    intake::{Change, Incoming, Intake, Muting, Settings},
+    inbox::{Change, Inbox, Incoming, Muting, Settings},
     message::{
         Announcement, Limits, MAX_ADDRESS_LEN, MAX_ENTRIES, Stamp, decode, encode, public_key,
     },
@@ -140,7 +140,7 @@ impl Operation {
 struct Outside {
     now: Instant,
     schedule: Schedule,
-    intake: Intake,
+    inbox: Inbox,
     listening: Listening,
     /// What comes of rounds while there is an address.
     outcomes: Outcome,
@@ -177,7 +177,7 @@ impl Outside {
         Self {
             now,
             schedule: Schedule::new(TIMING, false, seed.into(), now),
-            intake: Intake::new(peer(1_000), settings),
+            inbox: Inbox::new(peer(1_000), settings),
             listening: Listening::Nothing,
             outcomes: Outcome::Published,
             silent: false,
@@ -200,13 +200,13 @@ impl Outside {
                 what,
             } => self.hear(neighbour, author, what),
             Operation::Neighbour(neighbour) => {
-                self.intake.on_neighbour(peer(neighbour));
-                self.intake.on_subscribed(&peer(neighbour), "any");
+                self.inbox.on_neighbour(peer(neighbour));
+                self.inbox.on_subscribed(&peer(neighbour), "any");
                 self.neighbours.insert(peer(neighbour));
             }
             Operation::Gone(neighbour) => {
                 self.neighbours.remove(&peer(neighbour));
-                self.intake.on_neighbour_gone(&peer(neighbour));
+                self.inbox.on_neighbour_gone(&peer(neighbour));
                 self.schedule.on_neighbour_gone(&peer(neighbour));
             }
             Operation::Listening(listening) => {
@@ -265,7 +265,7 @@ impl Outside {
             payload: &payload,
         };
         self.messages += 1;
-        let outcome = self.intake.on_message(now, expected, incoming);
+        let outcome = self.inbox.on_message(now, expected, incoming);
         match (outcome.verdict, what) {
             (Verdict::Accept, What::Js | What::Numbered { .. }) | (Verdict::Ignore, _) => {}
             (verdict, what) => panic!("{verdict:?} for {what:?}"),
@@ -337,10 +337,10 @@ impl Outside {
         assert!((TIMING.interval..=TIMING.max_interval).contains(&interval));
 
         let expected = self.schedule.longest_expected();
-        while let Some(expired) = self.intake.pop_expired(now, expected) {
+        while let Some(expired) = self.inbox.pop_expired(now, expected) {
             assert!(self.known.remove(&expired.peer), "expired twice");
         }
-        while let Some(muting) = self.intake.pop_muting(now) {
+        while let Some(muting) = self.inbox.pop_muting(now) {
             match muting {
                 Muting::Mute(peer) => assert!(self.muted.insert(peer), "muted twice"),
                 Muting::Unmute(peer) => assert!(self.muted.remove(&peer), "unmuted twice"),
@@ -348,10 +348,10 @@ impl Outside {
         }
         assert!(self.muted.is_subset(&self.neighbours));
         assert!(self.muted.is_empty() || self.neighbours.len() >= 3);
-        let next = self.intake.next_timeout();
+        let next = self.inbox.next_timeout();
         assert!(next.is_none_or(|at| at > now));
         assert!(next.is_some() || (self.known.is_empty() && self.muted.is_empty()));
-        let rows = self.intake.peers().iter();
+        let rows = self.inbox.peers().iter();
         assert!(rows.len() <= CAPACITY + CAPACITY / 8);
         assert_eq!(rows.len(), self.known.len());
         for row in rows {
@@ -360,7 +360,7 @@ impl Outside {
             assert!(row.expires_at() > now);
             assert!(row.expires_at() <= row.last_heard() + 3 * longest(TIMING.max_interval));
         }
-        let counters = self.intake.counters();
+        let counters = self.inbox.counters();
         let judged = counters.accepted + counters.ignored();
         assert_eq!(judged, self.messages);
     }
@@ -376,7 +376,7 @@ fn peer(seed: u32) -> PeerId {
 ///
 /// If a promise is broken.
 pub(crate) fn announcement(data: &[u8]) {
-    let settings = Config::default().intake();
+    let settings = Config::default().inbox();
     let announcement = decode(data, &settings.limits, |offered| offered.collect()).ok();
     let key = public_key(data);
     if let Some(announcement) = &announcement {

@@ -12,8 +12,8 @@ use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 
 use super::{
-    limits::{Bucket, Rate},
     message::Announcement,
+    rate::{Bucket, Rate},
 };
 use crate::deadline::{Instant, after};
 

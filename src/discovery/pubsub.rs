@@ -4,6 +4,9 @@ use libp2p_identity::{PeerId, PublicKey};
 use libp2p_swarm::NetworkBehaviour;
 use thiserror::Error;
 
+#[cfg(feature = "gossipsub")]
+pub mod gossipsub;
+
 /// What [`Behaviour`](super::Behaviour) must know of the pubsub that carries its announcements.
 ///
 /// It is implemented for gossipsub by `Gossipsub`. An implementation for another

@@ -19,7 +19,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use super::{
     Announced, SkipReason,
     census::Census,
-    limits::{Bucket, Rate},
+    rate::{Bucket, Rate},
 };
 use crate::deadline::{Instant, after};
 

@@ -15,10 +15,10 @@ use multiaddr::Multiaddr;
 
 use super::{
     Config, SkipReason,
-    intake::{Incoming, Intake},
-    limits::Bucket,
+    inbox::{self, Incoming},
     message::{self, Stamp},
     peers::Pace,
+    rate::Bucket,
     schedule::{self, Listening, Outcome},
 };
 use crate::deadline::Instant;
@@ -87,11 +87,11 @@ impl Schedule {
 
 /// Whom a node believes and knows.
 #[derive(Debug)]
-pub struct Inbox(Intake);
+pub struct Inbox(inbox::Inbox);
 
 impl Inbox {
     pub fn new(local: PeerId) -> Self {
-        Self(Intake::new(local, Config::default().intake()))
+        Self(inbox::Inbox::new(local, Config::default().inbox()))
     }
 
     /// Whether the author is new to it; `None` if the message is refused or tells nothing new.
@@ -134,7 +134,7 @@ impl Inbox {
 
     /// How many peers it may know.
     pub fn capacity() -> usize {
-        Config::default().intake().capacity.get()
+        Config::default().inbox().capacity.get()
     }
 }
 
@@ -145,7 +145,7 @@ pub struct Newcomers(Bucket);
 impl Newcomers {
     pub fn try_take(&mut self, now: Instant) -> bool {
         self.0
-            .try_take(now, Config::default().intake().newcomer_rate)
+            .try_take(now, Config::default().inbox().newcomer_rate)
     }
 }
 
@@ -167,7 +167,7 @@ pub fn encode(
 
 /// The addresses in an announcement.
 pub fn decode(payload: &[u8]) -> Option<Vec<Multiaddr>> {
-    let limits = Config::default().intake().limits;
+    let limits = Config::default().inbox().limits;
     let announcement = message::decode(payload, &limits, |all| all.collect());
     announcement.ok().map(|announcement| announcement.addresses)
 }
@@ -180,7 +180,7 @@ pub fn time_to_live(now: Instant, promise: Option<Duration>, expected: Duration)
         promise,
         ..Stamp::default()
     };
-    let lifetimes = Config::default().intake().lifetimes;
+    let lifetimes = Config::default().inbox().lifetimes;
     Pace::new(stamp, None, None, &lifetimes).time_to_live(now, expected, &lifetimes)
 }
 

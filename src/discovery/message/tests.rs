@@ -33,7 +33,7 @@ fn decode(payload: &[u8], limits: &Limits) -> Result<Announcement, DecodeError> 
 fn reads_what_js_writes_whatever_the_key() {
     let mut keys = std::collections::BTreeSet::new();
     for (payload, key, peer, addresses) in fixtures() {
-        let announcement = decode(&payload, &Config::default().intake().limits).unwrap();
+        let announcement = decode(&payload, &Config::default().inbox().limits).unwrap();
         let with_peer = |address: Multiaddr| address.with_p2p(peer).unwrap();
         assert_eq!(announcement.peer, peer, "{key}");
         assert_eq!(
@@ -155,7 +155,7 @@ fn an_empty_list_is_an_announcement_too() {
     let key = ed25519(1);
     let payload = plain(&key, []);
     assert_eq!(payload, raw(&key, []));
-    let announcement = decode(&payload, &Config::default().intake().limits).unwrap();
+    let announcement = decode(&payload, &Config::default().inbox().limits).unwrap();
     assert_eq!(announcement.peer, key.to_peer_id());
     assert_eq!(announcement.addresses, []);
     assert_eq!(announcement.dropped, 0);
@@ -299,18 +299,18 @@ fn a_thousand_addresses_are_too_many() {
         Err(DecodeError::TooManyAddresses { max: 256 })
     ));
     assert!(matches!(
-        decode(&payload, &Config::default().intake().limits),
+        decode(&payload, &Config::default().inbox().limits),
         Err(DecodeError::TooLarge { .. })
     ));
     // So are that many empty ones, which cost their sender two bytes each.
     let empty = raw(&key, vec![vec![]; MAX_ENTRIES + 1]);
     assert!(matches!(
-        decode(&empty, &Config::default().intake().limits),
+        decode(&empty, &Config::default().inbox().limits),
         Err(DecodeError::TooManyAddresses { .. })
     ));
     let most = raw(&key, vec![vec![]; MAX_ENTRIES]);
     assert_eq!(
-        decode(&most, &Config::default().intake().limits)
+        decode(&most, &Config::default().inbox().limits)
             .unwrap()
             .dropped,
         MAX_ENTRIES

@@ -267,7 +267,7 @@ fn the_interval_of_a_js_peer_is_learnt_and_a_loss_does_not_stretch_it() {
 fn life(times: impl IntoIterator<Item = Duration>) -> (Vec<Duration>, Vec<Duration>) {
     let began = deadline::now();
     let mut peers = peers(2);
-    peers.lifetimes = crate::discovery::Config::default().intake().lifetimes;
+    peers.lifetimes = crate::discovery::Config::default().inbox().lifetimes;
     let (mut discovered, mut expired) = (vec![], vec![]);
     for time in times {
         let now = began + time;

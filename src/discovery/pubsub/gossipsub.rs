@@ -17,7 +17,9 @@ use libp2p_swarm::{
     THandlerOutEvent, ToSwarm,
 };
 
-use super::{ConfigError, Observed, PubSub, PublishError, SubscribeError, Verdict, message};
+use crate::discovery::{
+    self, ConfigError, Observed, PubSub, PublishError, SubscribeError, Verdict, message,
+};
 
 /// The multihash code of a peer id that is its public key rather than the hash of one.
 const IDENTITY: u64 = 0;
@@ -113,19 +115,19 @@ pub struct Gossipsub<
     wants_verdicts: bool,
 }
 
-impl super::Behaviour<Gossipsub> {
+impl discovery::Behaviour<Gossipsub> {
     /// Makes a behaviour over a gossipsub that signs with `keypair`, which has to be that of the swarm.
     ///
     /// Start from [`gossipsub::config`](config). For scoring, filters, transformations or metrics, make the [`Gossipsub`]
-    /// first and pass it to [`Behaviour::new`](super::Behaviour::new).
+    /// first and pass it to [`Behaviour::new`](discovery::Behaviour::new).
     ///
     /// # Errors
     ///
-    /// Those of [`Gossipsub::new`] and of [`Behaviour::new`](super::Behaviour::new).
+    /// Those of [`Gossipsub::new`] and of [`Behaviour::new`](discovery::Behaviour::new).
     pub fn gossipsub(
         keypair: &Keypair,
         gossipsub: Config,
-        config: super::Config,
+        config: discovery::Config,
     ) -> Result<Self, ConfigError> {
         Self::new(Gossipsub::new(keypair, gossipsub)?, config)
     }

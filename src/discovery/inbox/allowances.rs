@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use libp2p_identity::PeerId;
 
-use crate::{deadline::Instant, discovery::limits::Bucket};
+use crate::{deadline::Instant, discovery::rate::Bucket};
 
 /// Bounds the memory for neighbours to about one MiB. Only those count whose buckets have not refilled, which by
 /// default takes 20 ms after a message, so that far more than these may be connected.

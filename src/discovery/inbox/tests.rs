@@ -5,7 +5,7 @@ use multiaddr::{Multiaddr, Protocol};
 use proptest::prelude::*;
 
 use super::{
-    super::{Config, fuzz, limits::Bucket},
+    super::{Config, fuzz, rate::Bucket},
     allowances::{Allowance, MAX_NEIGHBOURS},
     message::Stamp,
     *,
@@ -40,11 +40,11 @@ fn rate(burst: u32, interval: Duration) -> Rate {
     Rate::new(burst, interval)
 }
 
-fn intake(settings: Settings) -> Intake {
-    Intake::new(peer(LOCAL), settings)
+fn inbox(settings: Settings) -> Inbox {
+    Inbox::new(peer(LOCAL), settings)
 }
 
-impl Intake {
+impl Inbox {
     fn hear_from(
         &mut self,
         now: Instant,
@@ -91,15 +91,15 @@ const IGNORED: Outcome = Outcome {
 #[test]
 fn reports_what_is_new_and_only_that() {
     let now = deadline::now();
-    let mut intake = intake(Config::default().intake());
-    let mut hear = |ports: &[u16]| intake.hear_from(now, HUB, Some(1), &payload(1, ports));
+    let mut inbox = inbox(Config::default().inbox());
+    let mut hear = |ports: &[u16]| inbox.hear_from(now, HUB, Some(1), &payload(1, ports));
     assert_eq!(hear(&[1]), accepted(Change::Discovered(peer(1))));
     assert_eq!(hear(&[1]), accepted(None));
     assert_eq!(hear(&[1, 2]), accepted(Change::Updated(peer(1))));
     assert_eq!(hear(&[2, 1]), accepted(None));
     assert_eq!(hear(&[]), accepted(Change::Updated(peer(1))));
     assert_eq!(
-        intake.counters(),
+        inbox.counters(),
         Counters {
             accepted: 5,
             discovered: 1,
@@ -108,7 +108,7 @@ fn reports_what_is_new_and_only_that() {
             ..Counters::default()
         }
     );
-    assert!(intake.peers().get(&peer(1)).unwrap().addresses().is_empty());
+    assert!(inbox.peers().get(&peer(1)).unwrap().addresses().is_empty());
 }
 
 #[test]
@@ -120,25 +120,25 @@ fn keeps_of_a_list_what_it_can_use() {
     let many = (1..100).map(|port| Multiaddr::from(Protocol::Memory(1)).with(Protocol::Tcp(port)));
     let many = many.chain([unspecified, loopback, private.clone(), public.clone()]);
     let now = deadline::now();
-    let mut intake = intake(Config::default().intake());
-    let hear = |intake: &mut Intake, addresses: Vec<Multiaddr>| {
+    let mut inbox = inbox(Config::default().inbox());
+    let hear = |inbox: &mut Inbox, addresses: Vec<Multiaddr>| {
         let payload = message::encode(&key(1), addresses, Stamp::default());
-        let outcome = intake.hear_from(now, HUB, Some(1), &payload);
+        let outcome = inbox.hear_from(now, HUB, Some(1), &payload);
         assert_eq!(outcome.verdict, Verdict::Accept);
-        let known = intake.peers().get(&peer(1)).unwrap();
+        let known = inbox.peers().get(&peer(1)).unwrap();
         known.addresses().to_vec()
     };
     let full = |address: &Multiaddr| address.clone().with_p2p(peer(1)).unwrap();
 
-    let kept = hear(&mut intake, many.clone().collect());
+    let kept = hear(&mut inbox, many.clone().collect());
     assert_eq!(kept, [full(&public), full(&private)]);
     // What is known stays until the peer announces itself again.
-    intake.on_own_reach(true);
-    assert_eq!(intake.peers().get(&peer(1)).unwrap().addresses().len(), 2);
-    assert_eq!(hear(&mut intake, many.collect()), [full(&public)]);
-    assert_eq!(hear(&mut intake, vec![private.clone()]), []);
-    intake.on_own_reach(false);
-    assert_eq!(hear(&mut intake, vec![private.clone()]), [full(&private)]);
+    inbox.on_own_reach(true);
+    assert_eq!(inbox.peers().get(&peer(1)).unwrap().addresses().len(), 2);
+    assert_eq!(hear(&mut inbox, many.collect()), [full(&public)]);
+    assert_eq!(hear(&mut inbox, vec![private.clone()]), []);
+    inbox.on_own_reach(false);
+    assert_eq!(hear(&mut inbox, vec![private.clone()]), [full(&private)]);
 }
 
 #[test]
@@ -152,53 +152,53 @@ fn a_peer_with_no_address_of_use_is_known_without() {
             message::encode(&key(1), [unspecified], Stamp::default()),
         ),
     ] {
-        let mut intake = intake(Settings {
+        let mut inbox = inbox(Settings {
             filter,
-            ..Config::default().intake()
+            ..Config::default().inbox()
         });
         for change in [Some(Change::Discovered(peer(1))), None] {
-            let outcome = intake.hear_from(now, HUB, Some(1), &payload);
+            let outcome = inbox.hear_from(now, HUB, Some(1), &payload);
             assert_eq!(outcome, accepted(change));
         }
-        assert_eq!(intake.peers().get(&peer(1)).unwrap().addresses(), []);
+        assert_eq!(inbox.peers().get(&peer(1)).unwrap().addresses(), []);
     }
 }
 
 #[test]
 fn believes_nothing_that_is_not_authenticated() {
     let now = deadline::now();
-    let mut intake = intake(Config::default().intake());
+    let mut inbox = inbox(Config::default().inbox());
     for payload in [&payload(1, &[1])[..], b"garbage"] {
-        assert_eq!(intake.hear_from(now, HUB, None, payload), IGNORED);
+        assert_eq!(inbox.hear_from(now, HUB, None, payload), IGNORED);
     }
-    assert_eq!(intake.counters().ignored_unauthenticated, 2);
-    assert_eq!(intake.peers().iter().len(), 0);
-    assert!(intake.allowances.rows.is_empty());
+    assert_eq!(inbox.counters().ignored_unauthenticated, 2);
+    assert_eq!(inbox.peers().iter().len(), 0);
+    assert!(inbox.allowances.rows.is_empty());
 }
 
 #[test]
 fn ignores_its_own() {
     let now = deadline::now();
-    let mut intake = intake(Config::default().intake());
-    assert_eq!(intake.announce(now, HUB, LOCAL), IGNORED);
-    assert_eq!(intake.counters().ignored_own, 1);
-    assert_eq!(intake.peers().iter().len(), 0);
+    let mut inbox = inbox(Config::default().inbox());
+    assert_eq!(inbox.announce(now, HUB, LOCAL), IGNORED);
+    assert_eq!(inbox.counters().ignored_own, 1);
+    assert_eq!(inbox.peers().iter().len(), 0);
 }
 
 #[test]
 fn ignores_what_no_honest_author_would_send_and_blames_no_forwarder() {
     let now = deadline::now();
-    let mut intake = intake(Config::default().intake());
-    assert_eq!(intake.hear_from(now, HUB, Some(1), b"garbage"), IGNORED);
-    assert_eq!(intake.hear_from(now, HUB, Some(1), b""), IGNORED);
-    assert_eq!(intake.counters().ignored_malformed, 2);
+    let mut inbox = inbox(Config::default().inbox());
+    assert_eq!(inbox.hear_from(now, HUB, Some(1), b"garbage"), IGNORED);
+    assert_eq!(inbox.hear_from(now, HUB, Some(1), b""), IGNORED);
+    assert_eq!(inbox.counters().ignored_malformed, 2);
     for about in [2, LOCAL] {
         let foreign = payload(about, &[1]);
-        assert_eq!(intake.hear_from(now, HUB, Some(1), &foreign), IGNORED);
+        assert_eq!(inbox.hear_from(now, HUB, Some(1), &foreign), IGNORED);
     }
-    assert_eq!(intake.counters().ignored_foreign_key, 2);
-    assert_eq!(intake.counters().ignored(), 4);
-    assert_eq!(intake.peers().iter().len(), 0);
+    assert_eq!(inbox.counters().ignored_foreign_key, 2);
+    assert_eq!(inbox.counters().ignored(), 4);
+    assert_eq!(inbox.peers().iter().len(), 0);
 }
 
 /// Whether the author is known or not, and whether or not its announcement is due.
@@ -206,21 +206,21 @@ fn ignores_what_no_honest_author_would_send_and_blames_no_forwarder() {
 fn who_delivers_a_malformed_message_pays_for_it_as_for_a_newcomer() {
     let now = deadline::now();
     for payload in [b"garbage", &payload(2, &[1])[..]] {
-        let mut intake = intake(Settings {
+        let mut inbox = inbox(Settings {
             newcomer_rate: rate(4, 3_600 * SECOND),
-            ..Config::default().intake()
+            ..Config::default().inbox()
         });
         // It speaks for itself, and so costs nothing.
-        intake.announce(now, 1, 1);
+        inbox.announce(now, 1, 1);
         for now in [now, now + OWN] {
-            assert_eq!(intake.hear_from(now, HUB, Some(1), payload), IGNORED);
-            assert_eq!(intake.hear_from(now, HUB, Some(3), payload), IGNORED);
+            assert_eq!(inbox.hear_from(now, HUB, Some(1), payload), IGNORED);
+            assert_eq!(inbox.hear_from(now, HUB, Some(3), payload), IGNORED);
         }
-        assert_eq!(intake.counters().ignored_newcomer_rate, 0);
-        assert_eq!(intake.announce(now + OWN, HUB, 4), IGNORED);
-        assert_eq!(intake.counters().ignored_newcomer_rate, 1);
+        assert_eq!(inbox.counters().ignored_newcomer_rate, 0);
+        assert_eq!(inbox.announce(now + OWN, HUB, 4), IGNORED);
+        assert_eq!(inbox.counters().ignored_newcomer_rate, 1);
         assert_eq!(
-            intake.announce(now + OWN, HUB + 1, 4),
+            inbox.announce(now + OWN, HUB + 1, 4),
             accepted(Change::Discovered(peer(4)))
         );
     }
@@ -234,36 +234,36 @@ fn after_an_unreadable_message_the_author_pays_before_it_is_read() {
     let foreign = payload(2, &(0..250).collect::<Vec<_>>());
     let too_many = payload(1, &(0..300).collect::<Vec<_>>());
     for unreadable in [&foreign[..], &too_many, b"garbage", &[0; 20_000]] {
-        let mut intake = intake(Settings {
+        let mut inbox = inbox(Settings {
             author_rate: rate(BURST, SECOND),
-            ..Config::default().intake()
+            ..Config::default().inbox()
         });
-        intake.announce(now, HUB, 1);
+        inbox.announce(now, HUB, 1);
         let due = now + OWN;
         for neighbour in 0..10_000 {
-            intake.hear_from(due, HUB + neighbour % 100, Some(1), unreadable);
+            inbox.hear_from(due, HUB + neighbour % 100, Some(1), unreadable);
         }
-        let counters = intake.counters();
+        let counters = inbox.counters();
         let read =
             counters.ignored_foreign_key + counters.ignored_malformed + counters.ignored_oversized;
         assert_eq!(read, u64::from(1 + BURST), "{counters:?}");
         assert_eq!(counters.ignored_author_rate, 10_000 - read);
 
         // One that counts, within the rate, and all is as before.
-        assert_eq!(intake.announce(due + SECOND, HUB, 1), accepted(None));
+        assert_eq!(inbox.announce(due + SECOND, HUB, 1), accepted(None));
         for _ in 0..2 * BURST {
-            intake.hear_from(due + SECOND, HUB, Some(1), unreadable);
+            inbox.hear_from(due + SECOND, HUB, Some(1), unreadable);
         }
-        assert_eq!(intake.announce(due + SECOND + OWN, HUB, 1), accepted(None));
+        assert_eq!(inbox.announce(due + SECOND + OWN, HUB, 1), accepted(None));
     }
 }
 
 #[test]
 fn an_old_announcement_that_anybody_can_send_again_takes_no_credit() {
     let now = deadline::now();
-    let mut intake = intake(Settings {
+    let mut inbox = inbox(Settings {
         author_rate: rate(1, 3_600 * SECOND),
-        ..Config::default().intake()
+        ..Config::default().inbox()
     });
     let numbered = |sequence| {
         let stamp = Stamp {
@@ -272,119 +272,119 @@ fn an_old_announcement_that_anybody_can_send_again_takes_no_credit() {
         };
         message::encode(&key(1), [], stamp)
     };
-    let verdict = |intake: &mut Intake, now, payload: &[u8]| {
-        intake.hear_from(now, HUB, Some(1), payload).verdict
+    let verdict = |inbox: &mut Inbox, now, payload: &[u8]| {
+        inbox.hear_from(now, HUB, Some(1), payload).verdict
     };
-    verdict(&mut intake, now, &numbered(7));
+    verdict(&mut inbox, now, &numbered(7));
     let due = now + OWN;
     for sequence in [6, 7, 6, 7, 6, 7] {
-        verdict(&mut intake, due, &numbered(sequence));
+        verdict(&mut inbox, due, &numbered(sequence));
     }
-    assert_eq!(verdict(&mut intake, due, &numbered(8)), Verdict::Accept);
+    assert_eq!(verdict(&mut inbox, due, &numbered(8)), Verdict::Accept);
     // Nor does it end what an unreadable one has begun.
     let due = due + OWN;
-    verdict(&mut intake, due, b"garbage");
-    verdict(&mut intake, due, &numbered(8));
-    let read = intake.counters().ignored_malformed;
-    verdict(&mut intake, due, b"garbage");
-    assert_eq!(intake.counters().ignored_malformed, read);
+    verdict(&mut inbox, due, b"garbage");
+    verdict(&mut inbox, due, &numbered(8));
+    let read = inbox.counters().ignored_malformed;
+    verdict(&mut inbox, due, b"garbage");
+    assert_eq!(inbox.counters().ignored_malformed, read);
 }
 
 #[test]
 fn blames_nobody_for_what_exceeds_our_own_limits() {
     let now = deadline::now();
-    let mut intake = intake(Settings {
+    let mut inbox = inbox(Settings {
         limits: Limits {
             max_message_size: 100_000,
         },
-        ..Config::default().intake()
+        ..Config::default().inbox()
     });
     let too_many: Vec<_> = (0..1_000).collect();
     let too_many = payload(1, &too_many);
     assert!(too_many.len() < 100_000);
-    assert_eq!(intake.hear_from(now, HUB, Some(1), &too_many), IGNORED);
+    assert_eq!(inbox.hear_from(now, HUB, Some(1), &too_many), IGNORED);
     let too_large = vec![0; 100_001];
-    assert_eq!(intake.hear_from(now, HUB, Some(1), &too_large), IGNORED);
-    assert_eq!(intake.counters().ignored_oversized, 2);
-    assert_eq!(intake.peers().iter().len(), 0);
+    assert_eq!(inbox.hear_from(now, HUB, Some(1), &too_large), IGNORED);
+    assert_eq!(inbox.counters().ignored_oversized, 2);
+    assert_eq!(inbox.peers().iter().len(), 0);
 }
 
 #[test]
 fn refused_messages_neither_change_nor_prolong_what_is_known() {
     let now = deadline::now();
-    let mut intake = intake(Config::default().intake());
-    intake.announce(now, HUB, 1);
-    let expires_at = intake.next_timeout();
+    let mut inbox = inbox(Config::default().inbox());
+    inbox.announce(now, HUB, 1);
+    let expires_at = inbox.next_timeout();
     let later = now + SECOND;
     for payload in [&payload(2, &[9])[..], b"garbage", &[0; 20_000]] {
-        assert_eq!(intake.hear_from(later, HUB, Some(1), payload), IGNORED);
+        assert_eq!(inbox.hear_from(later, HUB, Some(1), payload), IGNORED);
     }
-    assert_eq!(intake.next_timeout(), expires_at);
-    assert_eq!(intake.peers().iter().len(), 1);
+    assert_eq!(inbox.next_timeout(), expires_at);
+    assert_eq!(inbox.peers().iter().len(), 1);
 }
 
 #[test]
 fn a_known_author_keeps_to_its_rate_whoever_delivers() {
     let now = deadline::now();
-    let mut intake = intake(Settings {
+    let mut inbox = inbox(Settings {
         author_rate: rate(3, SECOND),
-        ..Config::default().intake()
+        ..Config::default().inbox()
     });
-    intake.announce(now, HUB, 1);
+    inbox.announce(now, HUB, 1);
     for neighbour in [HUB, HUB + 1, HUB + 2] {
-        assert_eq!(intake.announce(now, neighbour, 1), accepted(None));
+        assert_eq!(inbox.announce(now, neighbour, 1), accepted(None));
     }
-    assert_eq!(intake.announce(now, HUB, 1), IGNORED);
-    assert_eq!(intake.announce(now, HUB + 3, 1), IGNORED);
-    assert_eq!(intake.counters().ignored_author_rate, 2);
-    assert_eq!(intake.announce(now + SECOND, HUB, 1), accepted(None));
+    assert_eq!(inbox.announce(now, HUB, 1), IGNORED);
+    assert_eq!(inbox.announce(now, HUB + 3, 1), IGNORED);
+    assert_eq!(inbox.counters().ignored_author_rate, 2);
+    assert_eq!(inbox.announce(now + SECOND, HUB, 1), accepted(None));
 }
 
 #[test]
 fn one_author_cannot_use_up_what_others_behind_the_neighbour_need() {
     let now = deadline::now();
-    let mut intake = intake(Settings {
+    let mut inbox = inbox(Settings {
         author_rate: rate(3, SECOND),
         neighbour_rate: rate(5, SECOND),
-        ..Config::default().intake()
+        ..Config::default().inbox()
     });
-    intake.announce(now, HUB, 1);
-    intake.announce(now, HUB, 2);
+    inbox.announce(now, HUB, 1);
+    inbox.announce(now, HUB, 2);
     for _ in 0..100 {
-        intake.announce(now, HUB, 1);
+        inbox.announce(now, HUB, 1);
     }
-    assert_eq!(intake.announce(now, HUB, 2), accepted(None));
-    assert_eq!(intake.announce(now, HUB, 2), accepted(None));
-    assert_eq!(intake.announce(now, HUB, 2), IGNORED);
-    assert_eq!(intake.counters().ignored_neighbour_rate, 1);
-    assert_eq!(intake.counters().ignored_author_rate, 97);
+    assert_eq!(inbox.announce(now, HUB, 2), accepted(None));
+    assert_eq!(inbox.announce(now, HUB, 2), accepted(None));
+    assert_eq!(inbox.announce(now, HUB, 2), IGNORED);
+    assert_eq!(inbox.counters().ignored_neighbour_rate, 1);
+    assert_eq!(inbox.counters().ignored_author_rate, 97);
 }
 
 #[test]
 fn a_neighbour_with_too_many_newcomers_still_delivers_known_peers() {
     let now = deadline::now();
-    let mut intake = intake(Settings {
+    let mut inbox = inbox(Settings {
         newcomer_rate: rate(2, SECOND),
-        ..Config::default().intake()
+        ..Config::default().inbox()
     });
     assert_eq!(
-        intake.announce(now, HUB, 1),
+        inbox.announce(now, HUB, 1),
         accepted(Change::Discovered(peer(1)))
     );
     // One that is malformed counts as well: it was as much work.
-    assert_eq!(intake.hear_from(now, HUB, Some(2), b"garbage"), IGNORED);
-    assert_eq!(intake.announce(now, HUB, 2), IGNORED);
-    assert_eq!(intake.hear_from(now, HUB, Some(3), b"garbage"), IGNORED);
-    assert_eq!(intake.counters().ignored_newcomer_rate, 2);
+    assert_eq!(inbox.hear_from(now, HUB, Some(2), b"garbage"), IGNORED);
+    assert_eq!(inbox.announce(now, HUB, 2), IGNORED);
+    assert_eq!(inbox.hear_from(now, HUB, Some(3), b"garbage"), IGNORED);
+    assert_eq!(inbox.counters().ignored_newcomer_rate, 2);
 
-    assert_eq!(intake.announce(now, HUB, 1), accepted(None));
+    assert_eq!(inbox.announce(now, HUB, 1), accepted(None));
     // Another neighbour has its own rate, and so has this one a second later.
     assert_eq!(
-        intake.announce(now, HUB + 1, 2),
+        inbox.announce(now, HUB + 1, 2),
         accepted(Change::Discovered(peer(2)))
     );
     assert_eq!(
-        intake.announce(now + SECOND, HUB, 3),
+        inbox.announce(now + SECOND, HUB, 3),
         accepted(Change::Discovered(peer(3)))
     );
 }
@@ -392,16 +392,16 @@ fn a_neighbour_with_too_many_newcomers_still_delivers_known_peers() {
 #[test]
 fn a_neighbour_with_too_much_of_known_peers_still_delivers_newcomers() {
     let now = deadline::now();
-    let mut intake = intake(Settings {
+    let mut inbox = inbox(Settings {
         neighbour_rate: rate(2, SECOND),
-        ..Config::default().intake()
+        ..Config::default().inbox()
     });
     for _ in 0..4 {
-        intake.announce(now, HUB, 1);
+        inbox.announce(now, HUB, 1);
     }
-    assert_eq!(intake.counters().ignored_neighbour_rate, 1);
+    assert_eq!(inbox.counters().ignored_neighbour_rate, 1);
     assert_eq!(
-        intake.announce(now, HUB, 2),
+        inbox.announce(now, HUB, 2),
         accepted(Change::Discovered(peer(2)))
     );
 }
@@ -409,39 +409,39 @@ fn a_neighbour_with_too_much_of_known_peers_still_delivers_newcomers() {
 #[test]
 fn what_a_known_peer_announces_in_time_passes_whatever_flood_comes_with_it() {
     let now = deadline::now();
-    let mut intake = intake(Settings {
+    let mut inbox = inbox(Settings {
         author_rate: rate(1, SECOND),
         neighbour_rate: rate(1, SECOND),
         newcomer_rate: rate(3, SECOND),
-        ..Config::default().intake()
+        ..Config::default().inbox()
     });
     for author in [1, 2] {
-        intake.announce(now, HUB, author);
+        inbox.announce(now, HUB, author);
     }
     for round in 1..10 {
         let now = now + round * 10 * SECOND;
         for author in 100..200 {
-            intake.announce(now, HUB, author);
+            inbox.announce(now, HUB, author);
         }
         // The second one floods as well.
         for _ in 0..100 {
-            intake.announce(now, HUB, 2);
+            inbox.announce(now, HUB, 2);
         }
-        assert_eq!(intake.announce(now, HUB, 1), accepted(None));
+        assert_eq!(inbox.announce(now, HUB, 1), accepted(None));
     }
 }
 
 #[test]
 fn a_peer_that_speaks_for_itself_is_not_invented() {
     let now = deadline::now();
-    let mut intake = intake(Settings {
+    let mut inbox = inbox(Settings {
         newcomer_rate: rate(1, SECOND),
-        ..Config::default().intake()
+        ..Config::default().inbox()
     });
-    intake.announce(now, HUB, 1);
-    assert_eq!(intake.announce(now, HUB, HUB + 1), IGNORED);
+    inbox.announce(now, HUB, 1);
+    assert_eq!(inbox.announce(now, HUB, HUB + 1), IGNORED);
     assert_eq!(
-        intake.announce(now, HUB, HUB),
+        inbox.announce(now, HUB, HUB),
         accepted(Change::Discovered(peer(HUB)))
     );
 }
@@ -459,7 +459,7 @@ fn who_delivers_its_own_announcement_is_a_neighbour_if_it_goes_by_our_rules() {
             ..Stamp::default()
         };
         let payload = message::encode(&key(1), [Protocol::Memory(1).into()], stamp);
-        let outcome = intake(Config::default().intake()).hear_from(now, from, Some(1), &payload);
+        let outcome = inbox(Config::default().inbox()).hear_from(now, from, Some(1), &payload);
         let expected = News {
             is_newcomer: true,
             is_solicitation: false,
@@ -486,7 +486,7 @@ fn only_an_empty_list_by_our_rules_that_promises_nothing_is_a_solicitation() {
             baseline: None,
         };
         let payload = message::encode(&key(1), addresses, stamp);
-        let outcome = intake(Config::default().intake()).hear_from(now, 1, Some(1), &payload);
+        let outcome = inbox(Config::default().inbox()).hear_from(now, 1, Some(1), &payload);
         assert_eq!(outcome.change, Some(Change::Discovered(peer(1))));
         let news = outcome.news.unwrap();
         assert!(news.is_newcomer);
@@ -498,14 +498,14 @@ fn only_an_empty_list_by_our_rules_that_promises_nothing_is_a_solicitation() {
 #[test]
 fn the_same_on_another_topic_is_no_news_and_an_older_one_is_ignored() {
     let now = deadline::now();
-    let mut intake = intake(Config::default().intake());
+    let mut inbox = inbox(Config::default().inbox());
     let mut hear = |sequence| {
         let stamp = Stamp {
             sequence: Some(sequence),
             ..Stamp::default()
         };
         let payload = message::encode(&key(1), [Protocol::Memory(1).into()], stamp);
-        intake.hear_from(now, HUB, Some(1), &payload)
+        inbox.hear_from(now, HUB, Some(1), &payload)
     };
     assert_eq!(hear(7), accepted(Change::Discovered(peer(1))));
     assert_eq!(
@@ -517,17 +517,17 @@ fn the_same_on_another_topic_is_no_news_and_an_older_one_is_ignored() {
     );
     assert_eq!(hear(6), IGNORED);
     assert_eq!(hear(8), accepted(None));
-    let counters = intake.counters();
+    let counters = inbox.counters();
     assert_eq!((counters.repeated, counters.ignored_outdated), (1, 1));
 }
 
 #[test]
 fn what_comes_in_time_and_says_nothing_new_counts_and_does_not_stop_what_does() {
     let now = deadline::now();
-    let mut intake = intake(Settings {
+    let mut inbox = inbox(Settings {
         author_rate: rate(3, SECOND),
         neighbour_rate: rate(2, SECOND),
-        ..Config::default().intake()
+        ..Config::default().inbox()
     });
     let mut hear = |now, neighbour, sequence| {
         let stamp = Stamp {
@@ -535,7 +535,7 @@ fn what_comes_in_time_and_says_nothing_new_counts_and_does_not_stop_what_does() 
             ..Stamp::default()
         };
         let payload = message::encode(&key(1), [Protocol::Memory(1).into()], stamp);
-        intake.hear_from(now, neighbour, Some(1), &payload)
+        inbox.hear_from(now, neighbour, Some(1), &payload)
     };
     hear(now, HUB, 7);
     let due = now + OWN;
@@ -550,7 +550,7 @@ fn what_comes_in_time_and_says_nothing_new_counts_and_does_not_stop_what_does() 
     assert_eq!(hear(due, HUB + 1, 6), IGNORED);
     assert_eq!(hear(due, HUB + 1, 7), IGNORED);
     assert_eq!(hear(due, HUB, 8), accepted(None));
-    let counters = intake.counters();
+    let counters = inbox.counters();
     assert_eq!(counters.ignored_neighbour_rate, 1);
     assert_eq!(counters.ignored_author_rate, 2);
     assert_eq!((counters.repeated, counters.ignored_outdated), (2, 0));
@@ -561,17 +561,17 @@ fn a_peer_that_has_expired_is_a_newcomer_again() {
     let now = deadline::now();
     let settings = Settings {
         author_rate: rate(1, SECOND),
-        ..Config::default().intake()
+        ..Config::default().inbox()
     };
     let ttl = settings.lifetimes.unknown;
-    let mut intake = intake(settings);
-    intake.announce(now, HUB, 1);
-    assert_eq!(intake.next_timeout(), Some(now + ttl));
-    assert_eq!(intake.pop_expired(now + ttl - MS, OWN), None);
-    assert_eq!(intake.pop_expired(now + ttl, OWN).unwrap().peer, peer(1));
-    assert_eq!(intake.next_timeout(), None);
+    let mut inbox = inbox(settings);
+    inbox.announce(now, HUB, 1);
+    assert_eq!(inbox.next_timeout(), Some(now + ttl));
+    assert_eq!(inbox.pop_expired(now + ttl - MS, OWN), None);
+    assert_eq!(inbox.pop_expired(now + ttl, OWN).unwrap().peer, peer(1));
+    assert_eq!(inbox.next_timeout(), None);
     assert_eq!(
-        intake.announce(now + ttl, HUB, 1),
+        inbox.announce(now + ttl, HUB, 1),
         accepted(Change::Discovered(peer(1)))
     );
 }
@@ -579,43 +579,43 @@ fn a_peer_that_has_expired_is_a_newcomer_again() {
 #[test]
 fn a_full_table_keeps_no_strangers() {
     let now = deadline::now();
-    let mut intake = intake(Settings {
+    let mut inbox = inbox(Settings {
         capacity: NonZeroUsize::MIN,
-        ..Config::default().intake()
+        ..Config::default().inbox()
     });
-    intake.announce(now, HUB, 1);
-    assert_eq!(intake.announce(now, HUB, 2), accepted(None));
-    assert_eq!(intake.counters().not_kept, 1);
-    assert_eq!(intake.announce(now, HUB, 1), accepted(None));
+    inbox.announce(now, HUB, 1);
+    assert_eq!(inbox.announce(now, HUB, 2), accepted(None));
+    assert_eq!(inbox.counters().not_kept, 1);
+    assert_eq!(inbox.announce(now, HUB, 1), accepted(None));
 }
 
 #[test]
 fn a_neighbour_that_is_gone_takes_no_room() {
     let now = deadline::now();
-    let mut intake = intake(Settings {
+    let mut inbox = inbox(Settings {
         newcomer_rate: rate(1, SECOND),
-        ..Config::default().intake()
+        ..Config::default().inbox()
     });
-    intake.on_neighbour_gone(&peer(HUB));
-    intake.announce(now, HUB, 1);
-    assert_eq!(intake.allowances.rows.len(), 1);
-    intake.on_neighbour_gone(&peer(HUB));
-    assert!(intake.allowances.rows.is_empty());
-    assert_eq!(intake.peers().iter().len(), 1);
+    inbox.on_neighbour_gone(&peer(HUB));
+    inbox.announce(now, HUB, 1);
+    assert_eq!(inbox.allowances.rows.len(), 1);
+    inbox.on_neighbour_gone(&peer(HUB));
+    assert!(inbox.allowances.rows.is_empty());
+    assert_eq!(inbox.peers().iter().len(), 1);
 }
 
 /// Neighbours from [`HUB`] on, subscribed to a topic.
-fn with_neighbours(count: u32, settings: Settings) -> Intake {
-    let mut intake = intake(settings);
+fn with_neighbours(count: u32, settings: Settings) -> Inbox {
+    let mut inbox = inbox(settings);
     for neighbour in HUB..HUB + count {
-        intake.on_neighbour(peer(neighbour));
-        intake.on_subscribed(&peer(neighbour), "any");
+        inbox.on_neighbour(peer(neighbour));
+        inbox.on_subscribed(&peer(neighbour), "any");
     }
-    intake
+    inbox
 }
 
-fn muted(intake: &mut Intake, now: Instant) -> Vec<Muting> {
-    std::iter::from_fn(|| intake.pop_muting(now)).collect()
+fn muted(inbox: &mut Inbox, now: Instant) -> Vec<Muting> {
+    std::iter::from_fn(|| inbox.pop_muting(now)).collect()
 }
 
 #[test]
@@ -623,22 +623,22 @@ fn a_neighbour_that_would_hide_newcomers_is_muted_while_there_are_others() {
     let now = deadline::now();
     let settings = Settings {
         newcomer_rate: rate(2, 3_600 * SECOND),
-        ..Config::default().intake()
+        ..Config::default().inbox()
     };
     for (neighbours, is_muted) in [(1, false), (2, false), (3, true), (4, true)] {
-        let mut intake = with_neighbours(neighbours, settings.clone());
+        let mut inbox = with_neighbours(neighbours, settings.clone());
         for author in [1, 2] {
-            intake.announce(now, HUB, author);
+            inbox.announce(now, HUB, author);
         }
-        assert_eq!(muted(&mut intake, now), []);
-        assert_eq!(intake.announce(now, HUB, 3), IGNORED);
+        assert_eq!(muted(&mut inbox, now), []);
+        assert_eq!(inbox.announce(now, HUB, 3), IGNORED);
         let expected = is_muted.then_some(Muting::Mute(peer(HUB)));
-        assert_eq!(muted(&mut intake, now), Vec::from_iter(expected));
-        assert_eq!(intake.counters().muted, u64::from(is_muted));
+        assert_eq!(muted(&mut inbox, now), Vec::from_iter(expected));
+        assert_eq!(inbox.counters().muted, u64::from(is_muted));
         if is_muted {
             let until = now + 10 * SECOND;
-            assert_eq!(intake.next_timeout(), Some(until));
-            assert_eq!(muted(&mut intake, until), [Muting::Unmute(peer(HUB))]);
+            assert_eq!(inbox.next_timeout(), Some(until));
+            assert_eq!(muted(&mut inbox, until), [Muting::Unmute(peer(HUB))]);
         }
     }
 }
@@ -647,50 +647,50 @@ fn a_neighbour_that_would_hide_newcomers_is_muted_while_there_are_others() {
 fn a_neighbour_whose_own_messages_are_malformed_is_muted_at_once() {
     let now = deadline::now();
     for payload in [b"garbage", &payload(1, &[1])[..]] {
-        let mut intake = with_neighbours(3, Config::default().intake());
-        assert_eq!(intake.hear_from(now, HUB, Some(HUB), payload), IGNORED);
-        assert_eq!(muted(&mut intake, now), [Muting::Mute(peer(HUB))]);
+        let mut inbox = with_neighbours(3, Config::default().inbox());
+        assert_eq!(inbox.hear_from(now, HUB, Some(HUB), payload), IGNORED);
+        assert_eq!(muted(&mut inbox, now), [Muting::Mute(peer(HUB))]);
         // What others have made is nothing to be blamed for.
-        assert_eq!(intake.hear_from(now, HUB + 1, Some(2), payload), IGNORED);
-        assert_eq!(muted(&mut intake, now), []);
+        assert_eq!(inbox.hear_from(now, HUB + 1, Some(2), payload), IGNORED);
+        assert_eq!(muted(&mut inbox, now), []);
     }
     // Nor is what is too much for this node alone.
-    let mut intake = with_neighbours(3, Config::default().intake());
-    assert_eq!(intake.hear_from(now, HUB, Some(HUB), &[0; 20_000]), IGNORED);
-    assert_eq!(muted(&mut intake, now), []);
+    let mut inbox = with_neighbours(3, Config::default().inbox());
+    assert_eq!(inbox.hear_from(now, HUB, Some(HUB), &[0; 20_000]), IGNORED);
+    assert_eq!(muted(&mut inbox, now), []);
 }
 
 #[test]
 fn a_neighbour_that_delivers_too_many_malformed_messages_is_muted() {
     let now = deadline::now();
-    let mut intake = with_neighbours(
+    let mut inbox = with_neighbours(
         3,
         Settings {
             newcomer_rate: rate(2, 3_600 * SECOND),
-            ..Config::default().intake()
+            ..Config::default().inbox()
         },
     );
-    intake.announce(now, 1, 1);
+    inbox.announce(now, 1, 1);
     for _ in 0..2 {
-        intake.hear_from(now, HUB, Some(1), b"garbage");
-        assert_eq!(muted(&mut intake, now), []);
+        inbox.hear_from(now, HUB, Some(1), b"garbage");
+        assert_eq!(muted(&mut inbox, now), []);
     }
-    intake.hear_from(now, HUB, Some(1), b"garbage");
-    assert_eq!(muted(&mut intake, now), [Muting::Mute(peer(HUB))]);
+    inbox.hear_from(now, HUB, Some(1), b"garbage");
+    assert_eq!(muted(&mut inbox, now), [Muting::Mute(peer(HUB))]);
 }
 
 #[test]
 fn a_muted_neighbour_is_unmuted_when_it_disconnects() {
     let now = deadline::now();
-    let mut intake = with_neighbours(4, Config::default().intake());
-    intake.hear_from(now, HUB, Some(HUB), b"garbage");
-    assert_eq!(muted(&mut intake, now), [Muting::Mute(peer(HUB))]);
-    intake.on_neighbour_gone(&peer(HUB));
-    assert!(!intake.is_neighbour(&peer(HUB)));
-    assert_eq!(muted(&mut intake, now), [Muting::Unmute(peer(HUB))]);
+    let mut inbox = with_neighbours(4, Config::default().inbox());
+    inbox.hear_from(now, HUB, Some(HUB), b"garbage");
+    assert_eq!(muted(&mut inbox, now), [Muting::Mute(peer(HUB))]);
+    inbox.on_neighbour_gone(&peer(HUB));
+    assert!(!inbox.is_neighbour(&peer(HUB)));
+    assert_eq!(muted(&mut inbox, now), [Muting::Unmute(peer(HUB))]);
     // What it had sent before comes late.
-    intake.hear_from(now, HUB, Some(HUB), b"garbage");
-    assert_eq!(muted(&mut intake, now), []);
+    inbox.hear_from(now, HUB, Some(HUB), b"garbage");
+    assert_eq!(muted(&mut inbox, now), []);
 }
 
 /// Whoever delivers nothing but newcomers has a quarter of the table at most, unless there is nobody else.
@@ -701,24 +701,24 @@ fn one_neighbour_fills_a_quarter_of_the_table_if_there_are_others() {
         let mut now = deadline::now();
         let settings = Settings {
             capacity: NonZeroUsize::new(CAPACITY as usize).unwrap(),
-            ..Config::default().intake()
+            ..Config::default().inbox()
         };
-        let mut intake = with_neighbours(neighbours, settings);
+        let mut inbox = with_neighbours(neighbours, settings);
         let honest = HUB + neighbours - 1;
         for author in 1..=8 {
-            intake.announce(now, honest, author);
+            inbox.announce(now, honest, author);
         }
         for author in 1_000..1_500 {
             now += 20 * MS;
-            intake.announce(now, HUB, author);
-            while intake.pop_expired(now, OWN).is_some() {}
+            inbox.announce(now, HUB, author);
+            while inbox.pop_expired(now, OWN).is_some() {}
         }
-        let known = intake.peers().iter().map(|known| known.peer_id());
+        let known = inbox.peers().iter().map(|known| known.peer_id());
         let known = known.collect::<HashSet<_>>();
         assert!((1..=8).all(|author| known.contains(&peer(author))));
         let own = if neighbours == 1 { 0 } else { 8 };
         assert_eq!(known.len(), (most + own) as usize);
-        let counters = intake.counters();
+        let counters = inbox.counters();
         assert_eq!(counters.known, counters.discovered - counters.expired);
     }
 }
@@ -726,34 +726,34 @@ fn one_neighbour_fills_a_quarter_of_the_table_if_there_are_others() {
 #[test]
 fn neighbours_are_bounded_and_idle_ones_make_room() {
     let now = deadline::now();
-    let mut intake = intake(Settings {
+    let mut inbox = inbox(Settings {
         newcomer_rate: rate(2, SECOND),
         neighbour_rate: rate(2, 10 * SECOND),
-        ..Config::default().intake()
+        ..Config::default().inbox()
     });
     let count = u32::try_from(MAX_NEIGHBOURS).unwrap();
     for neighbour in 0..count {
-        intake.announce(now, HUB + neighbour, 1 + neighbour);
+        inbox.announce(now, HUB + neighbour, 1 + neighbour);
     }
     // The first one has delivered something of a known peer too, which takes longer to be forgiven.
-    intake.announce(now, HUB, 1);
+    inbox.announce(now, HUB, 1);
     let late = HUB + count;
-    assert_eq!(intake.announce(now, late, 1 + count), IGNORED);
-    assert_eq!(intake.counters().ignored_neighbours_full, 1);
-    assert_eq!(intake.allowances.rows.len(), MAX_NEIGHBOURS);
+    assert_eq!(inbox.announce(now, late, 1 + count), IGNORED);
+    assert_eq!(inbox.counters().ignored_neighbours_full, 1);
+    assert_eq!(inbox.allowances.rows.len(), MAX_NEIGHBOURS);
     // Those that have room deliver as before.
-    assert_eq!(intake.announce(now, HUB + 1, 2), accepted(None));
+    assert_eq!(inbox.announce(now, HUB + 1, 2), accepted(None));
 
     // An instant before all are full they are looked at, and not again at once.
     let early = now + SECOND - MS;
-    assert_eq!(intake.announce(early, late, 1 + count), IGNORED);
-    intake.allowances.swept_at = Some(early);
-    assert_eq!(intake.announce(now + SECOND, late, 1 + count), IGNORED);
+    assert_eq!(inbox.announce(early, late, 1 + count), IGNORED);
+    inbox.allowances.swept_at = Some(early);
+    assert_eq!(inbox.announce(now + SECOND, late, 1 + count), IGNORED);
     assert_eq!(
-        intake.announce(early + SECOND, late, 1 + count),
+        inbox.announce(early + SECOND, late, 1 + count),
         accepted(Change::Discovered(peer(1 + count)))
     );
-    let mut left: Vec<_> = intake.allowances.rows.keys().copied().collect();
+    let mut left: Vec<_> = inbox.allowances.rows.keys().copied().collect();
     left.sort();
     let mut expected = [peer(HUB), peer(HUB + 1), peer(late)];
     expected.sort();
@@ -779,25 +779,25 @@ fn a_flood_of_invented_identities_leaves_the_known_peers_known() {
     const HONEST: u32 = 100;
     const SECONDS: u32 = 100;
     const INVENTED_PER_SECOND: u32 = 1_000;
-    let settings = Config::default().intake();
+    let settings = Config::default().inbox();
     assert!(settings.lifetimes.unknown < SECONDS * SECOND);
-    let mut intake = intake(settings);
+    let mut inbox = inbox(settings);
     let mut now = deadline::now();
     let neighbour = peer(HUB);
     let honest: Vec<_> = (1..=HONEST)
         .map(|seed| (peer(seed), payload(seed, &[1])))
         .collect();
-    let announce = |intake: &mut Intake, now, author, payload: &[u8]| {
+    let announce = |inbox: &mut Inbox, now, author, payload: &[u8]| {
         let incoming = Incoming {
             neighbour,
             author: Some(author),
             payload,
         };
-        intake.on_message(now, OWN, incoming)
+        inbox.on_message(now, OWN, incoming)
     };
 
     for (peer, payload) in &honest {
-        let outcome = announce(&mut intake, now, *peer, payload);
+        let outcome = announce(&mut inbox, now, *peer, payload);
         assert_eq!(outcome, accepted(Change::Discovered(*peer)));
     }
     let mut invented = HONEST;
@@ -807,26 +807,26 @@ fn a_flood_of_invented_identities_leaves_the_known_peers_known() {
             invented += 1;
             let key = key(invented);
             announce(
-                &mut intake,
+                &mut inbox,
                 now,
                 key.to_peer_id(),
                 &message::encode(&key, [], Stamp::default()),
             );
         }
         for (peer, payload) in honest.iter().skip(second % 10).step_by(10) {
-            assert_eq!(announce(&mut intake, now, *peer, payload), accepted(None));
+            assert_eq!(announce(&mut inbox, now, *peer, payload), accepted(None));
         }
-        while let Some(expired) = intake.pop_expired(now, OWN) {
+        while let Some(expired) = inbox.pop_expired(now, OWN) {
             assert!(honest.iter().all(|(peer, _)| *peer != expired.peer));
         }
-        assert!(intake.peers().iter().len() <= HONEST as usize + 500 + 50 * 60);
-        assert_eq!(intake.allowances.rows.len(), 1);
+        assert!(inbox.peers().iter().len() <= HONEST as usize + 500 + 50 * 60);
+        assert_eq!(inbox.allowances.rows.len(), 1);
     }
     for (peer, _) in &honest {
-        let known = intake.peers().get(peer).unwrap();
+        let known = inbox.peers().get(peer).unwrap();
         assert!(now - known.last_heard() < 10 * SECOND);
     }
-    let counters = intake.counters();
+    let counters = inbox.counters();
     assert!(counters.ignored_newcomer_rate > 90_000, "{counters:?}");
     assert_eq!(counters.ignored(), counters.ignored_newcomer_rate);
 }
@@ -992,7 +992,7 @@ proptest! {
         operations in prop::collection::vec(operation(), 0..150),
     ) {
         let mut now = deadline::now();
-        let mut intake = intake(tight());
+        let mut inbox = inbox(tight());
         let mut rules = Rules::default();
         let mut messages = 0;
         for operation in operations {
@@ -1008,16 +1008,16 @@ proptest! {
                     };
                     messages += 1;
                     prop_assert_eq!(
-                        intake.hear_from(now, HUB + neighbour, author, &payload),
+                        inbox.hear_from(now, HUB + neighbour, author, &payload),
                         rules.judge(now, neighbour, author, &kind)
                     );
                 }
                 Operation::Gone(neighbour) => {
-                    intake.on_neighbour_gone(&peer(HUB + neighbour));
+                    inbox.on_neighbour_gone(&peer(HUB + neighbour));
                     rules.neighbours.remove(&neighbour);
                 }
                 Operation::Pop => {
-                    let mut expired: Vec<_> = std::iter::from_fn(|| intake.pop_expired(now, OWN))
+                    let mut expired: Vec<_> = std::iter::from_fn(|| inbox.pop_expired(now, OWN))
                         .map(|expired| expired.peer)
                         .collect();
                     expired.sort();
@@ -1034,7 +1034,7 @@ proptest! {
                 }
                 Operation::Advance(step) => now += step,
             }
-            let counters = intake.counters();
+            let counters = inbox.counters();
             prop_assert_eq!(
                 counters.accepted + counters.ignored(),
                 messages
@@ -1043,10 +1043,10 @@ proptest! {
             prop_assert_eq!(counters.known, counters.discovered - counters.expired);
             prop_assert!(counters.discovered + counters.updated <= counters.accepted);
             prop_assert_eq!(
-                intake.next_timeout(),
+                inbox.next_timeout(),
                 rules.known.values().map(|known| known.expires_at).min()
             );
-            prop_assert!(intake.allowances.rows.len() <= 3);
+            prop_assert!(inbox.allowances.rows.len() <= 3);
         }
     }
 }

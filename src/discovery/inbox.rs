@@ -7,9 +7,9 @@ use libp2p_identity::PeerId;
 use super::{
     Counters, Verdict,
     filter::Filter,
-    limits::Rate,
     message::{self, Announcement, DecodeError, Limits, Stamp},
     peers::{Expired, Heard, Lifetimes, Peers, Source},
+    rate::Rate,
 };
 use crate::deadline::Instant;
 
@@ -147,12 +147,12 @@ struct Accepted {
 /// A neighbour that delivers more newcomers than it may is not listened to for a while if there are enough others, see
 /// [`Muting`], and may fill a quarter of the table at most.
 ///
-/// The inputs are [`Intake::on_message`], [`Intake::on_own_reach`], and what is told of neighbours and their subscriptions.
-/// The outputs are [`Intake::pop_expired`], that of [`Peers`], and [`Intake::pop_muting`], which is to be called until it
-/// returns `None` after each input and whenever the time of [`Intake::next_timeout`] has come. `expected` is everywhere the longest time
+/// The inputs are [`Inbox::on_message`], [`Inbox::on_own_reach`], and what is told of neighbours and their subscriptions.
+/// The outputs are [`Inbox::pop_expired`], that of [`Peers`], and [`Inbox::pop_muting`], which is to be called until it
+/// returns `None` after each input and whenever the time of [`Inbox::next_timeout`] has come. `expected` is everywhere the longest time
 /// that is to be expected between two announcements of others by our rules.
 #[derive(Debug)]
-pub(crate) struct Intake {
+pub(crate) struct Inbox {
     local: PeerId,
     /// Whether we have a public address.
     is_public: bool,
@@ -163,7 +163,7 @@ pub(crate) struct Intake {
     counters: Counters,
 }
 
-impl Intake {
+impl Inbox {
     /// Knows nobody yet. `local` is who we are.
     pub(crate) fn new(local: PeerId, settings: Settings) -> Self {
         Self {
