@@ -245,14 +245,21 @@ impl Listen {
     }
 }
 
-/// What a TCP address of an IP says.
+/// Reads `/ip4|ip6/<ip>/tcp/<port>`, with or without a `/p2p/<peer id>` after it.
 pub(super) fn socket_address(tcp: &Multiaddr) -> Option<SocketAddr> {
-    let ip = match tcp.iter().next()? {
-        Protocol::Ip4(ip) => IpAddr::V4(ip),
-        Protocol::Ip6(ip) => IpAddr::V6(ip),
+    let mut protocols = tcp.iter();
+    let ip: IpAddr = match protocols.next()? {
+        Protocol::Ip4(ip) => ip.into(),
+        Protocol::Ip6(ip) => ip.into(),
         _ => return None,
     };
-    Some(SocketAddr::new(ip, port(tcp)?))
+    let Protocol::Tcp(port) = protocols.next()? else {
+        return None;
+    };
+    match (protocols.next(), protocols.next()) {
+        (None | Some(Protocol::P2p(_)), None) => Some(SocketAddr::new(ip, port)),
+        _ => None,
+    }
 }
 
 /// Whether a host can lose this address: it is neither all of them nor its own.

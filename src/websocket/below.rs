@@ -32,12 +32,9 @@ pub(super) struct Below(Arc<Mutex<Box<Tcp>>>);
 impl Below {
     pub(super) fn new<T>(tcp: T) -> Self
     where
-        T: Transport<
-                Output: AsyncRead + AsyncWrite + Send + 'static,
-                Error: Send + Sync + 'static,
-                ListenerUpgrade: Send + 'static,
-                Dial: Send + 'static,
-            > + Send
+        // What the implementation asks of `T`, without saying it again.
+        Boxing<T>: Transport<Output = Io, Error = Error, ListenerUpgrade = Pending<Io>, Dial = Pending<Io>>
+            + Send
             + Unpin
             + 'static,
     {
@@ -93,7 +90,7 @@ fn lock(below: &Mutex<Box<Tcp>>) -> MutexGuard<'_, Box<Tcp>> {
 }
 
 /// Hides what `T` has in boxes, but keeps its errors as they are.
-struct Boxing<T>(T);
+pub(super) struct Boxing<T>(T);
 
 fn boxed<S, E>(pending: impl Future<Output = Result<S, E>> + Send + 'static) -> Pending<Io>
 where

@@ -14,7 +14,7 @@
 use std::{
     collections::VecDeque,
     io,
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
@@ -27,7 +27,7 @@ use futures::{
     stream::SelectAll,
 };
 use libp2p_core::transport::{DialOpts, ListenerId, PortUse, TransportError, TransportEvent};
-use multiaddr::{Multiaddr, Protocol};
+use multiaddr::Multiaddr;
 
 use self::{
     addresses::Addresses,
@@ -36,7 +36,7 @@ use self::{
     ports::Ports,
     stream::Stream,
 };
-use crate::websocket::{TcpOptions, interfaces::Watch};
+use crate::websocket::{TcpOptions, address::socket_address, interfaces::Watch};
 
 mod addresses;
 mod dial;
@@ -146,23 +146,6 @@ impl libp2p_core::Transport for Transport {
             none => *none = Some(cx.waker().clone()),
         }
         Poll::Pending
-    }
-}
-
-/// Reads `<ip>/tcp/<port>`, with or without a `/p2p/<peer id>` after it.
-fn socket_address(address: &Multiaddr) -> Option<SocketAddr> {
-    let mut protocols = address.iter();
-    let ip: IpAddr = match protocols.next()? {
-        Protocol::Ip4(ip) => ip.into(),
-        Protocol::Ip6(ip) => ip.into(),
-        _ => return None,
-    };
-    let Protocol::Tcp(port) = protocols.next()? else {
-        return None;
-    };
-    match (protocols.next(), protocols.next()) {
-        (None | Some(Protocol::P2p(_)), None) => Some(SocketAddr::new(ip, port)),
-        _ => None,
     }
 }
 
