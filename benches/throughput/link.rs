@@ -18,7 +18,7 @@ use libp2p_lazy_websocket::websocket::{self, Certificate, Certificates, Engine, 
 use libp2p_websocket::tls;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
-use super::place::Place;
+use super::{authority, place::Place};
 
 /// After how long a run that hangs is ended.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -54,26 +54,13 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn new() -> Self {
-        Self::try_new().expect("certificates can be made")
-    }
-
-    fn try_new() -> Result<Self, rcgen::Error> {
-        let authority_key = rcgen::KeyPair::generate()?;
-        let mut authority = rcgen::CertificateParams::default();
-        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let authority = authority.self_signed(&authority_key)?;
-        let key = rcgen::KeyPair::generate()?;
-        let leaf = rcgen::CertificateParams::new(["127.0.0.1".to_owned()])?.signed_by(
-            &key,
-            &authority,
-            &authority_key,
-        )?;
-        let der = authority.der().to_vec();
-        Ok(Self {
-            chain: vec![leaf.der().to_vec(), der.clone()],
-            der,
-            key: key.serialize_der(),
-        })
+        let authority = authority::Authority::new();
+        let signed = authority.sign_number(1);
+        Self {
+            der: authority.der(),
+            chain: signed.chain_der(),
+            key: signed.key_der(),
+        }
     }
 
     fn transport(&self, kind: Kind, is_tls: bool) -> Boxed<Bytes> {

@@ -15,6 +15,7 @@ use futures::{
 };
 use futures_timer::Delay;
 use libp2p_core::{Endpoint, Transport as _};
+use multiaddr::Protocol;
 
 use super::*;
 use crate::websocket::interfaces::{Change, Changes};
