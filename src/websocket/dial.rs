@@ -27,7 +27,11 @@ use self::{
 };
 use crate::{
     deadline::{self, Deadline, Instant},
-    websocket::{Error, address::Host, below::Pending},
+    websocket::{
+        Error,
+        address::Host,
+        below::{Dialer, Pending},
+    },
 };
 
 mod dnsaddr;
@@ -40,6 +44,16 @@ pub use resolve::Resolve;
 pub(super) use resolve::Resolver;
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 pub(super) use resolve::{Job, System};
+
+/// What every dial of a transport has.
+#[derive(Clone)]
+pub(super) struct Outbound {
+    pub(super) below: Dialer,
+    /// Without one, names are given to what is below.
+    pub(super) resolver: Option<Resolver>,
+    /// How long a dial may take.
+    pub(super) timeout: Duration,
+}
 
 /// Begins to connect to an address.
 pub(super) type Connect<C> = Arc<dyn Fn(Multiaddr) -> Pending<C> + Send + Sync>;

@@ -8,8 +8,8 @@ use crate::websocket::libp2p;
 use crate::websocket::{
     Config, Connection, Engine, Error,
     address::Security,
-    below::{Dialer, Io, Pending},
-    dial::Resolver,
+    below::{Io, Pending},
+    dial::Outbound,
     listeners::Accepted,
     tls::Tls,
 };
@@ -23,17 +23,11 @@ pub(super) enum Speaker {
 }
 
 impl Speaker {
-    /// Without a resolver, names are given to what is below.
-    pub(super) fn new(
-        dialer: Dialer,
-        resolver: Option<Resolver>,
-        config: &Config,
-        tls: &Tls,
-    ) -> Self {
+    pub(super) fn new(outbound: Outbound, config: &Config, tls: &Tls) -> Self {
         match config.engine() {
             #[cfg(feature = "libp2p-websocket")]
-            Engine::Libp2p => Self::Libp2p(libp2p::Libp2p::new(dialer, resolver, config, tls)),
-            Engine::Stream => Self::Stream(stream::Streams::new(dialer, resolver, config, tls)),
+            Engine::Libp2p => Self::Libp2p(libp2p::Libp2p::new(outbound, config, tls)),
+            Engine::Stream => Self::Stream(stream::Streams::new(outbound, config, tls)),
         }
     }
 

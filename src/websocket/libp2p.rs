@@ -20,8 +20,8 @@ use crate::{
     websocket::{
         Certificate, Config, Connection, Error, TlsError, TrustAnchor,
         address::Security,
-        below::{Dialer, Io, Pending},
-        dial::{Contest, Dial, Resolver, Target, connect},
+        below::{Io, Pending},
+        dial::{Contest, Dial, Outbound, Target, connect},
         tls::Tls,
     },
 };
@@ -32,8 +32,7 @@ type Stock = libp2p_websocket::Config<Handed>;
 pub(super) struct Libp2p {
     /// Shared with the dials of a `/dnsaddr`.
     stock: Arc<Mutex<Stock>>,
-    resolver: Option<Resolver>,
-    dial_timeout: Duration,
+    outbound: Outbound,
     accepted: Arc<Mutex<Option<Accepted>>>,
     /// What stands in it for all listeners without TLS,
     plain: ListenerId,
@@ -43,17 +42,10 @@ pub(super) struct Libp2p {
 }
 
 impl Libp2p {
-    pub(super) fn new(
-        below: Dialer,
-        resolver: Option<Resolver>,
-        config: &Config,
-        tls: &Tls,
-    ) -> Self {
+    pub(super) fn new(outbound: Outbound, config: &Config, tls: &Tls) -> Self {
         let accepted = Arc::<Mutex<Option<Accepted>>>::default();
         let mut stock = Stock::new(Handed {
-            below,
-            resolver: resolver.clone(),
-            dial_timeout: config.dial_timeout(),
+            outbound: outbound.clone(),
             accepted: Arc::clone(&accepted),
         });
         stock
@@ -63,8 +55,7 @@ impl Libp2p {
         stand_in(&mut stock, plain, Protocol::Ws("/".into()));
         let mut libp2p = Self {
             stock: Arc::new(Mutex::new(stock)),
-            resolver,
-            dial_timeout: config.dial_timeout(),
+            outbound,
             accepted,
             plain,
             tls: None,
@@ -112,10 +103,9 @@ impl Libp2p {
             Ok(dial) => Ok(upgrading(dial, max_frame_size)),
             Err(error) => Err(error.map(Error::from)),
         };
-        let timeout = self.dial_timeout;
-        let (records, connect) = (self.resolver.as_ref(), connect(dial.clone()));
+        let (records, connect) = (self.outbound.resolver.as_ref(), connect(dial.clone()));
         match Contest::of_dnsaddr(&address, target, records, None, &connect) {
-            Some(contest) => Ok(first(contest, timeout).boxed()),
+            Some(contest) => Ok(first(contest, self.outbound.timeout).boxed()),
             None => dial(address),
         }
     }
@@ -228,9 +218,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What libp2p-websocket has below: it dials there, and hears of nothing but the connections that it is handed.
 struct Handed {
-    below: Dialer,
-    resolver: Option<Resolver>,
-    dial_timeout: Duration,
+    outbound: Outbound,
     accepted: Arc<Mutex<Option<Accepted>>>,
 }
 
@@ -259,9 +247,13 @@ impl Transport for Handed {
         addr: Multiaddr,
         opts: DialOpts,
     ) -> Result<Pending<Io>, TransportError<Error>> {
-        let (below, timeout) = (self.below.clone(), self.dial_timeout);
+        let Outbound {
+            below,
+            resolver,
+            timeout,
+        } = self.outbound.clone();
         let connect = connect(move |address| below.dial(address, opts));
-        let contest = Contest::of(target(&addr)?, self.resolver.as_ref(), &connect);
+        let contest = Contest::of(target(&addr)?, resolver.as_ref(), &connect);
         Ok(first(contest, timeout).boxed())
     }
 

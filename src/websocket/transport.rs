@@ -19,7 +19,7 @@ use crate::{
         address::{Listen, Security, is_specific, socket_address},
         below::{Below, Io, Pending},
         certificate::Names,
-        dial::Resolver,
+        dial::{Outbound, Resolver},
         engine::Speaker,
         handshake::{Admission, Bounds, Handshake},
         interfaces::Interfaces,
@@ -82,8 +82,13 @@ impl Transport {
         let counters = Counters::default();
         let mut listeners = Listeners::default();
         listeners.on_certificate(tls.names());
+        let outbound = Outbound {
+            below: below.dialer(),
+            resolver: config.resolver(system),
+            timeout: config.dial_timeout(),
+        };
         Self {
-            speaker: Speaker::new(below.dialer(), config.resolver(system), &config, &tls),
+            speaker: Speaker::new(outbound, &config, &tls),
             below,
             tls,
             listeners,

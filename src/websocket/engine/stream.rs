@@ -10,8 +10,8 @@ use multiaddr::Multiaddr;
 use crate::websocket::{
     Config, Connection, Error,
     address::Security,
-    below::{Dialer, Io, Pending},
-    dial::{Contest, Dial, Resolver, Target, connect},
+    below::{Io, Pending},
+    dial::{Contest, Dial, Outbound, Target, connect},
     path::Path,
     stream::Stream,
     target::Request,
@@ -22,27 +22,18 @@ use crate::websocket::{
 pub(in crate::websocket) struct Streams {
     acceptor: Option<TlsAcceptor>,
     connector: TlsConnector,
-    below: Dialer,
-    resolver: Option<Resolver>,
+    outbound: Outbound,
     max_redirects: u8,
-    dial_timeout: Duration,
     keep_alive: Option<Duration>,
 }
 
 impl Streams {
-    pub(super) fn new(
-        below: Dialer,
-        resolver: Option<Resolver>,
-        config: &Config,
-        tls: &Tls,
-    ) -> Self {
+    pub(super) fn new(outbound: Outbound, config: &Config, tls: &Tls) -> Self {
         Self {
             acceptor: tls.acceptor(),
             connector: tls.connector(),
-            below,
-            resolver,
+            outbound,
             max_redirects: config.max_redirects(),
-            dial_timeout: config.dial_timeout(),
             keep_alive: config.keep_alive(),
         }
     }
@@ -72,7 +63,11 @@ impl Streams {
         address: &Multiaddr,
         opts: DialOpts,
     ) -> Result<Pending<Connection>, TransportError<Error>> {
-        let (below, resolver) = (self.below.clone(), self.resolver.clone());
+        let Outbound {
+            below,
+            resolver,
+            timeout,
+        } = self.outbound.clone();
         let connect = connect(move |address| below.dial(address, opts));
         let names = resolver.as_ref();
         let contest = match Contest::of_dnsaddr(address, target, names, names, &connect) {
@@ -80,8 +75,7 @@ impl Streams {
             None => Contest::of(target(address)?, names, &connect),
         };
         let connector = self.connector.clone();
-        let (max_redirects, timeout) = (usize::from(self.max_redirects), self.dial_timeout);
-        let keep_alive = self.keep_alive;
+        let (max_redirects, keep_alive) = (usize::from(self.max_redirects), self.keep_alive);
         Ok(async move {
             let mut dial = Dial::begin(contest, timeout);
             loop {
