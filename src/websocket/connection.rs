@@ -7,7 +7,7 @@ use std::{
 
 use futures::{AsyncRead, AsyncWrite};
 
-use crate::websocket::{below::Io, handshake::Bounds};
+use crate::websocket::{Error, below::Io, handshake::Bounds};
 
 /// A WebSocket connection: bytes in both directions, whatever is below.
 ///
@@ -69,10 +69,17 @@ impl Connection {
         }
     }
 
-    /// With the bounds of its handshake, which is not at its end.
-    pub(super) fn within(mut self, bounds: Bounds) -> Self {
-        self.bounds = Some(Box::new(bounds));
-        self
+    /// After a step of its handshake. Unless another follows, its place is free.
+    ///
+    /// # Errors
+    ///
+    /// If the place had been taken before.
+    pub(super) fn within(mut self, bounds: Bounds, is_pending: bool) -> Result<Self, Error> {
+        match is_pending {
+            true => self.bounds = Some(Box::new(bounds)),
+            false => bounds.finish()?,
+        }
+        Ok(self)
     }
 
     #[cfg(feature = "upgrade")]

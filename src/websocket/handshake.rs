@@ -32,21 +32,27 @@ pub(super) struct Admission(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     places: Mutex<Places<Arc<Eviction>>>,
+    timeout: Duration,
     counters: Counters,
 }
 
 impl Admission {
-    /// At most `max` places for each port.
-    pub(super) fn new(max: usize, counters: Counters) -> Self {
+    /// At most `max` places for each port, each for at most `timeout`.
+    pub(super) fn new(max: usize, timeout: Duration, counters: Counters) -> Self {
         Self(Arc::new(Shared {
             places: Mutex::new(Places::new(max)),
+            timeout,
             counters,
         }))
     }
 
-    /// A place for a connection to `local`, for as long as nobody else gets it. If none was left, the handshake that
-    /// has given way ends when it is next polled, for which it is woken.
-    pub(super) fn admit(&self, local: &Multiaddr, remote: &Multiaddr) -> Place {
+    /// The bounds of a connection to `local` that is accepted `now`. If no place was left, the handshake that has given
+    /// way ends when it is next polled, for which it is woken.
+    pub(super) fn admit(&self, local: &Multiaddr, remote: &Multiaddr, now: Instant) -> Bounds {
+        Bounds::new(Some(self.place(local, remote)), now, self.0.timeout)
+    }
+
+    fn place(&self, local: &Multiaddr, remote: &Multiaddr) -> Place {
         // An address without a port is none that can be listened on.
         let port = address::port(local).unwrap_or_default();
         let remote = ip(remote).and_then(Remote::of);
@@ -262,14 +268,17 @@ mod tests {
 
     fn admission(max: usize) -> (Admission, Counters) {
         let counters = Counters::default();
-        (Admission::new(max, counters.clone()), counters)
+        (
+            Admission::new(max, Duration::MAX, counters.clone()),
+            counters,
+        )
     }
 
     const LOCAL: &str = "/ip4/127.0.0.1/tcp/1/ws";
     const REMOTE: &str = "/ip4/127.0.0.1/tcp/50000/ws";
 
     fn admit(admission: &Admission) -> Place {
-        admission.admit(&LOCAL.parse().unwrap(), &REMOTE.parse().unwrap())
+        admission.place(&LOCAL.parse().unwrap(), &REMOTE.parse().unwrap())
     }
 
     #[test]
@@ -280,7 +289,7 @@ mod tests {
             "/dns6/a.example/tcp/1/tls/ws",
             "/ip4/192.0.2.1/tcp/2/ws",
         ]
-        .map(|local| admission.admit(&local.parse().unwrap(), &REMOTE.parse().unwrap()));
+        .map(|local| admission.place(&local.parse().unwrap(), &REMOTE.parse().unwrap()));
         assert_eq!((counters.pending_handshakes(), counters.evicted()), (3, 0));
         drop(first);
         let third = admit(&admission);
@@ -310,7 +319,7 @@ mod tests {
         ];
         let mut places = Vec::new();
         for (remote, evicted) in remotes {
-            places.push(admission.admit(&LOCAL.parse().unwrap(), &remote.parse().unwrap()));
+            places.push(admission.place(&LOCAL.parse().unwrap(), &remote.parse().unwrap()));
             assert_eq!(counters.evicted(), evicted, "{remote}");
         }
         assert_eq!(counters.pending_handshakes(), 7);

@@ -21,7 +21,7 @@ use crate::{
         certificate::Names,
         dial::{Outbound, Resolver},
         engine::Speaker,
-        handshake::{Admission, Bounds, Handshake},
+        handshake::{Admission, Handshake},
         interfaces::Interfaces,
         listeners::{Accepted, Action, Heard, Listeners},
         path::Path,
@@ -94,7 +94,11 @@ impl Transport {
             listeners,
             interfaces: Interfaces::new(None),
             probe: None,
-            admission: Admission::new(config.max_pending_handshakes(), counters.clone()),
+            admission: Admission::new(
+                config.max_pending_handshakes(),
+                config.handshake_timeout(),
+                counters.clone(),
+            ),
             counters,
             holds_places: false,
             config,
@@ -111,7 +115,7 @@ impl Transport {
         &self.config
     }
 
-    /// Connections that are accepted come with the [`Bounds`] of their handshake, which is to go on.
+    /// Connections that are accepted come with the bounds of their handshake, which is to go on.
     #[cfg(feature = "upgrade")]
     pub(super) fn hold_places(&mut self) {
         self.holds_places = true;
@@ -173,18 +177,12 @@ impl Transport {
         let listener_id = accepted.listener;
         let (local_addr, send_back_addr) = (accepted.local.clone(), accepted.remote.clone());
         let upgrade = self.speaker.accept(accepted)?;
-        let place = self.admission.admit(&local_addr, &send_back_addr);
-        let timeout = self.config.handshake_timeout();
-        let bounds = Bounds::new(Some(place), deadline::now(), timeout);
-        let handshake = Handshake::new(upgrade, bounds);
-        let holds_places = self.holds_places;
-        let upgrade = handshake.map(move |ended| {
+        let now = deadline::now();
+        let bounds = self.admission.admit(&local_addr, &send_back_addr, now);
+        let is_pending = self.holds_places;
+        let upgrade = Handshake::new(upgrade, bounds).map(move |ended| {
             let (connection, bounds) = ended?;
-            if holds_places {
-                return Ok(connection.within(bounds));
-            }
-            bounds.finish()?;
-            Ok(connection)
+            connection.within(bounds, is_pending)
         });
         Some(TransportEvent::Incoming {
             listener_id,
