@@ -9,8 +9,6 @@
 //! With both ends on one processor, time is what it has spent: both keep it busy, and other processes do not count.
 //! On two, time is that of the clock.
 
-#[path = "../tests/common/authority.rs"]
-mod authority;
 #[path = "throughput/link.rs"]
 mod link;
 #[path = "throughput/load.rs"]

@@ -23,13 +23,19 @@
 //! | `/dns6/<name>` | `[::]` |
 //! | `/dns/<name>` | both, on one port; on a host without IPv6 only `0.0.0.0` |
 //!
-//! If one of both cannot be bound, the other is not kept. The name in `/tls/sni/<name>` is announced and otherwise
-//! ignored: whatever name a client asks for, it is served the same certificate.
+//! If one of both cannot be bound, the other is not kept. The name in `/tls/sni/<name>` is announced and has no part
+//! in the handshake: whatever name a client asks for, it is served the same certificate.
 //!
-//! A TLS listener on an IP is emitted as the names of its certificate verify it: as `/ip4/<ip>/tcp/<port>/tls/ws` if that IP
-//! is among them, otherwise as `/ip4/<ip>/tcp/<port>/tls/sni/<name>/ws` with the first DNS name that is no wildcard. Every
-//! peer refuses an address that the certificate does not verify. A certificate with neither leaves the listener waiting for
-//! another. When the certificate is replaced, new addresses are emitted before the others expire.
+//! Every peer refuses an address that the certificate does not verify, so a TLS listener has only addresses that it does:
+//!
+//! | listens on | is emitted |
+//! | --- | --- |
+//! | an IP | as `/ip4/<ip>/tcp/<port>/tls/ws` if that IP is in the certificate, otherwise as `/ip4/<ip>/tcp/<port>/tls/sni/<name>/ws` with its first DNS name that is no wildcard |
+//! | a name, or `/tls/sni/<name>` | as it is, if that name is in the certificate, by a wildcard too |
+//!
+//! A certificate with none of these leaves the listener waiting for another, with the reason in its
+//! [`Status`](crate::lazy::Status) and in the log. When the certificate is replaced, new addresses are emitted before the
+//! others expire. A listener that is bound by then stays bound, and closes what connects while it has no address.
 //!
 //! What all three add below:
 //!

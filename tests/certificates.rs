@@ -522,6 +522,46 @@ async fn one_file_with_both_is_followed(case: Case) {
     }
 }
 
+on_each!(a_name_waits_for_a_certificate_that_has_it);
+
+async fn a_name_waits_for_a_certificate_that_has_it(case: Case) {
+    let authority = Authority::new();
+    let named = |names: &[&str]| {
+        let leaf = Leaf {
+            names,
+            ..Leaf::default()
+        };
+        authority.sign(&leaf).certificate()
+    };
+    for address in [
+        "/dns4/localhost/tcp/0/tls/ws",
+        "/ip4/127.0.0.1/tcp/0/tls/sni/localhost/ws",
+    ] {
+        let certificates = Certificates::new();
+        certificates
+            .set(named(&["a.example", "127.0.0.1"]))
+            .unwrap();
+        let config = case.config().with_certificates(certificates.clone());
+        let mut transport = case.transport(config);
+        let readiness = transport.readiness();
+        let id = ListenerId::next();
+        transport.listen_on(id, address.parse().unwrap()).unwrap();
+        let status = readiness.status(id).unwrap();
+        assert_eq!(
+            status.to_string(),
+            format!("{address}: waiting for a certificate for its name")
+        );
+        case.spawn(async move {
+            loop {
+                poll_fn(|cx| Pin::new(&mut transport).poll(cx)).await;
+            }
+        })
+        .forget();
+        certificates.set(named(&["localhost"])).unwrap();
+        within(readiness.ready(id)).await.unwrap();
+    }
+}
+
 on_each!(addresses_are_those_that_the_certificate_verifies);
 
 async fn addresses_are_those_that_the_certificate_verifies(case: Case) {

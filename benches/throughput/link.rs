@@ -18,7 +18,10 @@ use libp2p_lazy_websocket::websocket::{self, Certificate, Certificates, Engine, 
 use libp2p_websocket::tls;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
-use super::{authority, place::Place};
+use super::place::Place;
+
+#[path = "../../tests/common/authority.rs"]
+mod authority;
 
 /// After how long a run that hangs is ended.
 const PATIENCE: Duration = Duration::from_secs(600);

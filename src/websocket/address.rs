@@ -140,12 +140,22 @@ pub(super) fn host_and_port(address: &Multiaddr) -> Option<(Protocol<'_>, u16)> 
 }
 
 /// What an address to listen on says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listen {
     pub(super) security: Security,
     host: BoundTo,
     port: u16,
-    has_sni: bool,
+    verified: Verified,
+}
+
+/// What of an address those who dial it find in the certificate, or refuse it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Verified {
+    /// There is no TLS.
+    Nothing,
+    /// The IP of each address that is shown; or a name, with which it is shown then.
+    Ip(IpAddr),
+    Name(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,14 +175,17 @@ pub(super) struct Sockets {
 
 /// What is to be seen of the TCP addresses of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Shown {
+pub(super) struct Shown {
+    form: Form,
+    verified: Verified,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Form {
     /// This one for all of them, with the port that they have.
     Name(Multiaddr),
     /// Each of them, with this behind it.
     Suffix(Multiaddr),
-    /// Each of them, with this behind it where the certificate verifies its IP, otherwise with a name that the
-    /// certificate verifies.
-    Verified(Multiaddr),
 }
 
 impl Listen {
@@ -190,28 +203,32 @@ impl Listen {
         ) else {
             return None;
         };
-        let host = match host {
-            Protocol::Ip4(ip) => BoundTo::Ip(IpAddr::V4(ip)),
-            Protocol::Ip6(ip) => BoundTo::Ip(IpAddr::V6(ip)),
-            Protocol::Dns(name) if is_host(&name) => BoundTo::All(Family::Any),
-            Protocol::Dns4(name) if is_host(&name) => BoundTo::All(Family::V4),
-            Protocol::Dns6(name) if is_host(&name) => BoundTo::All(Family::V6),
+        let by_ip = |ip| (BoundTo::Ip(ip), Verified::Ip(ip));
+        let by_name = |family, name: &str| (BoundTo::All(family), Verified::Name(name.to_owned()));
+        let (host, verified) = match host {
+            Protocol::Ip4(ip) => by_ip(ip.into()),
+            Protocol::Ip6(ip) => by_ip(ip.into()),
+            Protocol::Dns(name) if is_host(&name) => by_name(Family::Any, &name),
+            Protocol::Dns4(name) if is_host(&name) => by_name(Family::V4, &name),
+            Protocol::Dns6(name) if is_host(&name) => by_name(Family::V6, &name),
             _ => return None,
         };
-        let has_sni = match &parsed.sni {
-            Some(name) if !is_host(name) => return None,
-            sni => sni.is_some(),
+        let verified = match (parsed.security, parsed.sni) {
+            (Security::Plain, _) => Verified::Nothing,
+            (Security::Tls, None) => verified,
+            (Security::Tls, Some(name)) if is_host(&name) => Verified::Name(name.into_owned()),
+            (Security::Tls, Some(_)) => return None,
         };
         Some(Self {
             security: parsed.security,
             host,
             port,
-            has_sni,
+            verified,
         })
     }
 
     /// What is to be bound for it.
-    pub(super) fn sockets(self) -> Sockets {
+    pub(super) fn sockets(&self) -> Sockets {
         let tcp = |ip: IpAddr| Multiaddr::from(ip).with(Protocol::Tcp(self.port));
         let (first, second) = match self.host {
             BoundTo::Ip(ip) => (tcp(ip), None),
@@ -223,25 +240,29 @@ impl Listen {
     }
 
     /// What is to be seen of that for `address`, which this was parsed from.
-    pub(super) fn shown(self, address: &Multiaddr) -> Shown {
-        let suffix = || address.iter().skip(2).collect();
-        match (self.host, self.security) {
-            (BoundTo::All(_), _) => Shown::Name(address.clone()),
-            (BoundTo::Ip(_), Security::Tls) if !self.has_sni => Shown::Verified(suffix()),
-            (BoundTo::Ip(_), _) => Shown::Suffix(suffix()),
+    pub(super) fn shown(&self, address: &Multiaddr) -> Shown {
+        Shown {
+            form: match self.host {
+                BoundTo::All(_) => Form::Name(address.clone()),
+                BoundTo::Ip(_) => Form::Suffix(address.iter().skip(2).collect()),
+            },
+            verified: self.verified.clone(),
         }
     }
 
-    /// Whether a certificate with these names may verify an address of it.
-    pub(super) fn is_verified_by(self, names: &Names) -> bool {
-        match (self.host, self.security) {
-            (BoundTo::Ip(ip), Security::Tls) if !self.has_sni => {
-                names.dns.is_some()
-                    || names.ips.contains(&ip)
-                    || ip.is_unspecified() && !names.ips.is_empty()
-            }
-            _ => true,
-        }
+    /// What is missing if a certificate with these names can verify no address of it.
+    pub(super) fn missing(&self, names: &Names) -> Option<&'static str> {
+        let (is_verified, missing) = match &self.verified {
+            Verified::Nothing => return None,
+            Verified::Name(name) => (names.has(name), "a certificate for its name"),
+            Verified::Ip(ip) => (
+                names.first().is_some()
+                    || names.ips.contains(ip)
+                    || ip.is_unspecified() && !names.ips.is_empty(),
+                "a certificate for its IP address, or for a name that is no wildcard",
+            ),
+        };
+        (!is_verified).then_some(missing)
     }
 }
 
@@ -270,39 +291,45 @@ pub(super) fn is_specific(ip: IpAddr) -> bool {
 impl Shown {
     /// What is to be seen of this TCP address; `None` if the certificate has no name for it.
     pub(super) fn of(&self, found: &Multiaddr, names: &Names) -> Option<Multiaddr> {
-        let suffix = match self {
-            Self::Name(name) => return Some(with_port(name, port(found).unwrap_or_default())),
-            Self::Suffix(suffix) => suffix,
-            Self::Verified(suffix) if names.ips.iter().any(|ip| is_at(found, *ip)) => suffix,
-            Self::Verified(suffix) => {
-                let name = names.dns.as_deref()?;
-                let tls_by_name = [Protocol::Tls, Protocol::Sni(name.into())];
-                let path = suffix.iter().filter_map(|protocol| match protocol {
+        let shown = self.form.of(found);
+        match &self.verified {
+            Verified::Nothing => Some(shown),
+            Verified::Name(name) => names.has(name).then_some(shown),
+            Verified::Ip(_) if names.ips.iter().any(|ip| is_at(found, *ip)) => Some(shown),
+            Verified::Ip(_) => {
+                let by_name = [Protocol::Tls, Protocol::Sni(names.first()?.into())];
+                let path = shown.iter().filter_map(|protocol| match protocol {
                     Protocol::Ws(path) | Protocol::Wss(path) => Some(Protocol::Ws(path)),
                     _ => None,
                 });
-                return Some(found.iter().chain(tls_by_name).chain(path).collect());
+                Some(found.iter().chain(by_name).chain(path).collect())
             }
-        };
-        Some(found.iter().chain(suffix.iter()).collect())
+        }
     }
 
     /// The local address of a connection, which may come before its address is announced.
     pub(super) fn local(&self, local: &Multiaddr, names: &Names) -> Multiaddr {
         let shown = self.of(local, names);
-        shown.unwrap_or_else(|| self.remote(local))
+        shown.unwrap_or_else(|| self.form.of(local))
     }
 
     /// The address of the other side of a connection, without the name of a server, which it is none.
     pub(super) fn remote(&self, remote: &Multiaddr) -> Multiaddr {
-        let suffix: Multiaddr = match self {
-            Self::Name(name) => name.iter().skip(2).collect(),
-            Self::Suffix(suffix) | Self::Verified(suffix) => suffix.clone(),
+        let suffix = match &self.form {
+            Form::Name(name) => name.iter().skip(2),
+            Form::Suffix(suffix) => suffix.iter().skip(0),
         };
-        let suffix = suffix
-            .iter()
-            .filter(|protocol| !matches!(protocol, Protocol::Sni(_)));
+        let suffix = suffix.filter(|protocol| !matches!(protocol, Protocol::Sni(_)));
         remote.iter().chain(suffix).collect()
+    }
+}
+
+impl Form {
+    fn of(&self, found: &Multiaddr) -> Multiaddr {
+        match self {
+            Self::Name(name) => with_port(name, port(found).unwrap_or_default()),
+            Self::Suffix(suffix) => found.iter().chain(suffix.iter()).collect(),
+        }
     }
 }
 
@@ -353,10 +380,10 @@ mod tests {
         (listen.sockets(), listen.shown(&address))
     }
 
-    fn names(ips: &[&str], dns: Option<&str>) -> Names {
+    fn names(ips: &[&str], dns: &[&str]) -> Names {
         Names {
             ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
-            dns: dns.map(str::to_owned),
+            dns: dns.iter().map(|&dns| dns.to_owned()).collect(),
         }
     }
 
@@ -482,10 +509,23 @@ mod tests {
                 assert_eq!(sockets.first, socket(first));
                 assert_eq!(sockets.second, second.map(socket));
                 let found = address("/ip4/192.0.2.1/tcp/4711");
-                for names in [names(&[], None), names(&["192.0.2.1"], Some("c.example"))] {
-                    let expected = address(&format!("{host}/tcp/4711{suffix}"));
-                    assert_eq!(shown.of(&found, &names), Some(expected));
+                let expected = address(&format!("{host}/tcp/4711{suffix}"));
+                let name = match suffix.contains("/sni/") {
+                    true => "B.example",
+                    false => "a.example",
+                };
+                for (names, is_verified) in [
+                    (names(&[], &[]), false),
+                    (names(&["192.0.2.1"], &["c.example"]), false),
+                    (names(&[], &["*.a.example", "*.b.example"]), false),
+                    (names(&[], &["c.example", name]), true),
+                    (names(&["192.0.2.2"], &["*.example.", "*.example"]), true),
+                ] {
+                    let is_shown = is_verified || suffix == "/ws";
+                    let expected = is_shown.then(|| expected.clone());
+                    assert_eq!(shown.of(&found, &names), expected, "{suffix} {names:?}");
                 }
+                assert_eq!(shown.local(&found, &names(&[], &[])), expected);
                 let from = address(&format!("/ip4/192.0.2.1/tcp/4711{remote}"));
                 assert_eq!(shown.remote(&found), from);
             }
@@ -494,15 +534,24 @@ mod tests {
 
     #[test]
     fn an_ip_is_bound_as_it_is_and_shown_with_what_follows_its_port() {
-        for suffix in ["/ws", "/x-parity-ws/%2Fpath", "/tls/sni/a.example/ws"] {
+        for (suffix, needed) in [
+            ("/ws", ""),
+            ("/x-parity-ws/%2Fpath", ""),
+            ("/tls/sni/a.example/ws", "a.example"),
+        ] {
             let (sockets, shown) = read(&format!("/ip6/::/tcp/0{suffix}"));
             assert_eq!(sockets.first, address("/ip6/::/tcp/0"));
             assert_eq!(sockets.second, None);
-            for names in [names(&[], None), names(&["::2"], Some("c.example"))] {
-                assert_eq!(
-                    shown.of(&address("/ip6/::1/tcp/7"), &names),
-                    Some(address(&format!("/ip6/::1/tcp/7{suffix}")))
-                );
+            let found = address("/ip6/::1/tcp/7");
+            let expected = address(&format!("/ip6/::1/tcp/7{suffix}"));
+            for (names, is_verified) in [
+                (names(&[], &[]), false),
+                (names(&["::1"], &["c.example"]), false),
+                (names(&[], &["c.example", needed]), true),
+            ] {
+                let is_shown = is_verified || needed.is_empty();
+                assert_eq!(shown.of(&found, &names), is_shown.then(|| expected.clone()));
+                assert_eq!(shown.local(&found, &names), expected);
             }
         }
         let (_, shown) = read("/ip6/::/tcp/0/tls/sni/a.example/ws");
@@ -524,12 +573,12 @@ mod tests {
             let (_, shown) = read(&format!("/ip4/0.0.0.0/tcp/0{end}"));
             let bare = format!("/ip4/192.0.2.1/tcp/7{end}");
             for (names, expected) in [
-                (names(&["192.0.2.1"], None), Some(&bare)),
-                (names(&["192.0.2.1"], Some("a.example")), Some(&bare)),
-                (names(&["192.0.2.2"], Some("a.example")), Some(by_name)),
-                (names(&[], Some("a.example")), Some(by_name)),
-                (names(&["192.0.2.2"], None), None),
-                (names(&[], None), None),
+                (names(&["192.0.2.1"], &[]), Some(&bare)),
+                (names(&["192.0.2.1"], &["a.example"]), Some(&bare)),
+                (names(&["192.0.2.2"], &["a.example"]), Some(by_name)),
+                (names(&[], &["a.example"]), Some(by_name)),
+                (names(&["192.0.2.2"], &[]), None),
+                (names(&[], &[]), None),
             ] {
                 let expected = expected.map(|text| address(text));
                 assert_eq!(shown.of(&found, &names), expected, "{names:?}");
@@ -542,26 +591,70 @@ mod tests {
 
     #[test]
     fn what_a_certificate_can_never_verify_is_known_before_the_bind() {
-        let is_verified = |text: &str, names: &Names| {
-            Listen::parse(&address(text)).unwrap().is_verified_by(names)
+        let missing = |text: &str, names: &Names| {
+            let listen = Listen::parse(&address(text)).unwrap();
+            listen.missing(names)
         };
+        let [ip, name] = ["for its IP address", "for its name"];
         for (listen, ips, dns, expected) in [
             (
                 "/ip4/192.0.2.1/tcp/1/tls/ws",
                 &["192.0.2.1"][..],
+                &[][..],
                 None,
-                true,
             ),
-            ("/ip4/192.0.2.1/tcp/1/wss", &["192.0.2.2"], None, false),
-            ("/ip4/192.0.2.1/tcp/1/tls/ws", &[], None, false),
-            ("/ip4/192.0.2.1/tcp/1/tls/ws", &[], Some("a.example"), true),
-            ("/ip4/0.0.0.0/tcp/1/tls/ws", &["192.0.2.2"], None, true),
-            ("/ip4/0.0.0.0/tcp/1/tls/ws", &[], None, false),
-            ("/ip4/192.0.2.1/tcp/1/ws", &[], None, true),
-            ("/dns4/a.example/tcp/1/tls/ws", &[], None, true),
-            ("/ip4/192.0.2.1/tcp/1/tls/sni/b.example/ws", &[], None, true),
+            ("/ip4/192.0.2.1/tcp/1/wss", &["192.0.2.2"], &[], Some(ip)),
+            ("/ip4/192.0.2.1/tcp/1/tls/ws", &[], &[], Some(ip)),
+            (
+                "/ip4/192.0.2.1/tcp/1/tls/ws",
+                &[],
+                &["*.a.example"],
+                Some(ip),
+            ),
+            ("/ip4/192.0.2.1/tcp/1/tls/ws", &[], &["a.example"], None),
+            ("/ip4/0.0.0.0/tcp/1/tls/ws", &["192.0.2.2"], &[], None),
+            ("/ip4/0.0.0.0/tcp/1/tls/ws", &[], &[], Some(ip)),
+            ("/ip4/192.0.2.1/tcp/1/ws", &[], &[], None),
+            ("/dns4/a.example/tcp/1/ws", &[], &[], None),
+            ("/dns4/a.example/tcp/1/tls/ws", &[], &[], Some(name)),
+            ("/dns6/a.example/tcp/1/wss", &[], &["a.example"], None),
+            (
+                "/dns/a.example/tcp/1/wss",
+                &["192.0.2.1"],
+                &["b.example"],
+                Some(name),
+            ),
+            (
+                "/dns/a.example/tcp/1/tls/sni/b.example/ws",
+                &[],
+                &["a.example"],
+                Some(name),
+            ),
+            (
+                "/dns/a.example/tcp/1/tls/sni/b.example/ws",
+                &[],
+                &["b.example"],
+                None,
+            ),
+            (
+                "/ip4/192.0.2.1/tcp/1/tls/sni/b.example/ws",
+                &["192.0.2.1"],
+                &["a.example"],
+                Some(name),
+            ),
+            (
+                "/ip4/192.0.2.1/tcp/1/tls/sni/b.a.example/ws",
+                &[],
+                &["*.a.example"],
+                None,
+            ),
         ] {
-            assert_eq!(is_verified(listen, &names(ips, dns)), expected, "{listen}");
+            let found = missing(listen, &names(ips, dns));
+            let fits = |found: &str| expected.is_some_and(|expected| found.contains(expected));
+            assert!(
+                found.map_or(expected.is_none(), fits),
+                "{listen}: {found:?}"
+            );
         }
     }
 

@@ -250,8 +250,8 @@ impl fmt::Debug for TrustAnchor {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Names {
     pub(super) ips: Vec<IpAddr>,
-    /// The first that is no wildcard.
-    pub(super) dns: Option<String>,
+    /// In their order, `*.example.com` among them.
+    pub(super) dns: Vec<String>,
 }
 
 impl Names {
@@ -264,10 +264,13 @@ impl Names {
         let listed = parsed.iter().flat_map(|(_, found)| &found.general_names);
         for name in listed {
             match name {
-                GeneralName::DNSName(dns) if names.dns.is_none() => {
-                    names.dns = DnsName::try_from(*dns)
-                        .ok()
-                        .map(|dns| dns.as_ref().to_owned());
+                GeneralName::DNSName(dns) => {
+                    // As webpki has it, a wildcard needs two labels after it.
+                    let parent = dns.strip_prefix("*.");
+                    let is_wide = parent.is_some_and(|parent| !parent.contains('.'));
+                    if !is_wide && DnsName::try_from(parent.unwrap_or(dns)).is_ok() {
+                        names.dns.push((*dns).to_owned());
+                    }
                 }
                 GeneralName::IPAddress(bytes) => names.ips.extend(
                     <[u8; 4]>::try_from(*bytes)
@@ -278,6 +281,26 @@ impl Names {
             }
         }
         names
+    }
+
+    /// The first DNS name that is no wildcard.
+    pub(super) fn first(&self) -> Option<&str> {
+        let mut dns = self.dns.iter().map(String::as_str);
+        dns.find(|dns| !dns.starts_with("*."))
+    }
+
+    /// Whether a peer that asks for this name accepts the certificate.
+    pub(super) fn has(&self, name: &str) -> bool {
+        if let Ok(ip) = name.parse() {
+            return self.ips.contains(&ip);
+        }
+        let name = name.strip_suffix('.').unwrap_or(name);
+        self.dns.iter().any(|dns| match dns.strip_prefix("*.") {
+            Some(parent) => name
+                .split_once('.')
+                .is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent)),
+            None => dns.eq_ignore_ascii_case(name),
+        })
     }
 }
 

@@ -9,11 +9,14 @@ use std::{
 use libp2p_core::transport::{ListenerId, TransportError, TransportEvent};
 use multiaddr::Multiaddr;
 
-use crate::websocket::{
-    Error,
-    address::{Listen, Security, Shown, port, with_port},
-    certificate::Names,
-    path::Path,
+use crate::{
+    lazy::{Missing, Support},
+    websocket::{
+        Error,
+        address::{Listen, Security, Shown, port, with_port},
+        certificate::Names,
+        path::Path,
+    },
 };
 
 /// Decides for each listener which sockets to bind, and what to make of what is heard from there.
@@ -151,6 +154,22 @@ impl Listeners {
             self.begin_to_close(id, State::Closing { reason });
         }
         true
+    }
+
+    /// Whether an address can be listened on now; `tls` says so of all that need a certificate.
+    pub(super) fn support(&self, address: &Multiaddr, tls: impl FnOnce() -> Support) -> Support {
+        let listen = match Listen::parse(address) {
+            Some(listen) if listen.security == Security::Plain => return Support::Now,
+            Some(listen) => listen,
+            None => return Support::Never,
+        };
+        match (tls(), listen.missing(&self.names)) {
+            (Support::Now, Some(missing)) => {
+                tracing::warn!(%address, "every peer would refuse the certificate there, so it waits for {missing}");
+                Support::Waiting(Missing::Other(missing))
+            }
+            (support, _) => support,
+        }
     }
 
     /// There is a new certificate. What it changes is announced before what it no longer verifies expires.

@@ -13,12 +13,11 @@ use multiaddr::Multiaddr;
 use crate::websocket::{interfaces::Watch, probe::probe};
 use crate::{
     deadline,
-    lazy::{self, Changed, ListenSupport, Missing, Support},
+    lazy::{self, Changed, ListenSupport, Support},
     websocket::{
         Config, Connection, Counters, Error,
-        address::{Listen, Security, is_specific, socket_address},
+        address::{Listen, is_specific, socket_address},
         below::{Below, Io, Pending},
-        certificate::Names,
         dial::{Outbound, Resolver},
         engine::Speaker,
         handshake::{Admission, Handshake},
@@ -242,32 +241,14 @@ impl fmt::Debug for Transport {
 
 impl ListenSupport for Transport {
     fn support(&self, address: &Multiaddr) -> Support {
-        match Listen::parse(address) {
-            Some(listen) if listen.security == Security::Plain => Support::Now,
-            Some(listen) => match self.tls.support() {
-                Support::Now if !listen.is_verified_by(&self.tls.names()) => {
-                    Support::Waiting(Missing::Other(
-                        "a certificate for its IP address, or for a name that is no wildcard",
-                    ))
-                }
-                support => support,
-            },
-            None => Support::Never,
-        }
+        self.listeners.support(address, || self.tls.support())
     }
 
     fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Changed> {
         if let Poll::Ready(is_new) = self.tls.poll_changed(cx) {
             if is_new {
                 self.speaker.set_tls(&self.tls);
-                let names = self.tls.names();
-                if names == Names::default() {
-                    tracing::warn!(
-                        "the certificate is for no IP address and no name but wildcards; listeners on an IP address wait \
-                         for another, but for those on `/tls/sni/<name>/ws`"
-                    );
-                }
-                self.listeners.on_certificate(names);
+                self.listeners.on_certificate(self.tls.names());
             }
             return Poll::Ready(Changed::Support);
         }

@@ -25,6 +25,51 @@ fn a_chain_and_its_key_are_accepted_and_the_key_is_not_shown() {
 }
 
 #[test]
+fn a_certificate_has_the_names_that_rustls_verifies() {
+    use rustls::{client::verify_server_name, pki_types::ServerName, server::ParsedCertificate};
+
+    let claimed = [
+        "a.example",
+        "*.b.example",
+        "*.c",
+        "192.0.2.1",
+        "2001:db8::1",
+        "D.example",
+    ];
+    let made = rcgen::generate_simple_self_signed(claimed.map(str::to_owned)).unwrap();
+    let chain = vec![made.cert.der().to_vec()];
+    let certificate = Certificate::from_der(chain, made.key_pair.serialize_der()).unwrap();
+    assert_eq!(certificate.names().first(), Some("a.example"));
+    let parsed = ParsedCertificate::try_from(made.cert.der()).unwrap();
+    let mut verified = 0;
+    for name in [
+        "a.example",
+        "A.example",
+        "a.example.",
+        "x.a.example",
+        "example",
+        "b.example",
+        "x.b.example",
+        "X.B.EXAMPLE.",
+        "y.x.b.example",
+        "x.c",
+        "c",
+        "d.example",
+        "192.0.2.1",
+        "192.0.2.2",
+        "2001:db8::1",
+        "2001:db8:0::1",
+        "2001:db8::2",
+    ] {
+        let server = ServerName::try_from(name).unwrap();
+        let is_verified = verify_server_name(&parsed, &server).is_ok();
+        assert_eq!(certificate.names().has(name), is_verified, "{name}");
+        verified += usize::from(is_verified);
+    }
+    assert_eq!(verified, 9);
+}
+
+#[test]
 fn a_trust_anchor_is_the_first_certificate_of_its_pem() {
     let [first, second] = ["first", "second"]
         .map(|name| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap());

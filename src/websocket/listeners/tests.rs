@@ -7,8 +7,14 @@ use crate::websocket::address::Listen;
 
 type Event = TransportEvent<u32, Error>;
 
+fn names(ips: &[&str], dns: &[&str]) -> Names {
+    Names {
+        ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+        dns: dns.iter().map(|&dns| dns.to_owned()).collect(),
+    }
+}
+
 /// A transport below and a shell above.
-#[derive(Default)]
 struct Rig {
     listeners: Listeners,
     /// Where the parts listen that are not closed.
@@ -19,6 +25,21 @@ struct Rig {
     failures: Vec<(&'static str, TransportError<Error>)>,
     /// Whether it says of every removal that it knows nobody.
     is_forgetful: bool,
+}
+
+impl Default for Rig {
+    /// With a certificate for the names that are listened on.
+    fn default() -> Self {
+        let mut listeners = Listeners::default();
+        listeners.on_certificate(names(&[], &["a", "b"]));
+        Self {
+            listeners,
+            below: Vec::new(),
+            removed: Vec::new(),
+            failures: Vec::new(),
+            is_forgetful: false,
+        }
+    }
 }
 
 impl Rig {
@@ -448,12 +469,8 @@ fn a_server_name_is_restored_in_every_address() {
 
 #[test]
 fn a_new_certificate_shows_what_it_verifies_before_the_rest_expires() {
-    let names = |ips: &[&str], dns: Option<&str>| Names {
-        ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
-        dns: dns.map(str::to_owned),
-    };
     let mut rig = Rig::default();
-    rig.listeners.on_certificate(names(&["192.0.2.1"], None));
+    rig.listeners.on_certificate(names(&["192.0.2.1"], &[]));
     let id = rig.listening("/ip4/0.0.0.0/tcp/0/tls/ws");
     let plain = rig.listening("/ip4/0.0.0.0/tcp/0/ws");
     let socket = rig.part("/ip4/");
@@ -464,7 +481,7 @@ fn a_new_certificate_shows_what_it_verifies_before_the_rest_expires() {
     );
     assert_said(&rig.event(found(socket, "/ip4/127.0.0.1/tcp/5")), &[]);
 
-    rig.listeners.on_certificate(names(&[], Some("a.example")));
+    rig.listeners.on_certificate(names(&[], &["a.example"]));
     let [first, second] =
         ["192.0.2.1", "127.0.0.1"].map(|ip| format!("/ip4/{ip}/tcp/5/tls/sni/a.example/ws"));
     assert_said(
@@ -475,10 +492,10 @@ fn a_new_certificate_shows_what_it_verifies_before_the_rest_expires() {
             (id, &format!("expired {bare}")),
         ],
     );
-    rig.listeners.on_certificate(names(&[], Some("a.example")));
+    rig.listeners.on_certificate(names(&[], &["a.example"]));
     assert_said(&rig.reports(), &[]);
 
-    rig.listeners.on_certificate(names(&["192.0.2.2"], None));
+    rig.listeners.on_certificate(names(&["192.0.2.2"], &[]));
     assert_said(
         &rig.reports(),
         &[
@@ -491,11 +508,55 @@ fn a_new_certificate_shows_what_it_verifies_before_the_rest_expires() {
     assert_said(&rig.event(gone(socket, "/ip4/127.0.0.1/tcp/5")), &[]);
 
     // What is no longer true when it could be told is not told.
-    rig.listeners.on_certificate(names(&[], Some("b.example")));
+    rig.listeners.on_certificate(names(&[], &["b.example"]));
     assert!(rig.remove(id));
     assert_said(&rig.reports(), &[]);
     assert_said(&rig.event(closed(socket, Ok(()))), &[(id, "closed ")]);
     assert!(rig.remove(plain));
+}
+
+#[test]
+fn a_name_is_shown_while_the_certificate_has_it() {
+    for address in ["/dns4/a/tcp/5/tls/ws", "/dns4/b/tcp/5/tls/sni/a/ws"] {
+        let mut rig = Rig::default();
+        let id = rig.listening(address);
+        let socket = rig.part("/ip4/");
+        let [new, expired] = ["new", "expired"].map(|what| format!("{what} {address}"));
+        let ip = "/ip4/127.0.0.1/tcp/5";
+        assert_said(&rig.event(found(socket, ip)), &[(id, &new)]);
+        rig.listeners
+            .on_certificate(names(&["127.0.0.1"], &["b", "*.a"]));
+        assert_said(&rig.reports(), &[(id, &expired)]);
+        assert_said(&rig.event(incoming(socket, ip)), &[]);
+        rig.listeners.on_certificate(names(&[], &["b", "A"]));
+        assert_said(&rig.reports(), &[(id, &new)]);
+    }
+}
+
+#[test]
+fn what_the_certificate_cannot_verify_waits_for_another() {
+    let mut listeners = Listeners::default();
+    listeners.on_certificate(names(&[], &["a"]));
+    let support = |address: &str, tls| listeners.support(&address.parse().unwrap(), || tls);
+    for (address, waits_for) in [
+        ("/dns4/a/tcp/5/wss", None),
+        ("/dns4/b/tcp/5/ws", None),
+        ("/dns4/b/tcp/5/wss", Some("a certificate for its name")),
+        (
+            "/ip4/0.0.0.0/tcp/5/tls/sni/b/ws",
+            Some("a certificate for its name"),
+        ),
+    ] {
+        let expected = waits_for.map_or(Support::Now, |missing| {
+            Support::Waiting(Missing::Other(missing))
+        });
+        assert_eq!(support(address, Support::Now), expected, "{address}");
+    }
+    let none = || Support::Waiting(Missing::Certificate { last_error: None });
+    assert_eq!(support("/dns4/b/tcp/5/wss", none()), none());
+    assert_eq!(support("/dns4/b/tcp/5/wss", Support::Never), Support::Never);
+    assert_eq!(support("/dns4/b/tcp/5/ws", Support::Never), Support::Now);
+    assert_eq!(support("/memory/1", Support::Now), Support::Never);
 }
 
 #[derive(Debug, Clone, Copy)]
