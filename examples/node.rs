@@ -1,7 +1,7 @@
 //! A node that listens lazily over WebSocket and is found by its peers through gossipsub.
 //!
 //! Without arguments it shows the crate at work in one process: a hub and a few peers that know only the hub find
-//! each other, and a table tells when. With `--listen` or `--dial` it is a node of its own, until Ctrl-C or SIGTERM. What
+//! each other, and a table tells when. With `--listen`, `--hub` or `--dial` it is a node of its own, until Ctrl-C or SIGTERM. What
 //! it can be told, and the lines that it prints, are in `--help`.
 
 #[path = "node/demo.rs"]
@@ -36,14 +36,17 @@ use libp2p_lazy_websocket::{discovery, lazy::Readiness, websocket};
 use runtime::Runtime;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-/// A libp2p node on WebSocket. Without --listen and --dial: a hub and peers that find each other, and a table.
+/// A libp2p node on WebSocket. Without --listen, --hub and --dial: a hub and peers that find each other, and a table.
 #[derive(Debug, Parser)]
 #[command(group = clap::ArgGroup::new("own").multiple(true), after_long_help = live::LINES)]
 struct Arguments {
     /// Listen on this address, such as /ip4/0.0.0.0/tcp/9000/ws. May be repeated.
     #[arg(long, value_name = "MULTIADDR", group = "own")]
     listen: Vec<Multiaddr>,
-    /// Dial this address, and again while it is not connected. May be repeated.
+    /// Stay connected to this peer: dial it, and again whenever it is not connected. May be repeated.
+    #[arg(long, value_name = "MULTIADDR", group = "own")]
+    hub: Vec<Multiaddr>,
+    /// Dial this address once. May be repeated.
     #[arg(long, value_name = "MULTIADDR", group = "own")]
     dial: Vec<Multiaddr>,
     /// Announce on this topic instead of the one js-libp2p uses. May be repeated.
@@ -108,7 +111,8 @@ impl Arguments {
         let config = discovery::Config::default()
             .with_interval(self.interval.unwrap_or(default_interval))
             .with_listen_only(self.listen_only)
-            .with_connections(self.connections);
+            .with_connections(self.connections)
+            .with_hubs(self.hub.iter().cloned());
         match self.topic.is_empty() {
             true => config,
             false => config.with_topics(&self.topic),
@@ -176,7 +180,8 @@ fn main() -> ExitCode {
         .with_writer(io::stderr)
         .init();
     let ended = arguments.runtime.block_on(async {
-        match arguments.listen.is_empty() && arguments.dial.is_empty() {
+        let own = [&arguments.listen, &arguments.hub, &arguments.dial];
+        match own.iter().all(|addresses| addresses.is_empty()) {
             true => demo::run(&arguments).await,
             false => live::run(&arguments).await,
         }

@@ -89,8 +89,8 @@
 //!
 //! # Whom it dials
 //!
-//! Nobody, unless it is asked to keep a number of connections to subscribers ([`Config::with_connections`]). Then it dials
-//! known peers at random while there are fewer: one attempt at a time per peer, with all its addresses, and only while it is
+//! The hubs that the application names ([`Config::with_hubs`]), again and again while they are not connected. Nobody else, unless it
+//! is asked to keep a number of connections to subscribers ([`Config::with_connections`]). Then it dials known peers at random while there are fewer: one attempt at a time per peer, with all its addresses, and only while it is
 //! neither connected nor being dialled; at most eight attempts at once, and with a backoff for each peer. Without being
 //! asked, it hands the addresses of known peers to the swarm, so that `Swarm::dial` works with their ids.
 //!
@@ -149,7 +149,7 @@ pub use self::{
     behaviour::Behaviour,
     config::{Config, DEFAULT_TOPIC},
     counters::Counters,
-    error::ConfigError,
+    error::{ConfigError, HubError},
     event::{Announced, Event, SkipReason},
     peers::KnownPeer,
     pubsub::{Observed, PubSub, PublishError, SubscribeError, Verdict},

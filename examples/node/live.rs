@@ -13,11 +13,10 @@ use async_signal::{Signal, Signals};
 use futures::StreamExt as _;
 use futures_timer::Delay;
 use libp2p::{
-    Multiaddr, PeerId, Swarm,
+    PeerId, Swarm,
     core::transport::ListenerId,
     identity::Keypair,
-    multiaddr::Protocol,
-    swarm::{ConnectionError, ConnectionId, DialError, SwarmEvent, dial_opts::DialOpts},
+    swarm::{ConnectionError, DialError, SwarmEvent},
 };
 use libp2p_lazy_websocket::{
     discovery,
@@ -31,9 +30,6 @@ use crate::{Arguments, Behaviour, BehaviourEvent, chain, list, say, swarm, with_
 /// How many peers of this node can be in its gossipsub mesh: it may be the hub that others meet at.
 const LEAVES: usize = 64;
 
-/// At which interval whoever is not connected is dialled again.
-const REDIAL: Duration = Duration::from_secs(5);
-
 /// How long connections may take to close when the node ends.
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -45,6 +41,7 @@ Lines on standard output, one per event:
   listener <multiaddr> <state>         what becomes of a --listen
   connected <id>                       the first connection to a peer
   disconnected <id> <cause>            the last connection to a peer is closed, and why
+  hub <multiaddr> <state>              what becomes of a --hub
   discovered <id> <addresses>          a peer has announced itself for the first time
   updated <id> <addresses>             it has announced other addresses
   expired <id>                         it has not announced itself for too long
@@ -77,12 +74,6 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
         discovery::gossipsub::hub_config(LEAVES).build()?,
         discovery,
     )?;
-    let mut targets = arguments
-        .dial
-        .iter()
-        .cloned()
-        .map(Target::new)
-        .collect::<Vec<_>>();
     let mut states = readiness.changes();
     let mut told = HashMap::new();
     for address in &arguments.listen {
@@ -91,25 +82,18 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
             say(format_args!("error {address}: {}", chain(&error)));
         }
     }
+    for address in &arguments.dial {
+        if let Err(error) = swarm.dial(address.clone()) {
+            say(format_args!("error {address}: {}", chain(&error)));
+        }
+    }
 
-    let mut redial = Delay::new(Duration::ZERO);
     let mut stdin_closed = stdin_closed(arguments.until_stdin_closes);
     let local = *swarm.local_peer_id();
     loop {
         tokio::select! {
-            event = swarm.select_next_some() => {
-                for target in &mut targets {
-                    target.on_event(&event);
-                }
-                tell(event, local);
-            }
+            event = swarm.select_next_some() => tell(event, local),
             Some(change) = states.next() => tell_state(change, &mut told),
-            () = &mut redial => {
-                redial.reset(REDIAL);
-                for target in &mut targets {
-                    target.dial(&mut swarm);
-                }
-            }
             _ = &mut stdin_closed => break,
             _ = ending.next() => break,
         }
@@ -222,12 +206,38 @@ fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId) {
                 say(format_args!("updated {peer_id} {}", list(&addresses)));
             }
             discovery::Event::Expired { peer_id } => say(format_args!("expired {peer_id}")),
+            discovery::Event::HubConnected { hub, peer_id } => {
+                say(format_args!("hub {hub} connected {peer_id}"));
+            }
+            discovery::Event::HubLost { hub, retry_in, .. } => {
+                say(format_args!("hub {hub} lost, {}", again(Some(retry_in))));
+            }
+            discovery::Event::HubUnreachable {
+                hub,
+                error,
+                attempt,
+                retry_in,
+                ..
+            } => {
+                let again = again(retry_in);
+                say(format_args!(
+                    "hub {hub} unreachable, attempt {attempt}, {again}: {error}"
+                ));
+            }
             discovery::Event::PublishFailed { topic, error } => {
                 say(format_args!("error {topic}: {}", chain(&error)));
             }
             _ => {}
         },
         _ => {}
+    }
+}
+
+/// When a hub is dialled again.
+fn again(retry_in: Option<Duration>) -> String {
+    match retry_in {
+        Some(delay) => format!("retrying in {:.1} s", delay.as_secs_f64()),
+        None => "not retrying until the addresses change".to_owned(),
     }
 }
 
@@ -245,50 +255,6 @@ fn root(error: &(dyn Error + 'static)) -> String {
     match error.source() {
         Some(cause) => root(cause),
         None => chain(error),
-    }
-}
-
-/// An address to be connected to, tried again whenever it is not.
-struct Target {
-    address: Multiaddr,
-    connection: Option<ConnectionId>,
-}
-
-impl Target {
-    fn new(address: Multiaddr) -> Self {
-        Self {
-            address,
-            connection: None,
-        }
-    }
-
-    fn dial(&mut self, swarm: &mut Swarm<Behaviour>) {
-        let peer = self.address.iter().find_map(|protocol| match protocol {
-            Protocol::P2p(peer) => Some(peer),
-            _ => None,
-        });
-        if self.connection.is_some() || peer.is_some_and(|peer| swarm.is_connected(&peer)) {
-            return;
-        }
-        let options = DialOpts::unknown_peer_id()
-            .address(self.address.clone())
-            .build();
-        let connection = options.connection_id();
-        match swarm.dial(options) {
-            Ok(()) => self.connection = Some(connection),
-            Err(error) => say(format_args!("error {}: {}", self.address, chain(&error))),
-        }
-    }
-
-    fn on_event(&mut self, event: &SwarmEvent<BehaviourEvent>) {
-        let ended = match event {
-            SwarmEvent::OutgoingConnectionError { connection_id, .. } => connection_id,
-            SwarmEvent::ConnectionClosed { connection_id, .. } => connection_id,
-            _ => return,
-        };
-        if self.connection == Some(*ended) {
-            self.connection = None;
-        }
     }
 }
 

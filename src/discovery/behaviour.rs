@@ -23,7 +23,7 @@ use super::{
     Config, ConfigError, Counters, Event, KnownPeer, Observed, PubSub,
     addresses::Addresses,
     counters::Rounds,
-    dialer::Dialer,
+    dialer::{Dialer, MAX_HUBS},
     inbox::{Change, Inbox, Incoming, Muting, News},
     message::Sequence,
     schedule::Schedule,
@@ -77,8 +77,9 @@ impl<P: PubSub> Behaviour<P> {
         }
         let (seed, now) = (rand::random(), deadline::now());
         let schedule = Schedule::new(config.timing(), config.is_listen_only(), seed, now);
-        let inbox = Inbox::new(pubsub.public_key().to_peer_id(), config.inbox());
-        let dialer = Dialer::new(config.connections(), rand::random());
+        let local = pubsub.public_key().to_peer_id();
+        let inbox = Inbox::new(local, config.inbox());
+        let dialer = Dialer::new(local, config.dialer(), rand::random(), now);
         Ok(Self {
             pubsub,
             config,
@@ -105,7 +106,8 @@ impl<P: PubSub> Behaviour<P> {
     /// - `libp2p_discovery_accepted_total`, of which `_repeated_total` and `_not_kept_total`, and `_ignored_total` by `reason`
     /// - `libp2p_discovery_dropped_addresses_total`
     /// - `libp2p_discovery_discovered_total`, `_updated_total`, `_expired_total` and `_muted_total`
-    /// - `libp2p_discovery_known_peers`, a gauge
+    /// - `libp2p_discovery_hub_failures_total`
+    /// - `libp2p_discovery_known_peers`, `libp2p_discovery_hubs` and `libp2p_discovery_hubs_connected`, gauges
     ///
     /// Each is the counter of that name, and a `reason` is what the name of the counter says of it, such as
     /// `author_rate`. A scrape shows how things were when the behaviour was last polled. Those of the pubsub are not
@@ -176,6 +178,37 @@ impl<P: PubSub> Behaviour<P> {
         true
     }
 
+    /// Names a hub more, which is dialled at once unless it is connected; see [`Config::with_hubs`]. Returns `false` if
+    /// it was named before.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::TooManyHubs`] if there are as many as there may be.
+    pub fn add_hub(&mut self, hub: Multiaddr) -> Result<bool, ConfigError> {
+        if self.dialer.hubs().any(|known| *known == hub) {
+            return Ok(false);
+        }
+        if self.dialer.is_full() {
+            return Err(ConfigError::TooManyHubs {
+                hubs: MAX_HUBS + 1,
+                max: MAX_HUBS,
+            });
+        }
+        self.wake();
+        Ok(self.dialer.add_hub(deadline::now(), hub))
+    }
+
+    /// Dials a hub no more; a connection to it stays. Returns `false` if it was not named.
+    pub fn remove_hub(&mut self, hub: &Multiaddr) -> bool {
+        self.wake();
+        self.dialer.remove_hub(hub)
+    }
+
+    /// The addresses of the hubs, as given.
+    pub fn hubs(&self) -> impl Iterator<Item = &Multiaddr> {
+        self.dialer.hubs()
+    }
+
     /// Whether to keep silent from now on, as by [`Config::with_listen_only`]. When that ends, an announcement is made at
     /// once.
     pub fn set_listen_only(&mut self, listen_only: bool) {
@@ -219,7 +252,8 @@ impl<P: PubSub> Behaviour<P> {
 
     /// How many announcements have been made and received, and what became of them.
     pub fn counters(&self) -> Counters {
-        self.inbox.counters().with_rounds(self.rounds)
+        let counters = self.inbox.counters().with_rounds(self.rounds);
+        self.dialer.count_hubs(counters)
     }
 
     /// Hands on what the pubsub tells, and keeps the messages on the topics of discovery.
@@ -311,15 +345,19 @@ impl<P: PubSub> Behaviour<P> {
 
     /// The next dial that is due, on its way.
     fn dial(&mut self, now: Instant) -> Option<DialOpts> {
-        let (peer, addresses) = self.dialer.next_dial(now, self.inbox.peers())?;
+        let dial = self.dialer.next_dial(now, self.inbox.peers())?;
         // Not extended through the behaviours: this one would say the same again, and a failure shall tell of the
-        // addresses that the peer has announced.
-        let options = DialOpts::peer_id(peer)
-            .condition(PeerCondition::DisconnectedAndNotDialing)
-            .addresses(addresses)
-            .build();
-        self.dialer.on_dialling(peer, options.connection_id());
-        tracing::debug!(%peer, "dialling to stay connected");
+        // addresses that the dialer knows.
+        let options = match (dial.peer, dial.addresses.first()) {
+            (None, Some(address)) => DialOpts::unknown_peer_id().address(address.clone()).build(),
+            (None, None) => return None,
+            (Some(peer), _) => DialOpts::peer_id(peer)
+                .condition(PeerCondition::DisconnectedAndNotDialing)
+                .addresses(dial.addresses.clone())
+                .build(),
+        };
+        self.dialer.on_dialling(now, &dial, options.connection_id());
+        tracing::debug!(?dial, "dialling to stay connected");
         Some(options)
     }
 
@@ -334,6 +372,11 @@ impl<P: PubSub> Behaviour<P> {
         self.outputs.push_back(ToSwarm::GenerateEvent(event));
     }
 }
+
+/// Why a connection to a hub is denied.
+#[derive(Debug, thiserror::Error)]
+#[error("the hub that was dialled is connected already")]
+struct AlreadyConnected;
 
 fn subscribe<P: PubSub>(pubsub: &mut P, topic: &str) -> Result<(), ConfigError> {
     let subscribed = pubsub.subscribe(topic);
@@ -392,6 +435,9 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
         role: Endpoint,
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        if !self.dialer.on_reached(id, peer) {
+            return Err(ConnectionDenied::new(AlreadyConnected));
+        }
         self.pubsub
             .handle_established_outbound_connection(id, peer, address, role, port_use)
     }
@@ -403,6 +449,8 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 false
             }
             FromSwarm::NewListenAddr(NewListenAddr { listener_id, addr }) => {
+                self.dialer.on_network_changed(deadline::now());
+                self.wake();
                 self.listening.on_new(listener_id, addr)
             }
             FromSwarm::ExpiredListenAddr(ExpiredListenAddr { listener_id, addr }) => {
@@ -440,15 +488,20 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 false
             }
             FromSwarm::DialFailure(DialFailure {
-                peer_id: Some(peer_id),
+                peer_id,
                 error,
                 connection_id,
             }) => {
                 let (now, peers) = (deadline::now(), self.inbox.peers_mut());
                 self.dialer
-                    .on_dial_failed(now, &peer_id, connection_id, error, peers);
+                    .on_dial_failed(now, peer_id.as_ref(), connection_id, error, peers);
                 self.wake();
                 false
+            }
+            FromSwarm::ExternalAddrConfirmed(_) => {
+                self.dialer.on_network_changed(deadline::now());
+                self.wake();
+                self.external.on_swarm_event(&event)
             }
             _ => self.external.on_swarm_event(&event),
         };
@@ -496,6 +549,10 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 continue;
             }
             self.mute(now);
+            if let Some(event) = self.dialer.pop_hub_event() {
+                self.tell(event.into());
+                continue;
+            }
             if let Some(opts) = self.dial(now) {
                 return Poll::Ready(ToSwarm::Dial { opts });
             }

@@ -9,6 +9,7 @@ use multiaddr::Multiaddr;
 
 use super::{
     ConfigError, Rate,
+    dialer::{self, MAX_HUBS},
     filter::Filter,
     inbox::Settings,
     message::Limits,
@@ -50,6 +51,8 @@ pub struct Config {
     neighbour_rate: Rate,
     newcomer_rate: Rate,
     connections: usize,
+    hubs: Vec<Multiaddr>,
+    max_hub_delay: Duration,
     filter: Filter,
     received_filter: Filter,
 }
@@ -72,6 +75,8 @@ impl Default for Config {
             neighbour_rate: Rate::new(2_000, Duration::from_millis(1)),
             newcomer_rate: Rate::new(500, Duration::from_millis(20)),
             connections: 0,
+            hubs: Vec::new(),
+            max_hub_delay: Duration::from_secs(60),
             filter: Filter::default(),
             received_filter: Filter::default(),
         }
@@ -232,6 +237,40 @@ impl Config {
         self
     }
 
+    /// The peers to stay connected to, where this node meets the others. Each is dialled as soon as the swarm runs, and again
+    /// whenever it is not connected, for as long as it is named. At most 64 addresses.
+    ///
+    /// An address may be of any form that a transport of the swarm dials, `/dns*` and `/dnsaddr` among them. Names are looked
+    /// up at each try. With `/p2p/<peer id>` at its end, only that peer is accepted, and all addresses of one peer id are
+    /// tried in one attempt, those that the peer has announced included. Without, whoever answers is the hub, until it
+    /// disconnects.
+    ///
+    /// When the connection is lost, the first try follows after a random time below 3 seconds; when a try fails, the next one
+    /// after a second, and twice as long each further time, up to [`Config::with_max_hub_delay`]. Up to a quarter of that, at
+    /// random, is left out. A connection that lasted for less than two minutes counts as a failed try, because a hub that is
+    /// full accepts and closes. A new address of this node, listened on or confirmed, causes a try at once, but no sooner than a
+    /// second after the last one. An address that cannot be dialled at all (the node's own, or one that no transport supports)
+    /// is tried again only then. So one list can be given to all nodes, the hubs included.
+    ///
+    /// [`Event::HubConnected`](super::Event::HubConnected), [`HubLost`](super::Event::HubLost) and
+    /// [`HubUnreachable`](super::Event::HubUnreachable) tell what becomes of each. Defaults to none.
+    pub fn with_hubs(mut self, hubs: impl IntoIterator<Item = Multiaddr>) -> Self {
+        self.hubs.clear();
+        for hub in hubs {
+            if !self.hubs.contains(&hub) {
+                self.hubs.push(hub);
+            }
+        }
+        self
+    }
+
+    /// The longest time between two tries of a [hub](Config::with_hubs), at least one second. Defaults to 60 seconds: a hub
+    /// with a thousand leaves is tried some twenty times a second while it is down.
+    pub fn with_max_hub_delay(mut self, max_hub_delay: Duration) -> Self {
+        self.max_hub_delay = max_hub_delay;
+        self
+    }
+
     /// How many connections to subscribers of the topics to keep, by dialling known peers while there are fewer.
     ///
     /// With it a star becomes a mesh: nodes that know only a hub are still connected to each other when the hub is
@@ -250,8 +289,8 @@ impl Config {
     /// address where somebody else was found is dropped. Nobody is blamed for what this node itself prevents, such as by
     /// a limit on connections, and nobody is forgotten sooner while there is no connection at all.
     ///
-    /// Only known peers are dialled. A node that has lost everybody, and knows nobody any more, is for the application
-    /// to connect, as it was when it started.
+    /// Only known peers are dialled. What connects a node that knows nobody is [`Config::with_hubs`]. A hub that is
+    /// subscribed counts.
     ///
     /// Defaults to 0: nobody is dialled. Whoever dials sends packets to any host and port that strangers announce, and
     /// shows them its own address; that is for the application to decide. Connections that an attacker makes to this
@@ -345,9 +384,13 @@ impl Config {
         })
     }
 
-    /// See [`Config::with_connections`].
-    pub(crate) fn connections(&self) -> usize {
-        self.connections
+    /// Whom to dial.
+    pub(crate) fn dialer(&self) -> dialer::Settings {
+        dialer::Settings {
+            target: self.connections,
+            hubs: self.hubs.clone(),
+            max_hub_delay: self.max_hub_delay,
+        }
     }
 
     /// What the core that judges incoming messages goes by.
@@ -418,6 +461,12 @@ impl Config {
         if self.has_topic("") {
             return Err(ConfigError::EmptyTopic);
         }
+        if self.hubs.len() > MAX_HUBS {
+            return Err(ConfigError::TooManyHubs {
+                hubs: self.hubs.len(),
+                max: MAX_HUBS,
+            });
+        }
         if interval < MIN_INTERVAL {
             return Err(ConfigError::IntervalTooShort {
                 interval,
@@ -450,6 +499,8 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("topics", &self.topics)
+            .field("hubs", &self.hubs)
+            .field("max_hub_delay", &self.max_hub_delay)
             .field("interval", &self.interval)
             .field("max_interval", &self.max_interval())
             .field("target_rate", &self.target_rate)

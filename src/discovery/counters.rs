@@ -1,7 +1,7 @@
 use super::{Announced, SkipReason};
 
-/// How many announcements were made and came in, by what became of them, and what they have changed. All but `known`
-/// only ever grow.
+/// How many announcements were made and came in, by what became of them, and what they have changed. All but `known`,
+/// `hubs` and `hubs_connected` only ever grow.
 ///
 /// Each announcement that is due, or that the application asks for, counts once: as announced, as delayed or as skipped.
 /// Each message that comes in on a topic of discovery counts once: as accepted or as ignored.
@@ -65,6 +65,12 @@ pub struct Counters {
     pub muted: u64,
     /// How many peers are known now.
     pub known: u64,
+    /// How many hubs are named now; several addresses of one peer id count once.
+    pub hubs: u64,
+    /// How many of them are connected now.
+    pub hubs_connected: u64,
+    /// How often a hub was not reached, or not for two minutes.
+    pub hub_failures: u64,
 }
 
 impl Counters {

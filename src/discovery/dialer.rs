@@ -1,4 +1,4 @@
-//! CORE: whom to dial, so that there are always enough connections to subscribers.
+//! CORE: whom to dial: hubs always, and others so that there are enough connections to subscribers.
 //!
 //! [`Dialer`] is told what becomes of connections, subscriptions and dials (`on_*`), and says who is to be dialled
 //! now ([`Dialer::next_dial`]) and when to ask again ([`Dialer::next_timeout`]). The candidates are the rows
@@ -16,14 +16,18 @@ use multiaddr::Multiaddr;
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 
 use super::{
+    Counters,
     peers::Peers,
     rate::{Bucket, Rate},
 };
 use crate::deadline::{Instant, after};
 
 mod failure;
+mod hubs;
 
 use failure::Failure;
+use hubs::Hubs;
+pub(crate) use hubs::{HubEvent, MAX_HUBS};
 
 /// How many attempts are under way at once. Each may hold as many sockets as the swarm dials addresses of one peer at
 /// a time, by default eight.
@@ -50,11 +54,31 @@ const JITTER: f64 = 0.25;
 /// no room in its mesh for instance, counts as an attempt that failed.
 const STEADY: Duration = Duration::from_secs(120);
 
-/// What has to be dialled for `target` connections to subscribers.
+/// What the application wants.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// How many connections to subscribers there should be. With 0, only hubs are dialled.
+    pub(crate) target: usize,
+    pub(crate) hubs: Vec<Multiaddr>,
+    /// The longest time between two tries of a hub.
+    pub(crate) max_hub_delay: Duration,
+}
+
+/// One attempt to connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dial {
+    /// `None` if whoever answers is welcome.
+    pub(crate) peer: Option<PeerId>,
+    /// All of them, in this one attempt.
+    pub(crate) addresses: Vec<Multiaddr>,
+}
+
+/// What has to be dialled for the hubs, and for enough connections to subscribers.
 #[derive(Debug)]
 pub(crate) struct Dialer {
-    /// How many there should be; 0 if nobody is to be dialled, and then nothing is kept either.
+    /// How many connections there should be; 0 if only hubs are dialled.
     target: usize,
+    hubs: Hubs,
     /// Without a topic nobody can be subscribed.
     has_topics: bool,
     rng: SmallRng,
@@ -100,10 +124,20 @@ struct Backoff {
 }
 
 impl Dialer {
-    /// Wants `target` connections, and has none yet. 0 switches everything off.
-    pub(crate) fn new(target: usize, seed: u64) -> Self {
+    /// Nobody is connected yet. `local` is this node.
+    pub(crate) fn new(local: PeerId, settings: Settings, seed: u64, now: Instant) -> Self {
+        let Settings {
+            target,
+            hubs: addresses,
+            max_hub_delay,
+        } = settings;
+        let mut hubs = Hubs::new(local, max_hub_delay);
+        for address in addresses {
+            hubs.add(now, address, |_| None);
+        }
         Self {
             target,
+            hubs,
             has_topics: true,
             rng: SmallRng::seed_from_u64(seed),
             links: HashMap::new(),
@@ -124,15 +158,15 @@ impl Dialer {
         failed: &[Multiaddr],
         peers: &mut Peers,
     ) {
-        if self.target == 0 {
-            return;
+        if self.target > 0 {
+            peers.on_failed(&peer, failed);
         }
-        peers.on_failed(&peer, failed);
         let link = self.links.entry(peer).or_insert(Link {
             since: now,
             is_dialled: false,
             topics: BTreeSet::new(),
         });
+        self.hubs.on_connected(&peer, id, link.since);
         if !is_dialling(&self.attempts, &peer, id) {
             return;
         }
@@ -163,7 +197,52 @@ impl Dialer {
         } else if link.is_dialled {
             self.back_off(now, peer, peers);
         }
+        self.hubs.on_disconnected(now, peer, &mut self.rng);
         self.look_soon(now);
+    }
+
+    /// Names a hub. Returns `false` if it is named already, or there are [`MAX_HUBS`].
+    pub(crate) fn add_hub(&mut self, now: Instant, address: Multiaddr) -> bool {
+        let links = &self.links;
+        self.hubs
+            .add(now, address, |peer| links.get(peer).map(|link| link.since))
+    }
+
+    /// Dials a hub no more. Returns `false` if it is not named.
+    pub(crate) fn remove_hub(&mut self, address: &Multiaddr) -> bool {
+        self.hubs.remove(address)
+    }
+
+    /// Whether there is no room for another hub.
+    pub(crate) fn is_full(&self) -> bool {
+        self.hubs.is_full()
+    }
+
+    /// The addresses of all hubs, as given.
+    pub(crate) fn hubs(&self) -> impl Iterator<Item = &Multiaddr> {
+        self.hubs.addresses()
+    }
+
+    /// With how many hubs there are, and how they are doing.
+    pub(crate) fn count_hubs(&self, counters: Counters) -> Counters {
+        self.hubs.count(counters)
+    }
+
+    /// What the application is to be told.
+    pub(crate) fn pop_hub_event(&mut self) -> Option<HubEvent> {
+        self.hubs.pop_event()
+    }
+
+    /// There is an address of this node more, as a listener reports it or as others have confirmed it.
+    pub(crate) fn on_network_changed(&mut self, now: Instant) {
+        self.hubs.on_network_changed(now);
+    }
+
+    /// A dial has got through to `peer`. Returns `false` if the connection is to be denied, because the hub that was dialled
+    /// has turned out to be a peer that is connected.
+    pub(crate) fn on_reached(&mut self, id: ConnectionId, peer: PeerId) -> bool {
+        let is_connected = self.links.contains_key(&peer);
+        self.hubs.on_reached(id, peer, is_connected)
     }
 
     /// A peer has subscribed to a topic of discovery. Ignored unless it is connected: what the pubsub tells may come
@@ -220,6 +299,7 @@ impl Dialer {
         if let Some(backoff) = self.backoffs.get_mut(peer) {
             backoff.is_futile = false;
         }
+        self.hubs.on_candidate(now, peer);
         self.look_soon(now);
     }
 
@@ -229,25 +309,37 @@ impl Dialer {
     }
 
     /// What [`Dialer::next_dial`] has asked for is under way, as `id`.
-    pub(crate) fn on_dialling(&mut self, peer: PeerId, id: ConnectionId) {
-        self.attempts.insert(peer, Attempt::Dialling(id));
+    pub(crate) fn on_dialling(&mut self, now: Instant, dial: &Dial, id: ConnectionId) {
+        if self.hubs.on_dialling(now, dial, id) {
+            return;
+        }
+        if let Some(peer) = dial.peer {
+            self.attempts.insert(peer, Attempt::Dialling(id));
+        }
         if self.missing() == 0 {
             self.look_at = None;
         }
     }
 
-    /// A dial has failed, whoever has asked for it.
+    /// A dial has failed, whoever has asked for it. `peer` is `None` if it was one without a peer id, and nobody has answered.
     pub(crate) fn on_dial_failed(
         &mut self,
         now: Instant,
-        peer: &PeerId,
+        peer: Option<&PeerId>,
         id: ConnectionId,
         error: &DialError,
         peers: &mut Peers,
     ) {
+        let links = &self.links;
+        let connected_since = |peer: &PeerId| links.get(peer).map(|link| link.since);
+        self.hubs
+            .on_dial_failed(now, id, error, peers, connected_since, &mut self.rng);
         if self.target == 0 {
             return;
         }
+        let Some(peer) = peer else {
+            return;
+        };
         let is_own = is_dialling(&self.attempts, peer, id);
         if is_own {
             self.attempts.remove(peer);
@@ -291,16 +383,24 @@ impl Dialer {
         }
     }
 
-    /// Whom to dial now, at all its addresses; [`Dialer::on_dialling`] says that it has been done. To be called
+    /// Whom to dial now, hubs first; [`Dialer::on_dialling`] says that it has been done. To be called
     /// until it returns `None` whenever the time of [`Dialer::next_timeout`] has come.
+    pub(crate) fn next_dial(&mut self, now: Instant, peers: &Peers) -> Option<Dial> {
+        if let Some(dial) = self.hubs.next_dial(now, peers) {
+            return Some(dial);
+        }
+        let (peer, addresses) = self.next_candidate(now, peers)?;
+        Some(Dial {
+            peer: Some(peer),
+            addresses,
+        })
+    }
+
+    /// A known peer to dial, and all its addresses.
     ///
     /// It goes over the whole table if somebody is missing and a look is due, as [`LOOKS`] allows, which takes about a
     /// millisecond for 16,384 rows; and otherwise over nothing.
-    pub(crate) fn next_dial(
-        &mut self,
-        now: Instant,
-        peers: &Peers,
-    ) -> Option<(PeerId, Vec<Multiaddr>)> {
+    fn next_candidate(&mut self, now: Instant, peers: &Peers) -> Option<(PeerId, Vec<Multiaddr>)> {
         let before = self.attempts.len();
         let is_under_way = |attempt: &mut Attempt| match attempt {
             Attempt::Dialling(_) => true,
@@ -320,6 +420,7 @@ impl Dialer {
             if known.addresses().is_empty()
                 || self.links.contains_key(&peer)
                 || self.attempts.contains_key(&peer)
+                || self.hubs.is_named(&peer)
             {
                 continue;
             }
@@ -349,7 +450,8 @@ impl Dialer {
             Attempt::Dialling(_) => None,
             Attempt::Connected { until } => Some(*until),
         });
-        graces.chain(self.next_look()).min()
+        let others = graces.chain(self.next_look());
+        others.chain(self.hubs.next_timeout()).min()
     }
 
     fn next_look(&self) -> Option<Instant> {

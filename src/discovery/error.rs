@@ -1,5 +1,9 @@
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
+use libp2p_core::transport::TransportError;
+use libp2p_identity::PeerId;
+use libp2p_swarm::DialError;
+use multiaddr::Multiaddr;
 use thiserror::Error;
 
 /// Why a [`Behaviour`](super::Behaviour) or the pubsub below it could not be made.
@@ -54,6 +58,14 @@ pub enum ConfigError {
         /// The configured interval.
         interval: Duration,
     },
+    /// More hubs than one behaviour dials.
+    #[error("{hubs} hubs, at most {max} are possible")]
+    TooManyHubs {
+        /// How many there are, without repetitions.
+        hubs: usize,
+        /// How many there may be.
+        max: usize,
+    },
     /// The pubsub does not verify who wrote a message, so anybody could announce in another's name.
     ///
     /// For gossipsub: the validation mode must be `Strict`. In the permissive modes an unsigned message with a
@@ -71,4 +83,115 @@ pub enum ConfigError {
         /// What the pubsub says.
         source: super::SubscribeError,
     },
+}
+
+/// Why a hub could not be connected.
+///
+/// The reasons of the swarm and its transports are given as text, because a behaviour only borrows them.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum HubError {
+    /// Each address that was tried failed.
+    #[error("{}", Attempts(attempts))]
+    Unreachable {
+        /// The addresses as they were dialled, and why each failed.
+        attempts: Vec<(Multiaddr, String)>,
+    },
+    /// Another peer was found at the last address that was left to try. Either the peer id that was given is of an older
+    /// key, or the address leads elsewhere.
+    #[error("wanted {expected}, found {found} at {address}")]
+    WrongPeer {
+        /// The peer id that was given.
+        expected: PeerId,
+        /// Who was found.
+        found: PeerId,
+        /// Where.
+        address: Multiaddr,
+    },
+    /// It is this node itself. Harmless where all nodes are given the same list.
+    #[error("this is the node itself")]
+    OwnAddress,
+    /// Only a peer id was given, and the peer has not announced an address.
+    #[error("no address is given and none is known")]
+    NoAddresses,
+    /// No transport of this node supports any of the addresses.
+    #[error("no transport supports it")]
+    Unsupported,
+    /// The dial was denied or aborted within this node, such as by a limit on connections.
+    #[error("{reason}")]
+    Denied {
+        /// The reason.
+        reason: String,
+    },
+}
+
+impl HubError {
+    /// What the swarm says of a dial of a hub with this `id`, if that was given.
+    pub(super) fn of(error: &DialError, id: Option<PeerId>, local: PeerId) -> Self {
+        let wrong_peer = |found: PeerId, address: &Multiaddr| match id {
+            Some(expected) => Self::WrongPeer {
+                expected,
+                found,
+                address: address.clone(),
+            },
+            None => Self::OwnAddress,
+        };
+        match error {
+            DialError::Transport(errors) => {
+                let reason = |error: &TransportError<_>| match error {
+                    TransportError::MultiaddrNotSupported(_) => None,
+                    TransportError::Other(error) => Some(chain(error)),
+                };
+                let is_supported = errors.iter().any(|(_, error)| reason(error).is_some());
+                if !is_supported {
+                    return Self::Unsupported;
+                }
+                let attempt = |(address, error): &(Multiaddr, _)| {
+                    let reason = reason(error).unwrap_or_else(|| "not supported".to_owned());
+                    (address.clone(), reason)
+                };
+                let attempts = errors.iter().map(attempt).collect();
+                Self::Unreachable { attempts }
+            }
+            DialError::WrongPeerId { obtained, address } => wrong_peer(*obtained, address),
+            DialError::LocalPeerId { address } => wrong_peer(local, address),
+            // The swarm leaves out the addresses that it listens on.
+            DialError::NoAddresses => Self::OwnAddress,
+            DialError::Denied { .. }
+            | DialError::Aborted
+            | DialError::DialPeerConditionFalse(_) => {
+                let reason = chain(error);
+                Self::Denied { reason }
+            }
+        }
+    }
+}
+
+/// An error and its causes, without those that the text above them contains.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Each address with its reason, unless the reason names the address.
+struct Attempts<'a>(&'a [(Multiaddr, String)]);
+
+impl fmt::Display for Attempts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (address, reason)) in self.0.iter().enumerate() {
+            if number > 0 {
+                f.write_str("; ")?;
+            }
+            write!(f, "{address}: {reason}")?;
+        }
+        Ok(())
+    }
 }

@@ -1,10 +1,10 @@
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 use web_time::Instant;
 
-use super::PublishError;
+use super::{HubError, PublishError, dialer::HubEvent};
 
 /// What a [`Behaviour`](super::Behaviour) tells the application.
 #[derive(Debug)]
@@ -54,8 +54,70 @@ pub enum Event<E> {
         /// What the pubsub says.
         error: PublishError,
     },
+    /// A hub is connected, whichever side has dialled.
+    HubConnected {
+        /// Its address as given to [`Config::with_hubs`](super::Config::with_hubs) or
+        /// [`Behaviour::add_hub`](super::Behaviour::add_hub); the first one if several were given for one peer id.
+        hub: Multiaddr,
+        /// The hub.
+        peer_id: PeerId,
+    },
+    /// The last connection to a hub has ended.
+    HubLost {
+        /// Its address, as in [`Event::HubConnected`].
+        hub: Multiaddr,
+        /// The hub.
+        peer_id: PeerId,
+        /// After which time it is dialled again.
+        retry_in: Duration,
+    },
+    /// A hub could not be connected.
+    HubUnreachable {
+        /// Its address, as in [`Event::HubConnected`].
+        hub: Multiaddr,
+        /// The hub, if its id was given or it was connected before.
+        peer_id: Option<PeerId>,
+        /// The reason.
+        error: Box<HubError>,
+        /// How many tries have failed since the last connection of at least two minutes. Connections that ended sooner
+        /// are among them.
+        attempt: u32,
+        /// After which time it is dialled again. `None` if that would be in vain until this node has another address, or the
+        /// hub announces one.
+        retry_in: Option<Duration>,
+    },
     /// An event of the pubsub for the application: all but the messages on the topics of discovery.
     PubSub(E),
+}
+
+impl<E> From<HubEvent> for Event<E> {
+    fn from(event: HubEvent) -> Self {
+        match event {
+            HubEvent::Connected { hub, peer_id } => Self::HubConnected { hub, peer_id },
+            HubEvent::Lost {
+                hub,
+                peer_id,
+                retry_in,
+            } => Self::HubLost {
+                hub,
+                peer_id,
+                retry_in,
+            },
+            HubEvent::Unreachable {
+                hub,
+                peer_id,
+                error,
+                attempt,
+                retry_in,
+            } => Self::HubUnreachable {
+                hub,
+                peer_id,
+                error,
+                attempt,
+                retry_in,
+            },
+        }
+    }
 }
 
 /// Why an announcement was not made.

@@ -57,6 +57,9 @@ impl Collector for Metrics {
             expired,
             muted,
             known,
+            hubs,
+            hubs_connected,
+            hub_failures,
         } = *self.shown();
         let mut page = Page(encoder);
         page.counter(
@@ -138,7 +141,18 @@ impl Collector for Metrics {
             "Number of times that a neighbour was muted.",
             muted,
         )?;
-        page.gauge("known_peers", "Number of peers known now.", known)
+        page.counter(
+            "hub_failures",
+            "Number of times that a hub was not reached, or not for two minutes.",
+            hub_failures,
+        )?;
+        page.gauge("known_peers", "Number of peers known now.", known)?;
+        page.gauge("hubs", "Number of hubs named now.", hubs)?;
+        page.gauge(
+            "hubs_connected",
+            "Number of hubs connected now.",
+            hubs_connected,
+        )
     }
 }
 

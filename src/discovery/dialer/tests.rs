@@ -16,6 +16,8 @@ use crate::{
 };
 
 const TTL: Duration = Duration::from_secs(3600);
+/// This node.
+const LOCAL: u16 = u16::MAX - 1;
 const TOPIC: &str = "any";
 const LIFETIMES: Lifetimes = Lifetimes {
     unknown: TTL,
@@ -64,6 +66,15 @@ fn wrong_peer(port: u16) -> DialError {
     }
 }
 
+fn dialer(target: usize, seed: u64, now: Instant) -> Dialer {
+    let settings = Settings {
+        target,
+        hubs: vec![],
+        max_hub_delay: Duration::from_secs(60),
+    };
+    Dialer::new(peer(LOCAL), settings, seed, now)
+}
+
 /// Plays the swarm and the pubsub.
 struct Node {
     now: Instant,
@@ -74,10 +85,11 @@ struct Node {
 
 impl Node {
     fn new(target: usize, seed: u64) -> Self {
+        let now = deadline::now();
         Self {
-            now: deadline::now(),
+            now,
             peers: Peers::new(NonZeroUsize::new(20_000).unwrap(), LIFETIMES),
-            dialer: Dialer::new(target, seed),
+            dialer: dialer(target, seed, now),
             ids: 0,
         }
     }
@@ -126,14 +138,15 @@ impl Node {
 
     fn fail(&mut self, (dialled, id): (PeerId, ConnectionId), error: &DialError) {
         self.dialer
-            .on_dial_failed(self.now, &dialled, id, error, &mut self.peers);
+            .on_dial_failed(self.now, Some(&dialled), id, error, &mut self.peers);
     }
 
     fn next_dial(&mut self) -> Option<(PeerId, ConnectionId)> {
-        let (peer, addresses) = self.dialer.next_dial(self.now, &self.peers)?;
-        assert_eq!(addresses, self.peers.get(&peer).unwrap().addresses());
+        let dial = self.dialer.next_dial(self.now, &self.peers)?;
+        let peer = dial.peer.unwrap();
+        assert_eq!(dial.addresses, self.peers.get(&peer).unwrap().addresses());
         self.ids += 1;
-        self.dialer.on_dialling(peer, id(self.ids));
+        self.dialer.on_dialling(self.now, &dial, id(self.ids));
         Some((peer, id(self.ids)))
     }
 
@@ -160,7 +173,7 @@ impl Node {
 }
 
 #[test]
-fn switched_off_it_keeps_nothing_and_dials_nobody() {
+fn switched_off_it_dials_nobody_and_blames_nobody() {
     let mut node = Node::new(0, 7);
     node.announce(1, &[1]);
     node.connect(2);
@@ -168,7 +181,7 @@ fn switched_off_it_keeps_nothing_and_dials_nobody() {
     node.fail((peer(1), id(9)), &unreachable(&[1]));
     node.disconnect(2);
     assert_eq!(node.dials_within(TTL), []);
-    assert!(node.dialer.links.is_empty() && node.dialer.backoffs.is_empty());
+    assert!(node.dialer.backoffs.is_empty());
     let expires_at = node.peers.get(&peer(1)).unwrap().expires_at();
     assert_eq!(expires_at, node.now, "the time to live, and no sooner");
 }
@@ -206,7 +219,7 @@ fn all_candidates_are_equally_likely() {
     }
     let mut chosen = HashMap::<_, u32>::new();
     for seed in 0..1000 {
-        node.dialer = Dialer::new(1, seed);
+        node.dialer = dialer(1, seed, node.now);
         node.dialer.on_candidate(node.now, &peer(0));
         *chosen.entry(node.dials_within(SPREAD)[0].0).or_default() += 1;
     }

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use hickory_resolver::{
@@ -15,6 +15,9 @@ use hickory_resolver::{
 };
 
 type Read = dyn Fn() -> Result<(ResolverConfig, ResolverOpts), NetError> + Send + Sync;
+
+/// How long an answer is kept at most, whatever its TTL.
+const MAX_TTL: Duration = Duration::from_secs(60);
 
 /// Asks the name servers of the system, whose configuration is read for the first name, and again once it has changed
 /// or a lookup has failed.
@@ -72,7 +75,10 @@ impl NameServers {
         {
             return Ok(made.resolver.clone());
         }
-        let (servers, options) = (self.0.read)()?;
+        let (servers, mut options) = (self.0.read)()?;
+        // Whoever dials again looks up again. What was found, or was not, may be kept for a day otherwise.
+        options.positive_max_ttl = Some(MAX_TTL);
+        options.negative_max_ttl = Some(MAX_TTL);
         let provider = TokioRuntimeProvider::default();
         let resolver = TokioResolver::builder_with_config(servers, provider)
             .with_options(options)

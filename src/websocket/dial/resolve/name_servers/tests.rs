@@ -113,6 +113,17 @@ async fn the_texts_of_a_name_are_found_whole() {
 }
 
 #[tokio::test]
+async fn no_answer_is_kept_for_longer_than_a_minute() {
+    let names = NameServer::new();
+    let address = names.address;
+    let asked = NameServers::new(Box::new(move || Ok((only(address), Default::default()))));
+    let resolver = asked.resolver().unwrap();
+    let options = resolver.options();
+    let longest = [options.positive_max_ttl, options.negative_max_ttl];
+    assert_eq!(longest, [Some(MAX_TTL); 2]);
+}
+
+#[tokio::test]
 async fn the_configuration_is_read_for_a_name_and_again_after_a_failure() {
     static READ: AtomicUsize = AtomicUsize::new(0);
     let names = NameServer::new();

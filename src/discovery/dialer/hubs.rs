@@ -1,0 +1,463 @@
+//! CORE: the hubs, which the application names and which are dialled again whenever they are not connected.
+//!
+//! A hub is one row: the addresses given for one peer id, or a single address without an id, whose peer is learnt at each
+//! try. Like [`Dialer`](super::Dialer), which owns it, [`Hubs`] is told what happens and says whom to dial.
+
+use std::{collections::VecDeque, time::Duration};
+
+use libp2p_identity::PeerId;
+use libp2p_swarm::{ConnectionId, DialError};
+use multiaddr::{Multiaddr, Protocol};
+use rand::{RngExt as _, rngs::SmallRng};
+
+use super::{Dial, STEADY, failure::Failure};
+use crate::{
+    deadline::{Instant, after},
+    discovery::{Counters, HubError, peers::Peers},
+};
+
+/// The maximum number of addresses of hubs.
+pub(crate) const MAX_HUBS: usize = 64;
+
+/// The first redial after a connection is lost comes after a random part of this, so that the leaves of a hub that dies do
+/// not return in the same moment.
+const SPREAD: Duration = Duration::from_secs(3);
+
+/// The delay after the first failed try. It doubles with each further one.
+pub(super) const FIRST_DELAY: Duration = Duration::from_secs(1);
+
+/// The part of a delay that is left to chance, downwards.
+const JITTER: f64 = 0.25;
+
+/// The shortest time between two tries of one hub, however often the network changes.
+const HURRIED: Duration = Duration::from_secs(1);
+
+/// What the application is told about a hub. `hub` is the address as given; the first one if several were given for one peer
+/// id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HubEvent {
+    Connected {
+        hub: Multiaddr,
+        peer_id: PeerId,
+    },
+    Lost {
+        hub: Multiaddr,
+        peer_id: PeerId,
+        retry_in: Duration,
+    },
+    Unreachable {
+        hub: Multiaddr,
+        peer_id: Option<PeerId>,
+        error: Box<HubError>,
+        attempt: u32,
+        /// `None` if it is not dialled again until the network changes.
+        retry_in: Option<Duration>,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Hubs {
+    local: PeerId,
+    max_delay: Duration,
+    /// At most [`MAX_HUBS`] addresses in all.
+    rows: Vec<Hub>,
+    /// Of all hubs, since the start.
+    failures: u64,
+    /// At most one for each row and input.
+    events: VecDeque<HubEvent>,
+}
+
+#[derive(Debug)]
+struct Hub {
+    /// As given, and not empty. With [`Hub::id`], all that end in that id, and otherwise one.
+    addresses: Vec<Multiaddr>,
+    /// The peer id that the application has given.
+    id: Option<PeerId>,
+    /// Who is there: the id given, or the one learnt at the last try.
+    peer: Option<PeerId>,
+    /// Addresses at which another peer was found since the hub was last connected.
+    wrong: Vec<Multiaddr>,
+    /// The last dial, until it has ended.
+    dial: Option<ConnectionId>,
+    dialled_at: Option<Instant>,
+    /// Failed tries since the last connection that lasted.
+    failures: u32,
+    state: State,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Waiting {
+        until: Instant,
+    },
+    Dialling,
+    Connected {
+        peer: PeerId,
+        since: Instant,
+    },
+    /// A dial would fail as the last one did until the network changes.
+    Futile,
+}
+
+impl Hubs {
+    /// `max_delay` is the longest time between two tries.
+    pub(super) fn new(local: PeerId, max_delay: Duration) -> Self {
+        Self {
+            local,
+            max_delay: max_delay.max(FIRST_DELAY),
+            rows: Vec::new(),
+            failures: 0,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Names a hub more, to be dialled at once unless it is connected: `connected_since` looks that up. Returns `false` if the
+    /// address was named before, or there is no room for it.
+    pub(super) fn add(
+        &mut self,
+        now: Instant,
+        address: Multiaddr,
+        connected_since: impl Fn(&PeerId) -> Option<Instant>,
+    ) -> bool {
+        if self.addresses().any(|known| *known == address) || self.is_full() {
+            return false;
+        }
+        let id = match address.iter().last() {
+            Some(Protocol::P2p(id)) => Some(id),
+            _ => None,
+        };
+        if let Some(hub) = self
+            .rows
+            .iter_mut()
+            .find(|hub| id.is_some() && hub.id == id)
+        {
+            hub.addresses.push(address);
+            hub.hurry(now);
+            return true;
+        }
+        let mut hub = Hub {
+            addresses: vec![address],
+            id,
+            peer: id,
+            wrong: Vec::new(),
+            dial: None,
+            dialled_at: None,
+            failures: 0,
+            state: State::Waiting { until: now },
+        };
+        if id == Some(self.local) {
+            hub.state = State::Futile;
+            self.events
+                .push_back(hub.unreachable(HubError::OwnAddress, None));
+        } else if let Some(peer) = id
+            && let Some(since) = connected_since(&peer)
+        {
+            self.events.push_back(hub.connect(peer, since));
+        }
+        self.rows.push(hub);
+        true
+    }
+
+    /// Returns whether it was named.
+    pub(super) fn remove(&mut self, address: &Multiaddr) -> bool {
+        let before = self.addresses().count();
+        for hub in &mut self.rows {
+            hub.addresses.retain(|known| known != address);
+        }
+        self.rows.retain(|hub| !hub.addresses.is_empty());
+        self.addresses().count() < before
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.addresses().count() >= MAX_HUBS
+    }
+
+    /// The addresses as given.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = &Multiaddr> {
+        self.rows.iter().flat_map(|hub| &hub.addresses)
+    }
+
+    /// Whether the application has named this peer by its id.
+    pub(super) fn is_named(&self, peer: &PeerId) -> bool {
+        self.rows.iter().any(|hub| hub.id.as_ref() == Some(peer))
+    }
+
+    pub(super) fn count(&self, counters: Counters) -> Counters {
+        let is_connected = |hub: &&Hub| matches!(hub.state, State::Connected { .. });
+        Counters {
+            hubs: self.rows.len() as u64,
+            hubs_connected: self.rows.iter().filter(is_connected).count() as u64,
+            hub_failures: self.failures,
+            ..counters
+        }
+    }
+
+    /// A dial has got through to `peer`, which is not known to the swarm as connected yet. Returns `false` if the connection is
+    /// not wanted: it is that of a hub without an id, and `is_connected`.
+    pub(super) fn on_reached(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        is_connected: bool,
+    ) -> bool {
+        let Some(hub) = self.dialled_as(id) else {
+            return true;
+        };
+        if hub.id.is_some() {
+            return true;
+        }
+        hub.peer = Some(peer);
+        !is_connected
+    }
+
+    /// `peer` is connected since then.
+    pub(super) fn on_connected(&mut self, peer: &PeerId, id: ConnectionId, since: Instant) {
+        if let Some(hub) = self.dialled_as(id) {
+            hub.dial = None;
+            hub.peer = Some(*peer);
+        }
+        for hub in &mut self.rows {
+            if hub.peer.as_ref() == Some(peer) && !matches!(hub.state, State::Connected { .. }) {
+                self.events.push_back(hub.connect(*peer, since));
+            }
+        }
+    }
+
+    /// The last connection to `peer` has ended.
+    pub(super) fn on_disconnected(&mut self, now: Instant, peer: &PeerId, rng: &mut SmallRng) {
+        for hub in &mut self.rows {
+            let (peer_id, since) = match hub.state {
+                State::Connected { peer: at, since } if at == *peer => (at, since),
+                _ => continue,
+            };
+            let spread = SPREAD.mul_f64(rng.random_range(0.0..1.0));
+            let retry_in = match now.saturating_duration_since(since) >= STEADY {
+                true => {
+                    hub.failures = 0;
+                    spread
+                }
+                false => {
+                    self.failures += 1;
+                    hub.back_off(self.max_delay, rng).max(spread)
+                }
+            };
+            hub.wait(now, retry_in);
+            self.events.push_back(HubEvent::Lost {
+                hub: hub.hub().clone(),
+                peer_id,
+                retry_in,
+            });
+        }
+    }
+
+    /// A dial has failed. `connected_since` tells of each peer whether it is connected.
+    pub(super) fn on_dial_failed(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        error: &DialError,
+        peers: &Peers,
+        connected_since: impl Fn(&PeerId) -> Option<Instant>,
+        rng: &mut SmallRng,
+    ) {
+        let (local, max_delay) = (self.local, self.max_delay);
+        let Some(hub) = self.dialled_as(id) else {
+            return;
+        };
+        hub.dial = None;
+        // It has dialled this node meanwhile.
+        if hub.state != State::Dialling {
+            return;
+        }
+        if let Some(peer) = hub.peer
+            && let Some(since) = connected_since(&peer)
+        {
+            let event = hub.connect(peer, since);
+            self.events.push_back(event);
+            return;
+        }
+        // The application or another behaviour is dialling it. What comes of that is told.
+        if let DialError::DialPeerConditionFalse(_) = error {
+            hub.wait(now, FIRST_DELAY);
+            return;
+        }
+        let failure = Failure::of(error);
+        let error = HubError::of(error, hub.id, local);
+        let event = match failure {
+            Failure::WrongPeer(address) if hub.id.is_some() => {
+                hub.wrong.push(address);
+                if !hub.targets(peers).is_empty() {
+                    tracing::warn!(hub = %hub.hub(), %error, "another address of the hub is tried");
+                    let delay = hub.back_off(max_delay, rng);
+                    hub.wait(now, delay);
+                    None
+                } else {
+                    hub.wrong.clear();
+                    hub.back_off(max_delay, rng);
+                    let delay = jittered(max_delay, rng);
+                    hub.wait(now, delay);
+                    Some(hub.unreachable(error, Some(delay)))
+                }
+            }
+            Failure::WrongPeer(_) | Failure::NoAddresses | Failure::Unsupported(_) => {
+                hub.failures = hub.failures.saturating_add(1);
+                hub.state = State::Futile;
+                Some(hub.unreachable(error, None))
+            }
+            Failure::Unreachable(_) | Failure::Local => {
+                let delay = hub.back_off(max_delay, rng);
+                hub.wait(now, delay);
+                Some(hub.unreachable(error, Some(delay)))
+            }
+        };
+        self.events.extend(event);
+        self.failures += 1;
+    }
+
+    /// What this node listens on, or how others see it, has changed.
+    pub(super) fn on_network_changed(&mut self, now: Instant) {
+        for hub in &mut self.rows {
+            if hub.id != Some(self.local) {
+                hub.hurry(now);
+            }
+        }
+    }
+
+    /// `peer` has announced other addresses.
+    pub(super) fn on_candidate(&mut self, now: Instant, peer: &PeerId) {
+        for hub in &mut self.rows {
+            if hub.id.as_ref() == Some(peer) && hub.state == State::Futile && *peer != self.local {
+                hub.hurry(now);
+            }
+        }
+    }
+
+    /// The next hub whose time has come. [`Hubs::on_dialling`] says that it is under way.
+    pub(super) fn next_dial(&mut self, now: Instant, peers: &Peers) -> Option<Dial> {
+        for hub in &mut self.rows {
+            let State::Waiting { until } = hub.state else {
+                continue;
+            };
+            if until > now {
+                continue;
+            }
+            let addresses = hub.targets(peers);
+            if !addresses.is_empty() {
+                return Some(Dial {
+                    peer: hub.id,
+                    addresses,
+                });
+            }
+            hub.state = State::Futile;
+            self.events
+                .push_back(hub.unreachable(HubError::NoAddresses, None));
+        }
+        None
+    }
+
+    /// Returns whether it is a hub that is dialled.
+    pub(super) fn on_dialling(&mut self, now: Instant, dial: &Dial, id: ConnectionId) -> bool {
+        let is_target = |hub: &&mut Hub| match dial.peer {
+            Some(peer) => hub.id == Some(peer),
+            None => hub.id.is_none() && hub.addresses == dial.addresses,
+        };
+        let Some(hub) = self.rows.iter_mut().find(is_target) else {
+            return false;
+        };
+        hub.dial = Some(id);
+        hub.dialled_at = Some(now);
+        hub.state = State::Dialling;
+        true
+    }
+
+    pub(super) fn pop_event(&mut self) -> Option<HubEvent> {
+        self.events.pop_front()
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let waiting = self.rows.iter().filter_map(|hub| match hub.state {
+            State::Waiting { until } => Some(until),
+            State::Dialling | State::Connected { .. } | State::Futile => None,
+        });
+        waiting.min()
+    }
+
+    fn dialled_as(&mut self, id: ConnectionId) -> Option<&mut Hub> {
+        self.rows.iter_mut().find(|hub| hub.dial == Some(id))
+    }
+}
+
+impl Hub {
+    fn hub(&self) -> &Multiaddr {
+        self.addresses.first().expect("never empty")
+    }
+
+    fn unreachable(&self, error: HubError, retry_in: Option<Duration>) -> HubEvent {
+        HubEvent::Unreachable {
+            hub: self.hub().clone(),
+            peer_id: self.peer,
+            error: Box::new(error),
+            attempt: self.failures,
+            retry_in,
+        }
+    }
+
+    fn connect(&mut self, peer: PeerId, since: Instant) -> HubEvent {
+        self.state = State::Connected { peer, since };
+        self.wrong.clear();
+        HubEvent::Connected {
+            hub: self.hub().clone(),
+            peer_id: peer,
+        }
+    }
+
+    /// Where to dial it: at what was given and, if the peer id was, at what the peer has announced.
+    fn targets(&self, peers: &Peers) -> Vec<Multiaddr> {
+        let Some(id) = self.id else {
+            return self.addresses.clone();
+        };
+        let known = peers.get(&id).map_or(&[][..], |known| known.addresses());
+        let mut targets = Vec::new();
+        for address in self.addresses.iter().chain(known) {
+            if address.iter().count() > 1
+                && !self.wrong.contains(address)
+                && !targets.contains(address)
+            {
+                targets.push(address.clone());
+            }
+        }
+        targets
+    }
+
+    fn wait(&mut self, now: Instant, delay: Duration) {
+        let until = after(now, delay);
+        self.state = State::Waiting { until };
+    }
+
+    /// The delay after one more failed try.
+    fn back_off(&mut self, max_delay: Duration, rng: &mut SmallRng) -> Duration {
+        let delay = FIRST_DELAY.saturating_mul(2_u32.saturating_pow(self.failures));
+        self.failures = self.failures.saturating_add(1);
+        jittered(delay.min(max_delay), rng)
+    }
+
+    /// Tries it now, or as soon as [`HURRIED`] allows.
+    fn hurry(&mut self, now: Instant) {
+        let earliest = self
+            .dialled_at
+            .map_or(now, |at| after(at, HURRIED).max(now));
+        let until = match self.state {
+            State::Waiting { until } => until.min(earliest),
+            State::Futile => earliest,
+            State::Dialling | State::Connected { .. } => return,
+        };
+        self.state = State::Waiting { until };
+    }
+}
+
+fn jittered(delay: Duration, rng: &mut SmallRng) -> Duration {
+    delay.mul_f64(1.0 - rng.random_range(0.0..JITTER))
+}
+
+#[cfg(test)]
+mod tests;
