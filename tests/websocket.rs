@@ -33,8 +33,12 @@ use libp2p::{
         Endpoint,
         transport::{DialOpts, ListenerId, PortUse, TransportError},
     },
+    multiaddr::Protocol,
 };
-use libp2p_lazy_websocket::websocket::{self, TlsError};
+use libp2p_lazy_websocket::{
+    lazy,
+    websocket::{self, TlsError},
+};
 use rustls::{
     ProtocolVersion,
     crypto::ring,
@@ -418,6 +422,49 @@ fn assert_refused(case: Case, config: websocket::Config, address: &str) {
     }
 }
 
+on_each!(what_cannot_be_dialled_is_told_by_the_very_address);
+
+async fn what_cannot_be_dialled_is_told_by_the_very_address(case: Case) {
+    for nested in ["/wss/ws", "/ws/wss", "/tls/wss", "/tls/ws/tls/ws"] {
+        assert_refused(
+            case,
+            case.config(),
+            &format!("/ip4/127.0.0.1/tcp/1{nested}"),
+        );
+    }
+    let opts = DialOpts {
+        role: Endpoint::Dialer,
+        port_use: PortUse::New,
+    };
+    let error =
+        |address: &Multiaddr| match case.transport(case.config()).dial(address.clone(), opts) {
+            Err(TransportError::Other(lazy::Error::Inner(error))) => error,
+            Err(other) => panic!("{address}: {other:?}"),
+            Ok(_) => panic!("{address}"),
+        };
+    for (nowhere, why) in [
+        ("/ip4/127.0.0.1/tcp/0/ws", "its port is 0"),
+        ("/dns4/localhost/tcp/0/tls/ws", "its port is 0"),
+        ("/ip4/0.0.0.0/tcp/1/ws", "its IP address is unspecified"),
+    ] {
+        let text = error(&nowhere.parse().unwrap()).to_string();
+        assert_eq!(text, format!("cannot dial {nowhere}: {why}"));
+    }
+    let address = Multiaddr::empty()
+        .with(Protocol::Dns4("a b".into()))
+        .with(Protocol::Tcp(1))
+        .with(Protocol::Ws("/".into()));
+    match error(&address) {
+        websocket::Error::Lookup { name, source, .. } => {
+            assert_eq!(
+                (&*name, source.kind()),
+                ("a b", io::ErrorKind::InvalidInput)
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 on_each!(a_dial_does_nothing_until_it_is_polled);
 
 async fn a_dial_does_nothing_until_it_is_polled(case: Case) {
@@ -454,7 +501,6 @@ async fn a_dial_does_nothing_until_it_is_polled(case: Case) {
 #[cfg(feature = "tokio")]
 mod with_tokio {
     use libp2p::core::transport::TransportEvent;
-    use libp2p_lazy_websocket::lazy;
 
     use super::*;
 

@@ -58,6 +58,16 @@ impl Address {
             },
             _ => return None,
         };
+        // WebSocket or TLS once more, in which no transport here is.
+        let is_nested = before.iter().any(|protocol| {
+            matches!(
+                protocol,
+                Protocol::Ws(_) | Protocol::Wss(_) | Protocol::Tls | Protocol::Sni(_)
+            )
+        });
+        if is_nested {
+            return None;
+        }
         Some(Self {
             before,
             security,
@@ -83,6 +93,17 @@ fn find_host(address: &Multiaddr) -> Option<(usize, Protocol<'_>, u16)> {
         ) => Some((at, host, port)),
         _ => None,
     })
+}
+
+/// Why nothing can be reached at an address, if that is known without trying.
+pub(super) fn undialable(address: &Multiaddr) -> Option<&'static str> {
+    let is_unspecified = match find_host(address)? {
+        (.., 0) => return Some("its port is 0"),
+        (_, Protocol::Ip4(ip), _) => ip.is_unspecified(),
+        (_, Protocol::Ip6(ip), _) => ip.is_unspecified(),
+        _ => false,
+    };
+    is_unspecified.then_some("its IP address is unspecified")
 }
 
 /// The host that an address leads to.

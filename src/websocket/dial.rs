@@ -29,7 +29,7 @@ use crate::{
     deadline::{self, Deadline, Instant},
     websocket::{
         Error,
-        address::Host,
+        address::{Host, undialable},
         below::{Dialer, Pending},
     },
 };
@@ -209,7 +209,13 @@ where
                 }
                 Poll::Ready(Some((id, Err(error)))) => {
                     let failed = self.race.on_failed(id);
-                    attempts.extend(failed.map(|target| (target.address, error)));
+                    attempts.extend(failed.map(|Target { address, .. }| match error {
+                        // What was tried is only a part of it.
+                        Error::UnsupportedAddress(_) => {
+                            (address.clone(), Error::UnsupportedAddress(address))
+                        }
+                        error => (address, error),
+                    }));
                     continue;
                 }
                 _ => {}
@@ -238,7 +244,12 @@ where
                         below: Host::replace(&target.below, ip),
                         data: target.data.clone(),
                     };
-                    self.race.add(Some(ip), target);
+                    let Some(reason) = undialable(&target.below) else {
+                        self.race.add(Some(ip), target);
+                        continue;
+                    };
+                    let address = target.address.clone();
+                    attempts.push((target.address, Error::Undialable { address, reason }));
                 }
             }
             (Ok(Found::Records(records)), Some((walk, ..))) => walk.on_records(records),

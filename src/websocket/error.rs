@@ -71,15 +71,25 @@ pub enum Error {
     /// [`Engine::Stream`](crate::websocket::Engine::Stream): libp2p-websocket goes there.
     #[error("redirected from TLS to an address without it")]
     RedirectWithoutTls,
-    /// The transport below cannot dial this address.
+    /// Nothing can be reached at what was dialled: its port is 0, or its IP address is `0.0.0.0` or `::`.
+    #[error("cannot dial {address}: {reason}")]
+    #[non_exhaustive]
+    Undialable {
+        /// What was dialled, or what it led to.
+        address: Multiaddr,
+        /// Why, in a few words.
+        reason: &'static str,
+    },
+    /// The transport below cannot dial what this address has before `/ws`.
     #[error("unsupported address {0}")]
     UnsupportedAddress(Multiaddr),
     /// The transport was dropped before it could dial. A dial that already has its TCP connection goes on, unless it
     /// is redirected.
     #[error("the transport was dropped before it could dial")]
     TransportDropped,
-    /// A name that was dialled could not be looked up. The source is of the kind `NotFound` if there is no such name, or
-    /// if it leads to no address that can be dialled, and `TimedOut` if nobody answered.
+    /// A name that was dialled could not be looked up. The source says why. It is of the kind `NotFound` if there is no such
+    /// name, or if it leads to no address that can be dialled, `InvalidInput` if it is no name at all, and `TimedOut` if no
+    /// answer came.
     #[error("cannot look up {name:?}")]
     #[non_exhaustive]
     Lookup {
@@ -116,6 +126,12 @@ impl Error {
     /// [`find`](crate::lazy::ListenError::find) itself.
     pub fn find(error: &io::Error) -> Option<&Self> {
         lazy::find(error)
+    }
+
+    /// Of what is no name.
+    pub(super) fn lookup(name: String, why: &'static str) -> Self {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, why);
+        Self::Lookup { name, source }
     }
 
     /// Of the transport below.
@@ -164,8 +180,12 @@ pub struct Attempt {
 impl Attempt {
     fn reason(&self) -> String {
         let mut error: &dyn std::error::Error = &*self.error;
-        if let Some(Error::Transport(cause)) = error.downcast_ref() {
-            error = &**cause;
+        // The address stands before it.
+        match error.downcast_ref() {
+            Some(Error::Transport(cause)) => error = &**cause,
+            Some(Error::Undialable { reason, .. }) => return (*reason).to_owned(),
+            Some(Error::UnsupportedAddress(_)) => return "unsupported address".to_owned(),
+            _ => {}
         }
         let mut reason = error.to_string();
         while let Some(source) = error.source() {

@@ -22,6 +22,7 @@ use crate::{
         address::Security,
         below::{Io, Pending},
         dial::{Contest, Dial, Outbound, Target, connect},
+        target::Request,
         tls::Tls,
     },
 };
@@ -99,9 +100,18 @@ impl Libp2p {
         opts: DialOpts,
     ) -> Result<Pending<Connection>, TransportError<Error>> {
         let (stock, max_frame_size) = (Arc::clone(&self.stock), self.max_frame_size);
-        let dial = move |address| match lock(&stock).dial(address, opts) {
-            Ok(dial) => Ok(upgrading(dial, max_frame_size)),
-            Err(error) => Err(error.map(Error::from)),
+        let dial = move |address: Multiaddr| {
+            // Refused as with the other engine, and with the address as it is.
+            Request::parse(&address)?;
+            let dial = match lock(&stock).dial(address.clone(), opts) {
+                Ok(dial) => upgrading(dial, max_frame_size),
+                Err(error) => return Err(error.map(Error::from)),
+            };
+            let dial = dial.map_err(|error| match error {
+                Error::UnsupportedAddress(_) => Error::UnsupportedAddress(address),
+                error => error,
+            });
+            Ok(dial.boxed())
         };
         let (records, connect) = (self.outbound.resolver.as_ref(), connect(dial.clone()));
         match Contest::of_dnsaddr(&address, target, records, None, &connect) {

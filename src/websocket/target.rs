@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::websocket::{
     Error, TlsError,
-    address::{Address, Security, host_and_port},
+    address::{Address, Security, host_and_port, undialable},
     path::Path,
 };
 
@@ -34,6 +34,11 @@ impl Request {
         let unsupported = || TransportError::MultiaddrNotSupported(address.clone());
         let parsed = Address::parse(address).ok_or_else(unsupported)?;
         let (host, port) = host_and_port(&parsed.before).ok_or_else(unsupported)?;
+        if let Some(reason) = undialable(&parsed.before) {
+            let address = address.clone();
+            return Err(TransportError::Other(Error::Undialable { address, reason }));
+        }
+        let is_tls = parsed.security == Security::Tls;
         let name = match parsed.sni.map(Protocol::Sni).unwrap_or(host) {
             Protocol::Ip4(ip) => ServerName::IpAddress(IpAddr::V4(ip).into()),
             Protocol::Ip6(ip) => ServerName::IpAddress(IpAddr::V6(ip).into()),
@@ -43,12 +48,14 @@ impl Request {
             | Protocol::Sni(name) => {
                 let name = name.into_owned();
                 ServerName::try_from(name.clone()).map_err(|_| {
-                    TransportError::Other(Error::Tls(TlsError::InvalidName { name }))
+                    TransportError::Other(match is_tls {
+                        true => Error::Tls(TlsError::InvalidName { name }),
+                        false => Error::lookup(name, "it is not a DNS name"),
+                    })
                 })?
             }
             _ => return Err(unsupported()),
         };
-        let is_tls = parsed.security == Security::Tls;
         Ok(Self {
             address: address.clone(),
             host: host_header(&name, port, is_tls),

@@ -95,7 +95,7 @@ impl Walk {
         let source = match self.names.is_empty() {
             true => io::Error::new(
                 io::ErrorKind::NotFound,
-                "no TXT record leads to a WebSocket address with the same end as what is dialled",
+                "none of its TXT records leads to a WebSocket address with the same end as what is dialled",
             ),
             false => io::Error::other(format!(
                 "its TXT records lead to more than {MAX_LOOKUPS} names, and to no WebSocket address"

@@ -38,7 +38,8 @@ pub trait Resolve: Send + Sync + 'static {
     fn ips(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>>;
 
     /// The TXT records of `name`, each as one text. `/dnsaddr/example.com` asks for those of `_dnsaddr.example.com`, and
-    /// follows those that begin with `dnsaddr=`, such as `dnsaddr=/dns4/a.example.com/tcp/443/tls/ws`.
+    /// follows those that begin with `dnsaddr=`, such as `dnsaddr=/dns4/a.example.com/tcp/443/tls/ws`. An empty list is as
+    /// good as an error.
     fn txt(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<String>>>;
 }
 
@@ -78,17 +79,20 @@ impl Resolver {
         };
         let mut seen = HashSet::new();
         let found = found.and_then(|mut ips| {
+            let missing = match family {
+                Family::V4 if !ips.is_empty() => "it has no IPv4 address",
+                Family::V6 if !ips.is_empty() => "it has no IPv6 address",
+                _ => "it has no address",
+            };
             ips.retain(|ip| family.has(*ip) && seen.insert(*ip));
-            match ips.is_empty() {
-                true => Err(io::Error::new(io::ErrorKind::NotFound, "no such address")),
-                false => Ok(ips),
-            }
+            some_of(ips, missing)
         });
         found.map_err(|source| Error::Lookup { name, source })
     }
 
     pub(super) async fn txt(self, name: String) -> Result<Vec<String>, Error> {
         let found = self.within_time(self.resolve.txt(&name)).await;
+        let found = found.and_then(|records| some_of(records, "it has no TXT record"));
         found.map_err(|source| Error::Lookup { name, source })
     }
 
@@ -103,6 +107,16 @@ impl Resolver {
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resolver").finish_non_exhaustive()
+    }
+}
+
+/// # Errors
+///
+/// If there are none.
+fn some_of<T>(found: Vec<T>, missing: &'static str) -> io::Result<Vec<T>> {
+    match found.is_empty() {
+        true => Err(io::Error::new(io::ErrorKind::NotFound, missing)),
+        false => Ok(found),
     }
 }
 

@@ -47,6 +47,9 @@ impl Network {
         connect(move |address| {
             let text = address.to_string();
             network.state().done.push(text.clone());
+            if text.contains("/192.31.196.") {
+                return Err(TransportError::MultiaddrNotSupported(address));
+            }
             if text.contains("/192.88.99.") {
                 return Err(TransportError::Other(Error::TransportDropped));
             }
@@ -94,6 +97,8 @@ impl Resolve for Network {
             "good.example" => &["198.51.100.1", "2001:db8::1", "192.0.2.1"],
             "bad.example" => &["198.51.100.1", "198.51.100.2"],
             "one.example" => &["198.51.100.1"],
+            "blocked.example" => &["0.0.0.0", "::"],
+            "half.example" => &["0.0.0.0", "198.51.100.1"],
             "silent.example" => return future::pending().boxed(),
             _ => return future::err(io::ErrorKind::NotFound.into()).boxed(),
         };
@@ -244,6 +249,49 @@ fn one_attempt_is_its_own_error_but_for_those_that_a_dnsaddr_leads_to() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[test]
+fn what_a_name_leads_to_in_vain_is_told() {
+    let network = Network::default()
+        .with("empty.example", &[])
+        .with("else.example", &["/ip4/192.0.2.1/tcp/1"]);
+    for (address, expected) in [
+        (
+            "/dnsaddr/empty.example",
+            "cannot look up \"_dnsaddr.empty.example\": it has no TXT record",
+        ),
+        (
+            "/dnsaddr/else.example",
+            "cannot look up \"_dnsaddr.else.example\": none of its TXT records leads to a WebSocket address with the \
+             same end as what is dialled",
+        ),
+        (
+            "/dns6/one.example/tcp/1/ws",
+            "cannot look up \"one.example\": it has no IPv6 address",
+        ),
+        (
+            "/dns4/blocked.example/tcp/1/ws",
+            "cannot dial /ip4/0.0.0.0/tcp/1/ws: its IP address is unspecified",
+        ),
+        (
+            "/dns/blocked.example/tcp/1/ws",
+            "cannot connect to /ip4/0.0.0.0/tcp/1/ws, /ip6/::/tcp/1/ws (its IP address is unspecified)",
+        ),
+        (
+            "/dns/half.example/tcp/1/ws",
+            "cannot connect to /ip4/0.0.0.0/tcp/1/ws (its IP address is unspecified), /ip4/198.51.100.1/tcp/1/ws \
+             (connection refused)",
+        ),
+        (
+            "/ip4/192.31.196.1/tcp/1/ws",
+            "unsupported address /ip4/192.31.196.1/tcp/1/ws",
+        ),
+    ] {
+        let error = end(network.dial(address)).unwrap_err();
+        assert_eq!(text(&error), expected);
+    }
+    assert!(!network.done().iter().any(|done| done.contains("/0.0.0.0/")));
 }
 
 #[test]

@@ -121,6 +121,13 @@ fn what_is_no_websocket_comes_back_unchanged() {
         "/dnsaddr/a.example",
         "/memory/1",
         "/ip4/192.0.2.1/tcp/1/sni/a.example/ws",
+        "/ip4/192.0.2.1/tcp/1/wss/ws",
+        "/ip4/192.0.2.1/tcp/1/ws/ws",
+        "/ip4/192.0.2.1/tcp/1/ws/wss",
+        "/ip4/192.0.2.1/tcp/1/tls/wss",
+        "/ip4/192.0.2.1/tcp/1/tls/sni/a.example/wss",
+        "/ip4/192.0.2.1/tcp/1/tls/tls/ws",
+        "/dns4/a.example/tcp/1/tls/ws/tls/ws",
         &format!("/ip4/192.0.2.1/tcp/1/ws/p2p/{PEER}/p2p-circuit"),
     ] {
         let address = address(text);
@@ -143,11 +150,35 @@ fn a_name_that_could_begin_another_header_is_none() {
                 address.push(Protocol::Sni(name.into()));
             }
             address.push(Protocol::Ws("/".into()));
-            match Request::parse(&address) {
-                Err(TransportError::Other(Error::Tls(cause))) => {
-                    assert!(cause.to_string().contains(&format!("{name:?}")), "{cause}");
+            match (Request::parse(&address), tls) {
+                (Err(TransportError::Other(Error::Tls(cause))), true) => {
+                    assert_eq!(cause.to_string(), format!("{name:?} is not a DNS name"));
                 }
-                other => panic!("{name:?}: {other:?}"),
+                (Err(TransportError::Other(Error::Lookup { name: told, source })), false) => {
+                    assert_eq!((&*told, source.kind()), (name, io::ErrorKind::InvalidInput));
+                    assert_eq!(source.to_string(), "it is not a DNS name");
+                }
+                (other, _) => panic!("{name:?}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_nothing_can_listen_on_is_told_with_its_reason() {
+    for (host, why) in [
+        ("/ip4/192.0.2.1/tcp/0", "its port is 0"),
+        ("/dns/a.example/tcp/0", "its port is 0"),
+        ("/ip4/0.0.0.0/tcp/1", "its IP address is unspecified"),
+        ("/ip6/::/tcp/1", "its IP address is unspecified"),
+    ] {
+        for end in ["/ws", "/tls/sni/a.example/ws"] {
+            let text = format!("{host}{end}/p2p/{PEER}");
+            match Request::parse(&address(&text)) {
+                Err(TransportError::Other(error)) => {
+                    assert_eq!(error.to_string(), format!("cannot dial {text}: {why}"));
+                }
+                other => panic!("{text}: {other:?}"),
             }
         }
     }
@@ -308,6 +339,15 @@ proptest! {
             return Ok(());
         };
         let dial = Request::parse(&address);
+        // It would have the transport below dial what is not of TCP.
+        let is_of_tcp = |protocol| !matches!(
+            protocol,
+            Protocol::Ws(_) | Protocol::Wss(_) | Protocol::Tls | Protocol::Sni(_)
+        );
+        if !dialled.iter().all(|below| below.iter().all(is_of_tcp)) {
+            prop_assert!(dial.is_err(), "{}", address);
+            return Ok(());
+        }
         prop_assert!(dial.is_ok(), "{}: {:?}", address, dial);
         let dial = dial.unwrap();
         prop_assert_eq!(dialled, [dial.below]);

@@ -53,7 +53,7 @@ pub enum TlsError {
     NotValidForName {
         /// The name or the IP address that was dialled.
         expected: String,
-        /// The names in the certificate, as rustls prints them.
+        /// The names in the certificate, such as `example.com`, `*.example.com` and `192.0.2.1`.
         presented: Vec<String>,
     },
     /// The certificate has expired, by the clock of this host.
@@ -141,7 +141,7 @@ fn named_certificate(error: &rustls::CertificateError) -> Option<TlsError> {
             presented,
         } => TlsError::NotValidForName {
             expected: expected.to_str().into_owned(),
-            presented: presented.clone(),
+            presented: presented.iter().map(|name| readable(name)).collect(),
         },
         Refused::ExpiredContext { not_after, .. } => TlsError::Expired {
             not_after: system_time(*not_after)?,
@@ -156,6 +156,20 @@ fn named_certificate(error: &rustls::CertificateError) -> Option<TlsError> {
         },
         _ => return None,
     })
+}
+
+/// A name without what rustls puts around it: `DnsName("a.example")`, `IpAddress(192.0.2.1)`.
+fn readable(name: &str) -> String {
+    let name = match name.split_once('(') {
+        Some(("DnsName" | "IpAddress" | "UniformResourceIdentifier", name)) => {
+            name.trim_end_matches(')').trim_matches('"')
+        }
+        Some(("Unsupported", _)) => "a name of another kind",
+        _ if name == "DirectoryName" => "a directory name",
+        _ => name,
+    };
+    // The peer chose it.
+    name.escape_debug().to_string()
 }
 
 fn system_time(time: UnixTime) -> Option<SystemTime> {
@@ -248,6 +262,38 @@ mod tests {
             text.contains("0.example, 1.example, ") && text.contains("7.example and 992 more;"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_names_of_a_certificate_are_told_as_a_reader_writes_them() {
+        use rustls::{client::verify_server_name, server::ParsedCertificate};
+
+        let names = [
+            "a.example",
+            "*.b.example",
+            "192.0.2.1",
+            "2001:db8:1:2:3:4:5:6",
+        ];
+        let mut parameters = rcgen::CertificateParams::new(names.map(str::to_owned)).unwrap();
+        for name in [
+            rcgen::SanType::URI("https://a.example/".try_into().unwrap()),
+            rcgen::SanType::Rfc822Name("a@a.example".try_into().unwrap()),
+        ] {
+            parameters.subject_alt_names.push(name);
+        }
+        let key = rcgen::KeyPair::generate().unwrap();
+        let made = parameters.self_signed(&key).unwrap();
+        let parsed = ParsedCertificate::try_from(made.der()).unwrap();
+        let other = "c.example".try_into().unwrap();
+        let error = refused(verify_server_name(&parsed, &other).unwrap_err());
+        assert_eq!(
+            error.to_string(),
+            "the peer's certificate is not valid for c.example, only for a.example, *.b.example, 192.0.2.1, \
+             2001:db8:1:2:3:4:5:6, https://a.example/, a name of another kind; dial one of these, or name it with \
+             `/tls/sni/<name>`"
+        );
+        let odd = readable("DnsName(\"a\u{1b}[1m\nb\")");
+        assert_eq!(odd, "a\\u{1b}[1m\\nb");
     }
 
     #[test]

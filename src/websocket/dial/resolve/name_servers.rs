@@ -49,10 +49,9 @@ impl NameServers {
         let resolver = self.resolver().map_err(into_io)?;
         let found = match resolver.txt_lookup(name).await {
             Ok(found) => found,
+            Err(error) if error.is_no_records_found() => return Ok(Vec::new()),
             Err(error) => {
-                if !error.is_no_records_found() {
-                    *self.made() = None;
-                }
+                *self.made() = None;
                 return Err(into_io(error));
             }
         };
@@ -105,7 +104,6 @@ fn into_io(error: NetError) -> io::Error {
     let kind = match &error {
         NetError::Timeout => io::ErrorKind::TimedOut,
         NetError::Io(error) => error.kind(),
-        error if error.is_no_records_found() => io::ErrorKind::NotFound,
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, error.to_string())

@@ -63,19 +63,28 @@ fn localhost_is_this_host_and_nobody_is_asked() {
 
 #[test]
 fn what_is_not_found_is_told_with_its_name_and_kind() {
-    for (known, expected) in [
-        (Some(Ok(ips(["192.0.2.1"]))), io::ErrorKind::NotFound),
-        (Some(Ok(Vec::new())), io::ErrorKind::NotFound),
+    use io::ErrorKind::{NotFound, PermissionDenied, TimedOut};
+
+    let [ip4, ip6] = ["192.0.2.1", "2001:db8::1"].map(|ip| Some(Ok(ips([ip]))));
+    let none = || Some(Ok(Vec::new()));
+    for (known, family, expected, text) in [
+        (ip4, Family::V6, NotFound, "it has no IPv6 address"),
+        (ip6, Family::V4, NotFound, "it has no IPv4 address"),
+        (none(), Family::V6, NotFound, "it has no address"),
+        (none(), Family::Any, NotFound, "it has no address"),
         (
-            Some(Err(io::ErrorKind::PermissionDenied.into())),
-            io::ErrorKind::PermissionDenied,
+            Some(Err(PermissionDenied.into())),
+            Family::V6,
+            PermissionDenied,
+            "permission denied",
         ),
-        (None, io::ErrorKind::TimedOut),
+        (None, Family::V6, TimedOut, "timed out"),
     ] {
-        let asked = resolver(known).ips("example.com".to_owned(), Family::V6);
+        let asked = resolver(known).ips("example.com".to_owned(), family);
         match block_on(asked).unwrap_err() {
             Error::Lookup { name, source } => {
                 assert_eq!((&*name, source.kind()), ("example.com", expected));
+                assert_eq!(source.to_string(), text);
             }
             other => panic!("{other:?}"),
         }

@@ -105,10 +105,8 @@ async fn the_texts_of_a_name_are_found_whole() {
     let mut found = asked.txt("_dnsaddr.a.example".to_owned()).await.unwrap();
     found.sort();
     assert_eq!(found, [long.as_str(), "v=spf1 -all"]);
-    assert_eq!(
-        kind(&asked, "_dnsaddr.b.example").await,
-        io::ErrorKind::NotFound
-    );
+    let none = asked.txt("_dnsaddr.b.example".to_owned()).await;
+    assert!(none.unwrap().is_empty());
     assert_eq!(kind(&asked, &"a".repeat(64)).await, io::ErrorKind::Other);
 }
 
@@ -141,7 +139,8 @@ async fn the_configuration_is_read_for_a_name_and_again_after_a_failure() {
     assert!(error.to_string().contains("no nameservers"), "{error}");
     for _ in 0..2 {
         assert_eq!(asked.txt("a.example".to_owned()).await.unwrap(), ["a"]);
-        assert_eq!(kind(&asked, "b.example").await, io::ErrorKind::NotFound);
+        let none = asked.txt("b.example".to_owned()).await;
+        assert!(none.unwrap().is_empty());
         assert_eq!(read(), 2);
     }
     // As if the file had been written since.
