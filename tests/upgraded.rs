@@ -10,7 +10,7 @@ mod common;
 use std::{collections::VecDeque, pin::Pin, time::Duration};
 
 use async_io::Async;
-use common::{Case, on_each, socket_address, within};
+use common::{Case, new_address, next, on_each, socket_address, swarm, within};
 use futures::{
     AsyncReadExt as _, AsyncWriteExt as _, SinkExt as _, StreamExt as _,
     channel::mpsc,
@@ -22,7 +22,7 @@ use libp2p::{
     core::transport::{ListenerId, TransportError, TransportEvent},
     identity::Keypair,
     swarm::{
-        DialError, SwarmEvent,
+        DialError, ListenError, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
         dummy,
     },
@@ -107,6 +107,52 @@ async fn stranger(address: &Multiaddr) -> TcpStream {
         .unwrap();
     within(stranger.write_all(REQUEST)).await.unwrap();
     stranger
+}
+
+on_each!(the_error_of_a_connection_is_found_whoever_upgrades_the_transport);
+
+async fn the_error_of_a_connection_is_found_whoever_upgrades_the_transport(case: Case) {
+    let upgraded_by_libp2p = swarm(case, case.transport(case.config()));
+    for mut swarm in [node(case, case.config()).0, upgraded_by_libp2p] {
+        let nowhere: Multiaddr = "/ip4/127.0.0.1/tcp/1/ws".parse().unwrap();
+        let opts = DialOpts::unknown_peer_id().address(nowhere);
+        swarm.dial(opts.build()).unwrap();
+        match next(&mut swarm).await {
+            SwarmEvent::OutgoingConnectionError { error, .. } => {
+                let text = error.to_string();
+                // What is before that is said twice by the timeout of libp2p.
+                for part in ["the transport below", "refused"] {
+                    assert_eq!(text.matches(part).count(), 1, "{part}: {text}");
+                }
+                assert!(matches!(cause(&error), websocket::Error::Transport(_)));
+            }
+            other => panic!("{other:?}"),
+        }
+
+        swarm
+            .listen_on("/ip4/127.0.0.1/tcp/0/ws".parse().unwrap())
+            .unwrap();
+        let address = new_address(&mut swarm).await;
+        let mut stranger = TcpStream::connect(socket_address(&address)).await.unwrap();
+        within(stranger.write_all(b"HELO a\r\n\r\n")).await.unwrap();
+        loop {
+            match next(&mut swarm).await {
+                SwarmEvent::IncomingConnection { .. } => {}
+                SwarmEvent::IncomingConnectionError {
+                    error: ListenError::Transport(TransportError::Other(error)),
+                    ..
+                } => {
+                    let found = websocket::Error::find(&error);
+                    assert!(
+                        matches!(found, Some(websocket::Error::Handshake(_))),
+                        "{error:?}"
+                    );
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }
 
 on_each!(strangers_who_upgrade_and_say_nothing_keep_nobody_out);

@@ -118,8 +118,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Finds it in what a swarm reports of a transport that is `upgraded`: in `TransportError::Other` of a
-    /// `DialError::Transport` or of a `ListenError::Transport`.
+    /// Finds it in what a swarm reports of a transport: in `TransportError::Other` of a `DialError::Transport`, or of the
+    /// `ListenError::Transport` of an `IncomingConnectionError`.
     ///
     /// A swarm turns the errors of its transport into [`io::Error`]s, and the layers between wrap them further. `None` if
     /// the error is of something else, such as a [`ListenError`](crate::lazy::ListenError), which has

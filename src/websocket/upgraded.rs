@@ -4,7 +4,7 @@
 //! The upgrade builder of libp2p-core hands nothing on but the negotiated stream, and a [`Connection`] has to give up its
 //! place once the peer is known.
 
-use std::{error::Error as StdError, fmt};
+use std::error::Error as StdError;
 
 use futures::{AsyncRead, AsyncWrite, FutureExt as _, TryFutureExt as _};
 use libp2p_core::{
@@ -86,34 +86,9 @@ impl lazy::Transport<Transport> {
                     bounds.finish()?;
                     Ok(authenticated)
                 })
-                .map_err(lazy::Error::Inner)
+                .map_err(lazy::Error::<Error>::Inner)
         });
-        Ok(transport
-            .map_err(|either| Failed(either.into_inner()))
-            .boxed())
-    }
-}
-
-/// With the error of this crate as its source: [`lazy::Error`] shows it as itself, so that nobody would find it behind the
-/// layers of a swarm.
-#[derive(Debug)]
-struct Failed(lazy::Error<Error>);
-
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            lazy::Error::Inner(_) => f.write_str("the connection failed"),
-            other => other.fmt(f),
-        }
-    }
-}
-
-impl StdError for Failed {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match &self.0 {
-            lazy::Error::Inner(error) => Some(error),
-            other => other.source(),
-        }
+        Ok(transport.boxed())
     }
 }
 
