@@ -10,8 +10,8 @@ use std::{
 use libp2p_core::{Endpoint, Multiaddr, transport::PortUse};
 use libp2p_identity::PeerId;
 use libp2p_swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
-    THandlerOutEvent, ToSwarm,
+    CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler,
+    THandlerInEvent, THandlerOutEvent, ToSwarm,
     behaviour::{
         ConnectionClosed, ConnectionEstablished, DialFailure, ExpiredListenAddr, ExternalAddresses,
         ListenerClosed, NewListenAddr, NewListener,
@@ -474,16 +474,32 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 self.wake();
                 false
             }
+            FromSwarm::ConnectionClosed(ConnectionClosed {
+                peer_id,
+                connection_id,
+                ..
+            }) => {
+                self.dialer.on_closed(&peer_id, connection_id);
+                self.wake();
+                false
+            }
             FromSwarm::ConnectionEstablished(ConnectionEstablished {
                 peer_id,
                 connection_id,
+                endpoint,
                 failed_addresses,
                 ..
             }) => {
                 self.inbox.on_neighbour(peer_id);
                 let (now, peers) = (deadline::now(), self.inbox.peers_mut());
-                self.dialer
-                    .on_connected(now, peer_id, connection_id, failed_addresses, peers);
+                self.dialer.on_connected(
+                    now,
+                    peer_id,
+                    connection_id,
+                    endpoint,
+                    failed_addresses,
+                    peers,
+                );
                 self.wake();
                 false
             }
@@ -552,6 +568,14 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
             if let Some(event) = self.dialer.pop_hub_event() {
                 self.tell(event.into());
                 continue;
+            }
+            if let Some((peer_id, connection)) = self.dialer.next_close(now) {
+                tracing::debug!(peer = %peer_id, %connection, "closing one of several connections");
+                let connection = CloseConnection::One(connection);
+                return Poll::Ready(ToSwarm::CloseConnection {
+                    peer_id,
+                    connection,
+                });
             }
             if let Some(opts) = self.dial(now) {
                 return Poll::Ready(ToSwarm::Dial { opts });

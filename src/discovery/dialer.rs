@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use libp2p_core::ConnectedPoint;
 use libp2p_identity::PeerId;
 use libp2p_swarm::{ConnectionId, DialError};
 use multiaddr::Multiaddr;
@@ -22,9 +23,11 @@ use super::{
 };
 use crate::deadline::{Instant, after};
 
+mod duplicates;
 mod failure;
 mod hubs;
 
+use duplicates::{Connections, Origin};
 use failure::Failure;
 use hubs::Hubs;
 pub(crate) use hubs::{HubEvent, MAX_HUBS};
@@ -78,12 +81,15 @@ pub(crate) struct Dial {
 pub(crate) struct Dialer {
     /// How many connections there should be; 0 if only hubs are dialled.
     target: usize,
+    local: PeerId,
     hubs: Hubs,
     /// Without a topic nobody can be subscribed.
     has_topics: bool,
     rng: SmallRng,
     /// All connected peers: as many as the application's limit on connections lets in.
     links: HashMap<PeerId, Link>,
+    /// When to close a connection to whom: [`Link::close_at`] of each.
+    closing: BTreeSet<(Instant, PeerId)>,
     /// How many of them are subscribed to a topic.
     subscribers: usize,
     /// At most [`MAX_ATTEMPTS`].
@@ -103,6 +109,9 @@ struct Link {
     is_dialled: bool,
     /// Those of discovery that it is subscribed to.
     topics: BTreeSet<String>,
+    connections: Connections,
+    /// When one of them is to be closed.
+    close_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -137,10 +146,12 @@ impl Dialer {
         }
         Self {
             target,
+            local,
             hubs,
             has_topics: true,
             rng: SmallRng::seed_from_u64(seed),
             links: HashMap::new(),
+            closing: BTreeSet::new(),
             subscribers: 0,
             attempts: HashMap::new(),
             backoffs: HashMap::new(),
@@ -155,9 +166,17 @@ impl Dialer {
         now: Instant,
         peer: PeerId,
         id: ConnectionId,
+        endpoint: &ConnectedPoint,
         failed: &[Multiaddr],
         peers: &mut Peers,
     ) {
+        let is_own = self.hubs.is_dialled(id) || is_dialling(&self.attempts, &peer, id);
+        let origin = match endpoint {
+            _ if endpoint.is_relayed() => Origin::Relay,
+            ConnectedPoint::Listener { .. } => Origin::Remote,
+            ConnectedPoint::Dialer { .. } if is_own => Origin::Discovery,
+            ConnectedPoint::Dialer { .. } => Origin::Application,
+        };
         if self.target > 0 {
             peers.on_failed(&peer, failed);
         }
@@ -165,9 +184,13 @@ impl Dialer {
             since: now,
             is_dialled: false,
             topics: BTreeSet::new(),
+            connections: Connections::default(),
+            close_at: None,
         });
+        link.connections.on_established(now, id, origin);
         self.hubs.on_connected(&peer, id, link.since);
         if !is_dialling(&self.attempts, &peer, id) {
+            self.plan_closing(peer);
             return;
         }
         link.is_dialled = true;
@@ -179,6 +202,31 @@ impl Dialer {
             self.attempts.remove(&peer);
             self.look_soon(now);
         }
+        self.plan_closing(peer);
+    }
+
+    /// A connection to `peer` has ended, and it is not the last one.
+    pub(crate) fn on_closed(&mut self, peer: &PeerId, id: ConnectionId) {
+        if let Some(link) = self.links.get_mut(peer) {
+            link.connections.on_closed(id);
+            self.plan_closing(*peer);
+        }
+    }
+
+    /// A connection that is one too many, which is to be closed now. To be called like [`Dialer::next_dial`].
+    pub(crate) fn next_close(&mut self, now: Instant) -> Option<(PeerId, ConnectionId)> {
+        let &(at, peer) = self.closing.first()?;
+        if at > now {
+            return None;
+        }
+        self.closing.pop_first();
+        let yields = self.yields(&peer);
+        let link = self.links.get_mut(&peer)?;
+        link.close_at = None;
+        let (_, id) = link.connections.surplus(yields)?;
+        link.connections.on_closing(id);
+        self.plan_closing(peer);
+        Some((peer, id))
     }
 
     /// The last connection to `peer` has ended.
@@ -186,6 +234,9 @@ impl Dialer {
         let Some(link) = self.links.remove(peer) else {
             return;
         };
+        if let Some(at) = link.close_at {
+            self.closing.remove(&(at, *peer));
+        }
         if !link.topics.is_empty() {
             self.subscribers -= 1;
         }
@@ -451,7 +502,28 @@ impl Dialer {
             Attempt::Connected { until } => Some(*until),
         });
         let others = graces.chain(self.next_look());
-        others.chain(self.hubs.next_timeout()).min()
+        let closing = self.closing.first().map(|&(at, _)| at);
+        others.chain(self.hubs.next_timeout()).chain(closing).min()
+    }
+
+    /// Whether this node closes its own dial first.
+    fn yields(&self, peer: &PeerId) -> bool {
+        self.local.to_bytes() > peer.to_bytes()
+    }
+
+    /// Looks anew whether there is a connection too many.
+    fn plan_closing(&mut self, peer: PeerId) {
+        let yields = self.yields(&peer);
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
+        if let Some(at) = link.close_at.take() {
+            self.closing.remove(&(at, peer));
+        }
+        if let Some((at, _)) = link.connections.surplus(yields) {
+            link.close_at = Some(at);
+            self.closing.insert((at, peer));
+        }
     }
 
     fn next_look(&self) -> Option<Instant> {

@@ -19,7 +19,10 @@ use libp2p::{
     swarm::SwarmEvent,
     yamux,
 };
-use libp2p_lazy_websocket::discovery::{self, Gossipsub};
+use libp2p_lazy_websocket::{
+    discovery::{self, Gossipsub},
+    websocket,
+};
 
 use crate::common::Case;
 
@@ -57,8 +60,17 @@ pub(crate) fn swarm<B: libp2p::swarm::NetworkBehaviour>(
     keypair: Keypair,
     behaviour: B,
 ) -> Swarm<B> {
+    swarm_over(case, case.config(), keypair, behaviour)
+}
+
+pub(crate) fn swarm_over<B: libp2p::swarm::NetworkBehaviour>(
+    case: Case,
+    config: websocket::Config,
+    keypair: Keypair,
+    behaviour: B,
+) -> Swarm<B> {
     let transport = case
-        .transport(case.config())
+        .transport(config)
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(&keypair).unwrap())
         .multiplex(yamux::Config::default())

@@ -1,6 +1,9 @@
 use std::{io, num::NonZeroUsize};
 
-use libp2p_core::transport::TransportError;
+use libp2p_core::{
+    Endpoint,
+    transport::{PortUse, TransportError},
+};
 use libp2p_swarm::{ConnectionDenied, dial_opts::PeerCondition};
 use multiaddr::multihash::Multihash;
 use proptest::prelude::*;
@@ -66,6 +69,15 @@ fn wrong_peer(port: u16) -> DialError {
     }
 }
 
+/// Of a connection that this node has dialled.
+pub(super) fn endpoint() -> ConnectedPoint {
+    ConnectedPoint::Dialer {
+        address: address(1),
+        role_override: Endpoint::Dialer,
+        port_use: PortUse::Reuse,
+    }
+}
+
 fn dialer(target: usize, seed: u64, now: Instant) -> Dialer {
     let settings = Settings {
         target,
@@ -128,7 +140,8 @@ impl Node {
 
     fn establish(&mut self, (dialled, id): (PeerId, ConnectionId), failed: &[Multiaddr]) {
         let (now, peers) = (self.now, &mut self.peers);
-        self.dialer.on_connected(now, dialled, id, failed, peers);
+        self.dialer
+            .on_connected(now, dialled, id, &endpoint(), failed, peers);
     }
 
     fn disconnect(&mut self, seed: u16) {
@@ -152,6 +165,9 @@ impl Node {
 
     /// All dials that are due now.
     fn dials(&mut self) -> Vec<(PeerId, ConnectionId)> {
+        while let Some((peer, id)) = self.dialer.next_close(self.now) {
+            self.dialer.on_closed(&peer, id);
+        }
         let dials = std::iter::from_fn(|| self.next_dial()).collect();
         assert!(self.dialer.next_timeout().is_none_or(|at| at > self.now));
         dials
@@ -780,6 +796,9 @@ proptest! {
                 let failed = model.failed.get(&dialled);
                 prop_assert!(failed.is_none_or(|(_, not_before)| *not_before <= node.now));
                 model.dialling.push((dialled, id));
+            }
+            while let Some((peer, id)) = node.dialer.next_close(node.now) {
+                node.dialer.on_closed(&peer, id);
             }
             let next = node.dialer.next_timeout();
             prop_assert!(next.is_none_or(|at| at > node.now), "it would be asked again at once");

@@ -1,6 +1,6 @@
 use std::{collections::HashMap, io, slice};
 
-use libp2p_core::transport::TransportError;
+use libp2p_core::{ConnectedPoint, transport::TransportError};
 use libp2p_swarm::{ConnectionDenied, dial_opts::PeerCondition};
 use multiaddr::multihash::Multihash;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ use crate::{
     deadline,
     discovery::{
         Config,
-        dialer::{Dialer, Settings},
+        dialer::{Dialer, Settings, tests::endpoint},
         inbox::{Inbox, Incoming},
         message::{Stamp, encode},
     },
@@ -84,6 +84,9 @@ impl Node {
 
     /// All dials that are due now.
     fn dials(&mut self) -> Vec<(Dial, ConnectionId)> {
+        while let Some((peer, id)) = self.dialer.next_close(self.now) {
+            self.dialer.on_closed(&peer, id);
+        }
         let mut dials = vec![];
         while let Some(dial) = self.dialer.next_dial(self.now, self.inbox.peers()) {
             self.ids += 1;
@@ -121,15 +124,29 @@ impl Node {
     }
 
     fn establish(&mut self, id: ConnectionId, seed: u16) {
+        self.establish_at(id, seed, &endpoint());
+    }
+
+    fn establish_at(&mut self, id: ConnectionId, seed: u16, endpoint: &ConnectedPoint) {
         *self.links.entry(peer(seed)).or_default() += 1;
-        self.dialer
-            .on_connected(self.now, peer(seed), id, &[], self.inbox.peers_mut());
+        self.dialer.on_connected(
+            self.now,
+            peer(seed),
+            id,
+            endpoint,
+            &[],
+            self.inbox.peers_mut(),
+        );
     }
 
     /// It has dialled this node.
     fn accept(&mut self, seed: u16) {
         self.ids += 1;
-        self.establish(ConnectionId::new_unchecked(self.ids), seed);
+        let endpoint = ConnectedPoint::Listener {
+            local_addr: address(7),
+            send_back_addr: address(8),
+        };
+        self.establish_at(ConnectionId::new_unchecked(self.ids), seed, &endpoint);
     }
 
     fn fail(&mut self, id: ConnectionId, error: &DialError) {
@@ -460,6 +477,24 @@ fn one_that_somebody_else_is_dialling_has_not_failed() {
     node.accept(1);
     assert!(matches!(node.event(), HubEvent::Connected { .. }));
     assert_eq!(node.dialer.next_timeout(), None);
+}
+
+/// This node has the larger id, so that it is the one that closes.
+#[test]
+fn of_two_connections_to_a_hub_that_dialled_as_well_one_is_closed() {
+    let mut node = Node::new(&[named(1, 1)]);
+    let (_, _, id) = node.next();
+    node.accept(1);
+    assert!(node.reach(id, 1), "the swarm has them both already");
+    node.event();
+    assert_eq!(node.dialer.next_close(node.now), None);
+    let at = node.dialer.next_timeout().unwrap();
+    node.now = at;
+    assert_eq!(node.dialer.next_close(at), Some((peer(1), id)));
+    assert_eq!(node.dialer.next_close(at), None);
+    node.dialer.on_closed(&peer(1), id);
+    assert_eq!(node.dialer.next_timeout(), None);
+    node.is_told_nothing();
 }
 
 #[test]
