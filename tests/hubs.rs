@@ -10,6 +10,7 @@ mod common;
 mod node;
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{IpAddr, Ipv4Addr, TcpListener},
     slice,
@@ -17,19 +18,26 @@ use std::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
+    time::Duration,
 };
 
 use common::{Case, on_each};
 use futures::{
-    FutureExt as _,
+    FutureExt as _, StreamExt as _,
     future::{self, BoxFuture},
 };
-use libp2p::{Multiaddr, PeerId, identity::Keypair, swarm::SwarmEvent};
+use futures_timer::Delay;
+use libp2p::{
+    Multiaddr, PeerId,
+    gossipsub::{self, IdentTopic},
+    identity::Keypair,
+    swarm::SwarmEvent,
+};
 use libp2p_lazy_websocket::{
     discovery::{self, Event, HubError},
     websocket::Resolve,
 };
-use node::{Behaviour, Node, config, node_with, until};
+use node::{Behaviour, Node, config, listen, node_with, until};
 
 /// A port on which nobody listens, on all addresses of this host that the tests use.
 fn free_port() -> u16 {
@@ -181,4 +189,147 @@ async fn one_list_can_be_given_to_all_nodes(case: Case) {
     .await;
     let expected = (list[1].clone(), keys[1].public().to_peer_id());
     assert_eq!(told.1, Some(expected));
+}
+
+/// Pairs of nodes of which each names the other as its hub.
+const PAIRS: u32 = 100;
+
+/// That of the application.
+const TOPIC: &str = "application";
+
+/// One node of a pair, and what it has seen.
+struct Side {
+    node: Node,
+    connections: u32,
+    had_two: bool,
+    /// From the other side, on the topic of the application and of discovery.
+    received: bool,
+    updated: bool,
+}
+
+impl Side {
+    async fn new() -> Self {
+        let gossipsub = discovery::gossipsub::config().build().unwrap();
+        let mut node = node_with(
+            CASE,
+            Keypair::generate_ed25519(),
+            gossipsub,
+            // Quick enough to see that addresses are told, and no faster than many nodes on few cores can be.
+            config().with_interval(Duration::from_secs(5)),
+        );
+        listen(&mut node, &mut []).await;
+        Self {
+            node,
+            connections: 0,
+            had_two: false,
+            received: false,
+            updated: false,
+        }
+    }
+
+    fn address(&self) -> Multiaddr {
+        let address = self.node.listeners().next().unwrap().clone();
+        address.with_p2p(*self.node.local_peer_id()).unwrap()
+    }
+
+    fn on_event(&mut self, event: SwarmEvent<Event<gossipsub::Event>>) {
+        match event {
+            SwarmEvent::ConnectionEstablished { .. } => {
+                self.connections += 1;
+                self.had_two |= self.connections > 1;
+            }
+            SwarmEvent::ConnectionClosed { .. } => {
+                self.connections -= 1;
+                assert!(self.connections > 0, "the last one");
+            }
+            SwarmEvent::Behaviour(Event::PubSub(gossipsub::Event::Message { .. })) => {
+                self.received = true;
+            }
+            SwarmEvent::Behaviour(Event::Updated { .. }) => self.updated = true,
+            _ => {}
+        }
+    }
+}
+
+/// Returns whether the two had two connections.
+async fn dial_each_other(pair: u32) -> bool {
+    let topic = IdentTopic::new(TOPIC);
+    let mut sides = [Side::new().await, Side::new().await];
+    let addresses = sides.each_ref().map(Side::address);
+    for (side, address) in sides.iter_mut().zip(addresses.into_iter().rev()) {
+        assert!(side.node.behaviour_mut().add_hub(address).unwrap());
+    }
+    // Anywhere in the seven seconds in which there are two. What is sent in the moment of the close may be lost.
+    let mut subscribe = Delay::new(Duration::from_millis(60) * pair).fuse();
+    let mut publish = Delay::new(Duration::ZERO);
+    let (mut number, mut is_subscribed, mut has_moved) = (0_u32, false, false);
+    loop {
+        let [one, other] = &mut sides;
+        tokio::select! {
+            event = one.node.select_next_some() => one.on_event(event),
+            event = other.node.select_next_some() => other.on_event(event),
+            () = &mut subscribe => {
+                for side in [one, other] {
+                    let gossipsub = side.node.behaviour_mut().pubsub_mut().behaviour_mut();
+                    gossipsub.subscribe(&topic).unwrap();
+                }
+                is_subscribed = true;
+            }
+            () = &mut publish, if has_moved => {
+                publish.reset(Duration::from_secs(1));
+                for side in [one, other] {
+                    number += 1;
+                    let gossipsub = side.node.behaviour_mut().pubsub_mut().behaviour_mut();
+                    // It may not have heard yet that the other has subscribed.
+                    let _ = gossipsub.publish(topic.clone(), number.to_be_bytes());
+                }
+            }
+        }
+        let is_single = sides.iter().all(|side| side.connections == 1);
+        let had_two = sides.iter().any(|side| side.had_two);
+        let is_known = sides
+            .iter()
+            .all(|side| side.node.behaviour().known_peers().len() == 1);
+        if is_single && is_subscribed && is_known && !has_moved {
+            has_moved = true;
+            for side in &mut sides {
+                side.node.listen_on(node::loopback()).unwrap();
+                (side.received, side.updated) = (false, false);
+            }
+        }
+        if has_moved && is_single && sides.iter().all(|side| side.received && side.updated) {
+            return had_two;
+        }
+    }
+}
+
+#[cfg(feature = "tokio")]
+const CASE: Case = Case {
+    runtime: common::Runtime::Tokio,
+    engine: libp2p_lazy_websocket::websocket::Engine::Stream,
+};
+
+#[cfg(feature = "tokio")]
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_dial_each_other_are_left_with_one_connection_that_works() {
+    let mut pairs = tokio::task::JoinSet::new();
+    for pair in 0..PAIRS {
+        pairs.spawn(async move { (pair, dial_each_other(pair).await) });
+    }
+    let mut open = (0..PAIRS).collect::<BTreeSet<_>>();
+    let mut with_two = 0;
+    let all = async {
+        while let Some(ended) = pairs.join_next().await {
+            let (pair, had_two) = ended.unwrap();
+            open.remove(&pair);
+            with_two += u32::from(had_two);
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(120), all).await;
+    assert!(
+        in_time.is_ok(),
+        "not all in time: {open:?}, {with_two} with two"
+    );
+    assert!(with_two > 0, "no pair has had two connections");
+    println!("{with_two} of {PAIRS} pairs had two connections");
 }
