@@ -104,7 +104,7 @@
 //!     repeated bytes addrs = 2;      // multiaddrs, each ending in /p2p/<own id>
 //!     optional uint64 sequence = 2001; // greater than that of any earlier announcement of the peer
 //!     optional uint64 promise = 2002;  // the longest time until the next one, in milliseconds
-//!     optional uint64 baseline = 2003; // half of what its interval may become, in milliseconds, after an hour
+//!     reserved 2003;
 //! }
 //! ```
 //!
@@ -122,7 +122,6 @@
 mod addresses;
 mod announce;
 mod behaviour;
-mod census;
 mod config;
 mod counters;
 mod dialer;

@@ -13,9 +13,8 @@ use crate::{
     identity::{Identities, Identity},
     measured::Attacked,
     members::{Links, Node},
-    node::{Rule, encode},
+    node::{Rule, Table, encode},
     plan::{Forwarding, Plan},
-    simulation::longest,
 };
 
 /// How many identities the attacker has.
@@ -121,20 +120,18 @@ impl Attack {
         loss: &mut Loss,
         rng: &mut SmallRng,
     ) {
-        if let Some(node) = &mut nodes[0] {
-            node.rule.on_neighbour(now, &self.own, Some(PROMISE));
-        }
         let mut sent = self.send(now, sequence);
         for slot in 0..self.tables {
             let accepted = self.deliver(now, slot, &sent, nodes, links, loss, rng);
             self.accepted += accepted.len();
+            let table = nodes[slot].as_ref().and_then(|node| node.table.as_ref());
+            let known = table.map(Table::count);
             let followers = nodes.iter_mut().enumerate().skip(self.tables);
             let followers = followers.filter(|(other, _)| 1 + other % (self.tables - 1) == slot);
             for node in followers.filter_map(|(_, node)| node.as_mut()) {
-                for &(message, is_newcomer) in &accepted {
-                    let (identity, _) = sent[message];
-                    let author = &self.identities[identity].peer;
-                    node.rule.on_announcement(now, author, is_newcomer);
+                node.followed = known;
+                for &(_, is_newcomer) in &accepted {
+                    node.rule.on_announcement(now, is_newcomer);
                 }
             }
             if slot == 0 && self.forwarding == Forwarding::Accepted {
@@ -162,7 +159,7 @@ impl Attack {
             .map(|number| number % IDENTITIES)
             .map(|number| {
                 let identity = &self.identities[number];
-                (number, encode(identity, sequence, Some(PROMISE), None))
+                (number, encode(identity, sequence, PROMISE))
             })
             .collect()
     }
@@ -196,10 +193,9 @@ impl Attack {
                 continue;
             };
             let author = self.identities[*identity].peer;
-            let expected = node.rule.longest_expected();
-            let heard = table.on_message(now, expected, neighbour, author, payload);
+            let heard = table.on_message(now, neighbour, author, payload);
             if let Some(is_newcomer) = heard {
-                node.rule.on_announcement(now, &author, is_newcomer);
+                node.rule.on_announcement(now, is_newcomer);
                 accepted.push((message, is_newcomer));
             }
         }
@@ -267,16 +263,7 @@ impl Attack {
     }
 
     pub(crate) fn finish(mut self) -> Attacked {
-        let settled = self
-            .before
-            .iter()
-            .flatten()
-            .filter(|before| before.is_settled);
-        let longest = settled
-            .map(|before| longest(before.interval))
-            .max()
-            .unwrap_or_default();
-        self.attacked.longest_silence = self.silence.as_secs_f64() / longest.as_secs_f64();
+        self.attacked.longest_silence = self.silence;
         let seconds = TICK.as_secs_f64() * self.ticks as f64;
         self.attacked.accepted = self.accepted as f64 / self.tables as f64 / seconds;
         self.attacked

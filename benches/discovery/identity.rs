@@ -54,16 +54,11 @@ impl Identity {
         self.promised[0] = promise;
     }
 
-    /// For how many of the intervals that it promised it has been gone, or of those that are `expected` if it was too
-    /// young to promise any; `None` if it has not gone.
-    pub(crate) fn known_for(&self, now: Instant, expected: Duration) -> Option<f64> {
+    /// For how many of the intervals that it promised it has been gone; `None` if it has not gone.
+    pub(crate) fn known_for(&self, now: Instant) -> Option<f64> {
         let gone = now - self.left?;
-        let interval = self.promised.into_iter().flatten().max();
-        Some(gone.as_secs_f64() / interval.unwrap_or(expected).as_secs_f64())
-    }
-
-    pub(crate) fn has_promised(&self) -> bool {
-        self.promised.iter().any(Option::is_some)
+        let interval = self.promised.into_iter().flatten().max()?;
+        Some(gone.as_secs_f64() / interval.as_secs_f64())
     }
 
     pub(crate) fn addresses(&self) -> impl Iterator<Item = Multiaddr> + use<'_> {

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use libp2p_identity::PeerId;
-
 use crate::node::Rule;
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -22,11 +20,9 @@ impl Rule for EveryTenSeconds {
 
     fn on_subscriber(&mut self, _now: Instant) {}
 
-    fn on_announcement(&mut self, _now: Instant, _author: &PeerId, _is_newcomer: bool) {}
+    fn on_known_peers(&mut self, _now: Instant, _others: usize) {}
 
-    fn on_neighbour(&mut self, _now: Instant, _peer: &PeerId, _baseline: Option<Duration>) {}
-
-    fn on_neighbour_gone(&mut self, _peer: &PeerId) {}
+    fn on_announcement(&mut self, _now: Instant, _is_newcomer: bool) {}
 
     fn is_due(&mut self, now: Instant) -> bool {
         self.next <= now
@@ -44,15 +40,7 @@ impl Rule for EveryTenSeconds {
         INTERVAL
     }
 
-    fn longest_expected(&self) -> Duration {
-        INTERVAL
-    }
-
     fn promise(&mut self, _now: Instant) -> Option<Duration> {
-        None
-    }
-
-    fn baseline(&self, _now: Instant) -> Option<Duration> {
         None
     }
 }

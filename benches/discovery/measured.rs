@@ -22,9 +22,8 @@ pub(crate) struct Measured {
     pub(crate) missing: Shares,
     /// The share of a table's rows whose peer has gone.
     pub(crate) dead: Shares,
-    /// How long peers that had gone were known, in the intervals of [`Identity::known_for`](crate::identity::Identity), and
-    /// whether they had promised any.
-    pub(crate) forgotten: Vec<(f64, bool)>,
+    /// How long peers that had gone were known, in the intervals of [`Identity::known_for`](crate::identity::Identity).
+    pub(crate) forgotten: Vec<f64>,
     /// From the start of the last node until everybody knew everybody.
     pub(crate) complete: Option<Duration>,
     pub(crate) attack: Option<Attacked>,
@@ -37,9 +36,8 @@ pub(crate) struct Attacked {
     pub(crate) stayed: f64,
     /// How many times longer the interval has become of a node that had been up for ten minutes, at the most.
     pub(crate) longest_interval: f64,
-    /// How many times longer any node was silent than was to be expected of one that had been up for that long before, at
-    /// the most.
-    pub(crate) longest_silence: f64,
+    /// How long any node was silent, at the most.
+    pub(crate) longest_silence: Duration,
     /// Neighbours that a table lost without their having fallen silent.
     pub(crate) evicted: usize,
     /// The rows of the largest table at the end.

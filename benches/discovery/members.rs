@@ -30,6 +30,63 @@ pub(crate) struct Node<R> {
     /// What each neighbour may still deliver of newcomers.
     pub(crate) newcomers: Box<[Newcomers]>,
     pub(crate) table: Option<Table>,
+    /// How many it knows where it has no table.
+    pub(crate) noted: Noted,
+    /// How many the table knows that it follows under attack.
+    pub(crate) followed: Option<usize>,
+}
+
+impl<R> Node<R> {
+    /// How many peers it knows in this second since the network started.
+    pub(crate) fn known(&mut self, second: u64) -> usize {
+        match (&self.table, self.followed) {
+            (Some(table), _) => table.count(),
+            (None, Some(followed)) => followed,
+            (None, None) => self.noted.count(second),
+        }
+    }
+}
+
+/// A second more than a peer is known at most.
+const LONGEST: usize = 3 * 22 * 60 + 1;
+
+/// How many peers a node without a table knows.
+#[derive(Debug, Default)]
+pub(crate) struct Noted {
+    /// By the second, modulo the longest time, how many are known until then.
+    until: Vec<u16>,
+    second: u64,
+    count: usize,
+}
+
+impl Noted {
+    /// A peer that was known until one second is known until another.
+    pub(crate) fn on_heard(&mut self, second: u64, before: u64, until: u64) {
+        self.advance(second);
+        if before > second {
+            self.until[before as usize % LONGEST] -= 1;
+            self.count -= 1;
+        }
+        self.until[until as usize % LONGEST] += 1;
+        self.count += 1;
+    }
+
+    fn count(&mut self, second: u64) -> usize {
+        self.advance(second);
+        self.count
+    }
+
+    fn advance(&mut self, second: u64) {
+        if self.until.is_empty() {
+            self.until = vec![0; LONGEST];
+            self.second = second;
+        }
+        while self.second < second {
+            self.second += 1;
+            let gone = std::mem::take(&mut self.until[self.second as usize % LONGEST]);
+            self.count -= usize::from(gone);
+        }
+    }
 }
 
 /// Who is connected with whom, by slot.

@@ -20,7 +20,7 @@ use crate::{
     delivery::{GROUPS, Loss, Orders},
     identity::Identities,
     measured::Measured,
-    members::{Links, Node},
+    members::{Links, Node, Noted},
     node::{Rule, Table, encode},
     plan::{Plan, Shape},
     simulation::{Newcomers, longest, time_to_live},
@@ -66,7 +66,6 @@ struct Flight {
     identity: usize,
     order: usize,
     promise: Option<Duration>,
-    baseline: Option<Duration>,
     payload: Vec<u8>,
 }
 
@@ -107,8 +106,8 @@ pub(crate) struct Network<R> {
     known: Vec<Box<[u16]>>,
     flights: Vec<Flight>,
     landed: Vec<usize>,
-    /// Which nodes get what is being delivered, and what interval they expect of others.
-    receivers: Vec<(usize, Duration)>,
+    /// Which nodes get what is being delivered.
+    receivers: Vec<usize>,
     attack: Option<Attack>,
     /// How many announcements were received in each second, by all nodes.
     received: Vec<u64>,
@@ -212,6 +211,8 @@ impl<R: Rule> Network<R> {
             has_subscribers: false,
             newcomers: vec![Newcomers::default(); self.links.neighbours[slot].len()].into(),
             table: (slot < self.plan.tables).then(|| Table::new(peer)),
+            noted: Noted::default(),
+            followed: None,
         };
         node.arm(slot, &mut self.queue);
         self.nodes[slot] = Some(node);
@@ -244,7 +245,6 @@ impl<R: Rule> Network<R> {
             let Some(neighbour) = &mut self.nodes[neighbour] else {
                 continue;
             };
-            neighbour.rule.on_neighbour_gone(&identity.peer);
             if let Some(table) = &mut neighbour.table {
                 table.on_neighbour_gone(&identity.peer);
             }
@@ -263,9 +263,10 @@ impl<R: Rule> Network<R> {
             return;
         }
         node.armed = None;
+        let known = node.known((now - self.start).as_secs());
+        node.rule.on_known_peers(now, known);
         if node.rule.is_due(now) {
             let promise = node.rule.promise(now);
-            let baseline = node.rule.baseline(now);
             node.rule.on_round(now, node.has_subscribers);
             if node.has_subscribers {
                 if let Some(attack) = &mut self.attack {
@@ -279,10 +280,9 @@ impl<R: Rule> Network<R> {
                     identity: node.identity,
                     order: self.orders.pick(&mut self.rng),
                     promise,
-                    baseline,
-                    payload: match self.plan.tables {
-                        0 => vec![],
-                        _ => encode(identity, now - self.start, promise, baseline),
+                    payload: match (self.plan.tables, promise) {
+                        (1.., Some(promise)) => encode(identity, now - self.start, promise),
+                        _ => vec![],
                     },
                 };
                 let at = now + self.orders.latency(0);
@@ -316,10 +316,10 @@ impl<R: Rule> Network<R> {
                 && slot != flight.from
                 && !self.loss.strikes(&mut self.rng)
             {
-                self.receivers.push((slot, node.rule.longest_expected()));
+                self.receivers.push(slot);
             }
         }
-        for &(slot, expected) in &self.receivers {
+        for &slot in &self.receivers {
             let Some(node) = &mut self.nodes[slot] else {
                 continue;
             };
@@ -328,12 +328,10 @@ impl<R: Rule> Network<R> {
                     while let Some(at) = table.next_timeout()
                         && at <= now
                     {
-                        let expired = table.pop_expired(at, expected);
+                        let expired = table.pop_expired(at);
                         let identity = expired.and_then(|peer| self.identities.find(&peer));
                         if at >= self.warm {
-                            let known_for = identity.and_then(|identity| {
-                                Some((identity.known_for(at, expected)?, identity.has_promised()))
-                            });
+                            let known_for = identity.and_then(|identity| identity.known_for(at));
                             self.measured.forgotten.extend(known_for);
                         }
                     }
@@ -342,7 +340,7 @@ impl<R: Rule> Network<R> {
                         false => self.links.random(slot, &mut self.rng),
                     };
                     neighbour.and_then(|neighbour| {
-                        table.on_message(now, expected, neighbour, author, &flight.payload)
+                        table.on_message(now, neighbour, author, &flight.payload)
                     })
                 }
                 None => {
@@ -352,9 +350,12 @@ impl<R: Rule> Network<R> {
                         node.newcomers[through].try_take(now)
                     };
                     if is_accepted {
-                        let time_to_live = time_to_live(now, flight.promise, expected).as_secs();
+                        let until = second + time_to_live(now, flight.promise).as_secs();
+                        if R::FORGETS {
+                            node.noted.on_heard(second, known[slot].into(), until);
+                        }
                         known[slot] = match R::FORGETS {
-                            true => u16::try_from(second + time_to_live).unwrap_or(NEVER),
+                            true => u16::try_from(until).unwrap_or(NEVER),
                             false => NEVER,
                         };
                     }
@@ -364,10 +365,9 @@ impl<R: Rule> Network<R> {
             let Some(is_newcomer) = is_newcomer else {
                 continue;
             };
-            if self.links.neighbours[flight.from].contains(&slot) {
-                node.rule.on_neighbour(now, &author, flight.baseline);
-            }
-            node.rule.on_announcement(now, &author, is_newcomer);
+            node.rule.on_announcement(now, is_newcomer);
+            let known = node.known(second);
+            node.rule.on_known_peers(now, known);
             node.arm(slot, &mut self.queue);
             if is_newcomer && node.found < TWENTY {
                 node.found += 1;
@@ -401,8 +401,11 @@ impl<R: Rule> Network<R> {
             &mut self.loss,
             &mut self.rng,
         );
+        let second = (now - self.start).as_secs();
         for (slot, node) in self.nodes.iter_mut().enumerate() {
             if let Some(node) = node {
+                let known = node.known(second);
+                node.rule.on_known_peers(now, known);
                 node.arm(slot, &mut self.queue);
             }
         }

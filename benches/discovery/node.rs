@@ -20,22 +20,17 @@ pub(crate) trait Rule {
     /// A node that starts now, and has an address.
     fn new(seed: u64, now: Instant) -> Self;
     fn on_subscriber(&mut self, now: Instant);
-    fn on_announcement(&mut self, now: Instant, author: &PeerId, is_newcomer: bool);
-    /// A neighbour has announced itself, before it is told as an announcement.
-    fn on_neighbour(&mut self, now: Instant, peer: &PeerId, baseline: Option<Duration>);
-    fn on_neighbour_gone(&mut self, peer: &PeerId);
+    /// So many peers are known.
+    fn on_known_peers(&mut self, now: Instant, others: usize);
+    fn on_announcement(&mut self, now: Instant, is_newcomer: bool);
     fn is_due(&mut self, now: Instant) -> bool;
     /// It was due. Nothing is published while nobody is subscribed.
     fn on_round(&mut self, now: Instant, is_published: bool);
     fn next_timeout(&self) -> Option<Instant>;
     /// The time between two announcements that is in force.
     fn interval(&self) -> Duration;
-    /// The longest time that is expected between two announcements of others.
-    fn longest_expected(&self) -> Duration;
     /// What an announcement promises as the longest time until the next.
     fn promise(&mut self, now: Instant) -> Option<Duration>;
-    /// What it says of the last hour.
-    fn baseline(&self, now: Instant) -> Option<Duration>;
 }
 
 /// By the schedule of this crate.
@@ -53,16 +48,12 @@ impl Rule for Ours {
         self.0.on_subscriber(now);
     }
 
-    fn on_announcement(&mut self, now: Instant, author: &PeerId, is_newcomer: bool) {
-        self.0.on_announcement(now, author, is_newcomer);
+    fn on_known_peers(&mut self, now: Instant, others: usize) {
+        self.0.on_known_peers(now, others);
     }
 
-    fn on_neighbour(&mut self, now: Instant, peer: &PeerId, baseline: Option<Duration>) {
-        self.0.on_neighbour(now, peer, baseline);
-    }
-
-    fn on_neighbour_gone(&mut self, peer: &PeerId) {
-        self.0.on_neighbour_gone(peer);
+    fn on_announcement(&mut self, now: Instant, is_newcomer: bool) {
+        self.0.on_announcement(now, is_newcomer);
     }
 
     fn is_due(&mut self, now: Instant) -> bool {
@@ -81,34 +72,15 @@ impl Rule for Ours {
         self.0.interval()
     }
 
-    fn longest_expected(&self) -> Duration {
-        self.0.longest_expected()
-    }
-
     fn promise(&mut self, now: Instant) -> Option<Duration> {
-        self.0.promise(now)
-    }
-
-    fn baseline(&self, now: Instant) -> Option<Duration> {
-        self.0.baseline(now)
+        Some(self.0.promise(now))
     }
 }
 
 /// The bytes of an announcement. `sequence` is the time since the network started.
-pub(crate) fn encode(
-    identity: &Identity,
-    sequence: Duration,
-    promise: Option<Duration>,
-    baseline: Option<Duration>,
-) -> Vec<u8> {
+pub(crate) fn encode(identity: &Identity, sequence: Duration, promise: Duration) -> Vec<u8> {
     let sequence = u64::try_from(sequence.as_millis()).expect("a network lasts for hours");
-    simulation::encode(
-        &identity.key,
-        identity.addresses(),
-        sequence,
-        promise,
-        baseline,
-    )
+    simulation::encode(&identity.key, identity.addresses(), sequence, promise)
 }
 
 /// The table of this crate.
@@ -130,13 +102,11 @@ impl Table {
     pub(crate) fn on_message(
         &mut self,
         now: Instant,
-        expected: Duration,
         neighbour: PeerId,
         author: PeerId,
         payload: &[u8],
     ) -> Option<bool> {
-        self.inbox
-            .on_message(now, expected, neighbour, author, payload)
+        self.inbox.on_message(now, neighbour, author, payload)
     }
 
     pub(crate) fn on_neighbour_gone(&mut self, neighbour: &PeerId) {
@@ -147,8 +117,8 @@ impl Table {
         self.inbox.next_timeout()
     }
 
-    pub(crate) fn pop_expired(&mut self, now: Instant, expected: Duration) -> Option<PeerId> {
-        let expired = self.inbox.pop_expired(now, expected)?;
+    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<PeerId> {
+        let expired = self.inbox.pop_expired(now)?;
         self.expired.insert(expired);
         Some(expired)
     }
@@ -164,5 +134,10 @@ impl Table {
 
     pub(crate) fn len(&self) -> usize {
         self.inbox.known()
+    }
+
+    /// What the schedule is to be told.
+    pub(crate) fn count(&self) -> usize {
+        self.inbox.count()
     }
 }

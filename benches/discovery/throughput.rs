@@ -60,7 +60,7 @@ impl Authors {
 
     /// Each makes another announcement.
     fn announce(&mut self, sequence: Duration) {
-        let payload = |identity| encode(identity, sequence, Some(INTERVAL), None);
+        let payload = |identity| encode(identity, sequence, INTERVAL);
         self.payloads = self.identities.iter().map(payload).collect();
     }
 
@@ -99,7 +99,7 @@ impl Bench {
         let mut now = self.now;
         for (author, payload) in authors(self).messages() {
             now += pause;
-            black_box(table.on_message(now, INTERVAL, self.neighbour.peer, author.peer, payload));
+            black_box(table.on_message(now, self.neighbour.peer, author.peer, payload));
         }
         (self.table, self.now) = (table, now);
     }
@@ -125,9 +125,10 @@ impl Bench {
     }
 
     fn schedule(&mut self) {
-        for (author, _) in self.known.messages() {
+        for known in 0..self.known.identities.len() {
             self.now += Duration::from_millis(100);
-            self.rule.on_announcement(self.now, &author.peer, false);
+            self.rule.on_announcement(self.now, false);
+            self.rule.on_known_peers(self.now, known);
             black_box(self.rule.next_timeout());
         }
     }

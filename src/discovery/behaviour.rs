@@ -270,22 +270,15 @@ impl<P: PubSub> Behaviour<P> {
                     author,
                     payload,
                 };
-                let expected = self.schedule.longest_expected();
-                let outcome = self.inbox.on_message(now, expected, incoming);
-                if let (Some(news), Some(author)) = (outcome.news, author) {
+                let outcome = self.inbox.on_message(now, incoming);
+                if let Some(news) = outcome.news {
                     let News {
                         is_newcomer,
                         is_solicitation,
-                        is_neighbour,
-                        baseline,
                     } = news;
-                    // What the pubsub tells may come after the connection has ended.
-                    if is_neighbour && self.inbox.is_neighbour(&author) {
-                        self.schedule.on_neighbour(now, &author, baseline);
-                    }
                     match is_solicitation {
                         true => self.schedule.on_solicitation(now, is_newcomer),
-                        false => self.schedule.on_announcement(now, &author, is_newcomer),
+                        false => self.schedule.on_announcement(now, is_newcomer),
                     }
                 }
                 if self.pubsub.wants_verdicts() {
@@ -468,7 +461,6 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 self.inbox.on_neighbour_gone(&peer_id);
                 // Before the pubsub hears of it, which does not greet a muted peer that comes back.
                 self.mute(now);
-                self.schedule.on_neighbour_gone(&peer_id);
                 self.dialer
                     .on_disconnected(now, &peer_id, self.inbox.peers());
                 self.wake();
@@ -552,12 +544,13 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 return Poll::Ready(output);
             }
             let now = deadline::now();
+            let known = self.inbox.peers().count();
+            self.schedule.on_known_peers(now, known);
             if self.schedule.is_due(now) {
                 self.on_round_due(now);
                 continue;
             }
-            let expected = self.schedule.longest_expected();
-            if let Some(expired) = self.inbox.pop_expired(now, expected) {
+            if let Some(expired) = self.inbox.pop_expired(now) {
                 self.dialer.on_expired(&expired.peer);
                 self.tell(Event::Expired {
                     peer_id: expired.peer,

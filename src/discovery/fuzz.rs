@@ -207,7 +207,6 @@ impl Outside {
             Operation::Gone(neighbour) => {
                 self.neighbours.remove(&peer(neighbour));
                 self.inbox.on_neighbour_gone(&peer(neighbour));
-                self.schedule.on_neighbour_gone(&peer(neighbour));
             }
             Operation::Listening(listening) => {
                 let changed = self.schedule.on_listening(now, listening);
@@ -234,7 +233,7 @@ impl Outside {
         if self.muted.contains(&peer(neighbour)) {
             return;
         }
-        let (now, expected) = (self.now, self.schedule.longest_expected());
+        let now = self.now;
         let about = match what {
             What::Foreign => author + 1,
             _ => author,
@@ -247,7 +246,6 @@ impl Outside {
             What::Numbered { back, promise } => Stamp {
                 sequence: Some(self.sequence - back),
                 promise,
-                baseline: promise,
             },
             _ => Stamp::default(),
         };
@@ -265,7 +263,7 @@ impl Outside {
             payload: &payload,
         };
         self.messages += 1;
-        let outcome = self.inbox.on_message(now, expected, incoming);
+        let outcome = self.inbox.on_message(now, incoming);
         match (outcome.verdict, what) {
             (Verdict::Accept, What::Js | What::Numbered { .. }) | (Verdict::Ignore, _) => {}
             (verdict, what) => panic!("{verdict:?} for {what:?}"),
@@ -281,15 +279,9 @@ impl Outside {
                 news.is_newcomer,
                 matches!(outcome.change, Some(Change::Discovered(_)))
             );
-            if news.is_neighbour {
-                assert_eq!(author, peer(neighbour));
-                self.schedule.on_neighbour(now, &author, news.baseline);
-            }
             match news.is_solicitation {
                 true => self.schedule.on_solicitation(now, news.is_newcomer),
-                false => self
-                    .schedule
-                    .on_announcement(now, &author, news.is_newcomer),
+                false => self.schedule.on_announcement(now, news.is_newcomer),
             }
         }
     }
@@ -303,9 +295,7 @@ impl Outside {
             );
         }
         let promise = self.schedule.promise(self.now);
-        assert!(promise.is_none_or(|promise| promise >= TIMING.interval));
-        let baseline = self.schedule.baseline(self.now);
-        assert!(baseline.is_none_or(|baseline| 2 * baseline >= TIMING.interval));
+        assert!(promise >= longest(TIMING.interval) && promise <= longest(TIMING.max_interval));
         let may_solicit = self.schedule.may_solicit(self.now);
         assert!(!may_solicit || self.listening != Listening::Ready);
         let outcome = match (self.listening, self.outcomes) {
@@ -324,6 +314,8 @@ impl Outside {
     /// Does what is due now, as the shell would, and looks at everything.
     fn settle(&mut self) {
         let now = self.now;
+        let known = self.inbox.peers().count();
+        self.schedule.on_known_peers(now, known);
         if self.schedule.is_due(now) {
             self.round();
             assert!(!self.schedule.is_due(now), "a round causes no round");
@@ -336,8 +328,7 @@ impl Outside {
         let interval = self.schedule.interval();
         assert!((TIMING.interval..=TIMING.max_interval).contains(&interval));
 
-        let expected = self.schedule.longest_expected();
-        while let Some(expired) = self.inbox.pop_expired(now, expected) {
+        while let Some(expired) = self.inbox.pop_expired(now) {
             assert!(self.known.remove(&expired.peer), "expired twice");
         }
         while let Some(muting) = self.inbox.pop_muting(now) {

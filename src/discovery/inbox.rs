@@ -1,13 +1,13 @@
 //! What becomes of an incoming message: whether it is believed, and what it changes.
 
-use std::{error::Error, num::NonZeroUsize, time::Duration};
+use std::{error::Error, num::NonZeroUsize};
 
 use libp2p_identity::PeerId;
 
 use super::{
     Counters, Verdict,
     filter::Filter,
-    message::{self, Announcement, DecodeError, Limits, Stamp},
+    message::{self, Announcement, DecodeError, Limits},
     peers::{Expired, Heard, Lifetimes, Peers, Source},
     rate::Rate,
 };
@@ -78,11 +78,6 @@ pub(crate) struct News {
     pub(crate) is_newcomer: bool,
     /// See [`Announcement::is_solicitation`](message::Announcement::is_solicitation).
     pub(crate) is_solicitation: bool,
-    /// Whether it goes by our rules, announces itself at an interval, is connected, and has delivered this itself: gossipsub
-    /// sends what is its own to all whom it is connected with, so that the way over others is seldom faster.
-    pub(crate) is_neighbour: bool,
-    /// See [`Stamp`].
-    pub(crate) baseline: Option<Duration>,
 }
 
 /// Why a message is not believed.
@@ -149,8 +144,7 @@ struct Accepted {
 ///
 /// The inputs are [`Inbox::on_message`], [`Inbox::on_own_reach`], and what is told of neighbours and their subscriptions.
 /// The outputs are [`Inbox::pop_expired`], that of [`Peers`], and [`Inbox::pop_muting`], which is to be called until it
-/// returns `None` after each input and whenever the time of [`Inbox::next_timeout`] has come. `expected` is everywhere the longest time
-/// that is to be expected between two announcements of others by our rules.
+/// returns `None` after each input and whenever the time of [`Inbox::next_timeout`] has come.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     local: PeerId,
@@ -183,13 +177,8 @@ impl Inbox {
     }
 
     /// A message has come.
-    pub(crate) fn on_message(
-        &mut self,
-        now: Instant,
-        expected: Duration,
-        incoming: Incoming<'_>,
-    ) -> Outcome {
-        match self.hear(now, expected, incoming) {
+    pub(crate) fn on_message(&mut self, now: Instant, incoming: Incoming<'_>) -> Outcome {
+        match self.hear(now, incoming) {
             Ok(Accepted { change, news }) => {
                 self.counters.accepted += 1;
                 match change {
@@ -235,11 +224,6 @@ impl Inbox {
         self.mutes.on_connected(neighbour);
     }
 
-    /// Whether a peer is connected.
-    pub(crate) fn is_neighbour(&self, peer: &PeerId) -> bool {
-        self.mutes.is_connected(peer)
-    }
-
     /// A peer has subscribed to a topic of discovery. Ignored unless it is connected.
     pub(crate) fn on_subscribed(&mut self, neighbour: &PeerId, topic: &str) {
         self.mutes.on_subscribed(neighbour, topic);
@@ -279,8 +263,8 @@ impl Inbox {
     }
 
     /// Forgets one peer that has been silent for too long.
-    pub(crate) fn pop_expired(&mut self, now: Instant, expected: Duration) -> Option<Expired> {
-        let expired = self.peers.pop_expired(now, expected)?;
+    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Expired> {
+        let expired = self.peers.pop_expired(now)?;
         self.counters.expired += 1;
         Some(expired)
     }
@@ -303,12 +287,7 @@ impl Inbox {
         }
     }
 
-    fn hear(
-        &mut self,
-        now: Instant,
-        expected: Duration,
-        incoming: Incoming<'_>,
-    ) -> Result<Accepted, Refused> {
+    fn hear(&mut self, now: Instant, incoming: Incoming<'_>) -> Result<Accepted, Refused> {
         let Incoming {
             neighbour,
             author,
@@ -318,7 +297,7 @@ impl Inbox {
         if author == self.local {
             return Err(Refused::Own);
         }
-        let is_due = self.peers.is_due(now, &author, expected);
+        let is_due = self.peers.is_due(now, &author);
         if is_due != Some(true) {
             self.charge(now, author, neighbour, is_due.is_some())?;
         }
@@ -333,22 +312,16 @@ impl Inbox {
                 return Err(refused);
             }
         };
-        let is_connected = author == neighbour;
-        let source = match is_connected {
+        let source = match author == neighbour {
             true => Source::Author,
             false => Source::Forwarder {
                 neighbour,
                 is_limited: self.mutes.has_others(&neighbour),
             },
         };
-        let Stamp {
-            sequence, baseline, ..
-        } = announcement.stamp;
         let is_solicitation = announcement.is_solicitation();
         let dropped = announcement.dropped as u64;
-        let heard = self
-            .peers
-            .on_announcement(now, announcement, source, expected);
+        let heard = self.peers.on_announcement(now, announcement, source);
         if matches!(heard, Heard::Repeated | Heard::Outdated) && is_due == Some(true) {
             self.charge(now, author, neighbour, true)?;
         }
@@ -373,8 +346,6 @@ impl Inbox {
             news: (heard != Heard::Repeated).then_some(News {
                 is_newcomer: heard == Heard::Discovered,
                 is_solicitation,
-                is_neighbour: is_connected && sequence.is_some() && !is_solicitation,
-                baseline,
             }),
         })
     }

@@ -6,15 +6,13 @@
 //!     repeated bytes addrs = 2;
 //!     optional uint64 sequence = 2001;
 //!     optional uint64 promise = 2002;
-//!     optional uint64 baseline = 2003;
+//!     reserved 2003;
 //! }
 //! ```
 //!
 //! The first two are js-libp2p's, which skips the others. `sequence` grows with each announcement of a peer, also over its
 //! restarts (it is the time of day in milliseconds, or one more than the last). `promise` is the longest time until the
-//! next one, in milliseconds. `baseline` is the least interval of its last hour, in milliseconds, or more if its neighbours
-//! alone need more: given by a peer that has been there for so long among the same neighbours, and believed of one that is
-//! connected. A signed peer record (libp2p RFC 0003) would hold the key, the addresses and a signature once more, and prove
+//! next one, in milliseconds. 2003 was a number that is not sent any more, and is skipped. A signed peer record (libp2p RFC 0003) would hold the key, the addresses and a signature once more, and prove
 //! nothing that the signature of the pubsub over this message does not.
 //!
 //! Decoding is for hostile bytes: the sizes are checked before anything is allocated, and the sender chooses the size
@@ -78,9 +76,6 @@ pub(crate) struct Stamp {
     pub(crate) sequence: Option<u64>,
     /// The longest time until the next one, in whole milliseconds.
     pub(crate) promise: Option<Duration>,
-    /// The least interval of the last hour, in whole milliseconds, if the peer has been there for so long. Longer if that
-    /// would be too short for its neighbours alone.
-    pub(crate) baseline: Option<Duration>,
 }
 
 /// The numbers of the own announcements.
@@ -162,7 +157,6 @@ pub(crate) fn decode(
             Field::Address(_) => entries += 1,
             Field::Sequence(number) => stamp.sequence = Some(number),
             Field::Promise(millis) => stamp.promise = Some(Duration::from_millis(millis)),
-            Field::Baseline(millis) => stamp.baseline = Some(Duration::from_millis(millis)),
         }
         if entries > MAX_ENTRIES {
             return Err(DecodeError::TooManyAddresses { max: MAX_ENTRIES });
@@ -201,7 +195,6 @@ pub(crate) fn encode(
             .collect(),
         sequence: stamp.sequence,
         promise: stamp.promise.map(whole_millis),
-        baseline: stamp.baseline.map(whole_millis),
     }
     .encode_to_vec()
 }
@@ -283,15 +276,12 @@ struct Peer {
     sequence: Option<u64>,
     #[prost(uint64, optional, tag = "2002")]
     promise: Option<u64>,
-    #[prost(uint64, optional, tag = "2003")]
-    baseline: Option<u64>,
 }
 
 const PUBLIC_KEY: u32 = 1;
 const ADDRESS: u32 = 2;
 const SEQUENCE: u32 = 2001;
 const PROMISE: u32 = 2002;
-const BASELINE: u32 = 2003;
 
 /// A field of the message that we know, borrowed from its bytes.
 enum Field<'a> {
@@ -299,7 +289,6 @@ enum Field<'a> {
     Address(&'a [u8]),
     Sequence(u64),
     Promise(u64),
-    Baseline(u64),
 }
 
 /// The fields of a message one by one, up to the first error.
@@ -316,7 +305,6 @@ impl<'a> Fields<'a> {
             ADDRESS => Field::Address,
             SEQUENCE => return self.read_number(wire_type).map(Field::Sequence).map(Some),
             PROMISE => return self.read_number(wire_type).map(Field::Promise).map(Some),
-            BASELINE => return self.read_number(wire_type).map(Field::Baseline).map(Some),
             _ => {
                 encoding::skip_field(wire_type, tag, &mut self.0, DecodeContext::default())?;
                 return Ok(None);

@@ -32,7 +32,7 @@ const CONNECTED: usize = 8;
 const SHARE: usize = 4;
 
 /// Known peers, at most `capacity` of them, each until it has been silent for its time to live: three of its own intervals.
-/// One whose interval is learnt, and longer than was expected, expires once before it is: what has passed between its last
+/// One whose interval is learnt, and longer than was believed, expires once before it is: what has passed between its last
 /// announcement and the one with which it comes back counts as its interval. Whatever is lost, it does not expire again within
 /// an hour unless it has been silent for the longest interval: such a peer may have gone for good, and is known for so long.
 ///
@@ -67,7 +67,6 @@ struct Row {
     ttl: Duration,
     /// The end of that, or of half of it once the peer has turned out to be unreachable.
     expires_at: Instant,
-    is_unreachable: bool,
     pace: Pace,
     sequence: Option<u64>,
     /// The neighbour that has delivered all its announcements, if that is not the peer itself.
@@ -129,8 +128,7 @@ impl Peers {
         }
     }
 
-    /// Notes what a peer says about itself. `expected` is the longest time that is to be expected between two
-    /// announcements of those who go by our rules.
+    /// Notes what a peer says about itself.
     ///
     /// A forwarder with others beside it that has brought a quarter of the table alone brings another peer in place of
     /// the one of them that has been silent for longest, which [`Peers::pop_expired`] returns next.
@@ -139,7 +137,6 @@ impl Peers {
         now: Instant,
         announcement: Announcement,
         source: Source,
-        expected: Duration,
     ) -> Heard {
         let Announcement {
             peer,
@@ -180,14 +177,13 @@ impl Peers {
                 row.pace = Pace::new(stamp, gap, Some(row.pace), &self.lifetimes);
                 row.sequence = stamp.sequence;
                 row.is_suspect = false;
-                let ttl = row.pace.time_to_live(now, expected, &self.lifetimes);
+                let ttl = row.pace.time_to_live(now, &self.lifetimes);
                 let expires_at = after(now, ttl);
                 let is_same = is_same_set(&row.addresses, &addresses);
                 // Also when only their order has changed: it is the peer's preference.
                 row.addresses = addresses;
                 row.last_heard = now;
                 row.ttl = ttl;
-                row.is_unreachable = false;
                 self.expiry.remove(&(row.expires_at, peer));
                 self.expiry.insert((expires_at, peer));
                 row.expires_at = expires_at;
@@ -205,14 +201,13 @@ impl Peers {
                     Some(past) => Pace::returned(stamp, past, &self.lifetimes),
                     None => Pace::new(stamp, None, None, &self.lifetimes),
                 };
-                let ttl = pace.time_to_live(now, expected, &self.lifetimes);
+                let ttl = pace.time_to_live(now, &self.lifetimes);
                 let expires_at = after(now, ttl);
                 entry.insert(Row {
                     addresses,
                     last_heard: now,
                     ttl,
                     expires_at,
-                    is_unreachable: false,
                     pace,
                     sequence: stamp.sequence,
                     sole_forwarder: forwarder,
@@ -231,9 +226,9 @@ impl Peers {
     /// Whether an announcement of a known peer is due, about: half the interval that is believed of it has passed since the
     /// last one, or half the shortest one if none is known. Nothing is due after [`Peers::on_unreadable`] until the next
     /// announcement that counts. `None` if the peer is not known.
-    pub(crate) fn is_due(&self, now: Instant, peer: &PeerId, expected: Duration) -> Option<bool> {
+    pub(crate) fn is_due(&self, now: Instant, peer: &PeerId) -> Option<bool> {
         let row = self.rows.get(peer)?;
-        let interval = row.pace.interval(expected, &self.lifetimes);
+        let interval = row.pace.interval(&self.lifetimes);
         let interval = interval.unwrap_or(self.lifetimes.shortest);
         let elapsed = now.saturating_duration_since(row.last_heard);
         Some(elapsed >= interval / 2 && !row.is_suspect)
@@ -269,7 +264,6 @@ impl Peers {
         self.expiry.remove(&(row.expires_at, *peer));
         self.expiry.insert((expires_at, *peer));
         row.expires_at = expires_at;
-        row.is_unreachable = true;
     }
 
     /// At this address of a peer there is somebody else. Known again if the peer announces it again.
@@ -293,45 +287,27 @@ impl Peers {
         }
     }
 
-    /// Forgets one peer that has had to make room or been silent for too long, the longest one first. `expected` as in
-    /// [`Peers::on_announcement`]: those who go by our rules may announce themselves more rarely by now.
-    pub(crate) fn pop_expired(&mut self, now: Instant, expected: Duration) -> Option<Expired> {
+    /// Forgets one peer that has had to make room or been silent for too long, the longest one first.
+    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Expired> {
         if let Some((_, replaced)) = self.replaced.pop_front() {
             return Some(replaced);
         }
-        loop {
-            let &(expires_at, peer) = self.expiry.first()?;
-            if expires_at > now {
-                return None;
-            }
-            self.expiry.pop_first();
-            let Entry::Occupied(mut entry) = self.rows.entry(peer) else {
-                continue;
-            };
-            let row = entry.get_mut();
-            let prolonged = after(
-                row.last_heard,
-                row.pace
-                    .time_to_live(row.last_heard, expected, &self.lifetimes),
-            );
-            if prolonged > now && matches!(row.pace, Pace::Ours) && !row.is_unreachable {
-                row.ttl = prolonged.saturating_duration_since(row.last_heard);
-                row.expires_at = prolonged;
-                self.expiry.insert((prolonged, peer));
-                continue;
-            }
-            let row = entry.remove();
-            if let Some(sole) = row.sole_forwarder {
-                self.shares.remove(&sole, row.last_heard, peer);
-            }
-            if let Pace::Heard(_) = row.pace {
-                self.expired.insert(now, peer, row.last_heard);
-            }
-            return Some(Expired {
-                peer,
-                addresses: row.addresses,
-            });
+        let &(expires_at, peer) = self.expiry.first()?;
+        if expires_at > now {
+            return None;
         }
+        self.expiry.pop_first();
+        let row = self.rows.remove(&peer)?;
+        if let Some(sole) = row.sole_forwarder {
+            self.shares.remove(&sole, row.last_heard, peer);
+        }
+        if let Pace::Heard(_) = row.pace {
+            self.expired.insert(now, peer, row.last_heard);
+        }
+        Some(Expired {
+            peer,
+            addresses: row.addresses,
+        })
     }
 
     /// Lets the oldest peer that the neighbour alone has brought make room for another, if those are as many as may be.
@@ -356,6 +332,14 @@ impl Peers {
     pub(crate) fn get(&self, peer: &PeerId) -> Option<KnownPeer<'_>> {
         let (&peer_id, row) = self.rows.get_key_value(peer)?;
         Some(KnownPeer { peer_id, row })
+    }
+
+    /// How many peers are known, as far as they can be counted: the largest number if there is no room for more.
+    pub(crate) fn count(&self) -> usize {
+        match self.rows.len() {
+            known if known < self.capacity.get() => known,
+            _ => usize::MAX,
+        }
     }
 
     /// All known peers, in no order.

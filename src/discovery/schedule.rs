@@ -1,60 +1,68 @@
 //! CORE: when to announce.
 //!
-//! [`Schedule`] knows nothing of addresses, topics or messages. It is told what happens (`on_*`) and says whether
-//! a round is due ([`Schedule::is_due`]) and when to ask again ([`Schedule::next_timeout`]). Whoever holds it
-//! carries out the round and reports its [`Outcome`], which is what the next round depends on. Spurious calls do
+//! [`Schedule`] knows nothing of addresses, topics or messages. It is told what happens (`on_*`), and says whether
+//! a round is due ([`Schedule::is_due`]) and when to ask again ([`Schedule::next_timeout`]). The shell
+//! carries out the round and reports its [`Outcome`], on which the next round depends. Spurious calls do
 //! nothing.
 //!
-//! What everybody announces together stays near a target rate, however many they are. Each counts the authors that it
-//! hears and announces once in the time in which that many announcements may come: the interval. When its time has
-//! come it counts again, and waits on if there are more by now, so that a crowd that starts at once does not announce
-//! at once. (The timer reconsideration of RTCP, RFC 3550 section 6.3.) And the second announcement of each comes after a
-//! random part of the interval, so that those who have started in step do not go on in step.
+//! All nodes together announce at about the target rate, however many they are. Each announces once in the time in which
+//! as many announcements may come as it knows peers: the interval. A round that is due by a shorter interval is put off when
+//! more peers are known by then, so that a crowd that starts at once does not announce at once. (The timer
+//! reconsideration of RTCP, RFC 3550 section 6.3.) The second announcement of a node comes after a random part of the
+//! interval, so that nodes started together do not go on together.
+//!
+//! Each announcement promises the time until the next one: the interval, or twice that while the number of peers grows. The
+//! promise is kept however many there are by then.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
-use libp2p_identity::PeerId;
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 
 use super::{
     Announced, SkipReason,
-    census::Census,
     rate::{Bucket, Rate},
 };
 use crate::deadline::{Instant, after};
 
 mod history;
-mod neighbours;
 mod round;
 mod solicitation;
-mod timing;
 
-use history::{History, Shown};
-use neighbours::Neighbours;
+use history::History;
 use round::{Part, Round, part};
 use solicitation::Solicitation;
-use timing::is_much_longer;
 
 pub(crate) use round::longest;
 pub(crate) use solicitation::Listening;
-pub(crate) use timing::Timing;
 
 /// After how long a publication that failed on all topics is tried again, unless the minimum gap is longer.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// When this many others have been heard since a newcomer came, it knows enough peers to ask them for the rest.
+/// A newcomer that has been answered by this many others knows enough peers to ask for the rest.
 const ENOUGH: u32 = 20;
 
-/// How often an interval the authors are counted again while announcements come in.
-const COUNTS: u32 = 16;
+/// For how many intervals a node counts as a newcomer. By then it has heard all others, even if an announcement was lost.
+const NEWCOMER: u32 = 3;
 
-/// For how many times the time over which authors are counted the interval has not grown when a node is settled. In a
-/// network that grows, what it was is no measure for what it may become.
-const SETTLED: u32 = 3;
+/// The durations that a [`Schedule`] goes by, and the rate that all nodes together aim at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timing {
+    /// The shortest interval.
+    pub(crate) interval: Duration,
+    /// The longest one.
+    pub(crate) max_interval: Duration,
+    pub(crate) minimum_gap: Duration,
+    pub(crate) coalescing: Duration,
+    /// How many announcements a second all nodes together may make.
+    pub(crate) target_rate: NonZeroU32,
+}
 
-/// How many of those heard in twice an interval are believed to be there. Those who have gone meanwhile are fewer than the
-/// rest, unless nobody stays for long.
-const MOST: f64 = 0.8;
+impl Timing {
+    /// The longest interval, whichever has been configured as the longer one.
+    fn longest(&self) -> Duration {
+        self.max_interval.max(self.interval)
+    }
+}
 
 /// What became of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,20 +95,17 @@ pub(crate) struct Schedule {
     timing: Timing,
     silent: bool,
     rng: SmallRng,
-    census: Census,
     /// What the announcements of others leave of twice the target rate.
     heard: Bucket,
-    /// The time between two rounds that nothing else causes, as of `counted_at`.
+    /// How many peers are known.
+    others: usize,
+    /// The time between two rounds that nothing else causes.
     interval: Duration,
-    /// What it would be without the history.
-    unbound: Duration,
-    counted_at: Instant,
-    /// How many others there were then.
-    others: f64,
     history: History,
-    neighbours: Neighbours,
+    /// Since when anybody else has been known, or since the start.
+    since: Instant,
     round: Round,
-    /// When an announcement is due because there is news: addresses, or somebody who has never heard of us.
+    /// When an announcement is due because there is news: addresses, or a subscriber that has never heard of us.
     wanted: Option<Instant>,
     reply: Option<Reply>,
     solicitation: Solicitation,
@@ -108,8 +113,6 @@ pub(crate) struct Schedule {
     last: Option<Outcome>,
     /// What the announcement promises that is being made.
     promised: Option<Duration>,
-    /// Whether there has been time to hear everybody since anybody has been heard.
-    has_heard_all: bool,
     /// When the minimum gap after the last round that was handed to the pubsub ends, whether or not that took it.
     gap_ends: Option<Instant>,
 }
@@ -125,19 +128,15 @@ impl Schedule {
     /// The first round is due at once, as in js-libp2p. A `silent` schedule never has one. The seed is to be kept
     /// secret.
     pub(crate) fn new(timing: Timing, silent: bool, seed: u64, now: Instant) -> Self {
-        let history = History::new(&timing, now);
         Self {
             timing,
             silent,
             rng: SmallRng::seed_from_u64(seed),
-            census: Census::new(window(timing.longest()), seed, now),
             heard: Bucket::default(),
+            others: 0,
             interval: timing.interval,
-            unbound: timing.interval,
-            counted_at: now,
-            others: 0.0,
-            history,
-            neighbours: Neighbours::default(),
+            history: History::new(now),
+            since: now,
             round: Round {
                 from: now,
                 part: Part::None,
@@ -150,9 +149,21 @@ impl Schedule {
             solicitation: Solicitation::new(now),
             last: None,
             promised: None,
-            has_heard_all: false,
             gap_ends: None,
         }
+    }
+
+    /// So many peers are known now, or more than can be: then the interval is as long as it may be. To be told before
+    /// [`Schedule::is_due`].
+    pub(crate) fn on_known_peers(&mut self, now: Instant, others: usize) {
+        if self.others == 0 && others > 0 {
+            // How few there were while nobody could be heard is no measure for how many there may be.
+            self.history = History::new(now);
+            self.since = now;
+        }
+        self.others = others;
+        let wanted = self.interval_of(others);
+        self.interval = self.history.limit(now, self.interval, others, wanted);
     }
 
     /// The own addresses have changed.
@@ -203,14 +214,7 @@ impl Schedule {
     }
 
     /// An announcement of another author has been accepted. `is_newcomer`: the author was not known before.
-    pub(crate) fn on_announcement(&mut self, now: Instant, author: &PeerId, is_newcomer: bool) {
-        if now.saturating_duration_since(self.counted_at) >= self.interval / COUNTS {
-            self.count(now);
-        }
-        if self.is_alone() {
-            self.on_company(now);
-        }
-        self.census.on_heard(now, author);
+    pub(crate) fn on_announcement(&mut self, now: Instant, is_newcomer: bool) {
         if let Some(reply) = &mut self.reply {
             reply.heard += 1;
             if reply.heard >= ENOUGH {
@@ -221,26 +225,9 @@ impl Schedule {
     }
 
     /// The same of an announcement without addresses that its author does not repeat at any interval. It is answered, but
-    /// takes no share of the target rate, and tells a newcomer of nobody that it could dial.
+    /// tells a newcomer of nobody that it could dial.
     pub(crate) fn on_solicitation(&mut self, now: Instant, is_newcomer: bool) {
         self.on_heard(now, is_newcomer);
-    }
-
-    /// A peer that is connected and goes by our rules has announced itself, with this baseline. To be told before
-    /// [`Schedule::on_announcement`], which goes by what the neighbours say when it counts the authors.
-    pub(crate) fn on_neighbour(&mut self, now: Instant, peer: &PeerId, baseline: Option<Duration>) {
-        let time = longest(self.timing.longest()).saturating_mul(3);
-        self.neighbours.on_announcement(now, peer, baseline, time);
-        let may_hold_back = baseline.is_some() && self.interval > self.timing.interval;
-        if may_hold_back && self.interval > self.longest_to_come(now) {
-            self.count(now);
-            self.catch_up(now);
-        }
-    }
-
-    /// A peer is not connected any more.
-    pub(crate) fn on_neighbour_gone(&mut self, peer: &PeerId) {
-        self.neighbours.on_gone(peer);
     }
 
     /// The application asks for an announcement. `Ok`: it may go out now. `Err`: it will be due later, or never.
@@ -306,13 +293,12 @@ impl Schedule {
         }
     }
 
-    /// Whether a round is due. Counts again before it says so.
+    /// Whether a round is due.
     pub(crate) fn is_due(&mut self, now: Instant) -> bool {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if !is_due(self.next_timeout()) {
             return false;
         }
-        self.count(now);
         if self.is_busy(now) {
             if is_due(self.wanted) {
                 self.wanted = None;
@@ -350,59 +336,16 @@ impl Schedule {
         self.interval
     }
 
-    /// The longest time that is to be expected between two announcements of others by the same rules: they may be younger
-    /// than we are, and have no history that keeps their interval short.
-    pub(crate) fn longest_expected(&self) -> Duration {
-        longest(self.unbound)
-    }
-
-    /// The longest time until the next announcement, as far as an announcement may promise that: not before there has
-    /// been time to hear everybody, nor while nobody is heard, since then there may be more than we know. While the
-    /// interval grows, as long as it may become. To be asked for what is published next: the round after that comes by
-    /// then.
-    pub(crate) fn promise(&mut self, now: Instant) -> Option<Duration> {
-        self.count(now);
-        let is_steady = self.history.is_steady(now, window(self.interval));
-        self.has_heard_all |= is_steady;
-        let long = window(self.interval).saturating_mul(SETTLED);
-        if self.history.is_steady(now, long) && self.has_heard_no_others(now) {
-            self.history.settle(now);
-        }
-        let longest_to_come = match is_steady {
+    /// The longest time until the next announcement, to be told by the one that is published next. While the number of
+    /// peers grows, the interval may double until then.
+    pub(crate) fn promise(&mut self, now: Instant) -> Duration {
+        let longest_to_come = match self.history.is_steady(now, self.interval) {
             true => self.interval,
-            false => self.longest_to_come(now).max(self.interval),
+            false => self.interval.saturating_mul(2).min(self.timing.longest()),
         };
-        self.promised = (self.has_heard_all && !self.is_alone()).then(|| longest(longest_to_come));
-        self.promised
-    }
-
-    /// The least interval of the last hour, or a longer one if that would be too short for the neighbours. `None` unless
-    /// others have been heard for so long, and most of the neighbours are still the same: among newcomers the last hour is no
-    /// measure. Nor is an interval that may not become longer.
-    pub(crate) fn baseline(&self, now: Instant) -> Option<Duration> {
-        if self.is_alone() || self.neighbours.are_new(now, history::FULL) {
-            return None;
-        }
-        let baseline = self.history.baseline(now, self.shown(now));
-        baseline.filter(|baseline| *baseline < self.timing.longest())
-    }
-
-    /// Whether hardly anybody else has been heard as far back as is known. Whoever hears but a part of what is said
-    /// would count over ever less.
-    fn has_heard_no_others(&mut self, now: Instant) -> bool {
-        let [all] = self.census.count(now, [window(self.timing.longest())]);
-        all <= 1.25 * self.others + 1.0
-    }
-
-    /// Whether nobody has been heard in twice an interval: a single one counts as [`MOST`] of itself by then.
-    fn is_alone(&self) -> bool {
-        self.others < MOST
-    }
-
-    /// The first one of all others is heard. What was while nobody could be heard says nothing about how many there are.
-    fn on_company(&mut self, now: Instant) {
-        self.has_heard_all = false;
-        self.history = History::new(&self.timing, now);
+        let promise = longest(longest_to_come);
+        self.promised = Some(promise);
+        promise
     }
 
     fn want(&mut self, at: Instant) {
@@ -434,7 +377,8 @@ impl Schedule {
     ///
     /// To a node that has just started everybody is new. It leaves the answers to the others once there are enough.
     fn reply(&mut self, now: Instant) {
-        let is_new_itself = !self.has_heard_all && self.others >= f64::from(ENOUGH);
+        let newcomer_until = after(self.since, self.interval.saturating_mul(NEWCOMER));
+        let is_new_itself = now < newcomer_until && self.others >= ENOUGH as usize;
         if is_new_itself || self.is_busy(now) || self.reply.is_some() {
             return;
         }
@@ -466,21 +410,6 @@ impl Schedule {
         soon.map_or(due, |soon| soon.min(due))
     }
 
-    /// The interval has become shorter, for many at once if they have the same neighbour. Where the round should have been by
-    /// now, it comes soon, but not at once.
-    fn catch_up(&mut self, now: Instant) {
-        if self.round_due() <= now {
-            let wait = self.random_time(self.timing.interval / 2);
-            self.round = Round {
-                from: after(now, wait),
-                part: Part::None,
-                random: 0.0,
-                latest: self.round.latest,
-                soon: None,
-            };
-        }
-    }
-
     /// Takes a random place among those who wait, unless the own round comes before.
     fn queue_up(&mut self, now: Instant) {
         let round = Round {
@@ -495,56 +424,15 @@ impl Schedule {
         }
     }
 
-    /// Counts the authors.
-    fn count(&mut self, now: Instant) {
-        self.others = self.count_others(now, self.interval);
-        let wanted = self.interval_of(self.others);
-        let shown = self.shown(now);
-        self.interval = self.history.limit(now, self.interval, wanted, shown);
-        let unbound = self.unbound.max(wanted);
-        if unbound > self.interval {
-            // Those who announce themselves more rarely are heard in a longer time only.
-            let others = self.count_others(now, unbound);
-            self.unbound = self.interval_of(others).max(self.interval);
-        } else {
-            self.unbound = self.interval;
-        }
-        self.counted_at = now;
-    }
-
-    /// How many others announce themselves at this interval or a little more slowly, by whom has been heard in that
-    /// time: those who have gone are not counted for long. But no less than most of those heard in twice the time.
-    /// Whoever counted once only would take many that announce themselves rarely for few that do so often as soon as a
-    /// little less is heard, and count over less and less.
-    fn count_others(&mut self, now: Instant, interval: Duration) -> f64 {
-        let window = window(interval);
-        let [once, twice] = self.census.count(now, [window / 2, window]);
-        once.max(MOST * twice)
-    }
-
-    fn shown(&self, now: Instant) -> Shown {
-        let count = u32::try_from(self.neighbours.count(now)).unwrap_or(u32::MAX);
-        Shown {
-            baseline: self.neighbours.baseline(now).unwrap_or(Duration::MAX),
-            needed: self.interval_of(2.0 * f64::from(count)),
-        }
-    }
-
     /// In what time so many others and we may announce ourselves.
-    fn interval_of(&self, others: f64) -> Duration {
-        let Timing {
-            interval,
-            target_rate,
-            ..
-        } = self.timing;
-        let all = Duration::from_secs_f64((others + 1.0) / f64::from(target_rate.get()));
-        all.clamp(interval, self.timing.longest())
-    }
-
-    /// As long as the interval may become, for now.
-    fn longest_to_come(&self, now: Instant) -> Duration {
-        let most = self.history.most(now, self.shown(now));
-        most.min(self.timing.longest())
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "more than 2^52 are too many anyway"
+    )]
+    fn interval_of(&self, others: usize) -> Duration {
+        let all = (others as f64 + 1.0) / f64::from(self.timing.target_rate.get());
+        let all = Duration::try_from_secs_f64(all).unwrap_or(Duration::MAX);
+        all.clamp(self.timing.interval, self.timing.longest())
     }
 
     /// Whether more is heard than there should be: in a moment as much as from all authors that there may be before the
@@ -581,10 +469,9 @@ impl Schedule {
     }
 }
 
-/// How far back authors are counted at this interval: all have announced themselves twice by then, even if they are a
-/// little slower.
-fn window(interval: Duration) -> Duration {
-    interval.saturating_mul(2).saturating_add(interval / 2)
+/// Whether it makes a difference, and is not a count that is a little off.
+fn is_much_longer(interval: Duration, than: Duration) -> bool {
+    interval > than.saturating_add(than / 4)
 }
 
 #[cfg(test)]

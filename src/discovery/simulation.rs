@@ -39,16 +39,13 @@ impl Schedule {
         self.0.on_subscriber(now);
     }
 
-    pub fn on_announcement(&mut self, now: Instant, author: &PeerId, is_newcomer: bool) {
-        self.0.on_announcement(now, author, is_newcomer);
+    /// So many peers are known.
+    pub fn on_known_peers(&mut self, now: Instant, others: usize) {
+        self.0.on_known_peers(now, others);
     }
 
-    pub fn on_neighbour(&mut self, now: Instant, peer: &PeerId, baseline: Option<Duration>) {
-        self.0.on_neighbour(now, peer, baseline);
-    }
-
-    pub fn on_neighbour_gone(&mut self, peer: &PeerId) {
-        self.0.on_neighbour_gone(peer);
+    pub fn on_announcement(&mut self, now: Instant, is_newcomer: bool) {
+        self.0.on_announcement(now, is_newcomer);
     }
 
     pub fn is_due(&mut self, now: Instant) -> bool {
@@ -72,16 +69,8 @@ impl Schedule {
         self.0.interval()
     }
 
-    pub fn longest_expected(&self) -> Duration {
-        self.0.longest_expected()
-    }
-
-    pub fn promise(&mut self, now: Instant) -> Option<Duration> {
+    pub fn promise(&mut self, now: Instant) -> Duration {
         self.0.promise(now)
-    }
-
-    pub fn baseline(&self, now: Instant) -> Option<Duration> {
-        self.0.baseline(now)
     }
 }
 
@@ -98,7 +87,6 @@ impl Inbox {
     pub fn on_message(
         &mut self,
         now: Instant,
-        expected: Duration,
         neighbour: PeerId,
         author: PeerId,
         payload: &[u8],
@@ -108,7 +96,7 @@ impl Inbox {
             author: Some(author),
             payload,
         };
-        let outcome = self.0.on_message(now, expected, incoming);
+        let outcome = self.0.on_message(now, incoming);
         outcome.news.map(|news| news.is_newcomer)
     }
 
@@ -120,8 +108,8 @@ impl Inbox {
         self.0.next_timeout()
     }
 
-    pub fn pop_expired(&mut self, now: Instant, expected: Duration) -> Option<PeerId> {
-        Some(self.0.pop_expired(now, expected)?.peer)
+    pub fn pop_expired(&mut self, now: Instant) -> Option<PeerId> {
+        Some(self.0.pop_expired(now)?.peer)
     }
 
     pub fn knows(&self, peer: &PeerId) -> bool {
@@ -130,6 +118,11 @@ impl Inbox {
 
     pub fn known(&self) -> usize {
         self.0.peers().iter().len()
+    }
+
+    /// What the schedule is to be told.
+    pub fn count(&self) -> usize {
+        self.0.peers().count()
     }
 
     /// How many peers it may know.
@@ -154,13 +147,11 @@ pub fn encode(
     key: &PublicKey,
     addresses: impl IntoIterator<Item = Multiaddr>,
     sequence: u64,
-    promise: Option<Duration>,
-    baseline: Option<Duration>,
+    promise: Duration,
 ) -> Vec<u8> {
     let stamp = Stamp {
         sequence: Some(sequence),
-        promise,
-        baseline,
+        promise: Some(promise),
     };
     message::encode(key, addresses, stamp)
 }
@@ -172,16 +163,14 @@ pub fn decode(payload: &[u8]) -> Option<Vec<Multiaddr>> {
     announcement.ok().map(|announcement| announcement.addresses)
 }
 
-/// For how long a node that expects this interval of others knows a peer of this crate by an announcement with this
-/// promise.
-pub fn time_to_live(now: Instant, promise: Option<Duration>, expected: Duration) -> Duration {
+/// For how long a node knows a peer by an announcement with this promise.
+pub fn time_to_live(now: Instant, promise: Option<Duration>) -> Duration {
     let stamp = Stamp {
-        sequence: Some(0),
         promise,
         ..Stamp::default()
     };
     let lifetimes = Config::default().inbox().lifetimes;
-    Pace::new(stamp, None, None, &lifetimes).time_to_live(now, expected, &lifetimes)
+    Pace::new(stamp, None, None, &lifetimes).time_to_live(now, &lifetimes)
 }
 
 /// How long it takes at most from one announcement to the next at this interval.

@@ -52,20 +52,14 @@ impl<P: PubSub> Behaviour<P> {
             self.config.filter(),
             self.config.max_addresses().get(),
         );
-        let (addresses, promise, baseline) = match announceable {
-            Ok(addresses) => {
-                let promise = self.schedule.promise(now);
-                (addresses, promise, self.schedule.baseline(now))
-            }
-            Err(SkipReason::NoListeners) if self.schedule.may_solicit(now) => {
-                (Vec::new(), None, None)
-            }
+        let (addresses, promise) = match announceable {
+            Ok(addresses) => (addresses, Some(self.schedule.promise(now))),
+            Err(SkipReason::NoListeners) if self.schedule.may_solicit(now) => (Vec::new(), None),
             Err(reason) => return Outcome::Skipped(reason),
         };
         let stamp = Stamp {
             sequence: Some(self.sequence.next(deadline::wall_clock())),
             promise,
-            baseline,
         };
         let payload = message::encode(&public_key, addresses.iter().cloned(), stamp);
         let (mut topics, mut failed) = (Vec::new(), 0);

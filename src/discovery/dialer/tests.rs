@@ -120,9 +120,7 @@ impl Node {
             neighbour: peer(u16::MAX),
             is_limited: false,
         };
-        let heard = self
-            .peers
-            .on_announcement(self.now, announcement, source, Duration::ZERO);
+        let heard = self.peers.on_announcement(self.now, announcement, source);
         if matches!(heard, Heard::Discovered | Heard::Updated) {
             self.dialer.on_candidate(self.now, &peer(seed));
         }
@@ -780,7 +778,7 @@ proptest! {
                 Operation::Succeed(_) | Operation::Fail(..) => {}
                 Operation::Wait(time) => node.now += time,
             }
-            while let Some(expired) = node.peers.pop_expired(node.now, Duration::ZERO) {
+            while let Some(expired) = node.peers.pop_expired(node.now) {
                 node.dialer.on_expired(&expired.peer);
                 model.failed.remove(&expired.peer);
                 model.unsupported.remove(&expired.peer);
@@ -823,7 +821,7 @@ proptest! {
             node.disconnect(seed);
         }
         node.now += 2 * TTL;
-        while let Some(expired) = node.peers.pop_expired(node.now, Duration::ZERO) {
+        while let Some(expired) = node.peers.pop_expired(node.now) {
             node.dialer.on_expired(&expired.peer);
         }
         prop_assert!(node.next_dial().is_none());

@@ -114,11 +114,6 @@ impl Mutes {
         self.unmute_if_too_few();
     }
 
-    /// Whether a peer is connected.
-    pub(super) fn is_connected(&self, peer: &PeerId) -> bool {
-        self.neighbours.contains_key(peer)
-    }
-
     /// Whether anybody but this neighbour is subscribed.
     pub(super) fn has_others(&self, peer: &PeerId) -> bool {
         let own = self.neighbours.get(peer).map(Neighbour::counts);

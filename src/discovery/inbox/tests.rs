@@ -1,4 +1,7 @@
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use libp2p_identity::PublicKey;
 use multiaddr::{Multiaddr, Protocol};
@@ -30,8 +33,8 @@ fn payload(seed: u32, ports: &[u16]) -> Vec<u8> {
     message::encode(&key(seed), addresses, Stamp::default())
 }
 
-/// Our own interval.
-const OWN: Duration = Duration::from_secs(11);
+/// After so long the next announcement of a peer is due.
+const DUE: Duration = Duration::from_secs(11);
 const LOCAL: u32 = 0;
 /// Delivers, but announces nothing.
 const HUB: u32 = 1_000_000;
@@ -54,7 +57,6 @@ impl Inbox {
     ) -> Outcome {
         self.on_message(
             now,
-            OWN,
             Incoming {
                 neighbour: peer(neighbour),
                 author: author.map(peer),
@@ -76,8 +78,6 @@ fn accepted(change: impl Into<Option<Change>>) -> Outcome {
         news: Some(News {
             is_newcomer: matches!(change, Some(Change::Discovered(_))),
             is_solicitation: false,
-            is_neighbour: false,
-            baseline: None,
         }),
     }
 }
@@ -212,15 +212,15 @@ fn who_delivers_a_malformed_message_pays_for_it_as_for_a_newcomer() {
         });
         // It speaks for itself, and so costs nothing.
         inbox.announce(now, 1, 1);
-        for now in [now, now + OWN] {
+        for now in [now, now + DUE] {
             assert_eq!(inbox.hear_from(now, HUB, Some(1), payload), IGNORED);
             assert_eq!(inbox.hear_from(now, HUB, Some(3), payload), IGNORED);
         }
         assert_eq!(inbox.counters().ignored_newcomer_rate, 0);
-        assert_eq!(inbox.announce(now + OWN, HUB, 4), IGNORED);
+        assert_eq!(inbox.announce(now + DUE, HUB, 4), IGNORED);
         assert_eq!(inbox.counters().ignored_newcomer_rate, 1);
         assert_eq!(
-            inbox.announce(now + OWN, HUB + 1, 4),
+            inbox.announce(now + DUE, HUB + 1, 4),
             accepted(Change::Discovered(peer(4)))
         );
     }
@@ -239,7 +239,7 @@ fn after_an_unreadable_message_the_author_pays_before_it_is_read() {
             ..Config::default().inbox()
         });
         inbox.announce(now, HUB, 1);
-        let due = now + OWN;
+        let due = now + DUE;
         for neighbour in 0..10_000 {
             inbox.hear_from(due, HUB + neighbour % 100, Some(1), unreadable);
         }
@@ -254,7 +254,7 @@ fn after_an_unreadable_message_the_author_pays_before_it_is_read() {
         for _ in 0..2 * BURST {
             inbox.hear_from(due + SECOND, HUB, Some(1), unreadable);
         }
-        assert_eq!(inbox.announce(due + SECOND + OWN, HUB, 1), accepted(None));
+        assert_eq!(inbox.announce(due + SECOND + DUE, HUB, 1), accepted(None));
     }
 }
 
@@ -276,13 +276,13 @@ fn an_old_announcement_that_anybody_can_send_again_takes_no_credit() {
         inbox.hear_from(now, HUB, Some(1), payload).verdict
     };
     verdict(&mut inbox, now, &numbered(7));
-    let due = now + OWN;
+    let due = now + DUE;
     for sequence in [6, 7, 6, 7, 6, 7] {
         verdict(&mut inbox, due, &numbered(sequence));
     }
     assert_eq!(verdict(&mut inbox, due, &numbered(8)), Verdict::Accept);
     // Nor does it end what an unreadable one has begun.
-    let due = due + OWN;
+    let due = due + DUE;
     verdict(&mut inbox, due, b"garbage");
     verdict(&mut inbox, due, &numbered(8));
     let read = inbox.counters().ignored_malformed;
@@ -447,30 +447,6 @@ fn a_peer_that_speaks_for_itself_is_not_invented() {
 }
 
 #[test]
-fn who_delivers_its_own_announcement_is_a_neighbour_if_it_goes_by_our_rules() {
-    let now = deadline::now();
-    let baseline = Some(20 * SECOND);
-    for (from, sequence, is_neighbour) in
-        [(1, Some(1), true), (HUB, Some(1), false), (1, None, false)]
-    {
-        let stamp = Stamp {
-            sequence,
-            baseline,
-            ..Stamp::default()
-        };
-        let payload = message::encode(&key(1), [Protocol::Memory(1).into()], stamp);
-        let outcome = inbox(Config::default().inbox()).hear_from(now, from, Some(1), &payload);
-        let expected = News {
-            is_newcomer: true,
-            is_solicitation: false,
-            is_neighbour,
-            baseline,
-        };
-        assert_eq!(outcome.news, Some(expected));
-    }
-}
-
-#[test]
 fn only_an_empty_list_by_our_rules_that_promises_nothing_is_a_solicitation() {
     let now = deadline::now();
     for (addresses, sequence, promise, expected) in [
@@ -480,18 +456,13 @@ fn only_an_empty_list_by_our_rules_that_promises_nothing_is_a_solicitation() {
         (vec![Protocol::Memory(1).into()], Some(1), None, false),
         (vec![Multiaddr::empty()], Some(1), None, false),
     ] {
-        let stamp = Stamp {
-            sequence,
-            promise,
-            baseline: None,
-        };
+        let stamp = Stamp { sequence, promise };
         let payload = message::encode(&key(1), addresses, stamp);
         let outcome = inbox(Config::default().inbox()).hear_from(now, 1, Some(1), &payload);
         assert_eq!(outcome.change, Some(Change::Discovered(peer(1))));
         let news = outcome.news.unwrap();
         assert!(news.is_newcomer);
         assert_eq!(news.is_solicitation, expected);
-        assert_eq!(news.is_neighbour, sequence.is_some() && !expected);
     }
 }
 
@@ -538,7 +509,7 @@ fn what_comes_in_time_and_says_nothing_new_counts_and_does_not_stop_what_does() 
         inbox.hear_from(now, neighbour, Some(1), &payload)
     };
     hear(now, HUB, 7);
-    let due = now + OWN;
+    let due = now + DUE;
     let repeated = Outcome {
         news: None,
         ..accepted(None)
@@ -567,8 +538,8 @@ fn a_peer_that_has_expired_is_a_newcomer_again() {
     let mut inbox = inbox(settings);
     inbox.announce(now, HUB, 1);
     assert_eq!(inbox.next_timeout(), Some(now + ttl));
-    assert_eq!(inbox.pop_expired(now + ttl - MS, OWN), None);
-    assert_eq!(inbox.pop_expired(now + ttl, OWN).unwrap().peer, peer(1));
+    assert_eq!(inbox.pop_expired(now + ttl - MS), None);
+    assert_eq!(inbox.pop_expired(now + ttl).unwrap().peer, peer(1));
     assert_eq!(inbox.next_timeout(), None);
     assert_eq!(
         inbox.announce(now + ttl, HUB, 1),
@@ -686,7 +657,6 @@ fn a_muted_neighbour_is_unmuted_when_it_disconnects() {
     inbox.hear_from(now, HUB, Some(HUB), b"garbage");
     assert_eq!(muted(&mut inbox, now), [Muting::Mute(peer(HUB))]);
     inbox.on_neighbour_gone(&peer(HUB));
-    assert!(!inbox.is_neighbour(&peer(HUB)));
     assert_eq!(muted(&mut inbox, now), [Muting::Unmute(peer(HUB))]);
     // What it had sent before comes late.
     inbox.hear_from(now, HUB, Some(HUB), b"garbage");
@@ -711,7 +681,7 @@ fn one_neighbour_fills_a_quarter_of_the_table_if_there_are_others() {
         for author in 1_000..1_500 {
             now += 20 * MS;
             inbox.announce(now, HUB, author);
-            while inbox.pop_expired(now, OWN).is_some() {}
+            while inbox.pop_expired(now).is_some() {}
         }
         let known = inbox.peers().iter().map(|known| known.peer_id());
         let known = known.collect::<HashSet<_>>();
@@ -793,7 +763,7 @@ fn a_flood_of_invented_identities_leaves_the_known_peers_known() {
             author: Some(author),
             payload,
         };
-        inbox.on_message(now, OWN, incoming)
+        inbox.on_message(now, incoming)
     };
 
     for (peer, payload) in &honest {
@@ -816,7 +786,7 @@ fn a_flood_of_invented_identities_leaves_the_known_peers_known() {
         for (peer, payload) in honest.iter().skip(second % 10).step_by(10) {
             assert_eq!(announce(&mut inbox, now, *peer, payload), accepted(None));
         }
-        while let Some(expired) = inbox.pop_expired(now, OWN) {
+        while let Some(expired) = inbox.pop_expired(now) {
             assert!(honest.iter().all(|(peer, _)| *peer != expired.peer));
         }
         assert!(inbox.peers().iter().len() <= HONEST as usize + 500 + 50 * 60);
@@ -1017,7 +987,7 @@ proptest! {
                     rules.neighbours.remove(&neighbour);
                 }
                 Operation::Pop => {
-                    let mut expired: Vec<_> = std::iter::from_fn(|| inbox.pop_expired(now, OWN))
+                    let mut expired: Vec<_> = std::iter::from_fn(|| inbox.pop_expired(now))
                         .map(|expired| expired.peer)
                         .collect();
                     expired.sort();

@@ -12,7 +12,7 @@ pub(super) const INTERVALS: u32 = 3;
 /// By what the time to live of a peer is found.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lifetimes {
-    /// The interval of those whose interval is not known yet, and of which none is expected.
+    /// For how long a peer is known whose interval is not.
     pub(crate) unknown: Duration,
     /// The shortest interval that is believed. Were there none, somebody could promise to be gone at once, to be found
     /// anew with each announcement; and send old announcements of another again, as if they came in quick succession.
@@ -34,8 +34,6 @@ impl Lifetimes {
 pub(crate) enum Pace {
     /// As often as it has promised.
     Promised(Duration),
-    /// As is to be expected by our rules, since it has heard too little to promise anything.
-    Ours,
     /// As it has been heard.
     Heard(Gaps),
 }
@@ -56,10 +54,9 @@ impl Pace {
         before: Option<Self>,
         lifetimes: &Lifetimes,
     ) -> Self {
-        match (stamp.promise, stamp.sequence) {
-            (Some(promise), _) => Self::Promised(promise),
-            (None, Some(_)) => Self::Ours,
-            (None, None) => {
+        match stamp.promise {
+            Some(promise) => Self::Promised(promise),
+            None => {
                 let mut gaps = match before {
                     Some(Self::Heard(gaps)) => gaps,
                     _ => Gaps::default(),
@@ -73,29 +70,21 @@ impl Pace {
     }
 
     /// The interval that is believed, if one is known.
-    pub(super) fn interval(&self, expected: Duration, lifetimes: &Lifetimes) -> Option<Duration> {
+    pub(super) fn interval(&self, lifetimes: &Lifetimes) -> Option<Duration> {
         let interval = match *self {
             Self::Promised(interval) => interval,
-            Self::Ours => expected,
             Self::Heard(gaps) => gaps.interval()?,
         };
         Some(interval.max(lifetimes.shortest).min(lifetimes.longest))
     }
 
     /// For how long a peer is known that has announced itself `now`.
-    pub(crate) fn time_to_live(
-        &self,
-        now: Instant,
-        expected: Duration,
-        lifetimes: &Lifetimes,
-    ) -> Duration {
-        let interval = self.interval(expected, lifetimes);
+    pub(crate) fn time_to_live(&self, now: Instant, lifetimes: &Lifetimes) -> Duration {
+        let interval = self.interval(lifetimes);
         let time_to_live = interval.map_or(lifetimes.unknown, |interval| {
             interval.saturating_mul(INTERVALS)
         });
         match self {
-            // It may hear more than we do, and slow down while we do not.
-            Self::Ours => time_to_live.max(lifetimes.unknown),
             Self::Promised(_) => time_to_live,
             Self::Heard(gaps) => time_to_live.max(gaps.grace(now).min(lifetimes.longest)),
         }

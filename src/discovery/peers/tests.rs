@@ -13,8 +13,6 @@ fn peer(seed: u8) -> PeerId {
     PeerId::from_multihash(Multihash::wrap(0, &[seed; 32]).unwrap()).unwrap()
 }
 
-/// Our own interval in most tests: so short that it matters to nobody.
-const OWN: Duration = Duration::ZERO;
 const LIFETIMES: Lifetimes = Lifetimes {
     unknown: TTL,
     shortest: Duration::ZERO,
@@ -53,7 +51,6 @@ fn stamped(seed: u8, ports: &[u16], sequence: u64, promise: Option<Duration>) ->
         stamp: Stamp {
             sequence: Some(sequence),
             promise,
-            ..Stamp::default()
         },
         ..announcement(seed, ports)
     }
@@ -63,11 +60,11 @@ impl Peers {
     /// An announcement that promises a third of the time to live.
     fn hear(&mut self, now: Instant, mut announcement: Announcement, ttl: Duration) -> Heard {
         announcement.stamp.promise = Some(ttl / INTERVALS);
-        self.on_announcement(now, announcement, forwarded(), OWN)
+        self.on_announcement(now, announcement, forwarded())
     }
 
     fn pop(&mut self, now: Instant) -> Option<Expired> {
-        self.pop_expired(now, OWN)
+        self.pop_expired(now)
     }
 }
 
@@ -155,7 +152,7 @@ fn a_peer_that_only_dials_is_known_without_addresses() {
         Heard::Discovered
     );
     assert!(peers.get(&peer(1)).unwrap().addresses().is_empty());
-    assert_eq!(peers.iter().len(), 1);
+    assert_eq!((peers.iter().len(), peers.count()), (1, 1));
 }
 
 #[test]
@@ -216,8 +213,8 @@ fn an_endless_time_to_live_does_not_panic() {
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// For how long a peer is known after these announcements, each after a pause, while our own interval is `own`.
-fn known_for(own: Duration, announcements: &[(Duration, Stamp)]) -> Duration {
+/// For how long a peer is known after these announcements, each after a pause.
+fn known_for(announcements: &[(Duration, Stamp)]) -> Duration {
     let mut now = deadline::now();
     let mut peers = peers(2);
     peers.lifetimes.shortest = SHORTEST;
@@ -227,7 +224,7 @@ fn known_for(own: Duration, announcements: &[(Duration, Stamp)]) -> Duration {
             stamp,
             ..announcement(1, &[])
         };
-        peers.on_announcement(now, announcement, forwarded(), own);
+        peers.on_announcement(now, announcement, forwarded());
     }
     peers.next_timeout().unwrap() - now
 }
@@ -238,7 +235,7 @@ fn the_interval_of_a_js_peer_is_learnt_and_a_loss_does_not_stretch_it() {
         let announcements = pauses
             .iter()
             .map(|&pause| (pause * SECOND, Stamp::default()));
-        known_for(MINUTE, &announcements.collect::<Vec<_>>())
+        known_for(&announcements.collect::<Vec<_>>())
     };
     for unknown in [&[0][..], &[0, 10], &[0, 1], &[0, 0, 0]] {
         assert_eq!(js(unknown), LIFETIMES.unknown, "{unknown:?}");
@@ -275,7 +272,7 @@ fn life(times: impl IntoIterator<Item = Duration>) -> (Vec<Duration>, Vec<Durati
             assert!(peers.pop(at).is_some());
             expired.push(at - began);
         }
-        match peers.on_announcement(now, announcement(1, &[1]), forwarded(), OWN) {
+        match peers.on_announcement(now, announcement(1, &[1]), forwarded()) {
             Heard::Discovered => discovered.push(time),
             heard => assert_eq!(heard, Heard::Refreshed),
         }
@@ -336,41 +333,32 @@ fn one_that_was_there_when_it_expired_is_known_for_longer_for_an_hour() {
 fn nothing_is_learnt_of_who_makes_promises() {
     let now = deadline::now();
     let mut peers = peers(2);
-    peers.on_announcement(now, stamped(1, &[], 1, Some(SECOND)), forwarded(), OWN);
+    peers.on_announcement(now, stamped(1, &[], 1, Some(SECOND)), forwarded());
     assert!(peers.pop(now + 3 * SECOND).is_some());
     let later = now + MINUTE;
-    peers.on_announcement(later, stamped(1, &[], 2, Some(SECOND)), forwarded(), OWN);
+    peers.on_announcement(later, stamped(1, &[], 2, Some(SECOND)), forwarded());
     assert_eq!(peers.next_timeout(), Some(later + 3 * SECOND));
     // Nor does it matter what it was before it made promises.
-    peers.on_announcement(later, announcement(2, &[]), forwarded(), OWN);
+    peers.on_announcement(later, announcement(2, &[]), forwarded());
     assert!(peers.pop(later + TTL).is_some());
     peers.pop(later + TTL);
     let latest = later + 2 * TTL;
-    peers.on_announcement(latest, stamped(2, &[], 1, Some(SECOND)), forwarded(), OWN);
+    peers.on_announcement(latest, stamped(2, &[], 1, Some(SECOND)), forwarded());
     assert_eq!(peers.next_timeout(), Some(latest + 3 * SECOND));
 }
 
 #[test]
-fn who_goes_by_our_rules_is_known_for_three_of_our_intervals_or_as_it_promises() {
+fn who_promises_is_known_for_three_times_that_and_who_does_not_is_learnt() {
     let stamp = |sequence, promise: Option<Duration>| Stamp {
         sequence: Some(sequence),
         promise,
-        ..Stamp::default()
     };
-    let known = |own, promise| known_for(own, &[(SECOND, stamp(1, promise))]);
-    assert_eq!(known(MINUTE, None), 3 * MINUTE);
     for promise in [10 * SECOND, MINUTE, 2 * MINUTE] {
-        assert_eq!(known(MINUTE, Some(promise)), 3 * promise);
+        assert_eq!(known_for(&[(SECOND, stamp(1, Some(promise)))]), 3 * promise);
     }
-}
-
-#[test]
-fn who_promises_nothing_may_slow_down_though_we_do_not() {
-    let stamp = Stamp {
-        sequence: Some(1),
-        ..Stamp::default()
-    };
-    assert_eq!(known_for(SECOND, &[(SECOND, stamp)]), LIFETIMES.unknown);
+    assert_eq!(known_for(&[(SECOND, stamp(1, None))]), LIFETIMES.unknown);
+    let announcements = [1, 2, 3].map(|sequence| (15 * SECOND, stamp(sequence, None)));
+    assert_eq!(known_for(&announcements), 45 * SECOND);
 }
 
 #[test]
@@ -378,15 +366,14 @@ fn no_interval_is_shorter_than_the_shortest() {
     let stamp = |promise| Stamp {
         sequence: Some(1),
         promise: Some(promise),
-        ..Stamp::default()
     };
     for promise in [Duration::ZERO, SECOND, SHORTEST] {
-        assert_eq!(known_for(MINUTE, &[(SECOND, stamp(promise))]), 3 * SHORTEST);
+        assert_eq!(known_for(&[(SECOND, stamp(promise))]), 3 * SHORTEST);
     }
     // Or old ones that somebody sends again.
     for pause in [SECOND, 2 * SECOND, 3 * SECOND] {
         let announcements = [(pause, Stamp::default()); 12];
-        assert_eq!(known_for(MINUTE, &announcements), 3 * SHORTEST);
+        assert_eq!(known_for(&announcements), 3 * SHORTEST);
     }
 }
 
@@ -396,32 +383,9 @@ fn no_interval_is_longer_than_the_longest() {
     peers.lifetimes.longest = MINUTE;
     let now = deadline::now();
     let promise = Some(100 * MINUTE);
-    peers.on_announcement(now, stamped(1, &[], 1, promise), forwarded(), OWN);
+    peers.on_announcement(now, stamped(1, &[], 1, promise), forwarded());
     assert_eq!(peers.next_timeout(), Some(now + 3 * MINUTE));
-    assert_eq!(
-        peers
-            .pop_expired(now + 3 * MINUTE, 100 * MINUTE)
-            .unwrap()
-            .peer,
-        peer(1)
-    );
-}
-
-#[test]
-fn who_goes_by_our_rules_is_known_for_longer_when_the_network_grows() {
-    let now = deadline::now();
-    let mut peers = peers(2);
-    peers.lifetimes.unknown = SECOND;
-    let own = 10 * SECOND;
-    peers.on_announcement(now, stamped(1, &[], 1, None), forwarded(), own);
-    // This one will keep what it has promised.
-    peers.on_announcement(now, stamped(2, &[], 1, Some(own)), forwarded(), own);
-    let then = now + 3 * own;
-    assert_eq!(peers.pop_expired(then, MINUTE).unwrap().peer, peer(2));
-    assert_eq!(peers.pop_expired(then, MINUTE), None);
-    assert_eq!(peers.next_timeout(), Some(now + 3 * MINUTE));
-    assert!(peers.pop_expired(now + 3 * MINUTE, MINUTE).is_some());
-    assert_eq!(peers.pop_expired(now + 3 * MINUTE, MINUTE), None);
+    assert_eq!(peers.pop(now + 3 * MINUTE).unwrap().peer, peer(1));
 }
 
 #[test]
@@ -429,7 +393,7 @@ fn an_older_announcement_brings_nothing_back() {
     let now = deadline::now();
     let mut peers = peers(2);
     let mut hear = |announcement| {
-        let heard = peers.on_announcement(now + SECOND, announcement, forwarded(), MINUTE);
+        let heard = peers.on_announcement(now + SECOND, announcement, forwarded());
         let known = peers.get(&peer(1)).unwrap();
         (heard, known.addresses().to_vec(), known.last_heard())
     };
@@ -451,25 +415,21 @@ fn an_older_announcement_brings_nothing_back() {
 }
 
 #[test]
-fn who_cannot_be_reached_is_forgotten_sooner_whatever_the_network_does() {
+fn who_cannot_be_reached_is_forgotten_sooner_until_it_announces_itself_again() {
     let now = deadline::now();
     let mut peers = peers(2);
-    peers.on_announcement(now, stamped(1, &[1], 1, None), forwarded(), MINUTE);
+    peers.on_announcement(now, stamped(1, &[1], 1, Some(MINUTE)), forwarded());
     assert!(!peers.on_failed(&peer(1), &addresses(&[2])));
     assert!(peers.on_failed(&peer(1), &addresses(&[2, 1])));
     for _ in 0..2 {
         peers.on_unreachable(&peer(1));
         assert_eq!(peers.next_timeout(), Some(now + 3 * MINUTE / 2));
     }
-    assert_eq!(peers.pop_expired(now + MINUTE, 2 * MINUTE), None);
-    assert!(
-        peers
-            .pop_expired(now + 3 * MINUTE / 2, 2 * MINUTE)
-            .is_some()
-    );
+    assert_eq!(peers.pop(now + MINUTE), None);
+    assert!(peers.pop(now + 3 * MINUTE / 2).is_some());
     assert!(peers.expiry.is_empty());
 
-    peers.on_announcement(now, stamped(1, &[1], 2, None), forwarded(), MINUTE);
+    peers.on_announcement(now, stamped(1, &[1], 2, Some(MINUTE)), forwarded());
     assert_eq!(
         peers.next_timeout(),
         Some(now + 3 * MINUTE),
@@ -481,10 +441,10 @@ fn who_cannot_be_reached_is_forgotten_sooner_whatever_the_network_does() {
 fn what_does_not_count_prolongs_nothing() {
     let now = deadline::now();
     let mut peers = peers(2);
-    peers.on_announcement(now, stamped(1, &[], 5, None), forwarded(), MINUTE);
+    peers.on_announcement(now, stamped(1, &[], 5, Some(MINUTE)), forwarded());
     for sequence in [4, 5] {
         let at = now + MINUTE;
-        peers.on_announcement(at, stamped(1, &[], sequence, None), forwarded(), MINUTE);
+        peers.on_announcement(at, stamped(1, &[], sequence, Some(MINUTE)), forwarded());
     }
     assert_eq!(peers.next_timeout(), Some(now + 3 * MINUTE));
 }
@@ -494,11 +454,11 @@ fn a_full_table_has_some_room_for_connected_peers() {
     let now = deadline::now();
     let mut peers = peers(8);
     for seed in 0..20 {
-        peers.on_announcement(now, announcement(seed, &[]), forwarded(), OWN);
+        peers.on_announcement(now, announcement(seed, &[]), forwarded());
     }
-    assert_eq!(peers.iter().len(), 8);
+    assert_eq!((peers.iter().len(), peers.count()), (8, usize::MAX));
     for seed in 10..20 {
-        peers.on_announcement(now, announcement(seed, &[]), Source::Author, OWN);
+        peers.on_announcement(now, announcement(seed, &[]), Source::Author);
     }
     assert_eq!(peers.iter().len(), 9);
 }
@@ -509,7 +469,7 @@ fn one_neighbour_among_others_fills_a_quarter_of_the_table_and_replaces_its_own(
     let at = |seconds: u8| now + u32::from(seconds) * SECOND;
     let mut peers = peers(16);
     let mut hear = |seconds, seed, source| {
-        peers.on_announcement(at(seconds), announcement(seed, &[1]), source, OWN);
+        peers.on_announcement(at(seconds), announcement(seed, &[1]), source);
         let replaced = std::iter::from_fn(|| peers.pop(at(seconds)));
         replaced.map(|replaced| replaced.peer).collect::<Vec<_>>()
     };
@@ -533,14 +493,14 @@ fn one_neighbour_among_others_fills_a_quarter_of_the_table_and_replaces_its_own(
     for (neighbour, seeds, is_limited) in others {
         for seed in seeds {
             let source = forwarded_by(neighbour, is_limited);
-            peers.on_announcement(at(12), announcement(seed, &[1]), source, OWN);
+            peers.on_announcement(at(12), announcement(seed, &[1]), source);
         }
     }
     assert_eq!(peers.iter().len(), 16);
     // Also while it is full.
     let replacing = announcement(60, &[1]);
     assert_eq!(
-        peers.on_announcement(at(13), replacing, greedy, OWN),
+        peers.on_announcement(at(13), replacing, greedy),
         Heard::Discovered
     );
     assert_eq!(peers.next_timeout(), Some(at(13)));
@@ -549,7 +509,7 @@ fn one_neighbour_among_others_fills_a_quarter_of_the_table_and_replaces_its_own(
     // Who expires is counted no longer.
     while peers.pop(at(13) + TTL).is_some() {}
     for seed in 0..4 {
-        peers.on_announcement(at(14) + TTL, announcement(seed, &[]), greedy, OWN);
+        peers.on_announcement(at(14) + TTL, announcement(seed, &[]), greedy);
     }
     assert_eq!(peers.iter().len(), 4);
 }
@@ -559,23 +519,18 @@ fn an_announcement_is_due_after_half_the_interval() {
     let now = deadline::now();
     let mut peers = peers(2);
     peers.lifetimes.shortest = 10 * SECOND;
-    let is_due = |peers: &Peers, after| peers.is_due(now + after, &peer(1), MINUTE);
+    let is_due = |peers: &Peers, after| peers.is_due(now + after, &peer(1));
     assert_eq!(is_due(&peers, SECOND), None);
-    peers.on_announcement(now, stamped(1, &[], 1, None), forwarded(), MINUTE);
+    peers.on_announcement(now, stamped(1, &[], 1, Some(MINUTE)), forwarded());
     assert_eq!(is_due(&peers, 29 * SECOND), Some(false));
     assert_eq!(is_due(&peers, 30 * SECOND), Some(true));
     // Who promises more than anybody needs may not send it.
-    peers.on_announcement(now, stamped(1, &[], 2, Some(SECOND)), forwarded(), MINUTE);
+    peers.on_announcement(now, stamped(1, &[], 2, Some(SECOND)), forwarded());
     assert_eq!(is_due(&peers, 4 * SECOND), Some(false));
     assert_eq!(is_due(&peers, 5 * SECOND), Some(true));
     // And one that promises to be silent for longer than it is known has its turn in that time.
     peers.lifetimes.longest = MINUTE;
-    peers.on_announcement(
-        now,
-        stamped(1, &[], 3, Some(100 * MINUTE)),
-        forwarded(),
-        MINUTE,
-    );
+    peers.on_announcement(now, stamped(1, &[], 3, Some(100 * MINUTE)), forwarded());
     assert_eq!(is_due(&peers, 29 * SECOND), Some(false));
     assert_eq!(is_due(&peers, 30 * SECOND), Some(true));
 }
@@ -723,7 +678,7 @@ proptest! {
                 true => Source::Author,
                 false => forwarded_by(neighbour, true),
             };
-            let heard = peers.on_announcement(now, announcement(seed, &[]), source, OWN);
+            let heard = peers.on_announcement(now, announcement(seed, &[]), source);
             while let Some(expired) = peers.pop(now) {
                 prop_assert!(bearers.remove(&expired.peer).is_some());
             }
