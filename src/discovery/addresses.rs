@@ -8,7 +8,7 @@ use multiaddr::Multiaddr;
 
 use super::{
     SkipReason,
-    filter::{Filter, Selection, Source},
+    filter::{Filter, Offered},
     schedule::Listening,
     scope::Reach,
 };
@@ -125,25 +125,23 @@ pub(crate) fn announceable<'a>(
     filter: &Filter,
     max: usize,
 ) -> Result<Vec<Multiaddr>, SkipReason> {
-    let external = external.collect::<Vec<_>>();
-    let listening = listening.collect::<BTreeSet<_>>();
-    let all = external
-        .iter()
-        .map(|address| (*address, Source::Confirmed))
-        .chain(listening.iter().map(|address| (*address, Source::Claimed)));
-    let any_public = all.clone().any(|(address, _)| is_public(address));
-    let any = all.clone().next().is_some();
-    let mut selection = Selection::new(filter, any_public, max);
-    for (address, source) in all {
-        if let Ok(full) = address.clone().with_p2p(local) {
-            selection.offer(address, source, full);
-        }
-    }
-    let announced = selection.finish();
-    match (announced.is_empty(), any) {
+    let external = external.map(|address| (address, true));
+    let listening = listening.collect::<BTreeSet<_>>().into_iter();
+    let all = external.chain(listening.map(|address| (address, false)));
+    let all = all.collect::<Vec<_>>();
+    let any_public = all.iter().any(|(address, _)| is_public(address));
+    let offered = all.iter().filter_map(|&(address, is_confirmed)| {
+        Some(Offered {
+            address: address.clone(),
+            full: address.clone().with_p2p(local).ok()?,
+            is_confirmed,
+        })
+    });
+    let announced = filter.select(any_public, max, offered);
+    match (announced.is_empty(), all.is_empty()) {
         (false, _) => Ok(announced),
-        (true, true) => Err(SkipReason::NothingLeft),
-        (true, false) => Err(SkipReason::NoListeners),
+        (true, false) => Err(SkipReason::NothingLeft),
+        (true, true) => Err(SkipReason::NoListeners),
     }
 }
 

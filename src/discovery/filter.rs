@@ -28,13 +28,54 @@ impl Filter {
         &self,
         is_public: bool,
         max: usize,
-        offered: impl IntoIterator<Item = Multiaddr>,
+        offered: impl IntoIterator<Item = Offered>,
     ) -> Vec<Multiaddr> {
-        let mut selection = Selection::new(self, is_public, max);
-        for address in offered {
-            selection.offer(&address, Source::Claimed, address.clone());
+        let mut rows = Vec::new();
+        for offered in offered {
+            rows.extend(Reach::of(&offered.address).map(|reach| (reach, offered)));
         }
-        selection.finish()
+        match self {
+            Self::Custom(permits) => rows.retain(|(_, offered)| permits(&offered.address)),
+            Self::ByReach => {
+                // Also if what reaches farther does not pass: a peer with a private address is not to be found on our host.
+                let is_host_only = rows.iter().all(|(reach, _)| reach.scope == Scope::Host);
+                rows.retain(|(reach, _)| match reach.scope {
+                    _ if reach.is_relayed => true,
+                    Scope::Internet => true,
+                    Scope::Network => !is_public,
+                    Scope::Host => is_host_only,
+                });
+            }
+        }
+        rows.sort_by_key(|(reach, offered)| (!offered.is_confirmed, *reach));
+        let mut selected = Vec::new();
+        for (_, Offered { full, .. }) in rows {
+            if selected.len() < max && !selected.contains(&full) {
+                selected.push(full);
+            }
+        }
+        selected
+    }
+}
+
+/// An address that is to be told or kept.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    /// As it is judged.
+    pub(crate) address: Multiaddr,
+    /// As it is told or kept.
+    pub(crate) full: Multiaddr,
+    /// Whether somebody has dialled it, so that it comes first.
+    pub(crate) is_confirmed: bool,
+}
+
+impl From<Multiaddr> for Offered {
+    fn from(address: Multiaddr) -> Self {
+        Self {
+            full: address.clone(),
+            address,
+            is_confirmed: false,
+        }
     }
 }
 
@@ -44,101 +85,6 @@ impl fmt::Debug for Filter {
             Self::ByReach => "Default",
             Self::Custom(_) => "Custom",
         })
-    }
-}
-
-/// Who says that an address is one of the node's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Source {
-    /// Somebody who has dialled it.
-    Confirmed,
-    /// Only the node itself.
-    Claimed,
-}
-
-type Rank = (Source, Reach);
-
-/// Takes addresses one by one and holds no more of them than are wanted in the end, twice over.
-#[derive(Debug)]
-pub(crate) struct Selection<'a> {
-    filter: &'a Filter,
-    is_public: bool,
-    kept: Best,
-    /// Addresses of the host, for the case that there are no others.
-    of_host: Best,
-    /// Whether there is an address that reaches farther, be it one that does not pass: whoever has a private address
-    /// is not to be found on our host.
-    reaches_farther: bool,
-}
-
-impl<'a> Selection<'a> {
-    /// See [`Filter::select`].
-    pub(crate) fn new(filter: &'a Filter, is_public: bool, max: usize) -> Self {
-        Self {
-            filter,
-            is_public,
-            kept: Best::new(max),
-            of_host: Best::new(max),
-            reaches_farther: false,
-        }
-    }
-
-    /// Judges `address`, and keeps it in its `full` form. Confirmed ones are to come before the others.
-    pub(crate) fn offer(&mut self, address: &Multiaddr, source: Source, full: Multiaddr) {
-        let Some(reach) = Reach::of(address) else {
-            return;
-        };
-        let rank = (source, reach);
-        if let Filter::Custom(permits) = self.filter {
-            if permits(address) {
-                self.kept.insert(rank, full);
-            }
-            return;
-        }
-        self.reaches_farther |= reach.scope != Scope::Host;
-        match reach.scope {
-            Scope::Network if self.is_public && !reach.is_relayed => {}
-            Scope::Host if !reach.is_relayed => self.of_host.insert(rank, full),
-            _ => self.kept.insert(rank, full),
-        }
-    }
-
-    /// What has passed, the most useful first.
-    pub(crate) fn finish(mut self) -> Vec<Multiaddr> {
-        if !self.reaches_farther {
-            for (rank, address) in self.of_host.rows {
-                self.kept.insert(rank, address);
-            }
-        }
-        let addresses = self.kept.rows.into_iter();
-        addresses.map(|(_, address)| address).collect()
-    }
-}
-
-/// The `max` best of the addresses that have been inserted, in order.
-#[derive(Debug)]
-struct Best {
-    max: usize,
-    rows: Vec<(Rank, Multiaddr)>,
-}
-
-impl Best {
-    fn new(max: usize) -> Self {
-        Self {
-            max,
-            rows: Vec::new(),
-        }
-    }
-
-    /// Inserts an address that is not among them, behind those of its rank. An address that comes again must not have
-    /// a better rank than before: then one that has been pushed out stays out.
-    fn insert(&mut self, rank: Rank, address: Multiaddr) {
-        let at = self.rows.partition_point(|(other, _)| *other <= rank);
-        if at >= self.max || self.rows.iter().any(|(_, known)| *known == address) {
-            return;
-        }
-        self.rows.insert(at, (rank, address));
-        self.rows.truncate(self.max);
     }
 }
 
@@ -161,7 +107,7 @@ mod tests {
     }
 
     fn select(filter: &Filter, is_public: bool, offered: &[&str]) -> Vec<String> {
-        let offered = offered.iter().map(address);
+        let offered = offered.iter().map(|text| address(text).into());
         let selected = filter.select(is_public, 16, offered).into_iter();
         selected.map(|address| address.to_string()).collect()
     }
@@ -211,24 +157,26 @@ mod tests {
         let loopback = (1..256).map(|port| address(format!("/ip4/127.0.0.1/tcp/{port}")));
         let private = (1..256).map(|port| address(format!("/ip4/10.0.0.1/tcp/{port}")));
         let offered = loopback.chain(private.clone()).chain([address(PUBLIC)]);
-        let selected = Filter::ByReach.select(false, 16, offered);
+        let selected = Filter::ByReach.select(false, 16, offered.map(Offered::from));
         let expected = [address(PUBLIC)].into_iter().chain(private).take(16);
         assert_eq!(selected, expected.collect::<Vec<_>>());
     }
 
     #[test]
     fn what_is_confirmed_comes_first() {
-        let mut selection = Selection::new(&Filter::ByReach, false, 3);
-        for (text, source) in [
-            (RELAY, Source::Confirmed),
-            (NAME, Source::Confirmed),
-            (NAME, Source::Claimed),
-            (PRIVATE, Source::Claimed),
-            (PUBLIC, Source::Claimed),
-        ] {
-            selection.offer(&address(text), source, address(text));
-        }
-        assert_eq!(selection.finish(), [NAME, RELAY, PUBLIC].map(address));
+        let offered = [
+            (NAME, false),
+            (PRIVATE, false),
+            (PUBLIC, false),
+            (RELAY, true),
+            (NAME, true),
+        ];
+        let offered = offered.map(|(text, is_confirmed)| Offered {
+            is_confirmed,
+            ..address(text).into()
+        });
+        let selected = Filter::ByReach.select(false, 3, offered);
+        assert_eq!(selected, [NAME, RELAY, PUBLIC].map(address));
     }
 
     fn some_address() -> impl Strategy<Value = Multiaddr> {
@@ -255,69 +203,44 @@ mod tests {
         })
     }
 
-    /// The rules one after the other, over the whole list.
-    fn model(is_public: bool, max: usize, offered: &[Multiaddr]) -> Vec<Multiaddr> {
-        let mut rows = offered
-            .iter()
-            .filter_map(|address| Some((Reach::of(address)?, address.clone())))
-            .collect::<Vec<_>>();
-        let is_host_only = rows.iter().all(|(reach, _)| reach.scope == Scope::Host);
-        rows.retain(|(reach, _)| match reach.scope {
-            _ if reach.is_relayed => true,
-            Scope::Internet => true,
-            Scope::Network => !is_public,
-            Scope::Host => is_host_only,
-        });
-        rows.sort_by_key(|(reach, _)| *reach);
-        let mut selected = Vec::new();
-        for (_, address) in rows {
-            if !selected.contains(&address) {
-                selected.push(address);
-            }
-        }
-        selected.truncate(max);
-        selected
-    }
-
     proptest! {
         #[test]
         fn selects_what_the_rules_say(
-            offered in prop::collection::vec(some_address(), 0..40),
+            confirmed in prop::collection::vec(some_address(), 0..20),
+            claimed in prop::collection::vec(some_address(), 0..20),
             is_public in any::<bool>(),
             max in 0..20_usize,
         ) {
-            let selected = Filter::ByReach.select(is_public, max, offered.clone());
-            prop_assert_eq!(&selected, &model(is_public, max, &offered));
+            let reach = |address: &Multiaddr| Reach::of(address);
+            let offered = || {
+                let confirmed = confirmed.iter().map(|address| (true, address));
+                confirmed.chain(claimed.iter().map(|address| (false, address)))
+            };
+            let selected = Filter::ByReach.select(is_public, max, offered().map(
+                |(is_confirmed, address)| Offered { is_confirmed, ..address.clone().into() },
+            ));
             prop_assert!(selected.len() <= max);
-            for address in &selected {
-                prop_assert!(Reach::of(address).is_some());
+            let is_host_only = offered().filter_map(|(_, address)| reach(address))
+                .all(|reach| reach.scope == Scope::Host);
+            let passes = |address: &Multiaddr| reach(address).is_some_and(|reach| {
+                reach.is_relayed || match reach.scope {
+                    Scope::Internet => true,
+                    Scope::Network => !is_public,
+                    Scope::Host => is_host_only,
+                }
+            });
+            let rank = |address: &Multiaddr| (!confirmed.contains(address), reach(address));
+            // Each passes, none comes twice, and what is left out is no better than the last.
+            for (at, address) in selected.iter().enumerate() {
+                prop_assert!(passes(address) && !selected[..at].contains(address));
+                prop_assert!(at == 0 || rank(&selected[at - 1]) <= rank(address));
             }
-            let again = Filter::ByReach.select(is_public, max, selected.clone());
-            prop_assert_eq!(again, selected);
-        }
-
-        /// What is pushed out by something better does not come back, and nothing comes twice.
-        #[test]
-        fn confirmed_and_claimed_ones_make_one_list(
-            confirmed in prop::collection::vec(some_address(), 0..20),
-            claimed in prop::collection::vec(some_address(), 0..20),
-            max in 0..20_usize,
-        ) {
-            let any = Filter::custom(|_| true);
-            let mut selection = Selection::new(&any, false, max);
-            for address in &confirmed {
-                selection.offer(address, Source::Confirmed, address.clone());
+            for (_, address) in offered().filter(|(_, address)| passes(address)) {
+                let is_better = |last: &Multiaddr| rank(address) < rank(last);
+                let is_in = selected.contains(address);
+                prop_assert!(is_in || selected.len() == max);
+                prop_assert!(is_in || !selected.last().is_some_and(is_better));
             }
-            for address in &claimed {
-                selection.offer(address, Source::Claimed, address.clone());
-            }
-            let by_reach = |addresses: Vec<Multiaddr>| any.select(false, 40, addresses);
-            let mut expected = by_reach(confirmed);
-            let rest = by_reach(claimed).into_iter();
-            let rest = rest.filter(|address| !expected.contains(address)).collect::<Vec<_>>();
-            expected.extend(rest);
-            expected.truncate(max);
-            prop_assert_eq!(selection.finish(), expected);
         }
     }
 }

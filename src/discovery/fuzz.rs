@@ -11,7 +11,7 @@ use multiaddr::{Multiaddr, Protocol};
 
 use super::{
     Announced, Config, Rate, SkipReason, Verdict,
-    filter::Filter,
+    filter::{Filter, Offered},
     inbox::{Change, Inbox, Incoming, Muting, Settings},
     message::{
         Announcement, Limits, MAX_ADDRESS_LEN, MAX_ENTRIES, Stamp, decode, encode, public_key,
@@ -403,7 +403,9 @@ fn check(data: &[u8], announcement: &Announcement, settings: &Settings) {
     for is_public in [false, true] {
         let most = settings.max_addresses;
         let select = |offered: &mut dyn Iterator<Item = Multiaddr>| {
-            settings.filter.select(is_public, most, offered)
+            settings
+                .filter
+                .select(is_public, most, offered.map(Offered::from))
         };
         let selected = decode(data, &settings.limits, select).expect("as before");
         assert!(selected.addresses.len() <= most);

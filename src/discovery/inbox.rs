@@ -6,7 +6,7 @@ use libp2p_identity::PeerId;
 
 use super::{
     Counters, Verdict,
-    filter::Filter,
+    filter::{Filter, Offered},
     message::{self, Announcement, DecodeError, Limits},
     peers::{Expired, Heard, Lifetimes, Peers, Source},
     rate::Rate,
@@ -359,7 +359,7 @@ impl Inbox {
             ..
         } = &self.settings;
         let announcement = message::decode(payload, limits, |offered| {
-            filter.select(self.is_public, *max_addresses, offered)
+            filter.select(self.is_public, *max_addresses, offered.map(Offered::from))
         })
         .map_err(|error| match error {
             DecodeError::TooLarge { .. } | DecodeError::TooManyAddresses { .. } => {

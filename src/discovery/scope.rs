@@ -1,8 +1,4 @@
 //! CORE: from how far away an address can be dialled.
-//!
-//! The ranges are those of IANA's special-purpose address registries
-//! (<https://www.iana.org/assignments/iana-ipv4-special-registry>,
-//! <https://www.iana.org/assignments/iana-ipv6-special-registry>); `is_global` of the standard library is unstable.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -24,7 +20,7 @@ pub(crate) struct Reach {
 pub(crate) enum Scope {
     /// Anywhere on the internet.
     Internet,
-    /// On the same network: private ranges, and all else that is not routed on the internet.
+    /// On the same network: private ranges, and those that are not routed on the internet.
     Network,
     /// On the same host.
     Host,
@@ -32,12 +28,12 @@ pub(crate) enum Scope {
 
 impl Reach {
     /// `None` if no transport can dial the address: it is unspecified, of a group, of a link, on port 0, names no host,
-    /// or has none of the forms that [`is_relayed`] knows.
+    /// or has none of the forms that [`is_dialable`] knows.
     pub(crate) fn of(address: &Multiaddr) -> Option<Self> {
-        let is_relayed = is_relayed(address)?;
+        let is_relayed = address.iter().any(|part| part == Protocol::P2pCircuit);
         let (scope, is_named) = match address.iter().next()? {
-            Protocol::Ip4(ip) => (of_ipv4(ip)?, false),
-            Protocol::Ip6(ip) => (of_ipv6(ip)?, false),
+            Protocol::Ip4(ip) => (of_ip(ip.into())?, false),
+            Protocol::Ip6(ip) => (of_ip(ip.into())?, false),
             Protocol::Dns(name)
             | Protocol::Dns4(name)
             | Protocol::Dns6(name)
@@ -46,12 +42,12 @@ impl Reach {
             | Protocol::Onion3(_)
             | Protocol::Garlic32(_)
             | Protocol::Garlic64(_) => (Scope::Internet, true),
-            // Where the relay is, whoever dials it knows, or asks.
+            // The dialler knows where the relay is, or asks.
             Protocol::P2p(_) | Protocol::P2pCircuit if is_relayed => (Scope::Internet, true),
             Protocol::Memory(_) | Protocol::Unix(_) => (Scope::Host, false),
             _ => return None,
         };
-        Some(Self {
+        is_dialable(address).then_some(Self {
             scope,
             is_relayed,
             is_named,
@@ -64,182 +60,79 @@ impl Reach {
     }
 }
 
-/// Whether an address leads through a relay; `None` if its form is one that no transport of any libp2p can dial.
-///
-/// A form that some transport knows passes, also if the own swarm has no such transport: which ones it has, nobody
-/// here can know.
-fn is_relayed(address: &Multiaddr) -> Option<bool> {
-    /// What has to follow.
-    enum Expected {
-        Anything,
-        /// An IP address or a name says nothing without a port.
-        Port,
-        /// WebSocket is the last layer, but for whom to find there.
-        Peer,
-    }
-
-    let mut is_relayed = false;
-    let mut expected = Expected::Anything;
-    for protocol in address.iter() {
-        match &protocol {
-            Protocol::Tcp(0) | Protocol::Udp(0) => return None,
-            // A zone is the name of an interface of one host.
-            Protocol::Ip6zone(_) => return None,
-            // Of requests, which no connection is made with.
-            Protocol::HttpPath(_) => return None,
-            Protocol::Dns(name)
-            | Protocol::Dns4(name)
-            | Protocol::Dns6(name)
-            | Protocol::Dnsaddr(name)
-            | Protocol::Sni(name)
-                if name.contains('*') =>
-            {
-                return None;
-            }
-            _ => {}
-        }
-        if is_relayed {
-            continue;
-        }
-        expected = match (expected, protocol) {
-            (
-                Expected::Port,
-                Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Sctp(_) | Protocol::Dccp(_),
-            ) => Expected::Anything,
-            (Expected::Port, _) => return None,
-            (Expected::Peer | Expected::Anything, Protocol::P2pCircuit) => {
-                is_relayed = true;
-                Expected::Anything
-            }
-            (
-                Expected::Peer,
-                Protocol::P2p(_) | Protocol::P2pWebRtcStar | Protocol::P2pWebSocketStar,
-            ) => Expected::Peer,
-            (Expected::Peer, _) => return None,
-            (
-                Expected::Anything,
-                Protocol::Ip4(_)
-                | Protocol::Ip6(_)
-                | Protocol::Dns(_)
-                | Protocol::Dns4(_)
-                | Protocol::Dns6(_),
-            ) => Expected::Port,
-            (Expected::Anything, Protocol::Ws(_) | Protocol::Wss(_)) => Expected::Peer,
-            (Expected::Anything, _) => Expected::Anything,
-        };
-    }
-    match expected {
-        Expected::Port => None,
-        Expected::Peer | Expected::Anything => Some(is_relayed),
-    }
+/// Whether an address has a form that some transport of some libp2p can dial.
+fn is_dialable(address: &Multiaddr) -> bool {
+    let can_be_dialled = |part| match part {
+        Protocol::Tcp(port) | Protocol::Udp(port) => port != 0,
+        // A zone is the name of an interface of one host, and paths are of requests.
+        Protocol::Ip6zone(_) | Protocol::HttpPath(_) => false,
+        Protocol::Dns(name)
+        | Protocol::Dns4(name)
+        | Protocol::Dns6(name)
+        | Protocol::Dnsaddr(name)
+        | Protocol::Sni(name) => !name.contains('*'),
+        _ => true,
+    };
+    // What is behind a relay is not dialled from here.
+    let direct = || {
+        address
+            .iter()
+            .take_while(|part| *part != Protocol::P2pCircuit)
+    };
+    let nexts = direct().skip(1).map(Some).chain([None]);
+    address.iter().all(can_be_dialled)
+        && direct().zip(nexts).all(|(part, next)| match part {
+            Protocol::Ip4(_)
+            | Protocol::Ip6(_)
+            | Protocol::Dns(_)
+            | Protocol::Dns4(_)
+            | Protocol::Dns6(_) => matches!(
+                next,
+                Some(Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Sctp(_) | Protocol::Dccp(_))
+            ),
+            Protocol::Ws(_) | Protocol::Wss(_) => matches!(
+                next,
+                None | Some(
+                    Protocol::P2p(_) | Protocol::P2pWebRtcStar | Protocol::P2pWebSocketStar
+                )
+            ),
+            Protocol::P2p(_) => next.is_none(),
+            _ => true,
+        })
 }
 
-/// What a range of addresses, given by its first one and the length of its prefix, is good for.
-type Range<Ip> = (Ip, u32, Option<Scope>);
-
-const INTERNET: Option<Scope> = Some(Scope::Internet);
-const NETWORK: Option<Scope> = Some(Scope::Network);
-const HOST: Option<Scope> = Some(Scope::Host);
-const NOBODY: Option<Scope> = None;
-
-/// Where IPv4 is not the internet's. The first range that holds an address decides.
-///
-/// Ranges for documentation and benchmarks, and those reserved for the future, count as private: nobody routes them on
-/// the internet, and who uses them all the same does so on a network of his own.
-const IPV4: [Range<Ipv4Addr>; 19] = [
-    // This network, RFC 791: good as a source only.
-    (Ipv4Addr::new(0, 0, 0, 0), 8, NOBODY),
-    // Private use, RFC 1918.
-    (Ipv4Addr::new(10, 0, 0, 0), 8, NETWORK),
-    // Shared with the customers of a provider (CGNAT), RFC 6598.
-    (Ipv4Addr::new(100, 64, 0, 0), 10, NETWORK),
-    // Loopback, RFC 1122.
-    (Ipv4Addr::new(127, 0, 0, 0), 8, HOST),
-    // Link-local, RFC 3927. Unlike those of IPv6 they need no zone.
-    (Ipv4Addr::new(169, 254, 0, 0), 16, NETWORK),
-    // Private use, RFC 1918.
-    (Ipv4Addr::new(172, 16, 0, 0), 12, NETWORK),
-    // Anycast for port control (RFC 7723) and TURN (RFC 8155).
-    (Ipv4Addr::new(192, 0, 0, 9), 32, INTERNET),
-    (Ipv4Addr::new(192, 0, 0, 10), 32, INTERNET),
-    // Protocol assignments, RFC 6890.
-    (Ipv4Addr::new(192, 0, 0, 0), 24, NETWORK),
-    // Documentation, RFC 5737.
-    (Ipv4Addr::new(192, 0, 2, 0), 24, NETWORK),
-    // Relays from IPv6 to IPv4, deprecated by RFC 7526.
-    (Ipv4Addr::new(192, 88, 99, 0), 24, NETWORK),
-    // Private use, RFC 1918.
-    (Ipv4Addr::new(192, 168, 0, 0), 16, NETWORK),
-    // Benchmarks, RFC 2544.
-    (Ipv4Addr::new(198, 18, 0, 0), 15, NETWORK),
-    // Documentation, RFC 5737.
-    (Ipv4Addr::new(198, 51, 100, 0), 24, NETWORK),
-    (Ipv4Addr::new(203, 0, 113, 0), 24, NETWORK),
-    // Multicast, RFC 5771.
-    (Ipv4Addr::new(224, 0, 0, 0), 4, NOBODY),
-    // Broadcast, RFC 919.
-    (Ipv4Addr::new(255, 255, 255, 255), 32, NOBODY),
-    // Reserved, RFC 1112.
-    (Ipv4Addr::new(240, 0, 0, 0), 4, NETWORK),
-    // All others, also AS112 and AMT, which have ranges of their own there.
-    (Ipv4Addr::UNSPECIFIED, 0, INTERNET),
-];
-
-/// Where IPv6 is the internet's, and where it is not. The first range that holds an address decides.
-const IPV6: [Range<Ipv6Addr>; 17] = [
-    (Ipv6Addr::UNSPECIFIED, 128, NOBODY),
-    (Ipv6Addr::LOCALHOST, 128, HOST),
-    // Link-local, RFC 4291: the same address exists on each link, so without a zone it leads nowhere.
-    (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10, NOBODY),
-    // Multicast, RFC 4291.
-    (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8, NOBODY),
-    // Anycast for port control (RFC 7723), TURN (RFC 8155) and service registration (RFC 9665).
-    (Ipv6Addr::new(0x2001, 1, 0, 0, 0, 0, 0, 1), 128, INTERNET),
-    (Ipv6Addr::new(0x2001, 1, 0, 0, 0, 0, 0, 2), 128, INTERNET),
-    (Ipv6Addr::new(0x2001, 1, 0, 0, 0, 0, 0, 3), 128, INTERNET),
-    // AMT, RFC 7450.
-    (Ipv6Addr::new(0x2001, 3, 0, 0, 0, 0, 0, 0), 32, INTERNET),
-    // AS112, RFC 7535.
-    (Ipv6Addr::new(0x2001, 4, 0x112, 0, 0, 0, 0, 0), 48, INTERNET),
-    // ORCHIDv2, RFC 7343, and identifiers of aircraft, RFC 9374.
-    (Ipv6Addr::new(0x2001, 0x20, 0, 0, 0, 0, 0, 0), 28, INTERNET),
-    (Ipv6Addr::new(0x2001, 0x30, 0, 0, 0, 0, 0, 0), 28, INTERNET),
-    // Protocol assignments, RFC 2928: Teredo, benchmarks, ORCHID.
-    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23, NETWORK),
-    // Documentation, RFC 3849 and RFC 9637.
-    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32, NETWORK),
-    (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20, NETWORK),
-    // 6to4, RFC 3056, whose relays RFC 7526 has switched off.
-    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16, NETWORK),
-    // All that is assigned to the internet, RFC 4291.
-    (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3, INTERNET),
-    // All others: unique local (RFC 4193), local translation (RFC 8215), discard (RFC 6666, RFC 9780), segment
-    // routing (RFC 9602), and what is not assigned.
-    (Ipv6Addr::UNSPECIFIED, 0, NETWORK),
-];
-
+/// `None` if nobody can dial it. What is not routed on the internet counts as of a network.
 fn of_ip(ip: IpAddr) -> Option<Scope> {
-    match ip {
-        IpAddr::V4(ip) => of_ipv4(ip),
-        IpAddr::V6(ip) => of_ipv6(ip),
-    }
-}
-
-fn of_ipv4(ip: Ipv4Addr) -> Option<Scope> {
-    let holds = |&(first, prefix, _): &Range<Ipv4Addr>| {
-        (ip.to_bits() ^ first.to_bits()).leading_zeros() >= prefix
+    let ip = match ip {
+        IpAddr::V6(ip) => embedded(ip).map_or(IpAddr::V6(ip), IpAddr::V4),
+        IpAddr::V4(_) => ip,
     };
-    IPV4.iter().find(|range| holds(range))?.2
-}
-
-fn of_ipv6(ip: Ipv6Addr) -> Option<Scope> {
-    if let Some(ip) = embedded(ip) {
-        return of_ipv4(ip);
-    }
-    let holds = |&(first, prefix, _): &Range<Ipv6Addr>| {
-        (ip.to_bits() ^ first.to_bits()).leading_zeros() >= prefix
+    let is_for_nobody = match ip {
+        IpAddr::V4(ip) => ip.is_broadcast() || ip.octets()[0] == 0,
+        // The same address exists on each link, so without a zone it leads nowhere.
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
-    IPV6.iter().find(|range| holds(range))?.2
+    if is_for_nobody || ip.is_unspecified() || ip.is_multicast() {
+        return None;
+    }
+    let is_routed = match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            // Of providers (RFC 6598), for benchmarks (RFC 2544), and reserved (RFC 1112).
+            let is_special = matches!((a, b), (100, 64..=127) | (198, 18..=19) | (240.., _));
+            !(is_special || ip.is_private() || ip.is_link_local() || ip.is_documentation())
+        }
+        // All that is assigned to the internet (RFC 4291), but for documentation (RFC 3849, RFC 9637).
+        IpAddr::V6(ip) => match ip.segments() {
+            [0x2001, 0xdb8, ..] | [0x3fff, ..=0xfff, ..] => false,
+            [first, ..] => first >> 13 == 1,
+        },
+    };
+    Some(match (ip.is_loopback(), is_routed) {
+        (true, _) => Scope::Host,
+        (false, true) => Scope::Internet,
+        (false, false) => Scope::Network,
+    })
 }
 
 /// The IPv4 address that is dialled through this one: mapped (RFC 4291) or translated (RFC 6052).
@@ -252,54 +145,39 @@ fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Endings of names that the DNS of the internet does not know: reserved by RFC 6761, RFC 6762 and RFC 9476 or by
-/// ICANN, or never to be delegated since private networks are full of them.
-const LOCAL_ENDINGS: [&str; 10] = [
-    "alt",
-    "corp",
-    "example",
-    "home",
-    "internal",
-    "lan",
-    "local",
-    "localdomain",
-    "onion",
-    "test",
-];
-
-/// What a name resolves to only its resolver knows; this is how far away somebody may be who can resolve it.
+/// How far away somebody may be who can resolve a name.
 fn of_name(name: &str) -> Option<Scope> {
+    /// Endings that the DNS of the internet does not know, and private networks do (RFC 6761, RFC 6762, RFC 8375).
+    const LOCAL: [&str; 7] = [
+        "home",
+        "home.arpa",
+        "internal",
+        "lan",
+        "local",
+        "localdomain",
+        "test",
+    ];
+
     if let Ok(ip) = name.parse() {
         return of_ip(ip);
     }
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let mut labels = name.rsplit('.');
-    let (last, last_but_one) = (labels.next()?, labels.next());
-    let is = |label: &str| last.eq_ignore_ascii_case(label);
-    if last.is_empty() || is("invalid") || is_number(last) {
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let last = name.rsplit('.').next()?;
+    // As in `127.1`, which is read as an IP address.
+    if last.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    if is("localhost") {
-        return HOST;
-    }
-    // RFC 8375.
-    let is_home =
-        is("arpa") && last_but_one.is_some_and(|label| label.eq_ignore_ascii_case("home"));
-    if is_home || last_but_one.is_none() || LOCAL_ENDINGS.into_iter().any(is) {
-        return NETWORK;
-    }
-    INTERNET
-}
-
-/// Whether browsers take a name that ends in this label for an IPv4 address, as in `127.1` or `0x7f000001`.
-fn is_number(label: &str) -> bool {
-    match label
-        .strip_prefix("0x")
-        .or_else(|| label.strip_prefix("0X"))
-    {
-        Some(digits) => digits.bytes().all(|digit| digit.is_ascii_hexdigit()),
-        None => label.bytes().all(|digit| digit.is_ascii_digit()),
-    }
+    let ends_in = |ending: &&str| {
+        name.strip_suffix(*ending)
+            .is_some_and(|rest| rest.ends_with('.'))
+    };
+    Some(if last == "localhost" {
+        Scope::Host
+    } else if last == name || LOCAL.iter().any(ends_in) {
+        Scope::Network
+    } else {
+        Scope::Internet
+    })
 }
 
 #[cfg(test)]
@@ -308,6 +186,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const INTERNET: Option<Scope> = Some(Scope::Internet);
+    const NETWORK: Option<Scope> = Some(Scope::Network);
+    const HOST: Option<Scope> = Some(Scope::Host);
+    const NOBODY: Option<Scope> = None;
 
     fn scope(address: &str) -> Option<Scope> {
         let reach = Reach::of(&address.parse().unwrap())?;
@@ -331,16 +214,9 @@ mod tests {
             ("169.254.0.0 169.254.255.255", NETWORK),
             ("169.255.0.0 172.15.255.255", INTERNET),
             ("172.16.0.0 172.31.255.255", NETWORK),
-            ("172.32.0.0 191.255.255.255", INTERNET),
-            ("192.0.0.0 192.0.0.8", NETWORK),
-            ("192.0.0.9 192.0.0.10", INTERNET),
-            ("192.0.0.11 192.0.0.170 192.0.0.255", NETWORK),
-            ("192.0.1.0 192.0.1.255", INTERNET),
+            ("172.32.0.0 192.0.1.255", INTERNET),
             ("192.0.2.0 192.0.2.255", NETWORK),
-            ("192.0.3.0 192.88.98.255", INTERNET),
-            ("192.31.196.1 192.52.193.1", INTERNET),
-            ("192.88.99.0 192.88.99.255", NETWORK),
-            ("192.88.100.0 192.167.255.255", INTERNET),
+            ("192.0.3.0 192.167.255.255", INTERNET),
             ("192.168.0.0 192.168.255.255", NETWORK),
             ("192.169.0.0 192.175.48.1 198.17.255.255", INTERNET),
             ("198.18.0.0 198.19.255.255", NETWORK),
@@ -372,23 +248,9 @@ mod tests {
             ("::2 ::127.0.0.1 64:ff9a::1 64:ff9b::1:0:0", NETWORK),
             ("64:ff9b:1:: 64:ff9b:1:ffff::1 100:: 100:0:0:1::", NETWORK),
             ("1fff:ffff::", NETWORK),
-            ("2000:: 2000:ffff::", INTERNET),
-            ("2001:: 2001:0:ffff:: 2001:1:: 2001:1::4", NETWORK),
-            ("2001:1::1 2001:1::2 2001:1::3", INTERNET),
-            ("2001:2:: 2001:2:0:ffff:: 2001:2:ffff::", NETWORK),
-            ("2001:3:: 2001:3:ffff::", INTERNET),
-            ("2001:4:: 2001:4:111:ffff::", NETWORK),
-            ("2001:4:112:: 2001:4:112:ffff::", INTERNET),
-            ("2001:4:113:: 2001:10:: 2001:1f:ffff::", NETWORK),
-            (
-                "2001:20:: 2001:2f:ffff:: 2001:30:: 2001:3f:ffff::",
-                INTERNET,
-            ),
-            ("2001:40:: 2001:1ff:ffff::", NETWORK),
-            ("2001:200:: 2001:db7:ffff::", INTERNET),
+            ("2000:: 2001:db7:ffff::", INTERNET),
             ("2001:db8:: 2001:db8:ffff::", NETWORK),
             ("2001:db9:: 2001:ffff:ffff::", INTERNET),
-            ("2002:: 2002:7f00:1:: 2002:ffff::", NETWORK),
             (
                 "2003:: 2606:4700::1111 2620:4f:8000::1 3ffe:ffff::",
                 INTERNET,
@@ -406,33 +268,14 @@ mod tests {
                 assert_eq!(scope(&format!("/dns6/{ip}/tcp/1")), expected, "{ip}");
                 if ip.ends_with("ffff::") {
                     let last = ip.parse::<Ipv6Addr>().unwrap().to_bits() | u128::from(u64::MAX);
-                    assert_eq!(of_ipv6(last.into()), expected, "the last one of {ip}/64");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn each_range_stands_before_those_that_hold_it() {
-        fn check<Ip: Copy + std::fmt::Debug>(ranges: &[Range<Ip>], bits: u32, of: fn(Ip) -> u128) {
-            for (at, &(first, prefix, _)) in ranges.iter().enumerate() {
-                let host = u128::MAX.checked_shr(128 - bits + prefix).unwrap_or(0);
-                assert_eq!(
-                    of(first) & host,
-                    0,
-                    "{first:?} is not the first of /{prefix}"
-                );
-                for &(before, shorter, _) in &ranges[..at] {
-                    let differ = (of(before) ^ of(first)).leading_zeros() - (128 - bits);
-                    assert!(
-                        shorter >= prefix || differ < shorter,
-                        "{before:?}/{shorter} hides {first:?}/{prefix}"
+                    assert_eq!(
+                        of_ip(Ipv6Addr::from(last).into()),
+                        expected,
+                        "the last one of {ip}/64"
                     );
                 }
             }
         }
-        check(&IPV4, 32, |ip| ip.to_bits().into());
-        check(&IPV6, 128, Ipv6Addr::to_bits);
     }
 
     #[test]
@@ -455,15 +298,9 @@ mod tests {
                 "node.local NODE.LOCAL. a.lan b.internal c.home.arpa",
                 NETWORK,
             ),
-            (
-                "home.ARPA d.test e.example f.corp g.localdomain h.alt",
-                NETWORK,
-            ),
+            ("a.home.ARPA d.test g.localdomain node.home", NETWORK),
             ("hub notlocalhost 3f2a9b1c", NETWORK),
-            (
-                ". a.invalid 127.1 2130706433 0x7f000001 a.0X7F 1.2.3.4. 0x",
-                NOBODY,
-            ),
+            (". 127.1 2130706433 1.2.3.4.", NOBODY),
         ] {
             for name in names.split(' ') {
                 for kind in ["dns", "dns4", "dns6", "dnsaddr"] {
@@ -600,14 +437,14 @@ mod tests {
         #[test]
         fn agrees_with_the_standard_library(v4 in any::<[u8; 4]>(), v6 in any::<[u8; 16]>()) {
             let v4 = Ipv4Addr::from(v4);
-            let scope = of_ipv4(v4);
+            let scope = of_ip(v4.into());
             let is_local = v4.is_private() || v4.is_link_local() || v4.is_documentation();
             prop_assert_eq!(scope == HOST, v4.is_loopback());
             prop_assert!(!is_local || scope == NETWORK);
             prop_assert!(!v4.is_multicast() || scope == NOBODY);
 
             let v6 = Ipv6Addr::from(v6);
-            let scope = of_ipv6(v6);
+            let scope = of_ip(v6.into());
             prop_assert!(!v6.is_unique_local() || scope == NETWORK);
             prop_assert!(!v6.is_multicast() && !v6.is_unicast_link_local() || scope == NOBODY);
             prop_assert!(scope != INTERNET || v6.segments()[0] >> 13 == 1);
