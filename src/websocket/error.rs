@@ -139,6 +139,12 @@ impl Error {
         Self::Transport(Box::new(error))
     }
 
+    /// For another who is to hear of it: of the same kind and in the same words.
+    pub(super) fn again(&self) -> Self {
+        let kind = self.io().map_or(io::ErrorKind::Other, io::Error::kind);
+        Self::below(io::Error::new(kind, reason(self)))
+    }
+
     /// Of a dial that tried these, each with its error.
     pub(super) fn of_attempts(attempts: Vec<(Multiaddr, Self)>) -> Self {
         let mut flat = Vec::new();
@@ -177,23 +183,20 @@ pub struct Attempt {
     pub error: Cause,
 }
 
-impl Attempt {
-    fn reason(&self) -> String {
-        let mut error: &dyn std::error::Error = &*self.error;
-        // The address stands before it.
-        match error.downcast_ref() {
-            Some(Error::Transport(cause)) => error = &**cause,
-            Some(Error::Undialable { reason, .. }) => return (*reason).to_owned(),
-            Some(Error::UnsupportedAddress(_)) => return "unsupported address".to_owned(),
-            _ => {}
-        }
-        let mut reason = error.to_string();
-        while let Some(source) = error.source() {
-            reason = format!("{reason}: {source}");
-            error = source;
-        }
-        reason
+/// What an error says with all that is behind it, beside the address that it is about.
+fn reason(mut error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref() {
+        Some(Error::Transport(cause)) => error = &**cause,
+        Some(Error::Undialable { reason, .. }) => return (*reason).to_owned(),
+        Some(Error::UnsupportedAddress(_)) => return "unsupported address".to_owned(),
+        _ => {}
     }
+    let mut reason = error.to_string();
+    while let Some(source) = error.source() {
+        reason = format!("{reason}: {source}");
+        error = source;
+    }
+    reason
 }
 
 /// Each with all that is behind it, as none of them alone can be the source; and each reason once.
@@ -201,7 +204,11 @@ struct Listed<'a>(&'a [Attempt]);
 
 impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut left: Vec<_> = self.0.iter().map(|a| (&a.address, a.reason())).collect();
+        let mut left: Vec<_> = self
+            .0
+            .iter()
+            .map(|a| (&a.address, reason(&*a.error)))
+            .collect();
         let mut separator = "";
         while let Some((_, reason)) = left.first().cloned() {
             for (address, _) in left.extract_if(.., |(_, other)| *other == reason) {

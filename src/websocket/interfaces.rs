@@ -1,20 +1,17 @@
-//! Listeners on an address that the host may lose: they are closed when it leaves its interface, and it is said when
-//! it returns. libp2p-tcp watches the interfaces for wildcard listeners only.
+//! Whether an IP address is on an interface of this host, for those who listen on it. libp2p-tcp watches the interfaces for
+//! wildcard listeners only.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    fmt, io, mem,
+    collections::HashSet,
+    fmt, io,
     net::IpAddr,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use futures::{StreamExt as _, stream::BoxStream};
-use libp2p_core::transport::{ListenerId, TransportEvent};
+use libp2p_core::transport::TransportError;
 
-use crate::websocket::Error;
-
-/// How many changes of the interfaces one `poll` takes up, and how many listeners it lets go.
-const MAX_PER_POLL: usize = 64;
+use crate::websocket::{Error, address::is_specific};
 
 /// How many addresses of the host's interfaces are remembered. Those beyond are as if they had never been there:
 /// a listener on one of them stays open when it leaves.
@@ -75,9 +72,9 @@ impl Interfaces {
         }
     }
 
-    /// Somebody is about to listen on a specific address.
-    pub(super) fn on_binding(&mut self) {
-        let (Some(watch), None) = (self.watch, &self.changes) else {
+    /// An address is about to be listened on.
+    pub(super) fn on_binding(&mut self, ip: IpAddr) {
+        let (Some(watch), None, true) = (self.watch, &self.changes, is_specific(ip)) else {
             return;
         };
         match watch() {
@@ -92,69 +89,29 @@ impl Interfaces {
     }
 
     /// How that went.
-    pub(super) fn on_bound(&mut self, id: ListenerId, ip: IpAddr, is_bound: bool) {
-        if self.watch.is_some() {
-            self.presence.on_bound(id, ip, is_bound);
+    pub(super) fn on_bound(&mut self, ip: IpAddr, bound: &Result<(), TransportError<Error>>) {
+        if self.watch.is_some() && is_specific(ip) {
+            self.presence.on_bound(ip, bound);
         }
     }
 
-    /// The application lets a listener go.
-    pub(super) fn on_removed(&mut self, id: ListenerId) {
-        self.presence.forget(id);
+    /// Says when the address is there again.
+    pub(super) fn want(&mut self, ip: IpAddr) {
+        self.presence.want(ip);
     }
 
-    /// Something happened below; if a listener closed because of its address, that is the reason in it now.
-    pub(super) fn on_event<U>(&mut self, event: &mut TransportEvent<U, Error>) {
-        if let TransportEvent::ListenerClosed {
-            listener_id,
-            reason,
-        } = event
-            && self.presence.forget(*listener_id)
-        {
-            *reason = Err(Error::Transport(Box::new(io::Error::new(
-                io::ErrorKind::AddrNotAvailable,
-                Left,
-            ))));
-        }
-    }
-
-    /// Takes up what changed. Ready when an address is there that somebody could not listen on.
-    ///
-    /// `remove` removes a listener below and returns whether it was there, to be closed.
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut remove: impl FnMut(ListenerId) -> bool,
-    ) -> Poll<()> {
-        for _ in 0..MAX_PER_POLL {
-            if let Some(id) = self.presence.poll_leaving() {
-                if !remove(id) {
-                    self.presence.forget(id);
-                }
-                continue;
-            }
-            if self.presence.take_returned() {
-                return Poll::Ready(());
-            }
-            let Some(changes) = &mut self.changes else {
-                return Poll::Pending;
-            };
-            match changes.poll_next_unpin(cx) {
-                Poll::Ready(Some(Ok(change))) => self.presence.on_change(change),
-                Poll::Ready(Some(Err(error))) => {
-                    tracing::warn!(%error, "no longer watching the interfaces; the next bind tries it again");
-                    self.changes = None;
-                }
-                Poll::Ready(None) => {
-                    tracing::warn!(
-                        "no longer watching the interfaces; the next bind tries it again"
-                    );
-                    self.changes = None;
-                }
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        cx.waker().wake_by_ref();
+    /// The next change, and what it means to those who listen.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Meaning>> {
+        let Some(changes) = &mut self.changes else {
+            return Poll::Pending;
+        };
+        let error = match ready!(changes.poll_next_unpin(cx)) {
+            Some(Ok(change)) => return Poll::Ready(self.presence.on_change(change)),
+            Some(Err(error)) => error,
+            None => io::ErrorKind::UnexpectedEof.into(),
+        };
+        tracing::warn!(%error, "no longer watching the interfaces; the next bind tries it again");
+        self.changes = None;
         Poll::Pending
     }
 }
@@ -168,25 +125,22 @@ impl fmt::Debug for Interfaces {
     }
 }
 
-/// Decides who has to go since the address is gone, and who wants to hear that it is back.
-#[derive(Debug, Default)]
-struct Presence {
-    /// Those on a specific address, from their bind to their close.
-    listeners: HashMap<ListenerId, Listener>,
-    /// Those of them that are still to be removed.
-    leaving: VecDeque<ListenerId>,
-    /// What the interfaces have; at most [`MAX_NETWORKS`].
-    networks: HashSet<Network>,
-    /// Where somebody could not listen; at most [`MAX_WANTED`]. One that nobody tries any more stays until it
-    /// comes up.
-    wanted: HashSet<IpAddr>,
-    has_returned: bool,
+/// What a change means to those who listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// No interface has this address any more.
+    Left(IpAddr),
+    /// An address is there that could not be listened on.
+    Returned,
 }
 
-#[derive(Debug)]
-struct Listener {
-    ip: IpAddr,
-    has_left: bool,
+/// Decides which address has left, and whose return is waited for.
+#[derive(Debug, Default)]
+struct Presence {
+    /// What the interfaces have; at most [`MAX_NETWORKS`].
+    networks: HashSet<Network>,
+    /// Where nobody could listen; at most [`MAX_WANTED`]. One that is not tried any more stays until it comes up.
+    wanted: HashSet<IpAddr>,
 }
 
 impl Presence {
@@ -195,61 +149,35 @@ impl Presence {
         self.networks.clear();
     }
 
-    fn on_bound(&mut self, id: ListenerId, ip: IpAddr, is_bound: bool) {
-        if is_bound {
-            self.wanted.remove(&ip);
-            let has_left = false;
-            self.listeners.insert(id, Listener { ip, has_left });
-        } else {
-            self.want(ip);
+    fn on_bound(&mut self, ip: IpAddr, bound: &Result<(), TransportError<Error>>) {
+        match bound {
+            Ok(()) => {
+                self.wanted.remove(&ip);
+            }
+            Err(error) if is_not_there(error) => self.want(ip),
+            Err(_) => {}
         }
     }
 
-    /// Returns whether its address has left.
-    fn forget(&mut self, id: ListenerId) -> bool {
-        self.listeners
-            .remove(&id)
-            .is_some_and(|listener| listener.has_left)
-    }
-
-    fn on_change(&mut self, change: Change) {
+    fn on_change(&mut self, change: Change) -> Option<Meaning> {
         match change {
             Change::Up(network) => {
                 if self.networks.len() < MAX_NETWORKS {
                     self.networks.insert(network);
                 }
-                if self.wanted.remove(&network.0) {
+                self.wanted.remove(&network.0).then(|| {
                     tracing::debug!(ip = %network.0, "an address that is wanted is there");
-                    self.has_returned = true;
-                }
+                    Meaning::Returned
+                })
             }
             Change::Down(network) => {
                 let ip = network.0;
                 // Another interface may have the same address, with another network.
-                if !self.networks.remove(&network) || self.networks.iter().any(|n| n.0 == ip) {
-                    return;
-                }
-                let before = self.leaving.len();
-                for (id, listener) in &mut self.listeners {
-                    if listener.ip == ip && !listener.has_left {
-                        listener.has_left = true;
-                        self.leaving.push_back(*id);
-                    }
-                }
-                if self.leaving.len() > before {
-                    tracing::debug!(%ip, "an address that is listened on has left its interface");
-                    self.want(ip);
-                }
+                let is_gone =
+                    self.networks.remove(&network) && !self.networks.iter().any(|n| n.0 == ip);
+                is_gone.then_some(Meaning::Left(ip))
             }
         }
-    }
-
-    fn poll_leaving(&mut self) -> Option<ListenerId> {
-        self.leaving.pop_front()
-    }
-
-    fn take_returned(&mut self) -> bool {
-        mem::take(&mut self.has_returned)
     }
 
     fn want(&mut self, ip: IpAddr) {
@@ -259,22 +187,21 @@ impl Presence {
     }
 }
 
-/// Why a listener closed that nobody removed.
-#[derive(Debug, thiserror::Error)]
-#[error("the address has left its interface")]
-struct Left;
+/// Whether no interface of this host has the address.
+fn is_not_there(error: &TransportError<Error>) -> bool {
+    match error {
+        TransportError::MultiaddrNotSupported(_) => false,
+        TransportError::Other(error) => error
+            .io()
+            .is_some_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable),
+    }
+}
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        cell::RefCell,
-        sync::atomic::{AtomicUsize, Ordering},
-    };
+    use std::{cell::RefCell, collections::VecDeque};
 
-    use futures::{
-        channel::mpsc::{self, Receiver, Sender},
-        stream,
-    };
+    use futures::channel::mpsc::{self, Receiver, Sender};
     use tokio_test::task;
 
     use super::*;
@@ -308,8 +235,6 @@ mod tests {
     struct Rig {
         interfaces: Interfaces,
         task: task::Spawn<()>,
-        removed: Vec<ListenerId>,
-        is_known_below: bool,
     }
 
     impl Rig {
@@ -317,125 +242,85 @@ mod tests {
             Self {
                 interfaces: Interfaces::new(watch),
                 task: task::spawn(()),
-                removed: Vec::new(),
-                is_known_below: true,
             }
         }
 
-        fn bind(&mut self, ip: IpAddr, is_bound: bool) -> ListenerId {
-            let id = ListenerId::next();
-            self.interfaces.on_binding();
-            self.interfaces.on_bound(id, ip, is_bound);
-            id
-        }
-
-        fn poll(&mut self) -> Poll<()> {
-            let Self {
-                interfaces,
-                task,
-                removed,
-                is_known_below,
-            } = self;
-            task.enter(|cx, _| {
-                interfaces.poll(cx, |id| {
-                    removed.push(id);
-                    *is_known_below
-                })
-            })
-        }
-
-        /// What is reported of a listener that closes below.
-        fn close(&mut self, id: ListenerId) -> Result<(), Error> {
-            let mut event = TransportEvent::ListenerClosed {
-                listener_id: id,
-                reason: Ok(()),
+        fn bind(&mut self, (ip, _): Network, error: Option<io::ErrorKind>) {
+            let bound = match error {
+                None => Ok(()),
+                Some(kind) => Err(TransportError::Other(Error::below(io::Error::from(kind)))),
             };
-            self.interfaces.on_event::<()>(&mut event);
-            match event {
-                TransportEvent::ListenerClosed { reason, .. } => reason,
-                other => panic!("a close, not {other:?}"),
+            self.interfaces.on_binding(ip);
+            self.interfaces.on_bound(ip, &bound);
+        }
+
+        /// What all changes that there are mean.
+        fn poll(&mut self) -> Vec<Meaning> {
+            let Self { interfaces, task } = self;
+            let mut meanings = Vec::new();
+            while let Poll::Ready(meaning) = task.enter(|cx, _| interfaces.poll(cx)) {
+                meanings.extend(meaning);
             }
+            meanings
         }
     }
 
     #[test]
-    fn a_listener_goes_with_its_address_and_is_told_of_its_return() {
+    fn that_an_address_leaves_is_told_and_its_return_where_it_is_wanted() {
         let mut watcher = watcher();
         let mut rig = Rig::new(Some(watch));
-        let (here, elsewhere) = (rig.bind(HERE.0, true), rig.bind(ELSEWHERE.0, true));
+        rig.bind(HERE, None);
+        rig.bind(ELSEWHERE, None);
         assert_eq!(watchers(), 0, "one for both");
         for network in [HERE, ELSEWHERE] {
             watcher.try_send(Ok(Change::Up(network))).unwrap();
         }
-        assert!(rig.poll().is_pending(), "all is as it was when they bound");
+        assert_eq!(rig.poll(), [], "all is as it was when they bound");
 
         watcher.try_send(Ok(Change::Down(HERE))).unwrap();
         assert!(rig.task.is_woken());
-        assert!(rig.poll().is_pending());
-        assert_eq!(rig.removed, [here]);
-        let left = rig.close(here).unwrap_err();
-        let cause = left.io().unwrap();
-        assert_eq!(cause.kind(), io::ErrorKind::AddrNotAvailable);
-        assert_eq!(cause.to_string(), "the address has left its interface");
-
-        rig.bind(HERE.0, false);
-        assert!(rig.poll().is_pending());
+        assert_eq!(rig.poll(), [Meaning::Left(HERE.0)]);
         watcher.try_send(Ok(Change::Up(HERE))).unwrap();
-        assert!(rig.task.is_woken());
-        assert!(rig.poll().is_ready());
-        assert!(rig.poll().is_pending(), "said once");
-        let again = rig.bind(HERE.0, true);
+        assert_eq!(rig.poll(), [], "nobody waits for it");
 
-        for network in [HERE, ELSEWHERE] {
-            watcher.try_send(Ok(Change::Down(network))).unwrap();
+        watcher.try_send(Ok(Change::Down(HERE))).unwrap();
+        assert_eq!(rig.poll(), [Meaning::Left(HERE.0)]);
+        rig.interfaces.want(HERE.0);
+        watcher.try_send(Ok(Change::Up(HERE))).unwrap();
+        watcher.try_send(Ok(Change::Up((HERE.0, 32)))).unwrap();
+        assert!(rig.task.is_woken());
+        assert_eq!(rig.poll(), [Meaning::Returned], "once");
+    }
+
+    #[test]
+    fn the_return_is_told_of_where_the_address_was_not_there_and_for_no_other_reason() {
+        let mut watcher = watcher();
+        let mut rig = Rig::new(Some(watch));
+        rig.bind(HERE, Some(io::ErrorKind::AddrNotAvailable));
+        rig.bind(ELSEWHERE, Some(io::ErrorKind::AddrInUse));
+        for network in [ELSEWHERE, HERE] {
+            watcher.try_send(Ok(Change::Up(network))).unwrap();
         }
-        assert!(rig.poll().is_pending());
-        assert_eq!(rig.removed, [here, again, elsewhere]);
-        // Back before anybody has tried again.
+        assert_eq!(rig.poll(), [Meaning::Returned]);
+        // It was there before that was told.
+        rig.bind(ELSEWHERE, Some(io::ErrorKind::AddrNotAvailable));
+        rig.bind(ELSEWHERE, None);
         watcher.try_send(Ok(Change::Up(ELSEWHERE))).unwrap();
-        assert!(rig.poll().is_ready());
+        assert_eq!(rig.poll(), []);
     }
 
     #[test]
     fn an_address_that_is_there_twice_has_to_leave_twice() {
         let mut watcher = watcher();
         let mut rig = Rig::new(Some(watch));
-        let id = rig.bind(HERE.0, true);
+        rig.bind(HERE, None);
         let same_ip = (HERE.0, 32);
         for change in [Change::Up(HERE), Change::Up(same_ip), Change::Down(HERE)] {
             watcher.try_send(Ok(change)).unwrap();
         }
-        assert!(rig.poll().is_pending());
-        assert!(rig.removed.is_empty());
+        assert_eq!(rig.poll(), []);
         watcher.try_send(Ok(Change::Down(same_ip))).unwrap();
-        assert!(rig.poll().is_pending());
-        assert_eq!(rig.removed, [id]);
-    }
-
-    #[test]
-    fn other_reasons_to_close_stay_what_they_are() {
-        let mut watcher = watcher();
-        let mut rig = Rig::new(Some(watch));
-        let [closed, removed, stranger] = [HERE.0; 3].map(|ip| rig.bind(ip, true));
-        rig.close(closed).unwrap();
-        watcher.try_send(Ok(Change::Up(HERE))).unwrap();
-        watcher.try_send(Ok(Change::Down(HERE))).unwrap();
-        assert!(rig.poll().is_pending());
-        assert_eq!(rig.removed.len(), 2);
-        assert!(!rig.removed.contains(&closed));
-        rig.interfaces.on_removed(removed);
-        rig.close(removed).unwrap();
-
-        // Whoever is not known below has closed there already.
-        rig.is_known_below = false;
-        let unknown = rig.bind(HERE.0, true);
-        watcher.try_send(Ok(Change::Up(HERE))).unwrap();
-        watcher.try_send(Ok(Change::Down(HERE))).unwrap();
-        assert!(rig.poll().is_pending());
-        assert!(rig.removed.contains(&unknown));
-        rig.close(unknown).unwrap();
-        rig.close(stranger).unwrap_err();
-        assert!(rig.interfaces.presence.listeners.is_empty());
+        assert_eq!(rig.poll(), [Meaning::Left(HERE.0)]);
     }
 
     #[test]
@@ -443,92 +328,61 @@ mod tests {
         let error = || io::Error::from(io::ErrorKind::BrokenPipe);
         SCRIPT.with_borrow_mut(|script| script.push_back(Err(error())));
         let mut rig = Rig::new(Some(watch));
-        rig.bind(HERE.0, true);
-        assert!(rig.poll().is_pending(), "it could not be made");
+        rig.bind(HERE, None);
+        assert_eq!(rig.poll(), [], "it could not be made");
 
         let mut first = watcher();
-        let id = rig.bind(ELSEWHERE.0, true);
+        rig.bind(ELSEWHERE, None);
         first.try_send(Ok(Change::Up(HERE))).unwrap();
         first.try_send(Err(error())).unwrap();
         first.try_send(Ok(Change::Up(ELSEWHERE))).unwrap();
-        assert!(rig.poll().is_pending());
+        assert_eq!(rig.poll(), []);
         assert!(!rig.task.is_woken());
 
         let ended = watcher();
-        rig.bind(ELSEWHERE.0, true);
+        rig.bind(ELSEWHERE, None);
         drop(ended);
-        assert!(rig.poll().is_pending());
+        assert_eq!(rig.poll(), []);
         assert!(!rig.task.is_woken());
 
         // What an earlier one has said counts no more.
         let mut last = watcher();
-        rig.bind(ELSEWHERE.0, false);
+        rig.bind(ELSEWHERE, Some(io::ErrorKind::AddrNotAvailable));
         last.try_send(Ok(Change::Down(HERE))).unwrap();
-        assert!(rig.poll().is_pending());
-        assert!(rig.removed.is_empty());
+        assert_eq!(rig.poll(), []);
         last.try_send(Ok(Change::Up(ELSEWHERE))).unwrap();
-        assert!(rig.poll().is_ready());
+        assert_eq!(rig.poll(), [Meaning::Returned]);
         last.try_send(Ok(Change::Down(ELSEWHERE))).unwrap();
-        assert!(rig.poll().is_pending());
-        assert_eq!(rig.removed.len(), 2, "they are still watched");
-        assert!(rig.removed.contains(&id));
-    }
-
-    #[test]
-    fn a_flood_of_changes_is_taken_up_in_portions() {
-        static POLLS: AtomicUsize = AtomicUsize::new(0);
-        fn flood() -> io::Result<Changes> {
-            Ok(stream::repeat_with(|| {
-                POLLS.fetch_add(1, Ordering::Relaxed);
-                Ok(Change::Up(ELSEWHERE))
-            })
-            .boxed())
-        }
-        let mut rig = Rig::new(Some(flood));
-        rig.bind(HERE.0, true);
-        assert!(rig.poll().is_pending());
-        assert!(rig.task.is_woken());
-        assert_eq!(POLLS.load(Ordering::Relaxed), MAX_PER_POLL);
-    }
-
-    #[test]
-    fn many_listeners_go_in_portions() {
-        let mut watcher = watcher();
-        let mut rig = Rig::new(Some(watch));
-        for _ in 0..MAX_PER_POLL + 1 {
-            rig.bind(HERE.0, true);
-        }
-        watcher.try_send(Ok(Change::Up(HERE))).unwrap();
-        watcher.try_send(Ok(Change::Down(HERE))).unwrap();
-        assert!(rig.poll().is_pending());
-        assert!(rig.task.is_woken());
-        assert!(rig.removed.len() < MAX_PER_POLL);
-        assert!(rig.poll().is_pending());
-        assert_eq!(rig.removed.len(), MAX_PER_POLL + 1);
+        assert_eq!(rig.poll(), [Meaning::Left(ELSEWHERE.0)]);
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut presence = Presence::default();
         for n in 0..5000 {
-            let ip = IpAddr::V4(std::net::Ipv4Addr::from_bits(n));
-            presence.on_bound(ListenerId::next(), ip, false);
+            let ip = |bits| IpAddr::V4(std::net::Ipv4Addr::from_bits(bits));
+            presence.want(ip(n));
             presence.on_change(Change::Up((ELSEWHERE.0, (n % 256) as u8)));
-            presence.on_change(Change::Up((
-                IpAddr::V4(std::net::Ipv4Addr::from_bits(!n)),
-                8,
-            )));
+            presence.on_change(Change::Up((ip(!n), 8)));
         }
         assert_eq!(presence.wanted.len(), MAX_WANTED);
         assert_eq!(presence.networks.len(), MAX_NETWORKS);
     }
 
     #[test]
-    fn nothing_is_watched_if_that_is_not_wanted() {
+    fn only_a_specific_address_is_a_reason_to_watch_and_only_if_that_is_wanted() {
         let mut rig = Rig::new(None);
-        let id = rig.bind(HERE.0, true);
-        assert!(rig.poll().is_pending());
-        assert!(rig.interfaces.presence.listeners.is_empty());
-        rig.close(id).unwrap();
+        rig.bind(HERE, Some(io::ErrorKind::AddrNotAvailable));
+        assert_eq!(rig.poll(), []);
+        assert!(rig.interfaces.presence.wanted.is_empty());
+
+        let _watcher = watcher();
+        let mut rig = Rig::new(Some(watch));
+        for ip in ["0.0.0.0", "::", "127.0.0.1", "::1"] {
+            let error = Some(io::ErrorKind::AddrNotAvailable);
+            rig.bind((ip.parse().unwrap(), 8), error);
+        }
+        assert_eq!(watchers(), 1);
+        assert!(rig.interfaces.presence.wanted.is_empty());
     }
 }

@@ -3,7 +3,8 @@
 use std::{
     collections::{HashMap, VecDeque},
     convert::Infallible,
-    io,
+    io, mem,
+    net::IpAddr,
 };
 
 use libp2p_core::transport::{ListenerId, TransportError, TransportEvent};
@@ -13,7 +14,7 @@ use crate::{
     lazy::{Missing, Support},
     websocket::{
         Error,
-        address::{Listen, Security, Shown, port, with_port},
+        address::{Listen, Security, Shown, is_specific, port, socket_address, with_port},
         certificate::Names,
         path::Path,
     },
@@ -27,8 +28,11 @@ use crate::{
 pub(super) struct Listeners {
     /// One for each `listen_on` whose `ListenerClosed` has not been reported.
     rows: HashMap<ListenerId, Row>,
-    /// Whose it is; until it has closed. At most two for each listener, and one for each that failed to bind the second.
-    sockets: HashMap<ListenerId, ListenerId>,
+    /// One for each that has been given to the shell to bind and has not closed. At most two for each listener, and one for
+    /// each that failed to bind the second.
+    sockets: HashMap<ListenerId, Socket>,
+    /// Sockets whose address has left its interface, and that are still to be closed for it.
+    leaving: VecDeque<ListenerId>,
     /// What the certificate in use verifies.
     names: Names,
     /// At most two for each listener, and none once the shell has carried them out.
@@ -43,7 +47,7 @@ struct Row {
     /// The only path that may be requested.
     only: Option<Path>,
     shown: Shown,
-    /// Those that are bound or being bound below and have not closed: at most two.
+    /// Those that have not closed: at most two.
     sockets: Vec<ListenerId>,
     /// What is still to be bound beside the first socket.
     second: Option<Multiaddr>,
@@ -57,13 +61,24 @@ enum State {
     /// `listen_on` is about to return this.
     Failed(TransportError<Error>),
     Listening {
-        /// The addresses of its sockets on the interfaces of this host.
-        found: Vec<Multiaddr>,
-        /// What has been reported of them.
+        /// What has been reported of the addresses of its sockets.
         announced: Vec<Multiaddr>,
     },
-    /// Its sockets are being closed; when the last one has, it is closed for this reason.
+    /// Those of its sockets that nobody else listens on are being closed; when the last one has, it is closed for this
+    /// reason.
     Closing { reason: Result<(), Error> },
+}
+
+#[derive(Debug)]
+struct Socket {
+    /// Whose it is. Nobody's, once what it was bound for has failed.
+    listeners: Vec<ListenerId>,
+    /// Its addresses on the interfaces of this host.
+    found: Vec<Multiaddr>,
+    /// The IP that it is bound to, if the host can lose that.
+    ip: Option<IpAddr>,
+    has_left: bool,
+    is_removed: bool,
 }
 
 /// What the shell is to do below.
@@ -89,15 +104,6 @@ pub(super) struct Accepted<U> {
     pub(super) remote: Multiaddr,
 }
 
-/// What is to be done about something that happened below.
-#[derive(Debug)]
-pub(super) enum Heard<U> {
-    Accepted(Accepted<U>),
-    Report(TransportEvent<Infallible, Error>),
-    /// Nothing but what [`Listeners::poll_action`] and [`Listeners::poll_report`] say.
-    Nothing,
-}
-
 impl Listeners {
     /// The application wants to listen; when the actions that follow from it are done, [`on_listened`] says what
     /// became of it. `only` is the path that requests have to have.
@@ -111,7 +117,7 @@ impl Listeners {
         only: Option<Path>,
     ) {
         let sockets = listen.sockets();
-        let mut row = Row {
+        let row = Row {
             security: listen.security,
             only,
             shown: listen.shown(address),
@@ -119,9 +125,8 @@ impl Listeners {
             second: sockets.second,
             state: State::Binding,
         };
-        let bind = row.bind(sockets.first);
-        self.schedule_bind(id, bind);
         self.rows.insert(id, row);
+        self.bind(id, sockets.first);
     }
 
     /// What `listen_on` returns. The address in an error is not the one it was given.
@@ -134,10 +139,9 @@ impl Listeners {
         if let Some(row) = self.rows.get_mut(&id)
             && let State::Binding = row.state
         {
-            row.state = State::Listening {
-                found: Vec::new(),
-                announced: Vec::new(),
-            };
+            let announced = Vec::new();
+            row.state = State::Listening { announced };
+            row.announce(id, &self.sockets, &self.names, &mut self.reports);
         }
         Ok(())
     }
@@ -176,8 +180,34 @@ impl Listeners {
     pub(super) fn on_certificate(&mut self, names: Names) {
         self.names = names;
         for (id, row) in &mut self.rows {
-            row.announce(*id, &self.names, &mut self.reports);
+            row.announce(*id, &self.sockets, &self.names, &mut self.reports);
         }
+    }
+
+    /// No interface of this host has the address any more. Returns whether it is listened on, which is over then: see
+    /// [`let_go`](Self::let_go).
+    pub(super) fn on_left(&mut self, ip: IpAddr) -> bool {
+        let before = self.leaving.len();
+        for (id, socket) in &mut self.sockets {
+            if socket.ip == Some(ip) && !socket.has_left && !socket.is_removed {
+                socket.has_left = true;
+                self.leaving.push_back(*id);
+            }
+        }
+        self.leaving.len() > before
+    }
+
+    /// Closes one of the sockets whose address has left. Returns whether there was one.
+    pub(super) fn let_go(&mut self) -> bool {
+        let Some(id) = self.leaving.pop_front() else {
+            return false;
+        };
+        if let Some(socket) = self.sockets.get_mut(&id)
+            && !mem::replace(&mut socket.is_removed, true)
+        {
+            self.actions.push_back(Action::Remove { socket: id });
+        }
+        true
     }
 
     /// What is to be done below.
@@ -209,7 +239,14 @@ impl Listeners {
         socket: ListenerId,
         result: Result<(), TransportError<Error>>,
     ) {
-        let Some((id, row)) = self.owner(socket) else {
+        let Some(row) = self.sockets.get(&socket) else {
+            return;
+        };
+        // As long as it is not bound, only one listens there.
+        let Some(id) = row.listeners.first().copied() else {
+            return;
+        };
+        let Some(row) = self.rows.get_mut(&id) else {
             return;
         };
         let error = match result {
@@ -239,61 +276,41 @@ impl Listeners {
         }
     }
 
-    /// Something happened below. It may lead to actions and reports too.
-    pub(super) fn on_event<U>(&mut self, event: TransportEvent<U, Error>) -> Heard<U> {
-        let socket = match &event {
-            TransportEvent::NewAddress { listener_id, .. }
-            | TransportEvent::AddressExpired { listener_id, .. }
-            | TransportEvent::Incoming { listener_id, .. }
-            | TransportEvent::ListenerClosed { listener_id, .. }
-            | TransportEvent::ListenerError { listener_id, .. } => *listener_id,
-        };
-        if let TransportEvent::ListenerClosed { reason, .. } = event {
-            self.on_socket_closed(socket, reason);
-            return Heard::Nothing;
-        }
-        // libp2p-tcp has events of listeners whose `listen_on` failed in its last step.
-        let Some(id) = self.sockets.get(&socket).copied() else {
-            return Heard::Nothing;
-        };
-        let Some(row) = self.rows.get_mut(&id) else {
-            return Heard::Nothing;
-        };
-        let Row {
-            state: State::Listening { found, announced },
-            ..
-        } = row
-        else {
-            return Heard::Nothing;
-        };
-        if !row.sockets.contains(&socket) {
-            return Heard::Nothing;
-        }
+    /// Something happened below. It may lead to actions and reports, or be a connection.
+    pub(super) fn on_event<U>(&mut self, event: TransportEvent<U, Error>) -> Option<Accepted<U>> {
         match event {
-            TransportEvent::NewAddress { listen_addr, .. } => {
+            TransportEvent::NewAddress {
+                listener_id: socket,
+                listen_addr,
+            } => {
                 let port = port(&listen_addr).unwrap_or_default();
-                found.push(listen_addr);
-                row.announce(id, &self.names, &mut self.reports);
+                self.on_found(socket, |found| found.push(listen_addr));
                 // What has just been announced is reported if the second can be bound too.
-                self.bind_second(id, port);
+                for id in self.listening_on(socket) {
+                    self.bind_second(id, port);
+                }
             }
-            TransportEvent::AddressExpired { listen_addr, .. } => {
+            TransportEvent::AddressExpired {
+                listener_id: socket,
+                listen_addr,
+            } => self.on_found(socket, |found| {
                 if let Some(index) = found.iter().position(|address| *address == listen_addr) {
                     found.swap_remove(index);
                 }
-                row.announce(id, &self.names, &mut self.reports);
-            }
+            }),
             TransportEvent::Incoming {
+                listener_id: socket,
                 upgrade,
                 local_addr,
                 send_back_addr,
-                ..
             } => {
-                if announced.is_empty() && !found.is_empty() {
+                let id = self.listening_on(socket).into_iter().next()?;
+                let row = self.rows.get(&id)?;
+                if row.is_unverified(&self.sockets) {
                     tracing::debug!(listener = %id, "closed a connection, as the certificate verifies no address");
-                    return Heard::Nothing;
+                    return None;
                 }
-                return Heard::Accepted(Accepted {
+                return Some(Accepted {
                     listener: id,
                     upgrade,
                     security: row.security,
@@ -302,28 +319,70 @@ impl Listeners {
                     remote: row.shown.remote(&send_back_addr),
                 });
             }
-            TransportEvent::ListenerError { error, .. } => {
-                return Heard::Report(TransportEvent::ListenerError {
-                    listener_id: id,
-                    error,
-                });
+            TransportEvent::ListenerError {
+                listener_id: socket,
+                error,
+            } => {
+                let errors = for_each(self.listening_on(socket), error);
+                self.reports.extend(errors.map(|(listener_id, error)| {
+                    TransportEvent::ListenerError { listener_id, error }
+                }));
             }
-            TransportEvent::ListenerClosed { .. } => {}
+            TransportEvent::ListenerClosed {
+                listener_id: socket,
+                reason,
+            } => self.on_socket_closed(socket, reason),
         }
-        Heard::Nothing
+        None
     }
 
-    /// The listener of a socket, unless that could not be bound as a whole.
-    fn owner(&mut self, socket: ListenerId) -> Option<(ListenerId, &mut Row)> {
-        let id = *self.sockets.get(&socket)?;
-        let row = self.rows.get_mut(&id)?;
-        // Another one may have been given the id of one that failed.
-        row.sockets.contains(&socket).then_some((id, row))
+    /// The listeners of a socket that are not on the way to their end. libp2p-tcp has events of sockets too whose `listen_on`
+    /// failed in its last step.
+    fn listening_on(&self, socket: ListenerId) -> Vec<ListenerId> {
+        let listeners = self.sockets.get(&socket).map(|socket| &socket.listeners);
+        let listeners = listeners.into_iter().flatten().copied();
+        listeners
+            .filter(|id| {
+                let row = self.rows.get(id);
+                row.is_some_and(|row| matches!(row.state, State::Listening { .. }))
+            })
+            .collect()
     }
 
-    fn schedule_bind(&mut self, id: ListenerId, (socket, address): (ListenerId, Multiaddr)) {
-        self.sockets.insert(socket, id);
+    /// The addresses of a socket change.
+    fn on_found(&mut self, socket: ListenerId, change: impl FnOnce(&mut Vec<Multiaddr>)) {
+        let Some(row) = self.sockets.get_mut(&socket) else {
+            return;
+        };
+        change(&mut row.found);
+        for id in self.listening_on(socket) {
+            if let Some(row) = self.rows.get_mut(&id) {
+                row.announce(id, &self.sockets, &self.names, &mut self.reports);
+            }
+        }
+    }
+
+    /// A new socket for a listener.
+    fn bind(&mut self, id: ListenerId, address: Multiaddr) {
+        let socket = ListenerId::next();
+        let ip = socket_address(&address).map(|at| at.ip());
+        let row = Socket {
+            listeners: Vec::with_capacity(1),
+            found: Vec::new(),
+            ip: ip.filter(|ip| is_specific(*ip)),
+            has_left: false,
+            is_removed: false,
+        };
+        self.sockets.insert(socket, row);
+        self.attach(id, socket);
         self.actions.push_back(Action::Bind { socket, address });
+    }
+
+    fn attach(&mut self, id: ListenerId, socket: ListenerId) {
+        if let (Some(row), Some(of)) = (self.rows.get_mut(&id), self.sockets.get_mut(&socket)) {
+            row.sockets.push(socket);
+            of.listeners.push(id);
+        }
     }
 
     fn bind_second(&mut self, id: ListenerId, port: u16) {
@@ -331,8 +390,7 @@ impl Listeners {
             return;
         };
         if let Some(address) = row.second.take() {
-            let bind = row.bind(with_port(&address, port));
-            self.schedule_bind(id, bind);
+            self.bind(id, with_port(&address, port));
         }
     }
 
@@ -355,18 +413,38 @@ impl Listeners {
         self.begin_to_close(id, State::Closing { reason });
     }
 
-    /// A socket is no more, and neither will its listener be.
+    /// A socket is no more, and neither will its listeners be.
     fn on_socket_closed(&mut self, socket: ListenerId, reason: Result<(), Error>) {
-        let owner = self.owner(socket).map(|(id, row)| {
-            row.sockets.retain(|other| *other != socket);
-            let is_first = matches!(row.state, State::Binding | State::Listening { .. });
-            (id, is_first)
-        });
-        self.sockets.remove(&socket);
-        match owner {
-            Some((id, true)) => self.begin_to_close(id, State::Closing { reason }),
-            Some((id, false)) => self.close_if_empty(id),
-            None => {}
+        let Some(closed) = self.sockets.remove(&socket) else {
+            return;
+        };
+        let reason = match closed.has_left {
+            true => Err(Error::below(io::Error::new(
+                io::ErrorKind::AddrNotAvailable,
+                Left,
+            ))),
+            false => reason,
+        };
+        for id in &closed.listeners {
+            if let Some(row) = self.rows.get_mut(id) {
+                row.sockets.retain(|other| *other != socket);
+            }
+        }
+        let reasons: Vec<_> = match reason {
+            Ok(()) => closed
+                .listeners
+                .into_iter()
+                .map(|id| (id, Ok(())))
+                .collect(),
+            Err(error) => for_each(closed.listeners, error)
+                .map(|(id, error)| (id, Err(error)))
+                .collect(),
+        };
+        for (id, reason) in reasons {
+            match self.rows.get(&id).map(|row| &row.state) {
+                Some(State::Closing { .. }) => self.close_if_empty(id),
+                _ => self.begin_to_close(id, State::Closing { reason }),
+            }
         }
     }
 
@@ -374,10 +452,23 @@ impl Listeners {
         let Some(row) = self.rows.get_mut(&id) else {
             return;
         };
+        let is_failed = matches!(state, State::Failed(_));
         row.state = state;
-        let sockets = row.sockets.iter();
-        self.actions
-            .extend(sockets.map(|socket| Action::Remove { socket: *socket }));
+        row.sockets.retain(|socket| {
+            let Some(of) = self.sockets.get_mut(socket) else {
+                return false;
+            };
+            let is_last = of.listeners == [id];
+            if is_last && !mem::replace(&mut of.is_removed, true) {
+                self.actions.push_back(Action::Remove { socket: *socket });
+            }
+            // One that has failed is gone before its sockets are.
+            let is_waited_for = is_last && !is_failed;
+            if !is_waited_for {
+                of.listeners.retain(|other| *other != id);
+            }
+            is_waited_for
+        });
         self.close_if_empty(id);
     }
 
@@ -401,35 +492,43 @@ impl Listeners {
 }
 
 impl Row {
-    /// A new socket, to be bound there.
-    fn bind(&mut self, address: Multiaddr) -> (ListenerId, Multiaddr) {
-        let socket = ListenerId::next();
-        self.sockets.push(socket);
-        (socket, address)
+    /// The addresses of its sockets on the interfaces of this host.
+    fn found<'a>(
+        &'a self,
+        sockets: &'a HashMap<ListenerId, Socket>,
+    ) -> impl Iterator<Item = &'a Multiaddr> {
+        let own = self.sockets.iter().filter_map(|id| sockets.get(id));
+        own.flat_map(|socket| &socket.found)
+    }
+
+    /// Whether it is bound, and the certificate verifies none of its addresses.
+    fn is_unverified(&self, sockets: &HashMap<ListenerId, Socket>) -> bool {
+        matches!(&self.state, State::Listening { announced } if announced.is_empty())
+            && self.found(sockets).next().is_some()
     }
 
     /// Reports what is to be seen of what its sockets have and has not been reported, and then what no longer is.
     fn announce(
         &mut self,
         listener_id: ListenerId,
+        sockets: &HashMap<ListenerId, Socket>,
         names: &Names,
         reports: &mut VecDeque<TransportEvent<Infallible, Error>>,
     ) {
-        let State::Listening { found, announced } = &mut self.state else {
-            return;
-        };
-        let mut shown = Vec::with_capacity(found.len());
-        for address in found.iter().filter_map(|found| self.shown.of(found, names)) {
-            if !shown.contains(&address) {
-                shown.push(address);
-            }
+        let mut shown = Vec::new();
+        for address in self.found(sockets) {
+            let address = self.shown.of(address, names);
+            shown.extend(address.filter(|address| !shown.contains(address)));
         }
-        if shown.is_empty() && !found.is_empty() {
+        if shown.is_empty() && self.found(sockets).next().is_some() {
             tracing::warn!(
                 listener = %listener_id,
                 "the certificate verifies none of the addresses of this listener, so it has none"
             );
         }
+        let State::Listening { announced } = &mut self.state else {
+            return;
+        };
         let new = shown.iter().filter(|address| !announced.contains(address));
         reports.extend(new.map(|address| TransportEvent::NewAddress {
             listener_id,
@@ -443,6 +542,17 @@ impl Row {
         *announced = shown;
     }
 }
+
+/// The error for each of them: itself for the last, for the others what says the same.
+fn for_each(listeners: Vec<ListenerId>, error: Error) -> impl Iterator<Item = (ListenerId, Error)> {
+    let others: Vec<_> = listeners.iter().skip(1).map(|_| error.again()).collect();
+    listeners.into_iter().zip(others.into_iter().chain([error]))
+}
+
+/// Why a socket closed that was not removed by the application.
+#[derive(Debug, thiserror::Error)]
+#[error("the address has left its interface")]
+struct Left;
 
 /// Whether that is what a host says that has no IPv6, or a transport that knows none.
 fn lacks_ipv6(error: &TransportError<Error>) -> bool {

@@ -16,13 +16,13 @@ use crate::{
     lazy::{self, Changed, ListenSupport, Support},
     websocket::{
         Config, Connection, Counters, Error,
-        address::{Listen, is_specific, socket_address},
+        address::{Listen, socket_address},
         below::{Below, Io, Pending},
         dial::{Outbound, Resolver},
         engine::Speaker,
         handshake::{Admission, Handshake},
-        interfaces::Interfaces,
-        listeners::{Accepted, Action, Heard, Listeners},
+        interfaces::{Interfaces, Meaning},
+        listeners::{Accepted, Action, Listeners},
         path::Path,
         tls::Tls,
     },
@@ -30,6 +30,9 @@ use crate::{
 
 /// How often one `poll` goes on to the next event from below after one that led to nothing.
 pub(super) const MAX_FRUITLESS_PER_POLL: usize = 64;
+
+/// How many changes of the interfaces one `poll` takes up, and how many sockets it closes for them.
+const MAX_CHANGES_PER_POLL: usize = 64;
 
 /// WebSocket over TCP.
 ///
@@ -140,14 +143,9 @@ impl Transport {
         if let Some(probe) = self.probe {
             probe(at).map_err(|error| TransportError::Other(Error::below(error)))?;
         }
-        if !is_specific(at.ip()) {
-            return self.below.listen_on(socket, address);
-        }
-        self.interfaces.on_binding();
+        self.interfaces.on_binding(at.ip());
         let bound = self.below.listen_on(socket, address);
-        if bound.as_ref().err().is_none_or(is_not_there) {
-            self.interfaces.on_bound(socket, at.ip(), bound.is_ok());
-        }
+        self.interfaces.on_bound(at.ip(), &bound);
         bound
     }
 
@@ -160,7 +158,6 @@ impl Transport {
                     self.listeners.on_bound(socket, bound);
                 }
                 Action::Remove { socket } => {
-                    self.interfaces.on_removed(socket);
                     let was_there = self.below.remove_listener(socket);
                     self.listeners.on_removed(socket, was_there);
                 }
@@ -252,10 +249,19 @@ impl ListenSupport for Transport {
             }
             return Poll::Ready(Changed::Support);
         }
-        let below = &mut self.below;
-        self.interfaces
-            .poll(cx, |socket| below.remove_listener(socket))
-            .map(|()| Changed::Network)
+        for _ in 0..MAX_CHANGES_PER_POLL {
+            if self.listeners.let_go() {
+                self.carry_out();
+                continue;
+            }
+            match ready!(self.interfaces.poll(cx)) {
+                Some(Meaning::Left(ip)) if self.listeners.on_left(ip) => self.interfaces.want(ip),
+                Some(Meaning::Returned) => return Poll::Ready(Changed::Network),
+                Some(Meaning::Left(_)) | None => {}
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -311,32 +317,14 @@ impl libp2p_core::Transport for Transport {
             if let Some(report) = this.listeners.poll_report() {
                 return Poll::Ready(report.map_upgrade(|never| match never {}));
             }
-            let mut event = ready!(this.below.poll(cx));
-            this.interfaces.on_event(&mut event);
-            match this.listeners.on_event(event) {
-                Heard::Accepted(accepted) => {
-                    if let Some(incoming) = this.admit(accepted) {
-                        return Poll::Ready(incoming);
-                    }
-                }
-                Heard::Report(report) => {
-                    return Poll::Ready(report.map_upgrade(|never| match never {}));
-                }
-                Heard::Nothing => {}
+            let event = ready!(this.below.poll(cx));
+            let accepted = this.listeners.on_event(event);
+            if let Some(incoming) = accepted.and_then(|accepted| this.admit(accepted)) {
+                return Poll::Ready(incoming);
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-}
-
-/// Whether no interface of this host has the address.
-fn is_not_there(error: &TransportError<Error>) -> bool {
-    match error {
-        TransportError::MultiaddrNotSupported(_) => false,
-        TransportError::Other(error) => error
-            .io()
-            .is_some_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable),
     }
 }
 

@@ -104,16 +104,12 @@ impl Rig {
         let heard = self.listeners.on_event(event);
         self.carry_out();
         let mut reported = self.reports();
-        match heard {
-            Heard::Accepted(accepted) => reported.push(TransportEvent::Incoming {
-                listener_id: accepted.listener,
-                upgrade: accepted.upgrade,
-                local_addr: accepted.local,
-                send_back_addr: accepted.remote,
-            }),
-            Heard::Report(report) => reported.push(report.map_upgrade(|never| match never {})),
-            Heard::Nothing => {}
-        }
+        reported.extend(heard.map(|accepted| TransportEvent::Incoming {
+            listener_id: accepted.listener,
+            upgrade: accepted.upgrade,
+            local_addr: accepted.local,
+            send_back_addr: accepted.remote,
+        }));
         reported
     }
 
@@ -136,7 +132,36 @@ impl Rig {
         self.below.iter().map(|(_, a)| a.to_string()).collect()
     }
 
+    /// Listens on a socket beside those who do.
+    fn share(&mut self, address: &str, socket: ListenerId) -> ListenerId {
+        let id = ListenerId::next();
+        let address: Multiaddr = address.parse().unwrap();
+        let listen = Listen::parse(&address).unwrap();
+        let row = Row {
+            security: listen.security,
+            only: None,
+            shown: listen.shown(&address),
+            sockets: Vec::new(),
+            second: None,
+            state: State::Binding,
+        };
+        self.listeners.rows.insert(id, row);
+        self.listeners.attach(id, socket);
+        self.listeners.on_listened(id).unwrap();
+        id
+    }
+
+    /// The address leaves its interface. Returns whether it is listened on, and what is reported.
+    fn left(&mut self, ip: &str) -> (bool, Vec<Event>) {
+        let is_wanted = self.listeners.on_left(ip.parse().unwrap());
+        while self.listeners.let_go() {
+            self.carry_out();
+        }
+        (is_wanted, self.reports())
+    }
+
     fn assert_forgotten(&self) {
+        assert!(self.listeners.leaving.is_empty(), "{:?}", self.listeners);
         assert!(self.listeners.rows.is_empty(), "{:?}", self.listeners);
         assert!(self.listeners.sockets.is_empty(), "{:?}", self.listeners);
         assert!(self.listeners.actions.is_empty(), "{:?}", self.listeners);
@@ -559,6 +584,160 @@ fn what_the_certificate_cannot_verify_waits_for_another() {
     assert_eq!(support("/memory/1", Support::Now), Support::Never);
 }
 
+const LEFT: &str = "closed the address has left its interface";
+
+#[test]
+fn a_listener_goes_with_its_address_and_others_stay() {
+    let mut rig = Rig::default();
+    let here = rig.listening("/ip4/192.0.2.1/tcp/1/ws");
+    let too = rig.listening("/ip4/192.0.2.1/tcp/2/wss");
+    let elsewhere = rig.listening("/ip4/192.0.2.2/tcp/1/ws");
+    let wildcard = rig.listening("/ip4/0.0.0.0/tcp/3/ws");
+    let loopback = rig.listening("/ip4/127.0.0.1/tcp/3/ws");
+    let [first, second] = ["/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.1/tcp/2"].map(|a| rig.part(a));
+    for ip in ["192.0.2.3", "0.0.0.0", "127.0.0.1"] {
+        assert!(!rig.left(ip).0, "{ip}");
+    }
+
+    let (is_wanted, said) = rig.left("192.0.2.1");
+    assert!(is_wanted);
+    assert_said(&said, &[]);
+    assert_eq!(rig.removed.len(), 2);
+    assert!(
+        [first, second]
+            .iter()
+            .all(|part| rig.removed.contains(part))
+    );
+    assert!(!rig.left("192.0.2.1").0, "once");
+    assert_said(&rig.event(closed(first, Ok(()))), &[(here, LEFT)]);
+    assert_said(&rig.event(closed(second, Ok(()))), &[(too, LEFT)]);
+
+    // It is back, and leaves again.
+    let again = rig.listening("/ip4/192.0.2.1/tcp/1/ws");
+    let part = rig.part("/ip4/192.0.2.1/");
+    assert!(rig.left("192.0.2.1").0);
+    assert_said(&rig.event(closed(part, Ok(()))), &[(again, LEFT)]);
+
+    for id in [elsewhere, wildcard, loopback] {
+        assert!(rig.remove(id));
+    }
+    assert_eq!(rig.removed.len(), 3);
+    for part in rig.removed.clone() {
+        rig.event(closed(part, Ok(())));
+    }
+    rig.assert_forgotten();
+}
+
+#[test]
+fn other_reasons_to_close_stay_what_they_are() {
+    let mut rig = Rig::default();
+    let address = |port| format!("/ip4/192.0.2.1/tcp/{port}/ws");
+    let [broken, removed, late] = [1, 2, 3].map(|port| rig.listening(&address(port)));
+    let [first, second, third] = [1, 2, 3].map(|port| {
+        let address = address(port);
+        rig.part(address.trim_end_matches("/ws"))
+    });
+    let pipe = failure(io::ErrorKind::BrokenPipe);
+    assert_said(
+        &rig.event(closed(first, Err(pipe))),
+        &[(broken, "closed broken pipe")],
+    );
+    assert!(rig.remove(removed));
+    assert!(rig.left("192.0.2.1").0);
+    assert_eq!(rig.removed, [second, third], "each once");
+    // What the application removes meanwhile has no other reason.
+    assert!(rig.remove(late));
+    assert_eq!(rig.removed, [second, third], "each once");
+    assert_said(&rig.event(closed(second, Ok(()))), &[(removed, "closed ")]);
+    assert_said(&rig.event(closed(third, Ok(()))), &[(late, "closed ")]);
+    rig.assert_forgotten();
+
+    // Nor has what is removed before it is let go.
+    let id = rig.listening(&address(4));
+    let part = rig.part("/ip4/192.0.2.1/tcp/4");
+    assert!(rig.listeners.on_left("192.0.2.1".parse().unwrap()));
+    assert!(rig.remove(id));
+    assert_eq!(rig.removed, [part]);
+    while rig.listeners.let_go() {
+        rig.carry_out();
+    }
+    assert_eq!(rig.removed, [part], "once");
+    assert_said(&rig.event(closed(part, Ok(()))), &[(id, "closed ")]);
+
+    // One that nobody knows below has no close to wait for.
+    let id = rig.listening(&address(5));
+    rig.is_forgetful = true;
+    let (is_wanted, said) = rig.left("192.0.2.1");
+    assert!(is_wanted);
+    assert_said(&said, &[(id, LEFT)]);
+    rig.assert_forgotten();
+}
+
+#[test]
+fn what_several_listen_on_is_heard_by_each_and_closed_with_the_last() {
+    let mut rig = Rig::default();
+    let here = "/ip4/192.0.2.1/tcp/4";
+    let plain = rig.listening("/ip4/0.0.0.0/tcp/4/ws");
+    let socket = rig.part("/ip4/");
+    let [new, expired] = ["new", "expired"]
+        .map(|what| ["/ws", "/tls/sni/a/ws"].map(|end| format!("{what} {here}{end}")));
+    assert_said(&rig.event(found(socket, here)), &[(plain, &new[0])]);
+    let tls = rig.share("/ip4/0.0.0.0/tcp/4/tls/sni/a/ws", socket);
+    assert_said(&rig.reports(), &[(tls, &new[1])]);
+
+    let heard = rig.event(gone(socket, here));
+    assert_said(&heard, &[(plain, &expired[0]), (tls, &expired[1])]);
+    let heard = rig.event(found(socket, here));
+    assert_said(&heard, &[(plain, &new[0]), (tls, &new[1])]);
+    let error = failure(io::ErrorKind::OutOfMemory);
+    let heard = rig.event(TransportEvent::ListenerError {
+        listener_id: socket,
+        error,
+    });
+    let text = "error out of memory";
+    assert_said(&heard, &[(plain, text), (tls, text)]);
+    for event in &heard {
+        let TransportEvent::ListenerError { error, .. } = event else {
+            panic!("{event:?}");
+        };
+        assert_eq!(error.io().unwrap().kind(), io::ErrorKind::OutOfMemory);
+    }
+
+    // The socket stays until the last of them goes.
+    assert!(rig.remove(plain));
+    assert!(rig.removed.is_empty());
+    assert_said(&rig.reports(), &[(plain, "closed ")]);
+    assert!(!rig.remove(plain));
+    let met = rig.event(incoming(socket, here));
+    assert_eq!(
+        met.iter().map(|event| said(event).0).collect::<Vec<_>>(),
+        [tls]
+    );
+    let third = rig.share("/ip4/0.0.0.0/tcp/4/ws", socket);
+    assert_said(&rig.reports(), &[(third, &new[0])]);
+
+    // What closes it below closes all of them.
+    let pipe = failure(io::ErrorKind::BrokenPipe);
+    let heard = rig.event(closed(socket, Err(pipe)));
+    let text = "closed broken pipe";
+    assert_said(&heard, &[(tls, text), (third, text)]);
+    rig.assert_forgotten();
+
+    let plain = rig.listening("/ip4/192.0.2.1/tcp/5/ws");
+    let socket = rig.part("/ip4/");
+    let tls = rig.share("/ip4/192.0.2.1/tcp/5/tls/sni/a/ws", socket);
+    assert!(rig.remove(tls));
+    assert_said(&rig.reports(), &[(tls, "closed ")]);
+    let tls = rig.share("/ip4/192.0.2.1/tcp/5/tls/sni/a/ws", socket);
+    assert!(rig.left("192.0.2.1").0);
+    assert_eq!(rig.removed, [socket]);
+    assert_said(
+        &rig.event(closed(socket, Ok(()))),
+        &[(plain, LEFT), (tls, LEFT)],
+    );
+    rig.assert_forgotten();
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Op {
     /// One of [`FORMS`].
@@ -576,15 +755,20 @@ enum Op {
     Incoming(usize),
     Error(usize),
     Close(usize, bool),
+    /// One of [`FORMS`] listens on the part of this number too.
+    Share(usize, usize),
+    /// The address of the last of [`FORMS`] leaves.
+    Left,
 }
 
-const FORMS: [&str; 6] = [
+const FORMS: [&str; 7] = [
     "/dns/a/tcp/0/ws",
     "/dns/a/tcp/4/wss",
     "/dns4/a/tcp/0/tls/ws",
     "/dns6/a/tcp/4/tls/sni/b/ws",
     "/ip4/0.0.0.0/tcp/0/tls/sni/b/ws",
     "/ip6/::/tcp/4/tls/sni/b/ws",
+    "/ip4/192.0.2.1/tcp/4/ws",
 ];
 
 fn op() -> impl Strategy<Value = Op> {
@@ -598,6 +782,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<usize>().prop_map(Op::Incoming),
         1 => any::<usize>().prop_map(Op::Error),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(part, fails)| Op::Close(part, fails)),
+        2 => (any::<usize>(), 0..FORMS.len()).prop_map(|(part, form)| Op::Share(part, form)),
+        1 => Just(Op::Left),
     ]
 }
 
@@ -715,6 +901,32 @@ proptest! {
                         seen.check(reported);
                     }
                 }
+                Op::Share(n, form) => {
+                    // None that is closing.
+                    let part = pick(n, &rig).filter(|part| {
+                        let socket = rig.listeners.sockets.get(part);
+                        socket.is_some_and(|socket| !socket.is_removed && !socket.listeners.is_empty())
+                    });
+                    if let Some(part) = part {
+                        let id = rig.share(FORMS[form], part);
+                        seen.open.push((id, form, BTreeSet::new()));
+                        let reports = rig.reports();
+                        seen.check(reports);
+                    }
+                }
+                Op::Left => {
+                    let (_, reported) = rig.left("192.0.2.1");
+                    seen.check(reported);
+                }
+            }
+            // Nothing is closed below that somebody listens on.
+            for part in &rig.removed {
+                let socket = rig.listeners.sockets.get(part);
+                let listeners = socket.into_iter().flat_map(|socket| &socket.listeners);
+                let mut rows = listeners.map(|id| &rig.listeners.rows[id]);
+                let is_over = rows.all(|row| matches!(row.state, State::Closing { .. }));
+                let has_left = socket.is_some_and(|socket| socket.has_left);
+                prop_assert!(has_left || is_over);
             }
             // What has an address below has one above.
             for (id, form, addresses) in &seen.open {

@@ -2,7 +2,7 @@
 #![cfg(feature = "tokio")]
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
     future::Ready,
     io,
@@ -234,6 +234,45 @@ fn a_listener_that_is_removed_closes_without_a_reason(engine: Engine) {
     }
 }
 
+fn many_listeners_go_in_portions(engine: Engine) {
+    let mut rig = Rig::new(engine);
+    for port in 1..=MAX_CHANGES_PER_POLL + 1 {
+        rig.listen(&format!("/ip4/192.0.2.1/tcp/{port}/ws"));
+    }
+    change(Change::Up(HERE));
+    change(Change::Down(HERE));
+    let mut removals = || {
+        assert!(
+            rig.task
+                .enter(|cx, _| rig.transport.poll_changed(cx))
+                .is_pending()
+        );
+        (rig.tcp.script().removals, rig.task.is_woken())
+    };
+    // The changes count too.
+    assert_eq!(removals(), (MAX_CHANGES_PER_POLL - 2, true));
+    assert_eq!(removals(), (MAX_CHANGES_PER_POLL + 1, false));
+}
+
+fn a_flood_of_changes_is_taken_up_in_portions(engine: Engine) {
+    thread_local! {
+        static POLLS: Cell<usize> = const { Cell::new(0) };
+    }
+    fn flood() -> io::Result<Changes> {
+        Ok(futures::stream::repeat_with(|| {
+            POLLS.set(POLLS.get() + 1);
+            Ok(Change::Up(HERE))
+        })
+        .boxed())
+    }
+    let mut rig = Rig::new(engine);
+    rig.transport.interfaces = Interfaces::new(Some(flood));
+    rig.listen("/ip4/192.0.2.2/tcp/1/ws");
+    assert_eq!(rig.poll(), (None, None));
+    assert!(rig.task.is_woken());
+    assert_eq!(POLLS.get(), MAX_CHANGES_PER_POLL);
+}
+
 fn only_a_specific_address_is_a_reason_to_watch(engine: Engine) {
     let mut rig = Rig::new(engine);
     for address in [
@@ -363,6 +402,8 @@ macro_rules! on_every_engine {
 on_every_engine!(
     a_listener_closes_when_its_address_leaves_and_whoever_waits_hears_of_its_return,
     a_listener_that_is_removed_closes_without_a_reason,
+    many_listeners_go_in_portions,
+    a_flood_of_changes_is_taken_up_in_portions,
     only_a_specific_address_is_a_reason_to_watch,
     the_second_family_follows_the_first_to_its_port_before_the_name_is_announced,
     if_the_second_family_cannot_follow_the_listener_closes_with_that_error,
