@@ -137,6 +137,7 @@ mod metrics;
 mod peers;
 mod pubsub;
 mod rate;
+mod saved;
 mod schedule;
 mod scope;
 #[cfg(feature = "simulation")]
@@ -153,6 +154,7 @@ pub use self::{
     peers::KnownPeer,
     pubsub::{Observed, PubSub, PublishError, SubscribeError, Verdict},
     rate::Rate,
+    saved::{ParseSavedPeerError, SavedPeer},
 };
 
 #[cfg(feature = "gossipsub")]

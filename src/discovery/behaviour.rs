@@ -20,7 +20,7 @@ use libp2p_swarm::{
 };
 
 use super::{
-    Config, ConfigError, Counters, Event, KnownPeer, Observed, PubSub,
+    Config, ConfigError, Counters, Event, KnownPeer, Observed, PubSub, SavedPeer,
     addresses::Addresses,
     counters::Rounds,
     dialer::{Dialer, MAX_HUBS},
@@ -248,6 +248,14 @@ impl<P: PubSub> Behaviour<P> {
     /// What is known of one peer.
     pub fn known_peer(&self, peer: &PeerId) -> Option<KnownPeer<'_>> {
         self.inbox.peers().get(peer)
+    }
+
+    /// What to keep over a restart, for [`Config::with_saved_peers`]: the known peers that have addresses, and the saved ones
+    /// that have not announced themselves yet. Connected ones come first, and then those heard last; at most 1,000.
+    ///
+    /// An empty list means that this node has heard nobody yet, and should not replace one that was saved before.
+    pub fn saved_peers(&self) -> Vec<SavedPeer> {
+        self.dialer.to_save(deadline::now(), self.inbox.peers())
     }
 
     /// How many announcements have been made and received, and what became of them.

@@ -8,12 +8,13 @@ use std::{
 use multiaddr::Multiaddr;
 
 use super::{
-    ConfigError, Rate,
+    ConfigError, Rate, SavedPeer,
     dialer::{self, MAX_HUBS},
     filter::Filter,
     inbox::Settings,
     message::Limits,
     peers::Lifetimes,
+    saved::MAX_SAVED,
     schedule::{self, Timing},
 };
 
@@ -53,6 +54,7 @@ pub struct Config {
     connections: usize,
     hubs: Vec<Multiaddr>,
     max_hub_delay: Duration,
+    saved_peers: Vec<SavedPeer>,
     filter: Filter,
     received_filter: Filter,
 }
@@ -77,6 +79,7 @@ impl Default for Config {
             connections: 0,
             hubs: Vec::new(),
             max_hub_delay: Duration::from_secs(60),
+            saved_peers: Vec::new(),
             filter: Filter::default(),
             received_filter: Filter::default(),
         }
@@ -271,6 +274,17 @@ impl Config {
         self
     }
 
+    /// The peers that this node knew before it was restarted, as [`Behaviour::saved_peers`](super::Behaviour::saved_peers)
+    /// returned them. At most 1,000 are taken, the first ones.
+    ///
+    /// They are candidates for [`Config::with_connections`], dialled while no known peer is left to dial. They are not known
+    /// peers: none is [`Discovered`](super::Event::Discovered) or counted for the interval before it has announced itself. Their
+    /// addresses are subject to [`Config::with_received_filter`] and [`Config::with_max_addresses`]. Defaults to none.
+    pub fn with_saved_peers(mut self, saved_peers: impl IntoIterator<Item = SavedPeer>) -> Self {
+        self.saved_peers = saved_peers.into_iter().take(MAX_SAVED).collect();
+        self
+    }
+
     /// How many connections to subscribers of the topics to keep, by dialling known peers while there are fewer.
     ///
     /// With it a star becomes a mesh: nodes that know only a hub are still connected to each other when the hub is
@@ -386,10 +400,19 @@ impl Config {
 
     /// Whom to dial.
     pub(crate) fn dialer(&self) -> dialer::Settings {
+        let select = |addresses| {
+            self.received_filter
+                .select(false, self.max_addresses.get(), addresses)
+        };
+        let saved = self.saved_peers.iter().map(|peer| SavedPeer {
+            addresses: select(peer.addresses.clone()),
+            ..peer.clone()
+        });
         dialer::Settings {
             target: self.connections,
             hubs: self.hubs.clone(),
             max_hub_delay: self.max_hub_delay,
+            saved: saved.collect(),
         }
     }
 
@@ -501,6 +524,7 @@ impl fmt::Debug for Config {
             .field("topics", &self.topics)
             .field("hubs", &self.hubs)
             .field("max_hub_delay", &self.max_hub_delay)
+            .field("saved_peers", &self.saved_peers.len())
             .field("interval", &self.interval)
             .field("max_interval", &self.max_interval())
             .field("target_rate", &self.target_rate)

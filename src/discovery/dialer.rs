@@ -17,20 +17,23 @@ use multiaddr::Multiaddr;
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 
 use super::{
-    Counters,
+    Counters, SavedPeer,
     peers::Peers,
     rate::{Bucket, Rate},
+    saved::MAX_SAVED,
 };
 use crate::deadline::{Instant, after};
 
 mod duplicates;
 mod failure;
 mod hubs;
+mod saved;
 
 use duplicates::{Connections, Origin};
 use failure::Failure;
 use hubs::Hubs;
 pub(crate) use hubs::{HubEvent, MAX_HUBS};
+use saved::Saved;
 
 /// How many attempts are under way at once. Each may hold as many sockets as the swarm dials addresses of one peer at
 /// a time, by default eight.
@@ -65,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) hubs: Vec<Multiaddr>,
     /// The longest time between two tries of a hub.
     pub(crate) max_hub_delay: Duration,
+    /// Those that were known before this node was restarted.
+    pub(crate) saved: Vec<SavedPeer>,
 }
 
 /// One attempt to connect.
@@ -94,11 +99,13 @@ pub(crate) struct Dialer {
     subscribers: usize,
     /// At most [`MAX_ATTEMPTS`].
     attempts: HashMap<PeerId, Attempt>,
-    /// Only of peers in the table, so at most as many as that holds.
+    /// Only of peers in the table or saved ones, so at most as many as these are.
     backoffs: HashMap<PeerId, Backoff>,
     looks: Bucket,
     /// When to look for somebody to dial. `None` while nobody is missing, or nobody is there to be dialled.
     look_at: Option<Instant>,
+    /// Those of before the restart that have not been heard since.
+    saved: Saved,
 }
 
 /// A connected peer.
@@ -139,12 +146,13 @@ impl Dialer {
             target,
             hubs: addresses,
             max_hub_delay,
+            saved,
         } = settings;
         let mut hubs = Hubs::new(local, max_hub_delay);
         for address in addresses {
             hubs.add(now, address, |_| None);
         }
-        Self {
+        let mut dialer = Self {
             target,
             local,
             hubs,
@@ -157,7 +165,27 @@ impl Dialer {
             backoffs: HashMap::new(),
             looks: Bucket::default(),
             look_at: None,
+            saved: Saved::new(local, saved, now),
+        };
+        if !dialer.saved.is_empty() {
+            dialer.look_soon(now);
         }
+        dialer
+    }
+
+    /// The peers to save: those in the table and the saved ones that have not been heard yet, connected ones first and then
+    /// those heard last, at most [`MAX_SAVED`].
+    pub(crate) fn to_save(&self, now: Instant, peers: &Peers) -> Vec<SavedPeer> {
+        let known = peers.iter().map(|known| SavedPeer {
+            peer_id: known.peer_id(),
+            addresses: known.addresses().to_vec(),
+            age: now.saturating_duration_since(known.last_heard()),
+        });
+        let mut all = known.chain(self.saved.iter(now)).collect::<Vec<_>>();
+        all.retain(|peer| !peer.addresses.is_empty());
+        all.sort_by_key(|peer| (!self.links.contains_key(&peer.peer_id), peer.age));
+        all.truncate(MAX_SAVED);
+        all
     }
 
     /// A connection to `peer` has been established, whoever has dialled, after `failed` had been tried in vain.
@@ -180,7 +208,7 @@ impl Dialer {
         if self.target > 0 {
             peers.on_failed(&peer, failed);
         }
-        let link = self.links.entry(peer).or_insert(Link {
+        let link = self.links.entry(peer).or_insert_with(|| Link {
             since: now,
             is_dialled: false,
             topics: BTreeSet::new(),
@@ -350,6 +378,7 @@ impl Dialer {
         if let Some(backoff) = self.backoffs.get_mut(peer) {
             backoff.is_futile = false;
         }
+        self.saved.forget(peer);
         self.hubs.on_candidate(now, peer);
         self.look_soon(now);
     }
@@ -401,11 +430,13 @@ impl Dialer {
             Failure::WrongPeer(address) => {
                 self.back_off(now, peer, peers);
                 peers.on_wrong_peer(peer, &address);
+                self.saved.on_wrong_peer(peer, &address);
             }
             Failure::Unsupported(addresses) => {
                 self.back_off(now, peer, peers);
                 // The application may have dialled others than those in the table.
                 let known = peers.get(peer).map(|known| known.addresses());
+                let known = known.or(self.saved.addresses(peer));
                 if known.is_some_and(|known| known.iter().all(|at| addresses.contains(at))) {
                     self.give_up(peer);
                 }
@@ -464,35 +495,28 @@ impl Dialer {
         if self.next_look()? > now || !self.looks.try_take(now, LOOKS) {
             return None;
         }
-        // Each candidate takes the place of the one before with a probability that makes all equally likely.
-        let (mut chosen, mut candidates, mut next) = (None, 0_usize, None::<Instant>);
-        for known in peers.iter() {
-            let peer = known.peer_id();
-            if known.addresses().is_empty()
-                || self.links.contains_key(&peer)
-                || self.attempts.contains_key(&peer)
-                || self.hubs.is_named(&peer)
-            {
-                continue;
+        let known = peers
+            .iter()
+            .map(|known| (known.peer_id(), known.addresses()));
+        // Taken out for as long as the rest of the state is looked at.
+        let mut rng = self.rng.clone();
+        let (chosen, next) = choose(&mut rng, known, |peer| self.readiness(peer, now));
+        // Those who have announced themselves lately are likelier to be there.
+        let (chosen, next) = match chosen {
+            Some(_) => (chosen, next),
+            None => {
+                let saved = self.saved.candidates();
+                let (chosen, later) = choose(&mut rng, saved, |peer| self.readiness(peer, now));
+                (chosen, [next, later].into_iter().flatten().min())
             }
-            match self.backoffs.get(&peer) {
-                Some(backoff) if backoff.is_futile => {}
-                Some(backoff) if backoff.until > now => {
-                    next = Some(next.map_or(backoff.until, |next| next.min(backoff.until)));
-                }
-                Some(_) | None => {
-                    candidates += 1;
-                    if self.rng.random_range(0..candidates) == 0 {
-                        chosen = Some(known);
-                    }
-                }
-            }
-        }
+        };
+        let chosen = chosen.map(|(peer, addresses)| (peer, addresses.to_vec()));
+        self.rng = rng;
         self.look_at = match chosen {
             Some(_) => Some(now),
             None => next,
         };
-        chosen.map(|known| (known.peer_id(), known.addresses().to_vec()))
+        chosen
     }
 
     /// When [`Dialer::next_dial`] will next have something to do, as far as is known.
@@ -504,6 +528,20 @@ impl Dialer {
         let others = graces.chain(self.next_look());
         let closing = self.closing.first().map(|&(at, _)| at);
         others.chain(self.hubs.next_timeout()).chain(closing).min()
+    }
+
+    fn readiness(&self, peer: &PeerId, now: Instant) -> Readiness {
+        if self.links.contains_key(peer)
+            || self.attempts.contains_key(peer)
+            || self.hubs.is_named(peer)
+        {
+            return Readiness::Never;
+        }
+        match self.backoffs.get(peer) {
+            Some(backoff) if backoff.is_futile => Readiness::Never,
+            Some(backoff) if backoff.until > now => Readiness::Later(backoff.until),
+            Some(_) | None => Readiness::Ready,
+        }
     }
 
     /// Whether this node closes its own dial first.
@@ -580,7 +618,7 @@ impl Dialer {
     }
 
     fn leave_alone(&mut self, now: Instant, peer: &PeerId, peers: &Peers, failures: u32) {
-        if peers.get(peer).is_none() {
+        if peers.get(peer).is_none() && self.saved.addresses(peer).is_none() {
             return;
         }
         let chance = self.rng.random_range(0.0..JITTER);
@@ -600,6 +638,39 @@ impl Dialer {
         let until = after(now, delay.mul_f64(1.0 - chance));
         backoff.until = backoff.until.max(until);
     }
+}
+
+/// Whether a candidate may be dialled.
+enum Readiness {
+    Ready,
+    Later(Instant),
+    Never,
+}
+
+/// One of the candidates that may be dialled now, all of them equally likely, and when the next one may.
+fn choose<'a>(
+    rng: &mut SmallRng,
+    all: impl Iterator<Item = (PeerId, &'a [Multiaddr])>,
+    readiness: impl Fn(&PeerId) -> Readiness,
+) -> (Option<(PeerId, &'a [Multiaddr])>, Option<Instant>) {
+    let (mut chosen, mut candidates, mut next) = (None, 0_usize, None::<Instant>);
+    for (peer, addresses) in all {
+        if addresses.is_empty() {
+            continue;
+        }
+        match readiness(&peer) {
+            Readiness::Never => {}
+            Readiness::Later(at) => next = Some(next.map_or(at, |next| next.min(at))),
+            // It takes the place of the one before with a probability that makes all equally likely.
+            Readiness::Ready => {
+                candidates += 1;
+                if rng.random_range(0..candidates) == 0 {
+                    chosen = Some((peer, addresses));
+                }
+            }
+        }
+    }
+    (chosen, next)
 }
 
 /// Whether `id` is the attempt that is under way to `peer`.

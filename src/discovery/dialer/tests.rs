@@ -79,10 +79,15 @@ pub(super) fn endpoint() -> ConnectedPoint {
 }
 
 fn dialer(target: usize, seed: u64, now: Instant) -> Dialer {
+    dialer_with(target, seed, now, vec![])
+}
+
+fn dialer_with(target: usize, seed: u64, now: Instant, saved: Vec<SavedPeer>) -> Dialer {
     let settings = Settings {
         target,
         hubs: vec![],
         max_hub_delay: Duration::from_secs(60),
+        saved,
     };
     Dialer::new(peer(LOCAL), settings, seed, now)
 }
@@ -184,6 +189,95 @@ impl Node {
         self.now = end;
         dials
     }
+}
+
+fn saved(seed: u16, ports: &[u16], seconds: u64) -> SavedPeer {
+    let addresses = ports.iter().map(|port| address(*port)).collect();
+    SavedPeer::new(peer(seed), addresses, Duration::from_secs(seconds))
+}
+
+fn node_with_saved(target: usize, saved: Vec<SavedPeer>) -> Node {
+    let mut node = Node::new(target, 7);
+    node.dialer = dialer_with(target, 7, node.now, saved);
+    node
+}
+
+/// Those in the table come first. The dial is not checked against the table, where it has no row.
+fn dialled_next(node: &mut Node) -> (PeerId, ConnectionId) {
+    let dial = loop {
+        node.now = node.dialer.next_timeout().unwrap();
+        if let Some(dial) = node.dialer.next_dial(node.now, &node.peers) {
+            break dial;
+        }
+    };
+    node.ids += 1;
+    node.dialer.on_dialling(node.now, &dial, id(node.ids));
+    (dial.peer.unwrap(), id(node.ids))
+}
+
+#[test]
+fn saved_peers_are_dialled_when_no_known_one_is_left() {
+    let mut node = node_with_saved(2, vec![saved(1, &[1], 5), saved(LOCAL, &[1], 5)]);
+    node.connect_somebody_else();
+    node.announce(2, &[2]);
+    assert_eq!(dialled_next(&mut node).0, peer(2));
+    let dial = dialled_next(&mut node);
+    assert_eq!(dial.0, peer(1));
+    // It is tried again like others, and kept however often it fails.
+    node.fail(dial, &unreachable(&[1]));
+    let earliest = node.now + FIRST_DELAY.mul_f64(1.0 - JITTER);
+    assert_eq!(dialled_next(&mut node).0, peer(1));
+    assert!(node.now >= earliest);
+    let kept = node.dialer.to_save(node.now, &node.peers);
+    assert!(kept.iter().any(|kept| kept.peer_id == peer(1)));
+}
+
+#[test]
+fn saved_peers_are_kept_until_they_announce_themselves() {
+    let mut node = node_with_saved(
+        0,
+        vec![saved(1, &[1], 5), saved(2, &[2], 9), saved(3, &[], 1)],
+    );
+    assert_eq!(node.dialer.next_timeout(), None, "nobody is to be dialled");
+    node.now += Duration::from_secs(10);
+    let expected = [saved(1, &[1], 15), saved(2, &[2], 19)];
+    assert_eq!(node.dialer.to_save(node.now, &node.peers), expected);
+    node.announce(2, &[7]);
+    node.announce(4, &[]);
+    let expected = [saved(2, &[7], 0), saved(1, &[1], 15)];
+    assert_eq!(node.dialer.to_save(node.now, &node.peers), expected);
+    node.connect(1);
+    let expected = [saved(1, &[1], 15), saved(2, &[7], 0)];
+    assert_eq!(node.dialer.to_save(node.now, &node.peers), expected);
+}
+
+#[test]
+fn no_more_than_a_thousand_are_saved() {
+    let count = u16::try_from(MAX_SAVED).unwrap();
+    let mut node = node_with_saved(
+        1,
+        (0..count + 100).map(|seed| saved(seed, &[1], 5)).collect(),
+    );
+    assert_eq!(node.dialer.to_save(node.now, &node.peers).len(), MAX_SAVED);
+    node.announce(count + 200, &[1]);
+    let to_save = node.dialer.to_save(node.now, &node.peers);
+    assert_eq!(to_save.len(), MAX_SAVED);
+    assert_eq!(to_save[0].peer_id, peer(count + 200));
+}
+
+#[test]
+fn an_address_of_a_saved_peer_that_leads_to_another_is_dropped() {
+    let mut node = node_with_saved(1, vec![saved(1, &[1, 2], 5)]);
+    let dial = dialled_next(&mut node);
+    node.fail(dial, &wrong_peer(1));
+    assert_eq!(
+        node.dialer.to_save(node.now, &node.peers)[0].addresses,
+        [address(2)]
+    );
+    let dial = dialled_next(&mut node);
+    node.fail(dial, &wrong_peer(2));
+    assert_eq!(node.dialer.to_save(node.now, &node.peers), []);
+    assert_eq!(node.dials_within(TTL), []);
 }
 
 #[test]
