@@ -8,6 +8,8 @@
 mod demo;
 #[path = "node/echo.rs"]
 mod echo;
+#[path = "node/known.rs"]
+mod known;
 #[path = "node/live.rs"]
 mod live;
 #[path = "node/ping.rs"]
@@ -72,6 +74,10 @@ struct Arguments {
     /// own. One of a node that is marked as that of an authority (CA:TRUE) is not accepted by `--engine libp2p`.
     #[arg(long, value_name = "FILE", requires = "own")]
     trust: Option<PathBuf>,
+    /// Keep the peers that are known in this file, and dial them after a restart if --connections asks for more. Written every
+    /// minute and at the end.
+    #[arg(long, value_name = "FILE", requires = "own")]
+    known: Option<PathBuf>,
     /// What speaks WebSocket.
     #[arg(long, value_enum, default_value_t)]
     engine: Engine,

@@ -70,6 +70,11 @@ async fn prints(node: &Process, line: &str) {
         .await;
 }
 
+async fn begins(node: &Process, start: &str) {
+    node.wait(start, |printed| printed.starts_with(start).then_some(()))
+        .await;
+}
+
 async fn run(args: &[&str]) -> (i32, String) {
     let output = Command::new(program()).args(args).output();
     let output = timeout(PATIENCE, output)
@@ -237,6 +242,69 @@ async fn a_signal_ends_a_node_and_its_connections(on: &str) {
 #[cfg(not(unix))]
 async fn a_signal_ends_a_node_and_its_connections(_: &str) {
     eprintln!("SKIPPED: no signals on this system");
+}
+
+on_each_runtime!(a_hub_that_comes_late_is_connected_and_told);
+
+async fn a_hub_that_comes_late_is_connected_and_told(on: &str) {
+    let scene = Scene::default();
+    let port = {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.local_addr().unwrap().port()
+    };
+    let at = format!("/ip4/127.0.0.1/tcp/{port}/ws");
+    let leaf = node(&scene, on, "leaf", &format!("--hub {at}"));
+    begins(
+        &leaf,
+        &format!("hub {at} unreachable, attempt 1, retrying in "),
+    )
+    .await;
+    let hub = node(&scene, on, "hub", &format!("--listen {at}"));
+    let id = peer(&address(&hub).await).to_owned();
+    prints(&leaf, &format!("hub {at} connected {id}")).await;
+    hub.finish().await;
+    begins(&leaf, &format!("hub {at} lost, retrying in ")).await;
+    leaf.finish().await;
+}
+
+/// Without its hub, and without an address to dial but those in the file.
+#[tokio::test]
+async fn a_node_finds_the_peers_of_its_file_after_a_restart() {
+    let scene = Scene::default();
+    let on = format!("--runtime {}", RUNTIMES[0]);
+    let file = Path::new(SCRATCH).join("known-peers");
+    for leftover in ["", ".corrupt", ".tmp"] {
+        let _ = fs::remove_file(format!("{}{leftover}", file.display()));
+    }
+    let hub = node(&scene, &on, "hub", LISTEN);
+    let at = address(&hub).await;
+    let other = node(
+        &scene,
+        &on,
+        "other",
+        &format!("{LISTEN} --hub {at} --interval 1"),
+    );
+    let other_id = peer(&address(&other).await).to_owned();
+    let args = format!(
+        "{LISTEN} --interval 1 --connections 2 --known {}",
+        file.display()
+    );
+    let first = node(&scene, &on, "first", &format!("{args} --hub {at}"));
+    begins(&first, &format!("discovered {other_id} ")).await;
+    first.finish().await;
+    let saved = fs::read_to_string(&file).unwrap();
+    assert!(saved.contains(&other_id), "{saved}");
+    hub.finish().await;
+
+    fs::write(&file, format!("{saved}12D3 and half a line")).unwrap();
+    let second = node(&scene, &on, "second", &args);
+    begins(&second, &format!("error {}: line ", file.display())).await;
+    prints(&second, &format!("connected {other_id}")).await;
+    second.finish().await;
+    assert!(fs::read_to_string(&file).unwrap().contains(&other_id));
+    let aside = fs::read_to_string(format!("{}.corrupt", file.display())).unwrap();
+    assert!(aside.ends_with("half a line"));
+    other.finish().await;
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use async_signal::{Signal, Signals};
 use futures::StreamExt as _;
 use futures_timer::Delay;
 use libp2p::{
-    PeerId, Swarm,
+    Multiaddr, PeerId, Swarm,
     core::transport::ListenerId,
     identity::Keypair,
     swarm::{ConnectionError, DialError, SwarmEvent},
@@ -25,10 +25,13 @@ use libp2p_lazy_websocket::{
 };
 use tokio::sync::oneshot;
 
-use crate::{Arguments, Behaviour, BehaviourEvent, chain, list, say, swarm, with_peer};
+use crate::{Arguments, Behaviour, BehaviourEvent, chain, known, list, say, swarm, with_peer};
 
 /// How many peers of this node can be in its gossipsub mesh: it may be the hub that others meet at.
 const LEAVES: usize = 64;
+
+/// How often the known peers are saved.
+const SAVE: Duration = Duration::from_secs(60);
 
 /// How long connections may take to close when the node ends.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -57,7 +60,11 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
         Some(file) => key(file).map_err(|error| format!("{}: {error}", file.display()))?,
         None => Keypair::generate_ed25519(),
     };
-    let discovery = arguments.discovery(Duration::from_secs(10));
+    let mut discovery = arguments.discovery(Duration::from_secs(10));
+    if let Some(file) = &arguments.known {
+        let saved = known::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        discovery = discovery.with_saved_peers(saved);
+    }
     let mut websocket = arguments.websocket();
     if let (Some(chain), Some(key)) = (&arguments.tls_cert, &arguments.tls_key) {
         websocket = websocket.with_certificates(websocket::Certificates::watch(chain, key)?);
@@ -88,23 +95,42 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
         }
     }
 
+    let mut save = Delay::new(SAVE);
     let mut stdin_closed = stdin_closed(arguments.until_stdin_closes);
     let local = *swarm.local_peer_id();
     loop {
         tokio::select! {
-            event = swarm.select_next_some() => tell(event, local),
+            event = swarm.select_next_some() => tell(event, local, &arguments.hub),
             Some(change) = states.next() => tell_state(change, &mut told),
+            () = &mut save => {
+                save.reset(SAVE);
+                save_known(arguments, &swarm);
+            }
             _ = &mut stdin_closed => break,
             _ = ending.next() => break,
         }
     }
-    close(&mut swarm).await;
+    save_known(arguments, &swarm);
+    close(&mut swarm, &arguments.hub).await;
     Ok(())
 }
 
+fn save_known(arguments: &Arguments, swarm: &Swarm<Behaviour>) {
+    let Some(file) = &arguments.known else {
+        return;
+    };
+    if let Err(error) = known::write(file, &swarm.behaviour().discovery.saved_peers()) {
+        say(format_args!("error {}: {error}", file.display()));
+    }
+}
+
 /// Closes all connections, also those that are established meanwhile.
-async fn close(swarm: &mut Swarm<Behaviour>) {
+async fn close(swarm: &mut Swarm<Behaviour>, hubs: &[Multiaddr]) {
     let local = *swarm.local_peer_id();
+    let discovery = &mut swarm.behaviour_mut().discovery;
+    for hub in discovery.hubs().cloned().collect::<Vec<_>>() {
+        discovery.remove_hub(&hub);
+    }
     for peer in swarm.connected_peers().copied().collect::<Vec<_>>() {
         let _ = swarm.disconnect_peer_id(peer);
     }
@@ -120,7 +146,7 @@ async fn close(swarm: &mut Swarm<Behaviour>) {
                     SwarmEvent::ConnectionClosed { cause, .. } => *cause = None,
                     _ => {}
                 }
-                tell(event, local);
+                tell(event, local, hubs);
             }
             () = &mut give_up => return,
         }
@@ -151,7 +177,7 @@ fn tell_state(change: Change, told: &mut HashMap<ListenerId, String>) {
 }
 
 /// Prints the line of an event, if it has one.
-fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId) {
+fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId, hubs: &[Multiaddr]) {
     match event {
         SwarmEvent::NewListenAddr { address, .. } => {
             say(format_args!("listening {}", with_peer(&address, local)));
@@ -178,7 +204,11 @@ fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId) {
             error: DialError::Transport(attempts),
             ..
         } => {
-            for (address, error) in attempts {
+            // What is wrong with a hub is told with it.
+            for (address, error) in attempts
+                .into_iter()
+                .filter(|(address, _)| !hubs.contains(address))
+            {
                 say(format_args!("error {address}: {}", root(&error)));
             }
         }
