@@ -7,6 +7,9 @@ use std::{
 
 /// The pending handshakes of every port, each with a `T` to reach it by.
 ///
+/// Of a port and not of a socket: a handshake outlives the socket that accepted it, and has to give way to those of the
+/// next one that is bound there.
+///
 /// A newcomer is always admitted. If there is no place left, the oldest pending handshake gives way: that of the same
 /// remote address once it has a quarter of the places of the port, otherwise that of the port.
 #[derive(Debug)]
