@@ -10,7 +10,7 @@ use multiaddr::Multiaddr;
 use super::{
     ConfigError, Rate, SavedPeer,
     dialer::{self, MAX_HUBS},
-    filter::Filter,
+    filter::{Filter, Offered},
     inbox::Settings,
     message::Limits,
     peers::Lifetimes,
@@ -400,9 +400,10 @@ impl Config {
 
     /// Whom to dial.
     pub(crate) fn dialer(&self) -> dialer::Settings {
-        let select = |addresses| {
+        let select = |addresses: Vec<Multiaddr>| {
+            let offered = addresses.into_iter().map(Offered::from);
             self.received_filter
-                .select(false, self.max_addresses.get(), addresses)
+                .select(false, self.max_addresses.get(), offered)
         };
         let saved = self.saved_peers.iter().map(|peer| SavedPeer {
             addresses: select(peer.addresses.clone()),
