@@ -336,10 +336,11 @@ impl Shown {
 
     /// The address of the other side of a connection, without the name of a server, which it is none.
     pub(super) fn remote(&self, remote: &Multiaddr) -> Multiaddr {
-        let suffix = match &self.form {
-            Form::Name(name) => name.iter().skip(2),
-            Form::Suffix(suffix) => suffix.iter().skip(0),
+        let (address, host_and_port) = match &self.form {
+            Form::Name(name) => (name, 2),
+            Form::Suffix(suffix) => (suffix, 0),
         };
+        let suffix = address.iter().skip(host_and_port);
         let suffix = suffix.filter(|protocol| !matches!(protocol, Protocol::Sni(_)));
         remote.iter().chain(suffix).collect()
     }
@@ -673,7 +674,7 @@ mod tests {
             let found = missing(listen, &names(ips, dns));
             let fits = |found: &str| expected.is_some_and(|expected| found.contains(expected));
             assert!(
-                found.map_or(expected.is_none(), fits),
+                found.map_or_else(|| expected.is_none(), fits),
                 "{listen}: {found:?}"
             );
         }
