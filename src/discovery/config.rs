@@ -49,7 +49,6 @@ pub struct Config {
     max_addresses: NonZeroUsize,
     max_message_size: NonZeroUsize,
     author_rate: Option<Rate>,
-    neighbour_rate: Rate,
     newcomer_rate: Rate,
     connections: usize,
     hubs: Vec<Multiaddr>,
@@ -74,7 +73,6 @@ impl Default for Config {
             max_addresses: const { NonZeroUsize::new(16).expect("not zero") },
             max_message_size: const { NonZeroUsize::new(16 * 1024).expect("not zero") },
             author_rate: None,
-            neighbour_rate: Rate::new(2_000, Duration::from_millis(1)),
             newcomer_rate: Rate::new(500, Duration::from_millis(20)),
             connections: 0,
             hubs: Vec::new(),
@@ -214,20 +212,10 @@ impl Config {
         self
     }
 
-    /// How many announcements of known peers one neighbour may deliver; what exceeds it is ignored. Those that come when
-    /// they are due, as in [`Config::with_author_rate`], always pass and do not count.
-    ///
-    /// Defaults to 2,000 at once and 1,000 a second: a hub may relay for ten thousand js-libp2p peers, each of which
-    /// sends one in ten seconds.
-    pub fn with_neighbour_rate(mut self, rate: Rate) -> Self {
-        self.neighbour_rate = rate;
-        self
-    }
-
     /// How many announcements of peers that are not known, and malformed ones of any author, one neighbour may deliver; what
     /// exceeds it is ignored.
     ///
-    /// Identities can be invented, so this is lower than the rate for known peers and does not touch them: those
+    /// Identities can be invented, so that this does not touch known peers: those
     /// behind a neighbour that floods stay known. Defaults to 500 at once and 50 a second: whoever joins a thousand
     /// js-libp2p peers through one hub hears of a hundred a second, and learns of all of them within their first
     /// interval; of ten thousand within four minutes. A neighbour that invents identities, and keeps announcing all
@@ -434,7 +422,6 @@ impl Config {
                 longest: schedule::longest(self.max_interval().max(MAX_INTERVAL)),
             },
             author_rate: self.author_rate(),
-            neighbour_rate: self.neighbour_rate,
             newcomer_rate: self.newcomer_rate,
         }
     }
@@ -537,7 +524,6 @@ impl fmt::Debug for Config {
             .field("max_addresses", &self.max_addresses)
             .field("max_message_size", &self.max_message_size)
             .field("author_rate", &self.author_rate())
-            .field("neighbour_rate", &self.neighbour_rate)
             .field("newcomer_rate", &self.newcomer_rate)
             .field("connections", &self.connections)
             .field("filter", &self.filter)

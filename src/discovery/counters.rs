@@ -36,13 +36,9 @@ pub struct Counters {
     pub ignored_own: u64,
     /// Ignored since their author, who is known, sends too many.
     pub ignored_author_rate: u64,
-    /// Ignored since the neighbour delivers too many of known authors.
-    pub ignored_neighbour_rate: u64,
     /// Ignored since the neighbour delivers too many of unknown authors. A few are normal while joining a large
     /// network; a steady flow means that somebody invents identities.
     pub ignored_newcomer_rate: u64,
-    /// Ignored since too many neighbours deliver at once.
-    pub ignored_neighbours_full: u64,
     /// Ignored since they are longer than `Config::max_message_size`, or list more than 256 addresses.
     pub ignored_oversized: u64,
     /// Ignored since the author is known by a later announcement.
@@ -87,9 +83,7 @@ impl Counters {
         self.ignored_unauthenticated
             + self.ignored_own
             + self.ignored_author_rate
-            + self.ignored_neighbour_rate
             + self.ignored_newcomer_rate
-            + self.ignored_neighbours_full
             + self.ignored_oversized
             + self.ignored_outdated
             + self.ignored_malformed

@@ -171,7 +171,6 @@ impl Outside {
                 longest: longest(TIMING.max_interval),
             },
             author_rate: rate(2, SECOND),
-            neighbour_rate: rate(5, SECOND / 2),
             newcomer_rate: rate(3, SECOND),
         };
         Self {

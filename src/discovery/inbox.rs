@@ -13,10 +13,8 @@ use super::{
 };
 use crate::deadline::Instant;
 
-mod allowances;
 mod mutes;
 
-use allowances::Allowances;
 use mutes::Mutes;
 pub(crate) use mutes::Muting;
 
@@ -35,8 +33,6 @@ pub(crate) struct Settings {
     pub(crate) lifetimes: Lifetimes,
     /// What one known author may send.
     pub(crate) author_rate: Rate,
-    /// What one neighbour may deliver of known authors.
-    pub(crate) neighbour_rate: Rate,
     /// What one neighbour may deliver of authors that are not known.
     pub(crate) newcomer_rate: Rate,
 }
@@ -89,12 +85,8 @@ enum Refused {
     Own,
     #[error("the author sends too many")]
     AuthorRate,
-    #[error("the neighbour delivers too many")]
-    NeighbourRate,
     #[error("the neighbour delivers too many of unknown authors")]
     NewcomerRate,
-    #[error("too many neighbours deliver at once")]
-    NeighboursFull,
     #[error(transparent)]
     Oversized(DecodeError),
     #[error("a later one is known")]
@@ -111,9 +103,7 @@ impl Refused {
             Self::Unauthenticated => &mut counters.ignored_unauthenticated,
             Self::Own => &mut counters.ignored_own,
             Self::AuthorRate => &mut counters.ignored_author_rate,
-            Self::NeighbourRate => &mut counters.ignored_neighbour_rate,
             Self::NewcomerRate => &mut counters.ignored_newcomer_rate,
-            Self::NeighboursFull => &mut counters.ignored_neighbours_full,
             Self::Oversized(_) => &mut counters.ignored_oversized,
             Self::Outdated => &mut counters.ignored_outdated,
             Self::Malformed(_) => &mut counters.ignored_malformed,
@@ -130,15 +120,16 @@ struct Accepted {
 
 /// Judges incoming messages and keeps the table of known peers.
 ///
-/// Believed is what an author says about itself, as long as it, and the neighbour that delivers it, keep within their
-/// rates. Rates come before decoding, so that a flood costs a look-up or two per message. A neighbour has one rate for
-/// known authors and another, lower one for the rest: identities can be invented, so a neighbour that relays them uses
-/// up only what is meant for newcomers, and the known peers behind it stay known. An announcement of a known peer that
-/// comes when it may be expected passes whatever else there is, so that no flood makes anybody forgotten: all of them
-/// together are no more than two an interval for each row. Only when it has been read is it known to be an old one, or
-/// the same once more, and counts towards the rates after all. Not before: anybody can send old ones of others again. One
-/// that cannot be read, or is about another peer, only its author can have made: until the author's next good one, all of
-/// its messages count before they are read. The neighbour that delivers such a message pays for it like for a newcomer.
+/// Believed is what an author says about itself, within two rates: that of the author if it is known, and of the neighbour
+/// that delivers it if not. So identities that are invented use up only what is meant for newcomers. Rates come before
+/// decoding, so that a flood costs a look-up or two per message.
+///
+/// An announcement of a known peer that is due passes without charge, so that no flood makes a peer forgotten: all of them
+/// together are no more than two an interval for each row. If it turns out to be an old one, or the same once more, it is
+/// charged after all, since anybody can send old announcements of others again. If it cannot be read, or is about
+/// another peer, its author has made it: until the author's next good one, all of its messages are charged before they are
+/// read. The neighbour that delivers such a message is charged as for a newcomer.
+///
 /// A neighbour that delivers more newcomers than it may is not listened to for a while if there are enough others, see
 /// [`Muting`], and may fill a quarter of the table at most.
 ///
@@ -152,7 +143,6 @@ pub(crate) struct Inbox {
     is_public: bool,
     settings: Settings,
     peers: Peers,
-    allowances: Allowances,
     mutes: Mutes,
     counters: Counters,
 }
@@ -165,7 +155,6 @@ impl Inbox {
             is_public: false,
             peers: Peers::new(settings.capacity, settings.lifetimes),
             settings,
-            allowances: Allowances::default(),
             mutes: Mutes::default(),
             counters: Counters::default(),
         }
@@ -244,7 +233,6 @@ impl Inbox {
     /// Should it come back, its rates start anew. A fresh identity would give it the same, so what bounds that is
     /// the application's limit on connections.
     pub(crate) fn on_neighbour_gone(&mut self, neighbour: &PeerId) {
-        self.allowances.rows.remove(neighbour);
         self.mutes.on_disconnected(neighbour);
     }
 
@@ -299,7 +287,7 @@ impl Inbox {
         }
         let is_due = self.peers.is_due(now, &author);
         if is_due != Some(true) {
-            self.charge(now, author, neighbour, is_due.is_some())?;
+            self.charge(now, author, neighbour)?;
         }
         let announcement = match self.read(author, payload) {
             Ok(announcement) => announcement,
@@ -323,7 +311,7 @@ impl Inbox {
         let dropped = announcement.dropped as u64;
         let heard = self.peers.on_announcement(now, announcement, source);
         if matches!(heard, Heard::Repeated | Heard::Outdated) && is_due == Some(true) {
-            self.charge(now, author, neighbour, true)?;
+            self.charge(now, author, neighbour)?;
         }
         let change = match heard {
             Heard::Discovered => Some(Change::Discovered(author)),
@@ -373,50 +361,35 @@ impl Inbox {
         Ok(announcement)
     }
 
-    /// Takes the message from what its author and its neighbour may still send.
-    fn charge(
-        &mut self,
-        now: Instant,
-        author: PeerId,
-        neighbour: PeerId,
-        is_known: bool,
-    ) -> Result<(), Refused> {
+    /// Takes the message from what its author may still send, or its neighbour if the author is not known.
+    fn charge(&mut self, now: Instant, author: PeerId, neighbour: PeerId) -> Result<(), Refused> {
         let Settings {
             author_rate,
-            neighbour_rate,
             newcomer_rate,
             ..
         } = self.settings;
-        // The author comes first, so that one who sends too much does not use up what the others behind the same
-        // neighbour need.
-        if self.peers.try_take(now, &author, author_rate) == Some(false) {
-            return Err(Refused::AuthorRate);
+        if let Some(is_within) = self.peers.try_take(now, &author, author_rate) {
+            return is_within.then_some(()).ok_or(Refused::AuthorRate);
         }
+        let allowance = self.mutes.allowance(&neighbour);
         // A peer that delivers its own announcement is connected, and so not invented.
-        let is_invented = !is_known && author != neighbour;
-        let Some(allowance) = self.allowances.get(now, neighbour) else {
-            return Err(Refused::NeighboursFull);
-        };
-        if !is_invented {
-            if !allowance.known.try_take(now, neighbour_rate) {
-                return Err(Refused::NeighbourRate);
-            }
-        } else if !allowance.newcomers.try_take(now, newcomer_rate) {
+        if author == neighbour {
+            let is_within = allowance.own.try_take(now, author_rate);
+            return is_within.then_some(()).ok_or(Refused::AuthorRate);
+        }
+        if !allowance.newcomers.try_take(now, newcomer_rate) {
             self.mutes.on_greedy(now, &neighbour);
             return Err(Refused::NewcomerRate);
         }
         Ok(())
     }
 
-    /// The author has sent what is no announcement of its own. Its neighbour pays for it as for a newcomer, unless it has
-    /// done so.
+    /// The author has sent what is no announcement of its own. Its neighbour is charged as for a newcomer, unless it has
+    /// been.
     fn on_malformed(&mut self, now: Instant, author: PeerId, neighbour: PeerId, is_paid: bool) {
         let rate = self.settings.newcomer_rate;
-        let is_within = is_paid
-            || self
-                .allowances
-                .get(now, neighbour)
-                .is_none_or(|allowance| allowance.newcomers.try_take(now, rate));
+        let allowance = self.mutes.allowance(&neighbour);
+        let is_within = is_paid || allowance.newcomers.try_take(now, rate);
         if !is_within || author == neighbour {
             self.mutes.on_greedy(now, &neighbour);
         }

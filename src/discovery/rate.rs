@@ -76,11 +76,6 @@ impl Bucket {
         self.at.map(|at| after(at, wanting))
     }
 
-    /// Whether it is as good as a new one, so that forgetting it changes nothing.
-    pub(crate) fn is_full(&self, now: Instant) -> bool {
-        self.debt_at(now).is_zero()
-    }
-
     fn debt_at(&self, now: Instant) -> Duration {
         let elapsed = self
             .at
@@ -141,17 +136,6 @@ mod tests {
             assert!(!bucket.try_take(now + Duration::from_millis(ms), rate));
         }
         assert!(bucket.try_take(now + SECOND, rate));
-    }
-
-    #[test]
-    fn is_full_until_used_and_again_once_refilled() {
-        let rate = rate(2, SECOND);
-        let mut bucket = Bucket::default();
-        let now = deadline::now();
-        assert!(bucket.is_full(now));
-        assert_eq!(take_all(&mut bucket, now, rate), 2);
-        assert!(!bucket.is_full(now + SECOND));
-        assert!(bucket.is_full(now + 2 * SECOND));
     }
 
     #[test]
@@ -239,7 +223,6 @@ mod tests {
             for pause in pauses {
                 now += Duration::from_millis(pause);
                 naive.pass(pause, rate);
-                prop_assert_eq!(bucket.is_full(now), naive.tokens == burst);
                 prop_assert_eq!(bucket.try_take(now, rate), naive.try_take());
             }
         }

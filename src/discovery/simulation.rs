@@ -83,7 +83,8 @@ impl Inbox {
         Self(inbox::Inbox::new(local, Config::default().inbox()))
     }
 
-    /// Whether the author is new to it; `None` if the message is refused or tells nothing new.
+    /// A message has come from a neighbour. Whether the author is new to it; `None` if the message is refused or tells nothing
+    /// new.
     pub fn on_message(
         &mut self,
         now: Instant,
@@ -96,6 +97,7 @@ impl Inbox {
             author: Some(author),
             payload,
         };
+        self.0.on_neighbour(neighbour);
         let outcome = self.0.on_message(now, incoming);
         outcome.news.map(|news| news.is_newcomer)
     }

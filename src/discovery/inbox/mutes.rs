@@ -1,4 +1,4 @@
-//! CORE: which neighbours are not listened to for a while.
+//! CORE: what each neighbour may deliver, and which are not listened to for a while.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
@@ -8,7 +8,10 @@ use std::{
 
 use libp2p_identity::PeerId;
 
-use crate::deadline::{Instant, after};
+use crate::{
+    deadline::{Instant, after},
+    discovery::rate::Bucket,
+};
 
 /// For how long a neighbour is muted, and counts as greedy.
 pub(super) const MUTE: Duration = Duration::from_secs(10);
@@ -42,6 +45,8 @@ pub(crate) enum Muting {
 pub(super) struct Mutes {
     /// The connected peers: as many as the application's limit on connections lets in.
     neighbours: HashMap<PeerId, Neighbour>,
+    /// Of those that are not connected.
+    others: Allowance,
     counts: Counts,
     /// `greedy_until` of every neighbour that has it, and nothing else.
     timeouts: BTreeSet<(Instant, PeerId)>,
@@ -50,8 +55,18 @@ pub(super) struct Mutes {
     decided: VecDeque<Muting>,
 }
 
+/// What a neighbour may still deliver of peers that are not known.
+#[derive(Debug, Default)]
+pub(super) struct Allowance {
+    /// Its own announcements.
+    pub(super) own: Bucket,
+    /// Those of others.
+    pub(super) newcomers: Bucket,
+}
+
 #[derive(Debug, Default)]
 struct Neighbour {
+    allowance: Allowance,
     /// Those of discovery that it is subscribed to.
     topics: BTreeSet<String>,
     greedy_until: Option<Instant>,
@@ -112,6 +127,15 @@ impl Mutes {
         }
         self.unmute(peer);
         self.unmute_if_too_few();
+    }
+
+    /// What a peer may still deliver. All that are not connected share one allowance: what the pubsub tells may come after a
+    /// connection has ended.
+    pub(super) fn allowance(&mut self, peer: &PeerId) -> &mut Allowance {
+        match self.neighbours.get_mut(peer) {
+            Some(neighbour) => &mut neighbour.allowance,
+            None => &mut self.others,
+        }
     }
 
     /// Whether anybody but this neighbour is subscribed.

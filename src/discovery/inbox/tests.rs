@@ -9,7 +9,6 @@ use proptest::prelude::*;
 
 use super::{
     super::{Config, fuzz, rate::Bucket},
-    allowances::{Allowance, MAX_NEIGHBOURS},
     message::Stamp,
     *,
 };
@@ -55,6 +54,7 @@ impl Inbox {
         author: Option<u32>,
         payload: &[u8],
     ) -> Outcome {
+        self.on_neighbour(peer(neighbour));
         self.on_message(
             now,
             Incoming {
@@ -173,7 +173,6 @@ fn believes_nothing_that_is_not_authenticated() {
     }
     assert_eq!(inbox.counters().ignored_unauthenticated, 2);
     assert_eq!(inbox.peers().iter().len(), 0);
-    assert!(inbox.allowances.rows.is_empty());
 }
 
 #[test]
@@ -341,26 +340,6 @@ fn a_known_author_keeps_to_its_rate_whoever_delivers() {
 }
 
 #[test]
-fn one_author_cannot_use_up_what_others_behind_the_neighbour_need() {
-    let now = deadline::now();
-    let mut inbox = inbox(Settings {
-        author_rate: rate(3, SECOND),
-        neighbour_rate: rate(5, SECOND),
-        ..Config::default().inbox()
-    });
-    inbox.announce(now, HUB, 1);
-    inbox.announce(now, HUB, 2);
-    for _ in 0..100 {
-        inbox.announce(now, HUB, 1);
-    }
-    assert_eq!(inbox.announce(now, HUB, 2), accepted(None));
-    assert_eq!(inbox.announce(now, HUB, 2), accepted(None));
-    assert_eq!(inbox.announce(now, HUB, 2), IGNORED);
-    assert_eq!(inbox.counters().ignored_neighbour_rate, 1);
-    assert_eq!(inbox.counters().ignored_author_rate, 97);
-}
-
-#[test]
 fn a_neighbour_with_too_many_newcomers_still_delivers_known_peers() {
     let now = deadline::now();
     let mut inbox = inbox(Settings {
@@ -390,28 +369,10 @@ fn a_neighbour_with_too_many_newcomers_still_delivers_known_peers() {
 }
 
 #[test]
-fn a_neighbour_with_too_much_of_known_peers_still_delivers_newcomers() {
-    let now = deadline::now();
-    let mut inbox = inbox(Settings {
-        neighbour_rate: rate(2, SECOND),
-        ..Config::default().inbox()
-    });
-    for _ in 0..4 {
-        inbox.announce(now, HUB, 1);
-    }
-    assert_eq!(inbox.counters().ignored_neighbour_rate, 1);
-    assert_eq!(
-        inbox.announce(now, HUB, 2),
-        accepted(Change::Discovered(peer(2)))
-    );
-}
-
-#[test]
 fn what_a_known_peer_announces_in_time_passes_whatever_flood_comes_with_it() {
     let now = deadline::now();
     let mut inbox = inbox(Settings {
         author_rate: rate(1, SECOND),
-        neighbour_rate: rate(1, SECOND),
         newcomer_rate: rate(3, SECOND),
         ..Config::default().inbox()
     });
@@ -497,7 +458,6 @@ fn what_comes_in_time_and_says_nothing_new_counts_and_does_not_stop_what_does() 
     let now = deadline::now();
     let mut inbox = inbox(Settings {
         author_rate: rate(3, SECOND),
-        neighbour_rate: rate(2, SECOND),
         ..Config::default().inbox()
     });
     let mut hear = |now, neighbour, sequence| {
@@ -516,15 +476,14 @@ fn what_comes_in_time_and_says_nothing_new_counts_and_does_not_stop_what_does() 
     };
     assert_eq!(hear(due, HUB, 7), repeated);
     assert_eq!(hear(due, HUB, 7), repeated);
-    // The neighbour has used up what it may deliver, and the author what it may send.
-    assert_eq!(hear(due, HUB, 7), IGNORED);
-    assert_eq!(hear(due, HUB + 1, 6), IGNORED);
+    assert_eq!(hear(due, HUB, 7), repeated);
+    // The author has used up what it may send, whoever delivers it.
+    assert_eq!(hear(due, HUB, 6), IGNORED);
     assert_eq!(hear(due, HUB + 1, 7), IGNORED);
     assert_eq!(hear(due, HUB, 8), accepted(None));
     let counters = inbox.counters();
-    assert_eq!(counters.ignored_neighbour_rate, 1);
     assert_eq!(counters.ignored_author_rate, 2);
-    assert_eq!((counters.repeated, counters.ignored_outdated), (2, 0));
+    assert_eq!((counters.repeated, counters.ignored_outdated), (3, 0));
 }
 
 #[test]
@@ -561,18 +520,39 @@ fn a_full_table_keeps_no_strangers() {
 }
 
 #[test]
-fn a_neighbour_that_is_gone_takes_no_room() {
+fn those_that_are_not_connected_share_one_allowance() {
     let now = deadline::now();
     let mut inbox = inbox(Settings {
-        newcomer_rate: rate(1, SECOND),
+        newcomer_rate: rate(2, SECOND),
         ..Config::default().inbox()
     });
-    inbox.on_neighbour_gone(&peer(HUB));
+    let mut hear = |neighbour, author| {
+        let incoming = Incoming {
+            neighbour: peer(neighbour),
+            author: Some(peer(author)),
+            payload: &payload(author, &[1]),
+        };
+        inbox.on_message(now, incoming)
+    };
+    hear(HUB, 1);
+    hear(HUB + 1, 2);
+    assert_eq!(hear(HUB + 2, 3), IGNORED);
+    assert_eq!(hear(HUB + 2, 2), accepted(None));
+}
+
+#[test]
+fn what_a_neighbour_says_of_itself_is_charged_to_it_though_there_is_no_room_for_it() {
+    let now = deadline::now();
+    let mut inbox = inbox(Settings {
+        capacity: NonZeroUsize::MIN,
+        author_rate: rate(2, SECOND),
+        ..Config::default().inbox()
+    });
     inbox.announce(now, HUB, 1);
-    assert_eq!(inbox.allowances.rows.len(), 1);
-    inbox.on_neighbour_gone(&peer(HUB));
-    assert!(inbox.allowances.rows.is_empty());
-    assert_eq!(inbox.peers().iter().len(), 1);
+    for outcome in [accepted(None), accepted(None), IGNORED] {
+        assert_eq!(inbox.announce(now, HUB, HUB), outcome);
+    }
+    assert_eq!(inbox.counters().ignored_author_rate, 1);
 }
 
 /// Neighbours from [`HUB`] on, subscribed to a topic.
@@ -659,7 +639,12 @@ fn a_muted_neighbour_is_unmuted_when_it_disconnects() {
     inbox.on_neighbour_gone(&peer(HUB));
     assert_eq!(muted(&mut inbox, now), [Muting::Unmute(peer(HUB))]);
     // What it had sent before comes late.
-    inbox.hear_from(now, HUB, Some(HUB), b"garbage");
+    let incoming = Incoming {
+        neighbour: peer(HUB),
+        author: Some(peer(HUB)),
+        payload: b"garbage",
+    };
+    inbox.on_message(now, incoming);
     assert_eq!(muted(&mut inbox, now), []);
 }
 
@@ -693,55 +678,6 @@ fn one_neighbour_fills_a_quarter_of_the_table_if_there_are_others() {
     }
 }
 
-#[test]
-fn neighbours_are_bounded_and_idle_ones_make_room() {
-    let now = deadline::now();
-    let mut inbox = inbox(Settings {
-        newcomer_rate: rate(2, SECOND),
-        neighbour_rate: rate(2, 10 * SECOND),
-        ..Config::default().inbox()
-    });
-    let count = u32::try_from(MAX_NEIGHBOURS).unwrap();
-    for neighbour in 0..count {
-        inbox.announce(now, HUB + neighbour, 1 + neighbour);
-    }
-    // The first one has delivered something of a known peer too, which takes longer to be forgiven.
-    inbox.announce(now, HUB, 1);
-    let late = HUB + count;
-    assert_eq!(inbox.announce(now, late, 1 + count), IGNORED);
-    assert_eq!(inbox.counters().ignored_neighbours_full, 1);
-    assert_eq!(inbox.allowances.rows.len(), MAX_NEIGHBOURS);
-    // Those that have room deliver as before.
-    assert_eq!(inbox.announce(now, HUB + 1, 2), accepted(None));
-
-    // An instant before all are full they are looked at, and not again at once.
-    let early = now + SECOND - MS;
-    assert_eq!(inbox.announce(early, late, 1 + count), IGNORED);
-    inbox.allowances.swept_at = Some(early);
-    assert_eq!(inbox.announce(now + SECOND, late, 1 + count), IGNORED);
-    assert_eq!(
-        inbox.announce(early + SECOND, late, 1 + count),
-        accepted(Change::Discovered(peer(1 + count)))
-    );
-    let mut left: Vec<_> = inbox.allowances.rows.keys().copied().collect();
-    left.sort();
-    let mut expected = [peer(HUB), peer(HUB + 1), peer(late)];
-    expected.sort();
-    assert_eq!(left, expected);
-}
-
-#[test]
-fn a_clock_that_jumps_back_does_not_stop_the_sweep() {
-    let now = deadline::now();
-    let mut allowances = Allowances {
-        swept_at: Some(now + 3_600 * SECOND),
-        ..Allowances::default()
-    };
-    allowances.rows.insert(peer(1), Allowance::default());
-    allowances.sweep(now);
-    assert!(allowances.rows.is_empty());
-}
-
 /// One connection, a hundred thousand identities with valid announcements, and a hundred honest peers behind the
 /// same neighbour.
 #[test]
@@ -754,6 +690,7 @@ fn a_flood_of_invented_identities_leaves_the_known_peers_known() {
     let mut inbox = inbox(settings);
     let mut now = deadline::now();
     let neighbour = peer(HUB);
+    inbox.on_neighbour(neighbour);
     let honest: Vec<_> = (1..=HONEST)
         .map(|seed| (peer(seed), payload(seed, &[1])))
         .collect();
@@ -790,7 +727,6 @@ fn a_flood_of_invented_identities_leaves_the_known_peers_known() {
             assert!(honest.iter().all(|(peer, _)| *peer != expired.peer));
         }
         assert!(inbox.peers().iter().len() <= HONEST as usize + 500 + 50 * 60);
-        assert_eq!(inbox.allowances.rows.len(), 1);
     }
     for (peer, _) in &honest {
         let known = inbox.peers().get(peer).unwrap();
@@ -854,7 +790,6 @@ fn tight() -> Settings {
             longest: SECOND,
         },
         author_rate: rate(3, SECOND),
-        neighbour_rate: rate(5, 200 * MS),
         newcomer_rate: rate(2, SECOND),
     }
 }
@@ -864,7 +799,7 @@ fn tight() -> Settings {
 struct Rules {
     known: HashMap<u32, Known>,
     expired: HashSet<u32>,
-    neighbours: HashMap<u32, [Bucket; 2]>,
+    newcomers: HashMap<u32, Bucket>,
 }
 
 struct Known {
@@ -887,7 +822,7 @@ impl Rules {
     fn unreadable(&mut self, now: Instant, neighbour: u32, author: u32, kind: &Kind) -> Outcome {
         if let Some(known) = self.known.get_mut(&author) {
             known.is_suspect = true;
-            let [_, of_newcomers] = self.neighbours.entry(neighbour).or_default();
+            let of_newcomers = self.newcomers.entry(neighbour).or_default();
             if !matches!(kind, Kind::Oversized) {
                 of_newcomers.try_take(now, tight().newcomer_rate);
             }
@@ -901,17 +836,11 @@ impl Rules {
             return IGNORED;
         };
         let known = self.known.get_mut(&author);
-        let is_known = known.is_some();
         if !known.as_ref().is_some_and(|known| known.is_due(now)) {
-            if let Some(known) = known
-                && !known.bucket.try_take(now, settings.author_rate)
-            {
-                return IGNORED;
-            }
-            let [of_known, of_newcomers] = self.neighbours.entry(neighbour).or_default();
-            let within = match is_known {
-                true => of_known.try_take(now, settings.neighbour_rate),
-                false => of_newcomers.try_take(now, settings.newcomer_rate),
+            let of_newcomers = self.newcomers.entry(neighbour).or_default();
+            let within = match known {
+                Some(known) => known.bucket.try_take(now, settings.author_rate),
+                None => of_newcomers.try_take(now, settings.newcomer_rate),
             };
             if !within {
                 return IGNORED;
@@ -984,7 +913,7 @@ proptest! {
                 }
                 Operation::Gone(neighbour) => {
                     inbox.on_neighbour_gone(&peer(HUB + neighbour));
-                    rules.neighbours.remove(&neighbour);
+                    rules.newcomers.remove(&neighbour);
                 }
                 Operation::Pop => {
                     let mut expired: Vec<_> = std::iter::from_fn(|| inbox.pop_expired(now))
@@ -1013,10 +942,9 @@ proptest! {
             prop_assert_eq!(counters.known, counters.discovered - counters.expired);
             prop_assert!(counters.discovered + counters.updated <= counters.accepted);
             prop_assert_eq!(
-                inbox.next_timeout(),
+                inbox.peers().next_timeout(),
                 rules.known.values().map(|known| known.expires_at).min()
             );
-            prop_assert!(inbox.allowances.rows.len() <= 3);
         }
     }
 }

@@ -352,6 +352,7 @@ fn what_a_named_peer_announces_is_tried_as_well() {
         author: Some(hub),
         payload: &payload,
     };
+    node.inbox.on_neighbour(peer(3));
     node.inbox.on_message(node.now, incoming);
     node.dialer.on_candidate(node.now, &hub);
     let (after, dial, _) = node.next();
