@@ -254,10 +254,10 @@ on_each!(if_the_first_that_is_connected_fails_in_tls_the_next_is_tried);
 async fn if_the_first_that_is_connected_fails_in_tls_the_next_is_tried(case: Case) {
     let (port, config) = one_of_two_is_trusted(case).await;
     let by_name = format!("/dns/tls.test/tcp/{port}/tls/ws");
-    let addresses: &[&str] = match case.engine {
-        // libp2p-websocket has only one connection for a name.
-        Engine::Libp2p => &["/dnsaddr/tls.test"],
-        _ => &["/dnsaddr/tls.test", &by_name],
+    // libp2p-websocket has only one connection for a name.
+    let addresses: &[&str] = match case.engine == Engine::Stream {
+        true => &["/dnsaddr/tls.test", &by_name],
+        false => &["/dnsaddr/tls.test"],
     };
     for address in addresses {
         let address: Multiaddr = address.parse().unwrap();

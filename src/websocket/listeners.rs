@@ -37,7 +37,8 @@ pub(super) struct Listeners {
     names: Names,
     /// At most two for each listener, and none once the shell has carried them out.
     actions: VecDeque<Action>,
-    /// At most an address and its expiry for each that a row has, and the close of each listener.
+    /// At most an address and its expiry for each that a row has, the close of each listener, and what the last event from
+    /// below was for each: the shell takes them all before it asks for another.
     reports: VecDeque<TransportEvent<Infallible, Error>>,
 }
 
