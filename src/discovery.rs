@@ -120,7 +120,6 @@
 //! - js-libp2p forgets nobody; here a silent peer expires.
 
 mod addresses;
-mod announce;
 mod behaviour;
 mod config;
 mod counters;
@@ -145,14 +144,13 @@ mod scope;
 pub mod simulation;
 
 pub use self::{
-    announce::announce,
     behaviour::Behaviour,
     config::{Config, DEFAULT_TOPIC},
     counters::Counters,
     error::{ConfigError, HubError},
-    event::{Announced, Event, SkipReason},
+    event::{AnnounceOutcome, Event, SkipReason},
     peers::KnownPeer,
-    pubsub::{Observed, PubSub, PublishError, SubscribeError, Verdict},
+    pubsub::{MessageAcceptance, PubSub, PubSubEvent, PublishError, SubscribeError},
     rate::Rate,
     saved::{ParseSavedPeerError, SavedPeer},
 };

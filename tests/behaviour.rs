@@ -32,8 +32,8 @@ use libp2p::{
     },
 };
 use libp2p_lazy_websocket::discovery::{
-    self, Announced, Behaviour, ConfigError, DEFAULT_TOPIC, Event, PubSub as _, SkipReason,
-    Verdict, announce,
+    self, AnnounceOutcome, Behaviour, ConfigError, DEFAULT_TOPIC, Event, MessageAcceptance,
+    PubSub as _, SkipReason,
 };
 use proptest::prelude::*;
 use scripted::Scripted;
@@ -112,10 +112,12 @@ fn describe<T>(output: ToSwarm<Event<bus::Event>, T>) -> String {
             Event::Discovered { addresses, .. } => format!("discovered {}", ports(&addresses)),
             Event::Updated { addresses, .. } => format!("updated {}", ports(&addresses)),
             Event::Expired { .. } => "expired".to_owned(),
-            Event::Announced { topics, addresses } => {
+            Event::Announced {
+                topics, addresses, ..
+            } => {
                 format!("announced {} {}", topics.join("+"), ports(&addresses))
             }
-            Event::Skipped { reason } => format!("skipped {reason:?}"),
+            Event::Skipped { reason, .. } => format!("skipped {reason:?}"),
             Event::PublishFailed { topic, .. } => format!("failed {topic}"),
             Event::PubSub(event) => format!("pubsub {event:?}"),
             other => panic!("{other:?}"),
@@ -646,7 +648,7 @@ fn a_verdict_is_reported_for_each_message_and_only_if_it_is_wanted() {
         let bus = Bus::default();
         let (key, peer) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
         let mut node = bus.node(&key);
-        node.wants_verdicts = wanted;
+        node.validates_messages = wanted;
         let mut behaviour = Behaviour::new(node, config()).unwrap();
         let message = |author, payload: &[u8]| bus::Event::Message {
             topic: DEFAULT_TOPIC.to_owned(),
@@ -661,7 +663,11 @@ fn a_verdict_is_reported_for_each_message_and_only_if_it_is_wanted() {
         bus.deliver(id(&key), message(None, &good));
         bus.deliver(id(&key), bus::Event::Noise);
         told(&mut behaviour);
-        let expected = [Verdict::Accept, Verdict::Ignore, Verdict::Ignore];
+        let expected = [
+            MessageAcceptance::Accept,
+            MessageAcceptance::Ignore,
+            MessageAcceptance::Ignore,
+        ];
         assert_eq!(
             bus.verdicts(id(&key)),
             if wanted { &expected[..] } else { &[] }
@@ -993,8 +999,11 @@ fn settle(swarm: &mut Swarm<Behaviour<Node>>) -> Vec<SwarmEvent<Event<bus::Event
 fn announce_says_what_it_has_led_to() {
     let (bus, transport, mut swarm) = scripted_swarm(config().with_minimum_gap(NEVER / 2));
     let local = *swarm.local_peer_id();
-    let ask = |swarm: &mut Swarm<Behaviour<Node>>| announce(swarm, |behaviour| behaviour);
-    assert_eq!(ask(&mut swarm), Announced::Skipped(SkipReason::NoListeners));
+    let ask = |swarm: &mut Swarm<Behaviour<Node>>| swarm.behaviour_mut().announce();
+    assert_eq!(
+        ask(&mut swarm),
+        AnnounceOutcome::Skipped(SkipReason::NoListeners)
+    );
     let listener_id = ListenerId::next();
     transport.push(TransportEvent::NewAddress {
         listener_id,
@@ -1003,15 +1012,15 @@ fn announce_says_what_it_has_led_to() {
     settle(&mut swarm);
     assert_eq!(
         ask(&mut swarm),
-        Announced::Skipped(SkipReason::NoSubscribers)
+        AnnounceOutcome::Skipped(SkipReason::NoSubscribers)
     );
 
     let peer = Keypair::generate_ed25519();
     let _peer = Behaviour::new(bus.node(&peer), config()).unwrap();
     bus.connect(local, id(&peer));
-    assert_eq!(ask(&mut swarm), Announced::Published);
+    assert_eq!(ask(&mut swarm), AnnounceOutcome::Published);
     assert_eq!(bus.published().len(), 1);
-    assert!(matches!(ask(&mut swarm), Announced::Delayed { .. }));
+    assert!(matches!(ask(&mut swarm), AnnounceOutcome::Delayed { .. }));
     assert_eq!(bus.published().len(), 1);
     let counters = swarm.behaviour().counters();
     assert_eq!((counters.announced, counters.delayed), (1, 1));
@@ -1022,7 +1031,10 @@ fn announce_says_what_it_has_led_to() {
     );
 
     let (_, _, mut silent) = scripted_swarm(config().with_listen_only(true));
-    assert_eq!(ask(&mut silent), Announced::Skipped(SkipReason::ListenOnly));
+    assert_eq!(
+        ask(&mut silent),
+        AnnounceOutcome::Skipped(SkipReason::ListenOnly)
+    );
     assert_eq!(silent.behaviour().counters().skipped_listen_only, 1);
 }
 
@@ -1040,8 +1052,8 @@ fn announce_is_delayed_when_no_topic_takes_it() {
     });
     settle(&mut swarm);
     assert!(matches!(
-        announce(&mut swarm, |behaviour| behaviour),
-        Announced::Delayed { .. }
+        swarm.behaviour_mut().announce(),
+        AnnounceOutcome::Delayed { .. }
     ));
 }
 

@@ -22,7 +22,7 @@ use libp2p::{
     swarm::SwarmEvent,
 };
 use libp2p_lazy_websocket::discovery::{
-    self, Announced, ConfigError, DEFAULT_TOPIC, Event, Gossipsub, SkipReason, announce,
+    self, AnnounceOutcome, ConfigError, DEFAULT_TOPIC, Event, Gossipsub, SkipReason,
 };
 use node::{Behaviour, config, connect, knows, listen, loopback, node, node_with, until};
 use steps::Step;
@@ -48,6 +48,7 @@ async fn the_first_address_is_announced_and_nothing_before(case: Case) {
     until(&mut a, &mut [], |_, event| match event {
         SwarmEvent::Behaviour(Event::Skipped {
             reason: SkipReason::NoListeners,
+            ..
         }) => Some(()),
         SwarmEvent::ListenerError { .. } => None,
         other => panic!("{other:?} before there is an address"),
@@ -63,6 +64,7 @@ async fn the_first_address_is_announced_and_nothing_before(case: Case) {
         }
         SwarmEvent::Behaviour(Event::Skipped {
             reason: SkipReason::NoListeners,
+            ..
         }) => subscribed.then_some(()),
         SwarmEvent::Behaviour(Event::Announced { addresses, .. }) => {
             panic!("announced {addresses:?}")
@@ -81,7 +83,9 @@ async fn the_first_address_is_announced_and_nothing_before(case: Case) {
             listening = Some(address.clone());
             None
         }
-        SwarmEvent::Behaviour(Event::Announced { addresses, topics }) => {
+        SwarmEvent::Behaviour(Event::Announced {
+            addresses, topics, ..
+        }) => {
             assert_eq!(topics, &[DEFAULT_TOPIC]);
             Some(addresses.clone())
         }
@@ -165,7 +169,9 @@ async fn peers_of_a_hub_find_each_other_and_can_be_dialled_by_their_id(case: Cas
     connect(&mut b, &address, &mut [&mut hub]).await;
     // Its addresses have gone to the swarm by the time it is reported as discovered.
     until(&mut a, &mut [&mut hub, &mut b], |_, event| match event {
-        SwarmEvent::Behaviour(Event::Discovered { peer_id, addresses }) if *peer_id == b_id => {
+        SwarmEvent::Behaviour(Event::Discovered {
+            peer_id, addresses, ..
+        }) if *peer_id == b_id => {
             assert_eq!(addresses, std::slice::from_ref(&of_b));
             Some(())
         }
@@ -226,7 +232,7 @@ async fn who_leaves_is_forgotten(case: Case) {
     knows(&mut b, a_id, &[address], &mut [&mut a]).await;
     drop(a);
     until(&mut b, &mut [], |_, event| match event {
-        SwarmEvent::Behaviour(Event::Expired { peer_id }) => {
+        SwarmEvent::Behaviour(Event::Expired { peer_id, .. }) => {
             assert_eq!(*peer_id, a_id);
             Some(())
         }
@@ -249,14 +255,14 @@ async fn announce_publishes_once_and_then_waits_for_the_gap(case: Case) {
     );
     let mut b = node(case, config());
     assert_eq!(
-        announce(&mut a, |behaviour| behaviour),
-        Announced::Skipped(SkipReason::NoListeners)
+        a.behaviour_mut().announce(),
+        AnnounceOutcome::Skipped(SkipReason::NoListeners)
     );
     let (_, address) = listen(&mut a, &mut []).await;
     let a_id = id(&a);
     assert_eq!(
-        announce(&mut a, |behaviour| behaviour),
-        Announced::Skipped(SkipReason::NoSubscribers)
+        a.behaviour_mut().announce(),
+        AnnounceOutcome::Skipped(SkipReason::NoSubscribers)
     );
     connect(&mut b, &address, &mut [&mut a]).await;
     until(&mut a, &mut [&mut b], |_, event| {
@@ -267,13 +273,10 @@ async fn announce_publishes_once_and_then_waits_for_the_gap(case: Case) {
         .then_some(())
     })
     .await;
-    assert_eq!(
-        announce(&mut a, |behaviour| behaviour),
-        Announced::Published
-    );
+    assert_eq!(a.behaviour_mut().announce(), AnnounceOutcome::Published);
     assert!(matches!(
-        announce(&mut a, |behaviour| behaviour),
-        Announced::Delayed { .. }
+        a.behaviour_mut().announce(),
+        AnnounceOutcome::Delayed { .. }
     ));
     knows(&mut b, a_id, &[address], &mut [&mut a]).await;
 }
@@ -374,11 +377,15 @@ async fn bad_announcements_end_nothing_and_are_not_believed(case: Case) {
         }
     };
     let watch = until(&mut victim, &mut [], |_, event| match event {
-        SwarmEvent::Behaviour(Event::Discovered { peer_id, addresses }) => {
+        SwarmEvent::Behaviour(Event::Discovered {
+            peer_id, addresses, ..
+        }) => {
             heard.push((*peer_id, addresses.clone()));
             None
         }
-        SwarmEvent::Behaviour(Event::Updated { peer_id, addresses }) => {
+        SwarmEvent::Behaviour(Event::Updated {
+            peer_id, addresses, ..
+        }) => {
             heard.push((*peer_id, addresses.clone()));
             Some(())
         }
@@ -394,7 +401,7 @@ on_each!(the_heartbeat_of_gossipsub_goes_on_without_anybody_else_waking_the_task
 
 /// Gossipsub re-arms its heartbeat without polling it; whoever wraps it must not go to sleep on that.
 async fn the_heartbeat_of_gossipsub_goes_on_without_anybody_else_waking_the_task(_: Case) {
-    use libp2p::swarm::NetworkBehaviour as _;
+    use discovery::PubSub as _;
 
     let beat = Duration::from_millis(10);
     let config = discovery::gossipsub::config()
@@ -406,7 +413,7 @@ async fn the_heartbeat_of_gossipsub_goes_on_without_anybody_else_waking_the_task
     let mut polls = 0;
     let beats = std::future::poll_fn(|cx| {
         polls += 1;
-        assert!(gossipsub.poll(cx).is_pending());
+        assert!(gossipsub.poll_behaviour(cx).is_pending());
         match polls {
             5.. => std::task::Poll::Ready(()),
             _ => std::task::Poll::Pending,
@@ -562,7 +569,7 @@ fn subscribers(swarm: &node::Node) -> usize {
 }
 
 fn gossipsub(swarm: &mut node::Node) -> &mut gossipsub::Behaviour {
-    swarm.behaviour_mut().pubsub_mut().behaviour_mut()
+    swarm.behaviour_mut().gossipsub_mut()
 }
 
 /// The announcement as protobuf, whatever is in it.

@@ -90,7 +90,7 @@ async fn hub_at(case: Case, keypair: &Keypair, address: &Multiaddr) -> Node {
 /// Drives the leaf until it is told that a hub is connected, and returns both.
 async fn connected(leaf: &mut Node, others: &mut [&mut Node]) -> (Multiaddr, PeerId) {
     until(leaf, others, |_, event| match event {
-        SwarmEvent::Behaviour(Event::HubConnected { hub, peer_id }) => {
+        SwarmEvent::Behaviour(Event::HubConnected { hub, peer_id, .. }) => {
             Some((hub.clone(), *peer_id))
         }
         _ => None,
@@ -181,7 +181,7 @@ async fn one_list_can_be_given_to_all_nodes(case: Case) {
     let mut told = (false, None);
     until(one, &mut [other], |_, event| {
         told.0 |= is_own(event);
-        if let SwarmEvent::Behaviour(Event::HubConnected { hub, peer_id }) = event {
+        if let SwarmEvent::Behaviour(Event::HubConnected { hub, peer_id, .. }) = event {
             told.1 = Some((hub.clone(), *peer_id));
         }
         (told.0 && told.1.is_some()).then_some(())
@@ -270,7 +270,7 @@ async fn dial_each_other(pair: u32) -> bool {
             event = other.node.select_next_some() => other.on_event(event),
             () = &mut subscribe => {
                 for side in [one, other] {
-                    let gossipsub = side.node.behaviour_mut().pubsub_mut().behaviour_mut();
+                    let gossipsub = side.node.behaviour_mut().gossipsub_mut();
                     gossipsub.subscribe(&topic).unwrap();
                 }
                 is_subscribed = true;
@@ -279,7 +279,7 @@ async fn dial_each_other(pair: u32) -> bool {
                 publish.reset(Duration::from_secs(1));
                 for side in [one, other] {
                     number += 1;
-                    let gossipsub = side.node.behaviour_mut().pubsub_mut().behaviour_mut();
+                    let gossipsub = side.node.behaviour_mut().gossipsub_mut();
                     // It may not have heard yet that the other has subscribed.
                     let _ = gossipsub.publish(topic.clone(), number.to_be_bytes());
                 }

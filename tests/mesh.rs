@@ -135,7 +135,7 @@ async fn run(
 ) {
     let local = *swarm.local_peer_id();
     let topic = IdentTopic::new(TOPIC);
-    let gossipsub = swarm.behaviour_mut().pubsub_mut().behaviour_mut();
+    let gossipsub = swarm.behaviour_mut().gossipsub_mut();
     gossipsub.subscribe(&topic).unwrap();
     swarm.listen_on(node::loopback()).unwrap();
     swarm.dial(hub).unwrap();
@@ -153,7 +153,7 @@ async fn run(
                 _ => continue,
             },
             number = publish.recv() => {
-                let gossipsub = swarm.behaviour_mut().pubsub_mut().behaviour_mut();
+                let gossipsub = swarm.behaviour_mut().gossipsub_mut();
                 let payload = number.expect("the test runs").to_be_bytes();
                 // It may have nobody to send it to yet, and is told to do it again.
                 let _ = gossipsub.publish(topic.clone(), payload.to_vec());

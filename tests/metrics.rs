@@ -84,9 +84,8 @@ fn a_scrape_shows_what_became_of_the_own_announcements() {
     let bus = Bus::default();
     let (key, peer) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
     let mut registry = Registry::default();
-    let mut behaviour = Behaviour::new(bus.node(&key), config())
-        .unwrap()
-        .with_metrics(&mut registry);
+    let mut behaviour = Behaviour::new(bus.node(&key), config()).unwrap();
+    behaviour.register_metrics(&mut registry);
     let from_the_start = series(&registry);
     assert_eq!(non_zero(&registry), [""; 0]);
 
@@ -125,9 +124,8 @@ fn a_scrape_shows_what_became_of_the_announcements_of_others() {
     let mut registry = Registry::default();
     // So that it only hears.
     let config = config().with_listen_only(true);
-    let mut behaviour = Behaviour::new(bus.node(&key), config)
-        .unwrap()
-        .with_metrics(&mut registry);
+    let mut behaviour = Behaviour::new(bus.node(&key), config).unwrap();
+    behaviour.register_metrics(&mut registry);
     let payload = announcement(&peer);
     for (author, payload) in [
         (Some(id(&peer)), &payload[..]),
@@ -168,9 +166,8 @@ fn each_metric_says_what_it_is() {
     let bus = Bus::default();
     let mut registry = Registry::default();
     let node = bus.node(&Keypair::generate_ed25519());
-    let _behaviour = Behaviour::new(node, config())
-        .unwrap()
-        .with_metrics(&mut registry);
+    let mut behaviour = Behaviour::new(node, config()).unwrap();
+    behaviour.register_metrics(&mut registry);
     let text = scrape(&registry);
     for line in [
         "# HELP libp2p_discovery_ignored Number of announcements ignored, by the reason.",
@@ -192,9 +189,9 @@ fn several_behaviours_are_told_apart_by_a_label() {
         .map(|name| {
             let labelled = registry.sub_registry_with_label(("node".into(), name.into()));
             let node = bus.node(&Keypair::generate_ed25519());
-            Behaviour::new(node, config())
-                .unwrap()
-                .with_metrics(labelled)
+            let mut behaviour = Behaviour::new(node, config()).unwrap();
+            behaviour.register_metrics(labelled);
+            behaviour
         })
         .collect();
     settle(&mut behaviours[1]);

@@ -62,7 +62,7 @@ impl fmt::Display for Kind {
 
 pub(crate) enum Node {
     Gossipsub {
-        swarm: Box<Swarm<Gossipsub>>,
+        swarm: Box<Swarm<gossipsub::Behaviour>>,
         seen: u64,
     },
     Discovery(Box<Swarm<discovery::Behaviour<Gossipsub>>>),
@@ -107,12 +107,13 @@ impl Node {
         if matches!(kind, Kind::Brief) {
             config.duplicate_cache_time(BRIEFLY);
         }
-        let gossipsub = Gossipsub::new(&keypair, config.build()?)?;
+        let gossipsub = config.build()?;
         let node = match kind {
             Kind::Gossipsub => {
-                let mut gossipsub = gossipsub;
+                let signed = gossipsub::MessageAuthenticity::Signed(keypair.clone());
+                let mut gossipsub = gossipsub::Behaviour::new(signed, gossipsub)?;
                 let topic = IdentTopic::new(DEFAULT_TOPIC);
-                gossipsub.behaviour_mut().subscribe(&topic)?;
+                gossipsub.subscribe(&topic)?;
                 let mut swarm = swarm(keypair, gossipsub)?;
                 listen(&mut swarm)?;
                 Self::Gossipsub {
@@ -122,7 +123,7 @@ impl Node {
             }
             Kind::Discovery | Kind::Verdicts | Kind::Brief => {
                 let config = discovery::Config::default();
-                let discovery = discovery::Behaviour::new(gossipsub, config)?;
+                let discovery = discovery::Behaviour::gossipsub(&keypair, gossipsub, config)?;
                 let mut swarm = swarm(keypair, discovery)?;
                 listen(&mut swarm)?;
                 Self::Discovery(Box::new(swarm))
@@ -238,7 +239,7 @@ impl Node {
 
     fn subscribers(&self) -> usize {
         let gossipsub = match self {
-            Self::Gossipsub { swarm, .. } => swarm.behaviour().behaviour(),
+            Self::Gossipsub { swarm, .. } => swarm.behaviour(),
             Self::Discovery(swarm) => swarm.behaviour().pubsub().behaviour(),
         };
         let peers = gossipsub.all_peers();

@@ -203,12 +203,12 @@ async fn node(
             SwarmEvent::IncomingConnectionError { error, .. } => Report::Problem(chain(&error)),
             SwarmEvent::Behaviour(BehaviourEvent::Discovery(event)) => match event {
                 discovery::Event::Announced { .. } => Report::Announced,
-                discovery::Event::Skipped { reason } => Report::Skipped(reason),
+                discovery::Event::Skipped { reason, .. } => Report::Skipped(reason),
                 discovery::Event::Discovered { peer_id, .. } => {
                     known.insert(peer_id);
                     Report::Discovered(known.len())
                 }
-                discovery::Event::Expired { peer_id } => {
+                discovery::Event::Expired { peer_id, .. } => {
                     known.remove(&peer_id);
                     Report::Expired(peer_id)
                 }

@@ -223,20 +223,26 @@ fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId, hubs: &[Multiaddr]) {
             say(format_args!("error {send_back_addr}: {}", chain(&error)));
         }
         SwarmEvent::Behaviour(BehaviourEvent::Discovery(event)) => match event {
-            discovery::Event::Announced { topics, addresses } => {
+            discovery::Event::Announced {
+                topics, addresses, ..
+            } => {
                 for topic in topics {
                     say(format_args!("announced {topic} {}", list(&addresses)));
                 }
             }
-            discovery::Event::Skipped { reason } => say(format_args!("skipped {reason}")),
-            discovery::Event::Discovered { peer_id, addresses } => {
+            discovery::Event::Skipped { reason, .. } => say(format_args!("skipped {reason}")),
+            discovery::Event::Discovered {
+                peer_id, addresses, ..
+            } => {
                 say(format_args!("discovered {peer_id} {}", list(&addresses)));
             }
-            discovery::Event::Updated { peer_id, addresses } => {
+            discovery::Event::Updated {
+                peer_id, addresses, ..
+            } => {
                 say(format_args!("updated {peer_id} {}", list(&addresses)));
             }
-            discovery::Event::Expired { peer_id } => say(format_args!("expired {peer_id}")),
-            discovery::Event::HubConnected { hub, peer_id } => {
+            discovery::Event::Expired { peer_id, .. } => say(format_args!("expired {peer_id}")),
+            discovery::Event::HubConnected { hub, peer_id, .. } => {
                 say(format_args!("hub {hub} connected {peer_id}"));
             }
             discovery::Event::HubLost { hub, retry_in, .. } => {
@@ -254,7 +260,7 @@ fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId, hubs: &[Multiaddr]) {
                     "hub {hub} unreachable, attempt {attempt}, {again}: {error}"
                 ));
             }
-            discovery::Event::PublishFailed { topic, error } => {
+            discovery::Event::PublishFailed { topic, error, .. } => {
                 say(format_args!("error {topic}: {}", chain(&error)));
             }
             _ => {}

@@ -20,7 +20,7 @@ use libp2p_swarm::{
 };
 
 use super::{
-    Config, ConfigError, Counters, Event, KnownPeer, Observed, PubSub, SavedPeer,
+    Config, ConfigError, Counters, Event, KnownPeer, PubSub, PubSubEvent, SavedPeer,
     addresses::Addresses,
     counters::Rounds,
     dialer::{Dialer, MAX_HUBS},
@@ -59,7 +59,9 @@ pub struct Behaviour<P: PubSub> {
     waker: Option<Waker>,
 }
 
-type Output<P> = ToSwarm<Event<<P as NetworkBehaviour>::ToSwarm>, THandlerInEvent<P>>;
+type PubSubToSwarm<P> = <<P as PubSub>::Behaviour as NetworkBehaviour>::ToSwarm;
+
+type Output<P> = ToSwarm<Event<PubSubToSwarm<P>>, THandlerInEvent<<P as PubSub>::Behaviour>>;
 
 impl<P: PubSub> Behaviour<P> {
     /// Makes a behaviour over `pubsub` and subscribes it to the topics.
@@ -115,12 +117,11 @@ impl<P: PubSub> Behaviour<P> {
     ///
     /// For several behaviours in one registry, give each a sub-registry with a label that tells it from the others.
     #[cfg(feature = "metrics")]
-    pub fn with_metrics(mut self, registry: &mut prometheus_client::registry::Registry) -> Self {
+    pub fn register_metrics(&mut self, registry: &mut prometheus_client::registry::Registry) {
         let counters = self.counters();
         let metrics = self.metrics.get_or_insert_default();
         metrics.show(counters);
         metrics.register(registry);
-        self
     }
 
     /// The topics in use, in alphabetical order.
@@ -265,16 +266,16 @@ impl<P: PubSub> Behaviour<P> {
     }
 
     /// Hands on what the pubsub tells, and keeps the messages on the topics of discovery.
-    fn on_pubsub_event(&mut self, event: <P as NetworkBehaviour>::ToSwarm, now: Instant) {
+    fn on_pubsub_event(&mut self, event: PubSubToSwarm<P>, now: Instant) {
         match self.pubsub.observe(&event) {
-            Observed::Message {
+            PubSubEvent::Message {
                 topic,
-                neighbour,
+                propagation_source,
                 author,
                 payload,
             } if self.config.has_topic(topic) => {
                 let incoming = Incoming {
-                    neighbour,
+                    neighbour: propagation_source,
                     author,
                     payload,
                 };
@@ -289,15 +290,15 @@ impl<P: PubSub> Behaviour<P> {
                         false => self.schedule.on_announcement(now, is_newcomer),
                     }
                 }
-                if self.pubsub.wants_verdicts() {
-                    self.pubsub.report(&event, outcome.verdict);
+                if self.pubsub.validates_messages() {
+                    self.pubsub.report(&event, outcome.acceptance);
                 }
                 if let Some(change) = outcome.change {
                     self.on_change(change, now);
                 }
                 return;
             }
-            Observed::Subscribed { topic, peer } if self.config.has_topic(topic) => {
+            PubSubEvent::Subscribed { topic, peer } if self.config.has_topic(topic) => {
                 match self.unreached.remove(topic) {
                     true => self.schedule.on_first_subscriber(now),
                     false => self.schedule.on_subscriber(now),
@@ -305,7 +306,7 @@ impl<P: PubSub> Behaviour<P> {
                 self.inbox.on_subscribed(&peer, topic);
                 self.dialer.on_subscribed(&peer, topic);
             }
-            Observed::Unsubscribed { topic, peer } => {
+            PubSubEvent::Unsubscribed { topic, peer } => {
                 self.inbox.on_unsubscribed(&peer, topic);
                 self.dialer.on_unsubscribed(now, &peer, topic);
             }
@@ -369,7 +370,7 @@ impl<P: PubSub> Behaviour<P> {
         }
     }
 
-    fn tell(&mut self, event: Event<<P as NetworkBehaviour>::ToSwarm>) {
+    fn tell(&mut self, event: Event<PubSubToSwarm<P>>) {
         self.outputs.push_back(ToSwarm::GenerateEvent(event));
     }
 }
@@ -388,8 +389,8 @@ fn subscribe<P: PubSub>(pubsub: &mut P, topic: &str) -> Result<(), ConfigError> 
 }
 
 impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
-    type ConnectionHandler = P::ConnectionHandler;
-    type ToSwarm = Event<<P as NetworkBehaviour>::ToSwarm>;
+    type ConnectionHandler = <P::Behaviour as NetworkBehaviour>::ConnectionHandler;
+    type ToSwarm = Event<PubSubToSwarm<P>>;
 
     fn handle_pending_inbound_connection(
         &mut self,
@@ -398,6 +399,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
         self.pubsub
+            .behaviour_mut()
             .handle_pending_inbound_connection(id, local, remote)
     }
 
@@ -409,6 +411,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.pubsub
+            .behaviour_mut()
             .handle_established_inbound_connection(id, peer, local, remote)
     }
 
@@ -421,6 +424,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
         let mut more = self
             .pubsub
+            .behaviour_mut()
             .handle_pending_outbound_connection(id, peer, addresses, role)?;
         if let Some(known) = peer.and_then(|peer| self.inbox.peers().get(&peer)) {
             more.extend(known.addresses().iter().cloned());
@@ -440,6 +444,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
             return Err(ConnectionDenied::new(AlreadyConnected));
         }
         self.pubsub
+            .behaviour_mut()
             .handle_established_outbound_connection(id, peer, address, role, port_use)
     }
 
@@ -531,7 +536,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
             self.schedule.on_addresses_changed(deadline::now());
             self.wake();
         }
-        self.pubsub.on_swarm_event(event);
+        self.pubsub.behaviour_mut().on_swarm_event(event);
     }
 
     fn on_connection_handler_event(
@@ -540,7 +545,9 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
         id: ConnectionId,
         event: THandlerOutEvent<Self>,
     ) {
-        self.pubsub.on_connection_handler_event(peer, id, event);
+        self.pubsub
+            .behaviour_mut()
+            .on_connection_handler_event(peer, id, event);
     }
 
     fn poll(
@@ -586,7 +593,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
             if let Some(metrics) = &self.metrics {
                 metrics.show(self.counters());
             }
-            match self.pubsub.poll(cx) {
+            match self.pubsub.poll_behaviour(cx) {
                 Poll::Ready(ToSwarm::GenerateEvent(event)) => {
                     self.on_pubsub_event(event, now);
                     continue;

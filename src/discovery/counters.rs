@@ -1,4 +1,4 @@
-use super::{Announced, SkipReason};
+use super::{AnnounceOutcome, SkipReason};
 
 /// How many announcements were made and came in, by what became of them, and what they have changed. All but `known`,
 /// `hubs` and `hubs_connected` only ever grow.
@@ -128,14 +128,14 @@ pub(super) struct Rounds {
 
 impl Rounds {
     /// An announcement was due, or asked for.
-    pub(super) fn on_announced(&mut self, announced: Announced) {
+    pub(super) fn on_announced(&mut self, announced: AnnounceOutcome) {
         let counter = match announced {
-            Announced::Published => &mut self.announced,
-            Announced::Delayed { .. } => &mut self.delayed,
-            Announced::Skipped(SkipReason::NoListeners) => &mut self.skipped_no_listeners,
-            Announced::Skipped(SkipReason::NothingLeft) => &mut self.skipped_nothing_left,
-            Announced::Skipped(SkipReason::NoSubscribers) => &mut self.skipped_no_subscribers,
-            Announced::Skipped(SkipReason::ListenOnly) => &mut self.skipped_listen_only,
+            AnnounceOutcome::Published => &mut self.announced,
+            AnnounceOutcome::Delayed { .. } => &mut self.delayed,
+            AnnounceOutcome::Skipped(SkipReason::NoListeners) => &mut self.skipped_no_listeners,
+            AnnounceOutcome::Skipped(SkipReason::NothingLeft) => &mut self.skipped_nothing_left,
+            AnnounceOutcome::Skipped(SkipReason::NoSubscribers) => &mut self.skipped_no_subscribers,
+            AnnounceOutcome::Skipped(SkipReason::ListenOnly) => &mut self.skipped_listen_only,
         };
         *counter += 1;
     }

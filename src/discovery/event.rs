@@ -11,6 +11,7 @@ use super::{HubError, PublishError, dialer::HubEvent};
 #[non_exhaustive]
 pub enum Event<E> {
     /// A peer has announced itself that was not known.
+    #[non_exhaustive]
     Discovered {
         /// Who.
         peer_id: PeerId,
@@ -18,6 +19,7 @@ pub enum Event<E> {
         addresses: Vec<Multiaddr>,
     },
     /// A known peer has announced other addresses than the last time.
+    #[non_exhaustive]
     Updated {
         /// Who.
         peer_id: PeerId,
@@ -27,11 +29,13 @@ pub enum Event<E> {
     /// A known peer has not announced itself for its time to live, and is known no longer. Or it was one of too many that a
     /// single neighbour has delivered, see [`Config::with_max_peers`](super::Config::with_max_peers). What other behaviours have
     /// learnt of its addresses meanwhile they may keep.
+    #[non_exhaustive]
     Expired {
         /// Who.
         peer_id: PeerId,
     },
     /// The own addresses have been announced, or that there are none.
+    #[non_exhaustive]
     Announced {
         /// The topics that took the announcement. Nobody is subscribed to the others, unless an
         /// [`Event::PublishFailed`] says otherwise; those are tried again with the next announcement.
@@ -42,12 +46,14 @@ pub enum Event<E> {
     },
     /// An announcement was due, and there was a reason not to make it. Not an error: what ends the reason causes
     /// the announcement.
+    #[non_exhaustive]
     Skipped {
         /// The reason.
         reason: SkipReason,
     },
     /// A topic did not take an announcement. If none did, it is tried again after a second, or after the minimum
     /// gap where that is longer.
+    #[non_exhaustive]
     PublishFailed {
         /// The topic.
         topic: String,
@@ -55,6 +61,7 @@ pub enum Event<E> {
         error: PublishError,
     },
     /// A hub is connected, whichever side has dialled.
+    #[non_exhaustive]
     HubConnected {
         /// Its address as given to [`Config::with_hubs`](super::Config::with_hubs) or
         /// [`Behaviour::add_hub`](super::Behaviour::add_hub); the first one if several were given for one peer id.
@@ -63,6 +70,7 @@ pub enum Event<E> {
         peer_id: PeerId,
     },
     /// The last connection to a hub has ended.
+    #[non_exhaustive]
     HubLost {
         /// Its address, as in [`Event::HubConnected`].
         hub: Multiaddr,
@@ -72,6 +80,7 @@ pub enum Event<E> {
         retry_in: Duration,
     },
     /// A hub could not be connected.
+    #[non_exhaustive]
     HubUnreachable {
         /// Its address, as in [`Event::HubConnected`].
         hub: Multiaddr,
@@ -148,10 +157,10 @@ impl fmt::Display for SkipReason {
     }
 }
 
-/// What [`announce`](super::announce()) has led to.
+/// What [`Behaviour::announce`](super::Behaviour::announce) has led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Announced {
+pub enum AnnounceOutcome {
     /// The announcement is with the pubsub.
     Published,
     /// It will be made by itself: the minimum gap after the last one has not passed, or no topic took it.

@@ -10,7 +10,7 @@ use libp2p_identity::{PeerId, PublicKey};
 use multiaddr::{Multiaddr, Protocol};
 
 use super::{
-    Announced, Config, Rate, SkipReason, Verdict,
+    AnnounceOutcome, Config, MessageAcceptance, Rate, SkipReason,
     filter::{Filter, Offered},
     inbox::{Change, Inbox, Incoming, Muting, Settings},
     message::{
@@ -221,8 +221,8 @@ impl Outside {
             }
             Operation::Request => match self.schedule.on_request(now) {
                 Ok(()) => self.round(),
-                Err(Announced::Delayed { until }) => assert!(until > now),
-                Err(answer) => assert_eq!(answer, Announced::Skipped(SkipReason::ListenOnly)),
+                Err(AnnounceOutcome::Delayed { until }) => assert!(until > now),
+                Err(answer) => assert_eq!(answer, AnnounceOutcome::Skipped(SkipReason::ListenOnly)),
             },
             Operation::Outcomes(outcome) => self.outcomes = outcome,
         }
@@ -263,8 +263,9 @@ impl Outside {
         };
         self.messages += 1;
         let outcome = self.inbox.on_message(now, incoming);
-        match (outcome.verdict, what) {
-            (Verdict::Accept, What::Js | What::Numbered { .. }) | (Verdict::Ignore, _) => {}
+        match (outcome.acceptance, what) {
+            (MessageAcceptance::Accept, What::Js | What::Numbered { .. })
+            | (MessageAcceptance::Ignore, _) => {}
             (verdict, what) => panic!("{verdict:?} for {what:?}"),
         }
         match outcome.change {
@@ -273,7 +274,7 @@ impl Outside {
             None => {}
         }
         if let Some(news) = outcome.news {
-            assert_eq!(outcome.verdict, Verdict::Accept);
+            assert_eq!(outcome.acceptance, MessageAcceptance::Accept);
             assert_eq!(
                 news.is_newcomer,
                 matches!(outcome.change, Some(Change::Discovered(_)))

@@ -5,7 +5,7 @@ use std::{error::Error, num::NonZeroUsize};
 use libp2p_identity::PeerId;
 
 use super::{
-    Counters, Verdict,
+    Counters, MessageAcceptance,
     filter::{Filter, Offered},
     message::{self, Announcement, DecodeError, Limits},
     peers::{Expired, Heard, Lifetimes, Peers, Source},
@@ -51,7 +51,7 @@ pub(crate) struct Incoming<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// What the pubsub is to do with it.
-    pub(crate) verdict: Verdict,
+    pub(crate) acceptance: MessageAcceptance,
     /// What it changed. Nothing unless it is accepted, and not always then.
     pub(crate) change: Option<Change>,
     /// That its author has announced itself, unless it is the same thing once more. Only if it is accepted.
@@ -176,7 +176,7 @@ impl Inbox {
                     None => {}
                 }
                 Outcome {
-                    verdict: Verdict::Accept,
+                    acceptance: MessageAcceptance::Accept,
                     change,
                     news,
                 }
@@ -195,7 +195,7 @@ impl Inbox {
                 Outcome {
                     // Whoever delivers it need not have looked at it: js-libp2p forwards without validation, and so does
                     // gossipsub unless told otherwise.
-                    verdict: Verdict::Ignore,
+                    acceptance: MessageAcceptance::Ignore,
                     change: None,
                     news: None,
                 }

@@ -186,6 +186,9 @@ mod tests {
             expired: 22,
             muted: 23,
             known: u64::MAX,
+            hubs: 24,
+            hubs_connected: 25,
+            hub_failures: 26,
         });
         assert_eq!(
             metrics::shown(&registry),
@@ -213,7 +216,10 @@ mod tests {
                 "libp2p_discovery_updated_total 21",
                 "libp2p_discovery_expired_total 22",
                 "libp2p_discovery_muted_total 23",
+                "libp2p_discovery_hub_failures_total 26",
                 "libp2p_discovery_known_peers 18446744073709551615",
+                "libp2p_discovery_hubs 24",
+                "libp2p_discovery_hubs_connected 25",
             ]
         );
     }

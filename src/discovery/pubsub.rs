@@ -1,7 +1,10 @@
-use std::error::Error;
+use std::{
+    error::Error,
+    task::{Context, Poll},
+};
 
 use libp2p_identity::{PeerId, PublicKey};
-use libp2p_swarm::NetworkBehaviour;
+use libp2p_swarm::{NetworkBehaviour, THandlerInEvent, ToSwarm};
 use thiserror::Error;
 
 #[cfg(feature = "gossipsub")]
@@ -9,10 +12,28 @@ pub mod gossipsub;
 
 /// What [`Behaviour`](super::Behaviour) must know of the pubsub that carries its announcements.
 ///
-/// It is implemented for gossipsub by `Gossipsub`. An implementation for another
-/// pubsub wraps that one's `NetworkBehaviour` and passes everything through; [`Behaviour`](super::Behaviour) in
-/// turn wraps the implementation, polls it, and hands its events on.
-pub trait PubSub: NetworkBehaviour {
+/// It is implemented for gossipsub by `Gossipsub`. An implementation for another pubsub holds that one's
+/// `NetworkBehaviour` and lends it; [`Behaviour`](super::Behaviour) polls it and hands its events on.
+pub trait PubSub: 'static {
+    /// The pubsub itself.
+    type Behaviour: NetworkBehaviour;
+
+    /// Lends the pubsub.
+    fn behaviour(&self) -> &Self::Behaviour;
+
+    /// Lends the pubsub, to drive it.
+    fn behaviour_mut(&mut self) -> &mut Self::Behaviour;
+
+    /// Polls the pubsub. To be overridden for one that has to be polled again before its task may sleep.
+    fn poll_behaviour(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<
+        ToSwarm<<Self::Behaviour as NetworkBehaviour>::ToSwarm, THandlerInEvent<Self::Behaviour>>,
+    > {
+        self.behaviour_mut().poll(cx)
+    }
+
     /// The key that published messages are signed with.
     fn public_key(&self) -> PublicKey;
 
@@ -21,7 +42,7 @@ pub trait PubSub: NetworkBehaviour {
     fn is_authenticated(&self) -> bool;
 
     /// Whether messages are held back until [`PubSub::report`] has been called for them.
-    fn wants_verdicts(&self) -> bool;
+    fn validates_messages(&self) -> bool;
 
     /// Subscribes to a topic. Ok as well if that has been done before.
     fn subscribe(&mut self, topic: &str) -> Result<(), SubscribeError>;
@@ -44,27 +65,34 @@ pub trait PubSub: NetworkBehaviour {
     /// disconnects is unmuted before the pubsub hears of it.
     ///
     /// A pubsub that delivers each copy of a message has no need of this, and may do nothing.
-    fn set_muted(&mut self, neighbour: &PeerId, muted: bool);
+    fn set_muted(&mut self, propagation_source: &PeerId, muted: bool);
 
     /// What an event says, as far as it matters for discovery.
-    fn observe<'a>(&self, event: &'a Self::ToSwarm) -> Observed<'a>;
+    fn observe<'a>(
+        &self,
+        event: &'a <Self::Behaviour as NetworkBehaviour>::ToSwarm,
+    ) -> PubSubEvent<'a>;
 
     /// Says what is to become of the message in `event`, for which [`PubSub::observe`] has returned
-    /// [`Observed::Message`]. Called once for each message on a topic of discovery if
-    /// [`PubSub::wants_verdicts`], and never otherwise.
-    fn report(&mut self, event: &Self::ToSwarm, verdict: Verdict);
+    /// [`PubSubEvent::Message`]. Called once for each message on a topic of discovery if
+    /// [`PubSub::validates_messages`], and never otherwise.
+    fn report(
+        &mut self,
+        event: &<Self::Behaviour as NetworkBehaviour>::ToSwarm,
+        acceptance: MessageAcceptance,
+    );
 }
 
 /// What an event of a [`PubSub`] says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Observed<'a> {
+pub enum PubSubEvent<'a> {
     /// A message has arrived.
     Message {
         /// The topic it was published on.
         topic: &'a str,
         /// The connected peer that delivered it.
-        neighbour: PeerId,
+        propagation_source: PeerId,
         /// The peer whose signature the message carries, verified; `None` if it carries none.
         author: Option<PeerId>,
         /// What the author wrote.
@@ -91,7 +119,7 @@ pub enum Observed<'a> {
 /// What is to become of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "a `PubSub` must handle each")]
-pub enum Verdict {
+pub enum MessageAcceptance {
     /// It is good: pass it on.
     Accept,
     /// Do not pass it on, and blame nobody: whoever delivers a message need not have looked at it.

@@ -19,7 +19,7 @@ use std::{num::NonZeroU32, time::Duration};
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 
 use super::{
-    Announced, SkipReason,
+    AnnounceOutcome, SkipReason,
     rate::{Bucket, Rate},
 };
 use crate::deadline::{Instant, after};
@@ -231,21 +231,21 @@ impl Schedule {
     }
 
     /// The application asks for an announcement. `Ok`: it may go out now. `Err`: it will be due later, or never.
-    pub(crate) fn on_request(&mut self, now: Instant) -> Result<(), Announced> {
+    pub(crate) fn on_request(&mut self, now: Instant) -> Result<(), AnnounceOutcome> {
         if self.silent {
-            return Err(Announced::Skipped(SkipReason::ListenOnly));
+            return Err(AnnounceOutcome::Skipped(SkipReason::ListenOnly));
         }
         match self.gap_ends {
             Some(until) if until > now => {
                 self.want(until);
-                Err(Announced::Delayed { until })
+                Err(AnnounceOutcome::Delayed { until })
             }
             _ => Ok(()),
         }
     }
 
     /// A round that was due, or that the application asked for, has been carried out. Returns what it has led to.
-    pub(crate) fn on_outcome(&mut self, now: Instant, outcome: Outcome) -> Announced {
+    pub(crate) fn on_outcome(&mut self, now: Instant, outcome: Outcome) -> AnnounceOutcome {
         self.wanted = None;
         self.reply = None;
         let before = self.last.replace(outcome);
@@ -274,21 +274,21 @@ impl Schedule {
         match outcome {
             Outcome::Published => {
                 self.solicitation.on_published();
-                Announced::Published
+                AnnounceOutcome::Published
             }
             Outcome::Solicited => {
                 self.solicitation.on_made(after(now, self.interval));
-                Announced::Published
+                AnnounceOutcome::Published
             }
             Outcome::Skipped(reason) => {
                 self.solicitation.on_skipped(now);
-                Announced::Skipped(reason)
+                AnnounceOutcome::Skipped(reason)
             }
             Outcome::Failed => {
                 let until = after(now, RETRY.max(self.timing.minimum_gap));
                 self.want(until);
                 self.solicitation.put_off(until);
-                Announced::Delayed { until }
+                AnnounceOutcome::Delayed { until }
             }
         }
     }

@@ -17,7 +17,9 @@ use libp2p::{
         THandlerOutEvent, ToSwarm, dummy,
     },
 };
-use libp2p_lazy_websocket::discovery::{Observed, PubSub, PublishError, SubscribeError, Verdict};
+use libp2p_lazy_websocket::discovery::{
+    MessageAcceptance, PubSub, PubSubEvent, PublishError, SubscribeError,
+};
 
 /// Joins the nodes that are made from it.
 #[derive(Debug, Clone, Default)]
@@ -35,7 +37,7 @@ struct State {
 struct Entry {
     topics: BTreeSet<String>,
     inbox: VecDeque<Event>,
-    verdicts: Vec<Verdict>,
+    verdicts: Vec<MessageAcceptance>,
     told: Vec<Told>,
     waker: Option<Waker>,
 }
@@ -85,7 +87,7 @@ impl Bus {
             local,
             public_key: keypair.public(),
             authenticated: true,
-            wants_verdicts: false,
+            validates_messages: false,
         }
     }
 
@@ -117,7 +119,7 @@ impl Bus {
         self.state().published.clone()
     }
 
-    pub(crate) fn verdicts(&self, node: PeerId) -> Vec<Verdict> {
+    pub(crate) fn verdicts(&self, node: PeerId) -> Vec<MessageAcceptance> {
         self.state().nodes[&node].verdicts.clone()
     }
 
@@ -147,10 +149,20 @@ pub(crate) struct Node {
     local: PeerId,
     public_key: PublicKey,
     pub(crate) authenticated: bool,
-    pub(crate) wants_verdicts: bool,
+    pub(crate) validates_messages: bool,
 }
 
 impl PubSub for Node {
+    type Behaviour = Self;
+
+    fn behaviour(&self) -> &Self {
+        self
+    }
+
+    fn behaviour_mut(&mut self) -> &mut Self {
+        self
+    }
+
     fn public_key(&self) -> PublicKey {
         self.public_key.clone()
     }
@@ -159,8 +171,8 @@ impl PubSub for Node {
         self.authenticated
     }
 
-    fn wants_verdicts(&self) -> bool {
-        self.wants_verdicts
+    fn validates_messages(&self) -> bool {
+        self.validates_messages
     }
 
     fn subscribe(&mut self, topic: &str) -> Result<(), SubscribeError> {
@@ -241,26 +253,26 @@ impl PubSub for Node {
         entry.told.push(Told::Muted(*neighbour, muted));
     }
 
-    fn observe<'a>(&self, event: &'a Event) -> Observed<'a> {
+    fn observe<'a>(&self, event: &'a Event) -> PubSubEvent<'a> {
         match event {
             Event::Message {
                 topic,
                 neighbour,
                 author,
                 payload,
-            } => Observed::Message {
+            } => PubSubEvent::Message {
                 topic,
-                neighbour: *neighbour,
+                propagation_source: *neighbour,
                 author: *author,
                 payload,
             },
-            Event::Subscribed { topic, peer } => Observed::Subscribed { topic, peer: *peer },
-            Event::Unsubscribed { topic, peer } => Observed::Unsubscribed { topic, peer: *peer },
-            Event::Noise => Observed::Other,
+            Event::Subscribed { topic, peer } => PubSubEvent::Subscribed { topic, peer: *peer },
+            Event::Unsubscribed { topic, peer } => PubSubEvent::Unsubscribed { topic, peer: *peer },
+            Event::Noise => PubSubEvent::Other,
         }
     }
 
-    fn report(&mut self, _: &Event, verdict: Verdict) {
+    fn report(&mut self, _: &Event, verdict: MessageAcceptance) {
         self.bus
             .state()
             .nodes

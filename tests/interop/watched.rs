@@ -55,8 +55,7 @@ impl Watched {
             .expect("the configuration is valid");
         let (params, thresholds) = blames_invalid_messages();
         discovery
-            .pubsub_mut()
-            .behaviour_mut()
+            .gossipsub_mut()
             .with_peer_score(params, thresholds)
             .expect("the parameters are valid");
         let identify = identify::Config::new("/watched/1.0.0".to_owned(), keypair.public());

@@ -1,13 +1,12 @@
 //! SHELL: carries out the rounds of the schedule, and those that the application asks for.
 
-use libp2p_core::Multiaddr;
 use libp2p_swarm::ToSwarm;
 
 use super::Behaviour;
 use crate::{
     deadline::{self, Instant},
     discovery::{
-        Announced, Event, PubSub, PublishError, SkipReason,
+        AnnounceOutcome, Event, PubSub, PublishError, SkipReason,
         addresses::announceable,
         message::{self, Stamp},
         schedule::Outcome,
@@ -15,13 +14,29 @@ use crate::{
 };
 
 impl<P: PubSub> Behaviour<P> {
-    /// The announcement that the application asks for; see [`announce`](crate::discovery::announce()).
-    pub(in crate::discovery) fn announce(&mut self, listeners: &[Multiaddr]) -> Announced {
+    /// Announces the listen addresses and the confirmed external ones now, on all topics.
+    ///
+    /// For an application that wants to say it itself: the behaviour announces without being asked when addresses
+    /// change, when somebody subscribes, and at its interval. It never fails; the outcome says what it has led to.
+    ///
+    /// ```
+    /// # use libp2p_lazy_websocket::discovery;
+    /// # #[cfg(feature = "gossipsub")]
+    /// # fn example(discovery: &mut discovery::Behaviour<discovery::Gossipsub>) {
+    /// match discovery.announce() {
+    ///     discovery::AnnounceOutcome::Published => println!("announced"),
+    ///     discovery::AnnounceOutcome::Delayed { until } => println!("in {:?}", until - std::time::Instant::now()),
+    ///     discovery::AnnounceOutcome::Skipped(reason) => println!("not announced: {reason}"),
+    ///     _ => {}
+    /// }
+    /// # }
+    /// ```
+    pub fn announce(&mut self) -> AnnounceOutcome {
         self.wake();
         let now = deadline::now();
         let announced = match self.schedule.on_request(now) {
             Ok(()) => {
-                let outcome = self.publish(now, listeners);
+                let outcome = self.publish(now);
                 self.schedule.on_outcome(now, outcome)
             }
             Err(not_now) => not_now,
@@ -31,24 +46,23 @@ impl<P: PubSub> Behaviour<P> {
     }
 
     pub(super) fn on_round_due(&mut self, now: Instant) {
-        let listeners = self.listening.iter().cloned().collect::<Vec<_>>();
-        let outcome = self.publish(now, &listeners);
+        let outcome = self.publish(now);
         let announced = self.schedule.on_outcome(now, outcome);
         self.rounds.on_announced(announced);
-        if let Announced::Skipped(reason) = announced {
+        if let AnnounceOutcome::Skipped(reason) = announced {
             tracing::debug!(%reason, "skipped an announcement");
             self.tell(Event::Skipped { reason });
         }
     }
 
-    /// Publishes `listeners` and the external addresses on all topics.
-    fn publish(&mut self, now: Instant, listeners: &[Multiaddr]) -> Outcome {
+    /// Publishes the listen addresses and the external ones on all topics.
+    fn publish(&mut self, now: Instant) -> Outcome {
         self.unreached.clear();
         let public_key = self.pubsub.public_key();
         let announceable = announceable(
             public_key.to_peer_id(),
             self.external.iter(),
-            listeners.iter(),
+            self.listening.iter(),
             self.config.filter(),
             self.config.max_addresses().get(),
         );

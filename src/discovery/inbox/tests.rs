@@ -73,7 +73,7 @@ impl Inbox {
 fn accepted(change: impl Into<Option<Change>>) -> Outcome {
     let change = change.into();
     Outcome {
-        verdict: Verdict::Accept,
+        acceptance: MessageAcceptance::Accept,
         change,
         news: Some(News {
             is_newcomer: matches!(change, Some(Change::Discovered(_))),
@@ -83,7 +83,7 @@ fn accepted(change: impl Into<Option<Change>>) -> Outcome {
 }
 
 const IGNORED: Outcome = Outcome {
-    verdict: Verdict::Ignore,
+    acceptance: MessageAcceptance::Ignore,
     change: None,
     news: None,
 };
@@ -124,7 +124,7 @@ fn keeps_of_a_list_what_it_can_use() {
     let hear = |inbox: &mut Inbox, addresses: Vec<Multiaddr>| {
         let payload = message::encode(&key(1), addresses, Stamp::default());
         let outcome = inbox.hear_from(now, HUB, Some(1), &payload);
-        assert_eq!(outcome.verdict, Verdict::Accept);
+        assert_eq!(outcome.acceptance, MessageAcceptance::Accept);
         let known = inbox.peers().get(&peer(1)).unwrap();
         known.addresses().to_vec()
     };
@@ -272,14 +272,17 @@ fn an_old_announcement_that_anybody_can_send_again_takes_no_credit() {
         message::encode(&key(1), [], stamp)
     };
     let verdict = |inbox: &mut Inbox, now, payload: &[u8]| {
-        inbox.hear_from(now, HUB, Some(1), payload).verdict
+        inbox.hear_from(now, HUB, Some(1), payload).acceptance
     };
     verdict(&mut inbox, now, &numbered(7));
     let due = now + DUE;
     for sequence in [6, 7, 6, 7, 6, 7] {
         verdict(&mut inbox, due, &numbered(sequence));
     }
-    assert_eq!(verdict(&mut inbox, due, &numbered(8)), Verdict::Accept);
+    assert_eq!(
+        verdict(&mut inbox, due, &numbered(8)),
+        MessageAcceptance::Accept
+    );
     // Nor does it end what an unreadable one has begun.
     let due = due + DUE;
     verdict(&mut inbox, due, b"garbage");

@@ -5,20 +5,17 @@ use std::{
     task::{Context, Poll},
 };
 
-use libp2p_core::{Endpoint, Multiaddr, transport::PortUse};
 use libp2p_gossipsub::{
     AllowAllSubscriptionFilter, Behaviour, Config, ConfigBuilder, DataTransform, Event, IdentTopic,
-    IdentityTransform, MaxCountSubscriptionFilter, Message, MessageAcceptance, MessageAuthenticity,
-    MessageId, TopicHash, TopicSubscriptionFilter, ValidationMode,
+    IdentityTransform, MaxCountSubscriptionFilter, Message, MessageAuthenticity, MessageId,
+    TopicHash, TopicSubscriptionFilter, ValidationMode,
 };
 use libp2p_identity::{Keypair, PeerId, PublicKey};
-use libp2p_swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
-    THandlerOutEvent, ToSwarm,
-};
+use libp2p_swarm::{NetworkBehaviour as _, THandlerInEvent, ToSwarm};
 
 use crate::discovery::{
-    self, ConfigError, Observed, PubSub, PublishError, SubscribeError, Verdict, message,
+    self, ConfigError, MessageAcceptance, PubSub, PubSubEvent, PublishError, SubscribeError,
+    message,
 };
 
 /// The multihash code of a peer id that is its public key rather than the hash of one.
@@ -112,14 +109,14 @@ pub struct Gossipsub<
 {
     inner: Behaviour<D, F>,
     public_key: PublicKey,
-    wants_verdicts: bool,
+    validates_messages: bool,
 }
 
 impl discovery::Behaviour<Gossipsub> {
     /// Makes a behaviour over a gossipsub that signs with `keypair`, which has to be that of the swarm.
     ///
     /// Start from [`gossipsub::config`](config). For scoring, filters, transformations or metrics, make the [`Gossipsub`]
-    /// first and pass it to [`Behaviour::new`](discovery::Behaviour::new).
+    /// first and pass it to [`Behaviour::with_gossipsub`](discovery::Behaviour::with_gossipsub).
     ///
     /// # Errors
     ///
@@ -130,6 +127,31 @@ impl discovery::Behaviour<Gossipsub> {
         config: discovery::Config,
     ) -> Result<Self, ConfigError> {
         Self::new(Gossipsub::new(keypair, gossipsub)?, config)
+    }
+}
+
+impl<D, F> discovery::Behaviour<Gossipsub<D, F>>
+where
+    D: DataTransform + Send + 'static,
+    F: TopicSubscriptionFilter + Send + 'static,
+{
+    /// Makes a behaviour over a gossipsub that the application has set up: scoring by [`Gossipsub::behaviour_mut`], metrics by
+    /// [`Gossipsub::map`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Behaviour::new`](discovery::Behaviour::new).
+    pub fn with_gossipsub(
+        gossipsub: Gossipsub<D, F>,
+        config: discovery::Config,
+    ) -> Result<Self, ConfigError> {
+        Self::new(gossipsub, config)
+    }
+
+    /// The gossipsub, to subscribe and publish on topics of the application. Wakes the swarm. Leave the topics of discovery
+    /// subscribed.
+    pub fn gossipsub_mut(&mut self) -> &mut Behaviour<D, F> {
+        self.pubsub_mut().behaviour_mut()
     }
 }
 
@@ -167,7 +189,7 @@ where
         if !matches!(config.validation_mode(), ValidationMode::Strict) {
             return Err(ConfigError::NotAuthenticated);
         }
-        let wants_verdicts = config.validate_messages();
+        let validates_messages = config.validate_messages();
         let authenticity = MessageAuthenticity::Signed(keypair.clone());
         let inner = Behaviour::new_with_subscription_filter_and_transform(
             authenticity,
@@ -179,7 +201,7 @@ where
         Ok(Self {
             inner,
             public_key: keypair.public(),
-            wants_verdicts,
+            validates_messages,
         })
     }
 
@@ -215,6 +237,28 @@ where
     D: DataTransform + Send + 'static,
     F: TopicSubscriptionFilter + Send + 'static,
 {
+    type Behaviour = Behaviour<D, F>;
+
+    fn behaviour(&self) -> &Behaviour<D, F> {
+        &self.inner
+    }
+
+    fn behaviour_mut(&mut self) -> &mut Behaviour<D, F> {
+        &mut self.inner
+    }
+
+    fn poll_behaviour(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<ToSwarm<Event, THandlerInEvent<Behaviour<D, F>>>> {
+        match self.inner.poll(cx) {
+            // Gossipsub re-arms its heartbeat in the poll that sees it elapsed, and does not poll it again: nothing
+            // would wake the task for the next one. The events of that heartbeat are waiting as well.
+            Poll::Pending => self.inner.poll(cx),
+            ready => ready,
+        }
+    }
+
     fn public_key(&self) -> PublicKey {
         self.public_key.clone()
     }
@@ -223,8 +267,8 @@ where
         true
     }
 
-    fn wants_verdicts(&self) -> bool {
-        self.wants_verdicts
+    fn validates_messages(&self) -> bool {
+        self.validates_messages
     }
 
     fn subscribe(&mut self, topic: &str) -> Result<(), SubscribeError> {
@@ -251,38 +295,38 @@ where
         }
     }
 
-    fn set_muted(&mut self, neighbour: &PeerId, muted: bool) {
+    fn set_muted(&mut self, propagation_source: &PeerId, muted: bool) {
         match muted {
-            true => self.inner.blacklist_peer(neighbour),
-            false => self.inner.remove_blacklisted_peer(neighbour),
+            true => self.inner.blacklist_peer(propagation_source),
+            false => self.inner.remove_blacklisted_peer(propagation_source),
         }
     }
 
-    fn observe<'a>(&self, event: &'a Event) -> Observed<'a> {
+    fn observe<'a>(&self, event: &'a Event) -> PubSubEvent<'a> {
         match event {
             Event::Message {
                 propagation_source,
                 message,
                 ..
-            } => Observed::Message {
+            } => PubSubEvent::Message {
                 topic: message.topic.as_str(),
-                neighbour: *propagation_source,
+                propagation_source: *propagation_source,
                 author: message.source,
                 payload: &message.data,
             },
-            Event::Subscribed { topic, peer_id, .. } => Observed::Subscribed {
+            Event::Subscribed { topic, peer_id, .. } => PubSubEvent::Subscribed {
                 topic: topic.as_str(),
                 peer: *peer_id,
             },
-            Event::Unsubscribed { topic, peer_id } => Observed::Unsubscribed {
+            Event::Unsubscribed { topic, peer_id } => PubSubEvent::Unsubscribed {
                 topic: topic.as_str(),
                 peer: *peer_id,
             },
-            _ => Observed::Other,
+            _ => PubSubEvent::Other,
         }
     }
 
-    fn report(&mut self, event: &Event, verdict: Verdict) {
+    fn report(&mut self, event: &Event, acceptance: MessageAcceptance) {
         let Event::Message {
             propagation_source,
             message_id,
@@ -291,88 +335,13 @@ where
         else {
             return;
         };
-        let acceptance = match verdict {
-            Verdict::Accept => MessageAcceptance::Accept,
-            Verdict::Ignore => MessageAcceptance::Ignore,
+        let acceptance = match acceptance {
+            MessageAcceptance::Accept => libp2p_gossipsub::MessageAcceptance::Accept,
+            MessageAcceptance::Ignore => libp2p_gossipsub::MessageAcceptance::Ignore,
         };
         // `false` means that gossipsub has already forgotten the message, and there is nothing left to do.
         self.inner
             .report_message_validation_result(message_id, propagation_source, acceptance);
-    }
-}
-
-impl<D, F> NetworkBehaviour for Gossipsub<D, F>
-where
-    D: DataTransform + Send + 'static,
-    F: TopicSubscriptionFilter + Send + 'static,
-{
-    type ConnectionHandler = <Behaviour<D, F> as NetworkBehaviour>::ConnectionHandler;
-    type ToSwarm = Event;
-
-    fn handle_pending_inbound_connection(
-        &mut self,
-        id: ConnectionId,
-        local: &Multiaddr,
-        remote: &Multiaddr,
-    ) -> Result<(), ConnectionDenied> {
-        self.inner
-            .handle_pending_inbound_connection(id, local, remote)
-    }
-
-    fn handle_established_inbound_connection(
-        &mut self,
-        id: ConnectionId,
-        peer: PeerId,
-        local: &Multiaddr,
-        remote: &Multiaddr,
-    ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.inner
-            .handle_established_inbound_connection(id, peer, local, remote)
-    }
-
-    fn handle_pending_outbound_connection(
-        &mut self,
-        id: ConnectionId,
-        peer: Option<PeerId>,
-        addresses: &[Multiaddr],
-        role: Endpoint,
-    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        self.inner
-            .handle_pending_outbound_connection(id, peer, addresses, role)
-    }
-
-    fn handle_established_outbound_connection(
-        &mut self,
-        id: ConnectionId,
-        peer: PeerId,
-        address: &Multiaddr,
-        role: Endpoint,
-        port_use: PortUse,
-    ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.inner
-            .handle_established_outbound_connection(id, peer, address, role, port_use)
-    }
-
-    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
-        self.inner.on_swarm_event(event);
-    }
-
-    fn on_connection_handler_event(
-        &mut self,
-        peer: PeerId,
-        id: ConnectionId,
-        event: THandlerOutEvent<Self>,
-    ) {
-        self.inner.on_connection_handler_event(peer, id, event);
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Event, THandlerInEvent<Self>>> {
-        match self.inner.poll(cx) {
-            // Gossipsub re-arms its heartbeat in the poll that sees it elapsed, and does not poll it again: nothing
-            // would wake the task for the next one. The events of that heartbeat are waiting as well.
-            Poll::Pending => self.inner.poll(cx),
-            ready => ready,
-        }
     }
 }
 
@@ -384,7 +353,7 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gossipsub")
             .field("local_peer_id", &self.public_key.to_peer_id())
-            .field("wants_verdicts", &self.wants_verdicts)
+            .field("validates_messages", &self.validates_messages)
             .finish_non_exhaustive()
     }
 }
@@ -442,11 +411,11 @@ mod tests {
         };
         assert_eq!(
             gossipsub.observe(&subscribed),
-            Observed::Subscribed { topic: "any", peer }
+            PubSubEvent::Subscribed { topic: "any", peer }
         );
         assert_eq!(
             gossipsub.observe(&unsubscribed),
-            Observed::Unsubscribed { topic: "any", peer }
+            PubSubEvent::Unsubscribed { topic: "any", peer }
         );
     }
 

@@ -178,7 +178,10 @@ fn a_request_within_the_gap_is_put_off_and_not_forgotten() {
     assert_eq!(schedule.on_request(now), Ok(()));
     schedule.on_outcome(now, Outcome::Published);
     let until = now + GAP;
-    assert_eq!(schedule.on_request(now), Err(Announced::Delayed { until }));
+    assert_eq!(
+        schedule.on_request(now),
+        Err(AnnounceOutcome::Delayed { until })
+    );
     assert_eq!(schedule.next_timeout(), Some(until));
     assert_eq!(schedule.on_request(until), Ok(()));
 }
@@ -190,7 +193,7 @@ fn a_failure_is_tried_again_soon() {
     let until = now + RETRY;
     assert_eq!(
         schedule.on_outcome(now, Outcome::Failed),
-        Announced::Delayed { until }
+        AnnounceOutcome::Delayed { until }
     );
     assert_eq!(schedule.next_timeout(), Some(until));
 }
@@ -205,7 +208,10 @@ fn the_gap_counts_from_the_last_round_that_the_pubsub_got_and_from_no_other() {
         schedule.on_first_subscriber(now);
         assert_eq!(schedule.next_timeout(), Some(now + GAP), "{outcome:?}");
         let until = now + GAP;
-        assert_eq!(schedule.on_request(now), Err(Announced::Delayed { until }));
+        assert_eq!(
+            schedule.on_request(now),
+            Err(AnnounceOutcome::Delayed { until })
+        );
     }
     for reason in [SkipReason::NoListeners, SkipReason::NoSubscribers] {
         let mut schedule = schedule(now);
@@ -257,7 +263,7 @@ fn silence_is_never_broken() {
     assert_eq!(schedule.next_timeout(), None);
     assert_eq!(
         schedule.on_request(now),
-        Err(Announced::Skipped(SkipReason::ListenOnly))
+        Err(AnnounceOutcome::Skipped(SkipReason::ListenOnly))
     );
     assert!(!schedule.is_due(now + INTERVAL * 2));
 }
@@ -584,7 +590,7 @@ proptest! {
                 }
                 Operation::Request => {
                     let answer = schedule.on_request(now);
-                    if let Err(Announced::Delayed { until }) = answer {
+                    if let Err(AnnounceOutcome::Delayed { until }) = answer {
                         prop_assert!(until > now);
                         prop_assert!(schedule.next_timeout() <= Some(until));
                     }

@@ -161,7 +161,7 @@ fn a_solicitation_that_fails_is_tried_again_as_any_announcement() {
     let until = at + RETRY;
     assert_eq!(
         schedule.on_outcome(at, Outcome::Failed),
-        Announced::Delayed { until }
+        AnnounceOutcome::Delayed { until }
     );
     assert_eq!(schedule.solicits(at, at + HOUR), Some(until));
     // The subscriber has gone.
