@@ -35,23 +35,19 @@
 //!
 //! # When it announces
 //!
-//! At once when its addresses change, soon when somebody new is there, and otherwise at an interval that follows the number
-//! of peers: all of them together make [`Config::with_target_rate`] announcements a second, ten by default. Each node counts
-//! the authors that it hears and announces once in the time that all of them need; the second time after a random part of
-//! that, so that nodes started together do not go on together. The count is made from what passes the
-//! limits below. A node that has heard everybody, and as many for some eight of its intervals, or for
-//! [`Config::with_max_interval`] at the latest, never lets its interval grow to more than twice the least of its last hour,
-//! so that invented peers cannot silence it. Nor does one that has no such hour itself, if a third of its neighbours with
-//! this crate have one and say what the least was: an identity costs nothing, but a neighbour costs a connection. In a network
-//! that really grows most are newcomers, which have each other for neighbours and are not bound by that; nor does anybody say so
-//! whose neighbours are for the most part new, and a hub may always go to what twice as many as its neighbours need. So while
-//! peers are invented, the interval of a node may grow to the longest one only if its neighbours are young themselves, have
-//! not been heard yet, or go by js-libp2p's rules.
+//! At once when its addresses change, within a second when a peer subscribes or is new, and otherwise at an interval that follows
+//! the number of known peers: all nodes together make [`Config::with_target_rate`] announcements a second, ten by default. The second
+//! announcement of a node comes after a random part of the interval, so that nodes started together do not go on together.
+//!
+//! Invented peers make the interval longer. Once the number of peers has not grown by a quarter for eight intervals, it is at
+//! most twice its least value of the last hour. The interval of a newcomer may grow to [`Config::with_max_interval`] until then.
+//!
+//! Each announcement promises the longest time until the next: the interval, or twice that while the number of peers grows.
+//! The promise is kept, and a peer is forgotten after three times that.
 //!
 //! A node that only dials would hear of the others at their intervals alone, since nobody answers whom nobody has heard of. So
 //! it announces an empty list when somebody subscribes, within a quarter of the [minimum gap](Config::with_minimum_gap) at
-//! random, and once more after an interval if it has heard nobody by then. It promises nothing, answers nobody and is not
-//! counted among those that share the target rate. A node counts as one that only dials while no listener is registered and
+//! random, and once more after an interval if it has heard nobody by then. It promises nothing and answers nobody. A node counts as one that only dials while no listener is registered and
 //! no external address is confirmed, and while none of its listeners has had an address for 5 seconds, such as a browser
 //! without a reservation at a relay.
 //!

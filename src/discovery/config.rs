@@ -31,6 +31,10 @@ const MIN_INTERVAL: Duration = Duration::from_millis(10);
 const INTERVAL: Duration = Duration::from_secs(10);
 const MAX_INTERVAL: Duration = Duration::from_secs(20 * 60);
 
+/// An announcement above this is ignored unread. Holds 16 addresses of the greatest length that is read (512 bytes) and a key
+/// of any type twice over. Gossipsub has a limit of its own (64 KiB by default).
+const MAX_MESSAGE_SIZE: usize = 16 * 1024;
+
 /// Options of a [`Behaviour`](super::Behaviour), and their defaults.
 ///
 /// Combinations that make no sense are refused by [`Behaviour::new`](super::Behaviour::new) with a
@@ -47,8 +51,6 @@ pub struct Config {
     time_to_live: Option<Duration>,
     max_peers: NonZeroUsize,
     max_addresses: NonZeroUsize,
-    max_message_size: NonZeroUsize,
-    author_rate: Option<Rate>,
     newcomer_rate: Rate,
     connections: usize,
     hubs: Vec<Multiaddr>,
@@ -71,8 +73,6 @@ impl Default for Config {
             time_to_live: None,
             max_peers: const { NonZeroUsize::new(16_384).expect("not zero") },
             max_addresses: const { NonZeroUsize::new(16).expect("not zero") },
-            max_message_size: const { NonZeroUsize::new(16 * 1024).expect("not zero") },
-            author_rate: None,
             newcomer_rate: Rate::new(500, Duration::from_millis(20)),
             connections: 0,
             hubs: Vec::new(),
@@ -119,8 +119,8 @@ impl Config {
 
     /// How many announcements a second all peers of a topic make together, about; at least one. Each receives all of them.
     ///
-    /// Each peer announces itself once in the time that all of them need at this rate, by the number of authors that
-    /// it hears. js-libp2p knows no such rate: there, a thousand peers make a hundred a second. The peers of a network
+    /// Each peer announces itself once in the time that all of them need at this rate, by the number of peers that
+    /// it knows. js-libp2p knows no such rate: there, a thousand peers make a hundred a second. The peers of a network
     /// should agree on it. Defaults to 10, so that up to a hundred peers announce at the default interval.
     pub fn with_target_rate(mut self, per_second: u32) -> Self {
         self.target_rate = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
@@ -161,10 +161,8 @@ impl Config {
     /// than this time expires once: when it comes back within an hour, the time between the two announcements counts as its
     /// interval, at most 22 minutes. Until an hour after it expired, it does not expire again unless it has been silent for 22
     /// minutes, however many announcements are lost; so one that comes back and then goes for good is known for that long. The
-    /// last 4,096 that have expired are remembered for this. A node with this crate promises nothing before it has heard
-    /// everybody: until then it is known for this time, or three of the intervals that follow from the number of peers where
-    /// that is longer. It has to be longer than the interval. Defaults to a minute, or to three intervals where that is
-    /// longer.
+    /// last 4,096 that have expired are remembered for this. It has to be longer than the interval. Defaults to a minute, or to
+    /// three intervals where that is longer.
     pub fn with_time_to_live(mut self, time_to_live: Duration) -> Self {
         self.time_to_live = Some(time_to_live);
         self
@@ -175,7 +173,7 @@ impl Config {
     /// everybody forgotten. Peers that one neighbour alone has delivered are at most a quarter while others are subscribed, and
     /// beyond that replace each other.
     ///
-    /// Defaults to 16,384. A peer with two addresses takes 1,334 bytes, as the bench `discovery` measures it, so a full table
+    /// Defaults to 16,384. A peer with two addresses takes 1,350 bytes, as the bench `discovery` measures it, so a full table
     /// of such peers is 22 MB, and one of peers with 16 addresses of 512 bytes some 150 MB.
     pub fn with_max_peers(mut self, max_peers: usize) -> Self {
         self.max_peers = NonZeroUsize::new(max_peers).unwrap_or(NonZeroUsize::MIN);
@@ -190,25 +188,6 @@ impl Config {
     /// Defaults to 16: three transports on both IP versions of two interfaces, and a few relays.
     pub fn with_max_addresses(mut self, max_addresses: usize) -> Self {
         self.max_addresses = NonZeroUsize::new(max_addresses).unwrap_or(NonZeroUsize::MIN);
-        self
-    }
-
-    /// The size in bytes above which an announcement is ignored unread.
-    ///
-    /// Defaults to 16 KiB, which holds 16 addresses of the greatest length that is read (512 bytes) and a key of
-    /// any type twice over. Gossipsub has a limit of its own (64 KiB by default).
-    pub fn with_max_message_size(mut self, max_message_size: usize) -> Self {
-        self.max_message_size = NonZeroUsize::new(max_message_size).unwrap_or(NonZeroUsize::MIN);
-        self
-    }
-
-    /// How often one known peer may announce itself; what exceeds it is ignored. An announcement that comes half its
-    /// interval after the last one, or later, always passes and does not count, unless it is an old one. After a message that
-    /// is malformed, too large or about another peer, everything counts until the author's next good announcement.
-    ///
-    /// Defaults to 10 at once and one a second for each topic, which is ten times what js-libp2p sends.
-    pub fn with_author_rate(mut self, rate: Rate) -> Self {
-        self.author_rate = Some(rate);
         self
     }
 
@@ -377,13 +356,11 @@ impl Config {
         self.max_addresses
     }
 
-    /// See [`Config::with_author_rate`].
+    /// How often a known peer may announce itself between those announcements that are due: ten times what js-libp2p sends, on
+    /// each topic that is shared with it.
     pub(crate) fn author_rate(&self) -> Rate {
-        self.author_rate.unwrap_or_else(|| {
-            // An announcement comes once on each topic that is shared with its author.
-            let topics = u32::try_from(self.topics.len()).map_or(u32::MAX, |topics| topics.max(1));
-            Rate::new(topics.saturating_mul(10), Duration::from_secs(1) / topics)
-        })
+        let topics = u32::try_from(self.topics.len()).map_or(u32::MAX, |topics| topics.max(1));
+        Rate::new(topics.saturating_mul(10), Duration::from_secs(1) / topics)
     }
 
     /// Whom to dial.
@@ -409,7 +386,7 @@ impl Config {
     pub(crate) fn inbox(&self) -> Settings {
         Settings {
             limits: Limits {
-                max_message_size: self.max_message_size.get(),
+                max_message_size: MAX_MESSAGE_SIZE,
             },
             filter: self.received_filter.clone(),
             max_addresses: self.max_addresses.get(),
@@ -522,8 +499,6 @@ impl fmt::Debug for Config {
             .field("time_to_live", &self.time_to_live())
             .field("max_peers", &self.max_peers)
             .field("max_addresses", &self.max_addresses)
-            .field("max_message_size", &self.max_message_size)
-            .field("author_rate", &self.author_rate())
             .field("newcomer_rate", &self.newcomer_rate)
             .field("connections", &self.connections)
             .field("filter", &self.filter)
@@ -582,13 +557,6 @@ mod tests {
         assert_eq!(
             (twenty.burst(), twenty.interval()),
             (200, Duration::from_millis(50))
-        );
-        assert_eq!(
-            Config::default()
-                .with_topics(["a", "b"])
-                .with_author_rate(one)
-                .author_rate(),
-            one
         );
     }
 

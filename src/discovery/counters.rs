@@ -39,7 +39,7 @@ pub struct Counters {
     /// Ignored since the neighbour delivers too many of unknown authors. A few are normal while joining a large
     /// network; a steady flow means that somebody invents identities.
     pub ignored_newcomer_rate: u64,
-    /// Ignored since they are longer than `Config::max_message_size`, or list more than 256 addresses.
+    /// Ignored since they are longer than 16 KiB, or list more than 256 addresses.
     pub ignored_oversized: u64,
     /// Ignored since the author is known by a later announcement.
     pub ignored_outdated: u64,
