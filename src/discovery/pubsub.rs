@@ -10,6 +10,8 @@ use thiserror::Error;
 #[cfg(feature = "gossipsub")]
 pub mod gossipsub;
 
+type Output<B> = ToSwarm<<B as NetworkBehaviour>::ToSwarm, THandlerInEvent<B>>;
+
 /// What [`Behaviour`](super::Behaviour) must know of the pubsub that carries its announcements.
 ///
 /// It is implemented for gossipsub by `Gossipsub`. An implementation for another pubsub holds that one's
@@ -25,12 +27,7 @@ pub trait PubSub: 'static {
     fn behaviour_mut(&mut self) -> &mut Self::Behaviour;
 
     /// Polls the pubsub. To be overridden for one that has to be polled again before its task may sleep.
-    fn poll_behaviour(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<
-        ToSwarm<<Self::Behaviour as NetworkBehaviour>::ToSwarm, THandlerInEvent<Self::Behaviour>>,
-    > {
+    fn poll_behaviour(&mut self, cx: &mut Context<'_>) -> Poll<Output<Self::Behaviour>> {
         self.behaviour_mut().poll(cx)
     }
 
