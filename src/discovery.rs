@@ -129,6 +129,8 @@ mod inbox;
 mod message;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(test)]
+mod outages;
 mod peers;
 mod pubsub;
 mod rate;

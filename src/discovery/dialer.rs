@@ -24,11 +24,14 @@ use super::{
 };
 use crate::deadline::{Instant, after};
 
+mod dial;
 mod duplicates;
 mod failure;
 mod hubs;
 mod saved;
 
+pub(crate) use dial::Dial;
+use dial::STEADY;
 use duplicates::{Connections, Origin};
 use failure::Failure;
 use hubs::Hubs;
@@ -56,10 +59,6 @@ const MAX_DELAY: Duration = Duration::from_secs(600);
 /// The part of a delay that is left to chance.
 const JITTER: f64 = 0.25;
 
-/// A connection that has lasted for this long was worth its dial. One that ends sooner, because the other side has
-/// no room in its mesh for instance, counts as an attempt that failed.
-const STEADY: Duration = Duration::from_secs(120);
-
 /// What the application wants.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -70,15 +69,6 @@ pub(crate) struct Settings {
     pub(crate) max_hub_delay: Duration,
     /// Those that were known before this node was restarted.
     pub(crate) saved: Vec<SavedPeer>,
-}
-
-/// One attempt to connect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Dial {
-    /// `None` if whoever answers is welcome.
-    pub(crate) peer: Option<PeerId>,
-    /// All of them, in this one attempt.
-    pub(crate) addresses: Vec<Multiaddr>,
 }
 
 /// What has to be dialled for the hubs, and for enough connections to subscribers.
@@ -436,7 +426,7 @@ impl Dialer {
                 self.back_off(now, peer, peers);
                 // The application may have dialled others than those in the table.
                 let known = peers.get(peer).map(|known| known.addresses());
-                let known = known.or(self.saved.addresses(peer));
+                let known = known.or_else(|| self.saved.addresses(peer));
                 if known.is_some_and(|known| known.iter().all(|at| addresses.contains(at))) {
                     self.give_up(peer);
                 }

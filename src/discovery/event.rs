@@ -4,7 +4,7 @@ use libp2p_identity::PeerId;
 use multiaddr::Multiaddr;
 use web_time::Instant;
 
-use super::{HubError, PublishError, dialer::HubEvent};
+use super::{HubError, PublishError};
 
 /// What a [`Behaviour`](super::Behaviour) tells the application.
 #[derive(Debug)]
@@ -97,36 +97,6 @@ pub enum Event<E> {
     },
     /// An event of the pubsub for the application: all but the messages on the topics of discovery.
     PubSub(E),
-}
-
-impl<E> From<HubEvent> for Event<E> {
-    fn from(event: HubEvent) -> Self {
-        match event {
-            HubEvent::Connected { hub, peer_id } => Self::HubConnected { hub, peer_id },
-            HubEvent::Lost {
-                hub,
-                peer_id,
-                retry_in,
-            } => Self::HubLost {
-                hub,
-                peer_id,
-                retry_in,
-            },
-            HubEvent::Unreachable {
-                hub,
-                peer_id,
-                error,
-                attempt,
-                retry_in,
-            } => Self::HubUnreachable {
-                hub,
-                peer_id,
-                error,
-                attempt,
-                retry_in,
-            },
-        }
-    }
 }
 
 /// Why an announcement was not made.

@@ -10,10 +10,13 @@ use libp2p_swarm::{ConnectionId, DialError};
 use multiaddr::{Multiaddr, Protocol};
 use rand::{RngExt as _, rngs::SmallRng};
 
-use super::{Dial, STEADY, failure::Failure};
+use super::{
+    dial::{Dial, STEADY},
+    failure::Failure,
+};
 use crate::{
     deadline::{Instant, after},
-    discovery::{Counters, HubError, peers::Peers},
+    discovery::{Counters, Event, HubError, peers::Peers},
 };
 
 /// The maximum number of addresses of hubs.
@@ -53,6 +56,36 @@ pub(crate) enum HubEvent {
         /// `None` if it is not dialled again until the network changes.
         retry_in: Option<Duration>,
     },
+}
+
+impl<E> From<HubEvent> for Event<E> {
+    fn from(event: HubEvent) -> Self {
+        match event {
+            HubEvent::Connected { hub, peer_id } => Self::HubConnected { hub, peer_id },
+            HubEvent::Lost {
+                hub,
+                peer_id,
+                retry_in,
+            } => Self::HubLost {
+                hub,
+                peer_id,
+                retry_in,
+            },
+            HubEvent::Unreachable {
+                hub,
+                peer_id,
+                error,
+                attempt,
+                retry_in,
+            } => Self::HubUnreachable {
+                hub,
+                peer_id,
+                error,
+                attempt,
+                retry_in,
+            },
+        }
+    }
 }
 
 #[derive(Debug)]
