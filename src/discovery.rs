@@ -85,10 +85,16 @@
 //!
 //! # Whom it dials
 //!
-//! The hubs that the application names ([`Config::with_hubs`]), again and again while they are not connected. Nobody else, unless it
-//! is asked to keep a number of connections to subscribers ([`Config::with_connections`]). Then it dials known peers at random while there are fewer: one attempt at a time per peer, with all its addresses, and only while it is
-//! neither connected nor being dialled; at most eight attempts at once, and with a backoff for each peer. Without being
-//! asked, it hands the addresses of known peers to the swarm, so that `Swarm::dial` works with their ids.
+//! The hubs that the application names ([`Config::with_hubs`]), again and again while they are not connected. Known peers only if
+//! the application asks for a number of connections to subscribers ([`Config::with_connections`]): then it dials them at random
+//! while there are fewer, each at all its addresses in one attempt, at most eight at once, with a backoff for each peer. In any
+//! case it hands the addresses of known peers to the swarm, so that `Swarm::dial` works with their ids.
+//!
+//! Two nodes that dial each other in the same moment have two connections. One of those that discovery has dialled is closed: after
+//! 7 seconds by the side with the larger peer id, after 30 seconds by the other one. A connection that the application dialled, a
+//! relayed one, and the last direct one are never closed.
+//!
+//! [`Behaviour::saved_peers`] and [`Config::with_saved_peers`] carry known peers over a restart.
 //!
 //! # On the wire
 //!
