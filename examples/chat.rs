@@ -74,7 +74,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 }
                 _ => {}
             },
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            // Without a return, which waits for the thread that reads the next line.
+            _ = tokio::signal::ctrl_c() => std::process::exit(0),
         }
     }
 }
