@@ -371,9 +371,10 @@ impl Inbox {
         if let Some(is_within) = self.peers.try_take(now, &author, author_rate) {
             return is_within.then_some(()).ok_or(Refused::AuthorRate);
         }
+        let is_connected = self.mutes.is_connected(&neighbour);
         let allowance = self.mutes.allowance(&neighbour);
-        // A peer that delivers its own announcement is connected, and so not invented.
-        if author == neighbour {
+        // A connected peer that delivers its own announcement is not invented.
+        if author == neighbour && is_connected {
             let is_within = allowance.own.try_take(now, author_rate);
             return is_within.then_some(()).ok_or(Refused::AuthorRate);
         }

@@ -129,6 +129,11 @@ impl Mutes {
         self.unmute_if_too_few();
     }
 
+    /// Whether a peer is connected.
+    pub(super) fn is_connected(&self, peer: &PeerId) -> bool {
+        self.neighbours.contains_key(peer)
+    }
+
     /// What a peer may still deliver. All that are not connected share one allowance: what the pubsub tells may come after a
     /// connection has ended.
     pub(super) fn allowance(&mut self, peer: &PeerId) -> &mut Allowance {
