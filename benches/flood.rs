@@ -1,7 +1,7 @@
 //! What a flood costs: one connection that announces a hundred thousand peers who do not exist, each of them twice, as
 //! fast as the link allows.
 //!
-//! `cargo bench --bench flood` prints the table of the README: a whole node with gossipsub alone, beside one with
+//! `cargo bench --bench flood` prints the table of benches/README.md: a whole node with gossipsub alone, beside one with
 //! discovery over it, and one where gossipsub also waits for its verdicts. The flooder is a process of its own. The time
 //! is what the node's thread, which is all of the node, has used of a processor; where the system does not tell that, it
 //! is what has passed. The heap is measured in runs of its own, since that takes time.

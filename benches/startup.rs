@@ -1,6 +1,6 @@
 //! What lazy listening costs at the start of a node: lazy beside stock libp2p-websocket, over the same TCP and DNS.
 //!
-//! `cargo bench --bench startup` prints, after criterion's own reports, the tables of the README. Durations are those
+//! `cargo bench --bench startup` prints, after criterion's own reports, the tables of benches/README.md. Durations are those
 //! of one machine. The ratio is the one to go by: what is compared runs in turn in one process, and the ratio is the
 //! median of those of all rounds. A target that is missed is said to be, and fails nothing. With
 //! `ENGINE=stream` in the environment, lazy is that with `websocket::Engine::Stream`.

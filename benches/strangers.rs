@@ -1,7 +1,7 @@
 //! What a stranger costs who connects and goes no further: this crate, with each of its engines, beside stock
 //! libp2p-websocket, all in a whole node.
 //!
-//! `cargo bench --bench strangers` prints the table of the README: the bytes on the heap of the node, for each of a
+//! `cargo bench --bench strangers` prints the table of benches/README.md: the bytes on the heap of the node, for each of a
 //! thousand strangers, who run in a process of their own. What the kernel holds for a socket is not among them.
 //! Without `--bench`, as in `cargo test --benches`, there are only a few of them.
 

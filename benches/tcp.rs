@@ -1,6 +1,6 @@
 //! What the TCP of this crate carries on async-std and smol, beside libp2p-tcp on tokio.
 //!
-//! `cargo bench --features async-std,smol --bench tcp` prints, after criterion's own reports, the table of the README:
+//! `cargo bench --features async-std,smol --bench tcp` prints, after criterion's own reports, the table of benches/README.md:
 //! how long it takes to send so much. Both ends are in one process. What is compared runs in turn, and the ratio is the
 //! median of those of all rounds; of the throughput at least 0.9 is to be reached, which is 1.11 of the time.
 

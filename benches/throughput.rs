@@ -1,6 +1,6 @@
 //! How fast a connection is: raw libp2p-tcp, libp2p-websocket over it and this crate's stream over it, side by side.
 //!
-//! `cargo bench --bench throughput` prints the tables of the README and writes its plot. What is compared runs in turn in
+//! `cargo bench --bench throughput` prints the tables of benches/README.md and writes its plot. What is compared runs in turn in
 //! one process, and a ratio is the median of those of all rounds. `-- --only 4` measures the rows that have that in
 //! their name, `-- --rounds 15` as often, and `-- --quick` less and less often; only a whole run writes the plot. A target
 //! that is missed is said to be, and fails nothing. Without `--bench`, as in `cargo test --benches`, everything is

@@ -1,3 +1,11 @@
+// Where the links of the README lead from here: the first definition of a link counts.
+#![doc = "[benches]: https://docs.rs/crate/libp2p-lazy-websocket/latest/source/benches/README.md"]
+#![doc = "[contributing]: https://docs.rs/crate/libp2p-lazy-websocket/latest/source/CONTRIBUTING.md"]
+#![doc = "[examples]: https://docs.rs/crate/libp2p-lazy-websocket/latest/source/examples/"]
+#![doc = "[faq]: https://docs.rs/crate/libp2p-lazy-websocket/latest/source/docs/faq.md"]
+#![doc = "[interop]: https://docs.rs/crate/libp2p-lazy-websocket/latest/source/docs/interop.md"]
+#![doc = "[plot]: https://docs.rs/crate/libp2p-lazy-websocket/latest/source/benches/throughput/throughput.svg"]
+#![doc = "[production]: https://docs.rs/crate/libp2p-lazy-websocket/latest/source/docs/production.md"]
 #![doc = include_str!("../README.md")]
 #![warn(clippy::disallowed_methods, clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::disallowed_methods))]

@@ -1,6 +1,6 @@
 //! How discovery scales: the cores of thousands of nodes in virtual time, without sockets, beside js-libp2p's rule.
 //!
-//! `cargo bench --features simulation --bench discovery` prints the tables of the README and writes its plot; the same seeds give the same
+//! `cargo bench --features simulation --bench discovery` prints the tables of benches/README.md and writes its plot; the same seeds give the same
 //! figures. `-- --up-to 1000` leaves out the larger networks, and the plot as it is. It ends with an error that names
 //! the row when a target is missed. Without `--bench`, as in `cargo test --benches`, there are only a few nodes, for a
 //! few minutes of theirs, and no targets.

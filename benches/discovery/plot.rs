@@ -1,4 +1,4 @@
-//! The plot of the README: what a node receives by how many nodes there are, both axes logarithmic.
+//! The plot of benches/README.md: what a node receives by how many nodes there are, both axes logarithmic.
 
 use std::fmt::Write as _;
 

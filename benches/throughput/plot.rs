@@ -1,4 +1,4 @@
-//! The plot of the README: how fast each row is, as a share of what TCP reaches.
+//! The plot of benches/README.md: how fast each row is, as a share of what TCP reaches.
 
 use std::fmt::Write as _;
 

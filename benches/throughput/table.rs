@@ -1,4 +1,4 @@
-//! What came out, as the tables of the README.
+//! What came out, as the tables of benches/README.md.
 
 use std::fmt;
 
