@@ -35,9 +35,18 @@
 //!
 //! # When it announces
 //!
-//! At once when its addresses change, within a second when a peer subscribes or is new, and otherwise at an interval that follows
-//! the number of known peers: all nodes together make [`Config::with_target_rate`] announcements a second, ten by default. The second
-//! announcement of a node comes after a random part of the interval, so that nodes started together do not go on together.
+//! | when | how soon, by default |
+//! | --- | --- |
+//! | the addresses change | 50 ms after the first of several changes |
+//! | a peer subscribes, or is heard for the first time | within 1 s (random). Skipped if 20 other peers have announced since, while traffic is above twice the target rate, in networks of more than about 100 peers, and by a node that has just started and knows 20 peers |
+//! | a peer is heard for the first time, and the answer was skipped | in networks of up to about 100 peers, within 8 s |
+//! | a peer subscribes, and this node only dials | an empty list within 250 ms (random); once more after an interval if nobody was heard |
+//! | otherwise | every 10 s with up to 100 peers, every n/10 s with n peers, at most every 20 minutes; up to a tenth is added at random |
+//! | no topic took the last announcement | after 1 s |
+//!
+//! Never more often than once a second ([`Config::with_minimum_gap`]). So all nodes together make about
+//! [`Config::with_target_rate`] announcements a second, ten by default. The second announcement of a node comes after a random part
+//! of the interval, so that nodes started together do not go on together. [`Behaviour::announce`] makes one now.
 //!
 //! Invented peers make the interval longer. Once the number of peers has not grown by a quarter for eight intervals, it is at
 //! most twice its least value of the last hour. The interval of a newcomer may grow to [`Config::with_max_interval`] until then.

@@ -10,7 +10,36 @@ const MAX_FRAME_SIZE: usize = 16 * 1024 * 1024;
 
 /// What speaks WebSocket. Either side of a connection may have either, and cannot tell which the other has.
 ///
-/// Addresses, names, certificates, limits and counters are the same with both.
+/// libp2p needs no messages, it needs a stream of bytes. Written as one, WebSocket delivers bytes as they come, sends with one
+/// system call what is flushed, and holds no buffer while nothing happens. Addresses, names, certificates, limits and counters are
+/// the same with both engines. These differences are intended:
+///
+/// | | `Engine::Libp2p` | `Engine::Stream`, the default |
+/// | --- | --- | --- |
+/// | a text frame | is data | ends the connection |
+/// | a large frame or message that comes in | ends an accepted connection above `with_max_frame_size` | may have any size, since none is kept as a whole |
+/// | a connection that ends without a close of WebSocket | is at its end | is at its end; inside a frame, or over TLS without a `close_notify`, that is an error |
+/// | `Host` with `/tls/sni/<name>/ws` | the host of the address | that name |
+/// | `Host` on port 80, with TLS 443 | with the port | without, as browsers write it |
+/// | a path with a space or a line end in it | is sent as it is | is encoded, as browsers do |
+/// | a redirect from TLS to where there is none | is followed | is an error |
+/// | a redirect to a URL without a port | is an error | is followed |
+/// | an answer that uses an extension nobody asked for | is accepted | is refused, as RFC 6455 says |
+/// | a request that is refused | is not answered | is answered with 400, 404, 405, 426, 431 or 505 |
+/// | the headers of a request or response | at most 32; a request has 8 KiB | at most 100, in 16 KiB |
+/// | the error of a dial that is refused | has the status | has the status, the reason phrase and the beginning of the body |
+/// | a request with a body, or with a header twice that may be there once | is accepted | is refused |
+/// | bytes that come with the request | are lost | belong to the stream |
+/// | the path of a request | is not looked at | is compared after `with_path_matching(true)` |
+/// | a peer from which nothing comes | is noticed when TCP gives up what was written to it, or never | is asked after 30 s, and given up after 60 |
+/// | a TLS session of an earlier dial | is not resumed once the certificate has been replaced | is |
+///
+/// ```
+/// use libp2p_lazy_websocket::websocket::{Config, Engine};
+///
+/// let config = Config::default().with_engine(Engine::Stream); // which is the default
+/// # drop(config);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Engine {
@@ -18,21 +47,6 @@ pub enum Engine {
     #[cfg(feature = "libp2p-websocket")]
     Libp2p,
     /// A byte stream of this crate, which is faster and takes less memory.
-    ///
-    /// Beside the keep-alive and [`with_path_matching`](Config::with_path_matching), whoever talks to it sees a difference
-    /// only here:
-    ///
-    /// - Text frames are an error. libp2p sends none.
-    /// - A connection that ends inside a frame, or over TLS without a `close_notify`, ends with an error.
-    /// - The `Host` header leaves out the default port, as browsers do, and with `/tls/sni/<host>/ws` is that host.
-    /// - A path that cannot stand in a request is encoded, as browsers do.
-    /// - A redirect may leave out the default port. From TLS it does not lead to where there is none.
-    /// - A listener answers a request that it refuses, and one that has a body is refused.
-    /// - The headers of a request or a response may be 100 in 16 KiB; libp2p-websocket closes on more than 32.
-    /// - If a dial is refused, the error has the status, the reason phrase and the beginning of the body, which is
-    ///   waited for at most a second. So it is if the answer is in HTTP/1.0.
-    /// - An answer that uses an extension, of which none was asked for, is refused.
-    /// - A frame that is accepted or dialled may be of any size, since none is kept in memory as a whole.
     #[default]
     Stream,
 }

@@ -1,5 +1,16 @@
 //! WebSocket over TCP, on smol.
 //!
+//! libp2p has no TCP for smol, so the sockets below are of this crate, over async-io. Options and listeners are those of
+//! `websocket::tokio`, with two differences: `/dnsaddr` is refused without [`Config::with_resolver`], because the operating system
+//! has no call for TXT records; and libp2p's `SwarmBuilder` knows only tokio, so a swarm is made by `Swarm::new`. No tokio comes
+//! into a build without the feature `tokio`:
+//!
+//! ```toml
+//! libp2p = { version = "0.57", features = ["macros"] } # without "tokio"
+//! libp2p-lazy-websocket = { version = "0.1", default-features = false, features = ["gossipsub", "smol", "upgrade"] }
+//! smol = "2"
+//! ```
+//!
 //! ```no_run
 //! use futures::StreamExt as _;
 //! use libp2p::{Swarm, identity::Keypair, swarm::dummy};

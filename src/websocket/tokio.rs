@@ -1,4 +1,19 @@
 //! WebSocket over TCP, on tokio.
+//!
+//! [`transport`] makes it lazy, and `upgraded` adds Noise and Yamux. [`eager`] is for other [lazy options](lazy::Config):
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use libp2p_lazy_websocket::{lazy, websocket};
+//!
+//! let retry = lazy::Retry::default().with_max_delay(Duration::from_secs(5));
+//! let transport = lazy::Transport::new(
+//!     websocket::tokio::eager(websocket::Config::default()),
+//!     lazy::Config::default().with_retry(retry),
+//! );
+//! # drop(transport);
+//! ```
 
 use std::{io, sync::Arc};
 

@@ -216,6 +216,23 @@ impl lazy::Transport<Transport> {
     /// increase(libp2p_websocket_certificates_refused_total[1h]) > 0
     /// ```
     ///
+    /// ```
+    /// use libp2p_lazy_websocket::{discovery, lazy, websocket};
+    /// use prometheus_client::registry::Registry;
+    ///
+    /// # #[cfg(feature = "gossipsub")]
+    /// fn register_metrics(
+    ///     registry: &mut Registry,
+    ///     transport: &mut lazy::Transport<websocket::Transport>, // before it goes into the swarm
+    ///     discovery: &mut discovery::Behaviour<discovery::Gossipsub>,
+    /// ) {
+    ///     transport.register_metrics(registry);
+    ///     discovery.register_metrics(registry);
+    /// }
+    /// ```
+    ///
+    /// All series exist from the start. Nothing is written to the registry between two scrapes.
+    ///
     /// For several transports in one registry, give each a sub-registry with a label that tells it from the others. A
     /// registry keeps the handle of the certificates, so that their files are watched as long as it lives.
     #[cfg(feature = "metrics")]

@@ -1,4 +1,23 @@
 //! Gossipsub as js-libp2p speaks it, and the [`PubSub`] that discovery runs on.
+//!
+//! There is one gossipsub in the swarm, and discovery shares it with the application. It is made here from a
+//! `libp2p_gossipsub::Config`, because a finished one does not tell whether it insists on signed messages:
+//!
+//! ```
+//! use libp2p::{gossipsub::IdentTopic, identity::Keypair};
+//! use libp2p_lazy_websocket::discovery;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let keypair = Keypair::generate_ed25519();
+//! let config = discovery::gossipsub::config().build()?;
+//! let mut discovery =
+//!     discovery::Behaviour::gossipsub(&keypair, config, discovery::Config::default())?;
+//! discovery.gossipsub_mut().subscribe(&IdentTopic::new("talk"))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Messages on other topics come as [`Event::PubSub`](discovery::Event::PubSub).
 
 use std::{
     fmt,
