@@ -215,8 +215,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Builds the Rust node as this test was built, next to it: `cargo test --test` leaves examples out.
+/// Builds the Rust node as this test was built, next to it.
 pub(crate) fn build() -> Result<PathBuf, String> {
+    build_example("node")
+}
+
+/// The same of any example: `cargo test --test` leaves them out.
+pub(crate) fn build_example(example: &str) -> Result<PathBuf, String> {
     let this = env::current_exe().map_err(|err| err.to_string())?;
     let profile_dir = this
         .parent()
@@ -232,7 +237,7 @@ pub(crate) fn build() -> Result<PathBuf, String> {
 
     let mut command = std::process::Command::new(env!("CARGO"));
     command
-        .args(["build", "--example", "node", "--profile", profile])
+        .args(["build", "--example", example, "--profile", profile])
         .args(["--no-default-features", "--features", &features()])
         .arg("--target-dir")
         .arg(target_dir)
@@ -249,10 +254,13 @@ pub(crate) fn build() -> Result<PathBuf, String> {
             command.env_remove(name);
         }
     }
-    succeed("cargo build --example node", command.output())?;
+    succeed(
+        &format!("cargo build --example {example}"),
+        command.output(),
+    )?;
     Ok(profile_dir
         .join("examples")
-        .join(format!("node{}", env::consts::EXE_SUFFIX)))
+        .join(format!("{example}{}", env::consts::EXE_SUFFIX)))
 }
 
 /// Those of this test, so that the library is not built once more.
