@@ -90,7 +90,9 @@
 //! What a known peer announces when it is due passes all limits, so that nobody becomes forgotten because somebody else floods.
 //! Announcements of nodes with this crate are numbered by the time of day in milliseconds, and an older one than the last is
 //! ignored as long as its peer is known. A node whose clock is set back keeps to the numbers it has used until it is started
-//! again; then the others forget it after three intervals and take it for new.
+//! again; then the others forget it after three intervals and take it for new. js-libp2p does not number: an old announcement of
+//! a js node that is sent again once gossipsub has forgotten it, after a minute or two, counts until the next one. Of a peer that
+//! has been forgotten, an old announcement counts once more, for three of its intervals.
 //!
 //! # Whom it dials
 //!

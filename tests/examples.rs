@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "common/authority.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
 mod authority;
 #[path = "common/process.rs"]
 mod process;
