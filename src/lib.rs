@@ -11,6 +11,11 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+/// The programs in it are compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/production.md")]
+mod production {}
+
 mod deadline;
 
 pub mod discovery;
