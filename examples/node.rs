@@ -51,6 +51,10 @@ struct Arguments {
     /// Dial this address once. May be repeated.
     #[arg(long, value_name = "MULTIADDR", group = "own")]
     dial: Vec<Multiaddr>,
+    /// Announce this address too, at which others reach this node: through a proxy, or a port that NAT forwards. May be
+    /// repeated.
+    #[arg(long, value_name = "MULTIADDR", requires = "own")]
+    external: Vec<Multiaddr>,
     /// Announce on this topic instead of the one js-libp2p uses. May be repeated.
     #[arg(long, value_name = "NAME")]
     topic: Vec<String>,

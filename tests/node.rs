@@ -308,6 +308,20 @@ async fn a_node_finds_the_peers_of_its_file_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_node_behind_a_proxy_is_known_by_the_address_of_the_proxy() {
+    const EXTERNAL: &str = "/dns4/node.example.com/tcp/443/tls/ws";
+
+    let scene = Scene::default();
+    let args = format!("{LISTEN} --external {EXTERNAL} --interval 1");
+    let on = format!("--runtime {}", RUNTIMES[0]);
+    let hub = node(&scene, &on, "hub", &args);
+    let address = address(&hub).await;
+    let client = node(&scene, &on, "client", &format!("--hub {address}"));
+    let peer = peer(&address);
+    begins(&client, &format!("discovered {peer} {EXTERNAL}/p2p/{peer}")).await;
+}
+
+#[tokio::test]
 async fn a_key_is_made_once_and_kept() {
     let scene = Scene::default();
     let file = Path::new(SCRATCH).join("made-once.key");

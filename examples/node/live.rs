@@ -89,6 +89,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
             say(format_args!("error {address}: {}", chain(&error)));
         }
     }
+    for address in &arguments.external {
+        swarm.add_external_address(address.clone());
+    }
     for address in &arguments.dial {
         if let Err(error) = swarm.dial(address.clone()) {
             say(format_args!("error {address}: {}", chain(&error)));
