@@ -111,6 +111,8 @@ impl Inbox {
     }
 
     pub fn pop_expired(&mut self, now: Instant) -> Option<PeerId> {
+        // There is no pubsub that could be told.
+        while self.0.pop_muting(now).is_some() {}
         Some(self.0.pop_expired(now)?.peer)
     }
 
