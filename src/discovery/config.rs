@@ -222,6 +222,10 @@ impl Config {
     /// second after the last one. An address that cannot be dialled at all (the node's own, or one that no transport supports)
     /// is tried again only then. So one list can be given to all nodes, the hubs included.
     ///
+    /// A connection that no protocol needs ends by the idle timeout of either swarm (10 seconds by default). Gossipsub needs
+    /// those in its mesh, which are at most twelve at a hub unless its gossipsub is made with `gossipsub::hub_config`. So a hub with
+    /// more leaves needs that, or a long idle timeout on both sides.
+    ///
     /// [`Event::HubConnected`](super::Event::HubConnected), [`HubLost`](super::Event::HubLost) and
     /// [`HubUnreachable`](super::Event::HubUnreachable) tell what becomes of each. Defaults to none.
     pub fn with_hubs(mut self, hubs: impl IntoIterator<Item = Multiaddr>) -> Self {
