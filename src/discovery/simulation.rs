@@ -8,7 +8,7 @@
     reason = "for one bench alone"
 )]
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use libp2p_identity::{PeerId, PublicKey};
 use multiaddr::Multiaddr;
@@ -22,6 +22,9 @@ use super::{
     schedule::{self, Listening, Outcome},
 };
 use crate::deadline::Instant;
+
+/// Made once, as it is asked for with each message.
+static SETTINGS: LazyLock<inbox::Settings> = LazyLock::new(|| Config::default().inbox());
 
 /// When a node announces itself that has an address.
 #[derive(Debug)]
@@ -80,7 +83,7 @@ pub struct Inbox(inbox::Inbox);
 
 impl Inbox {
     pub fn new(local: PeerId) -> Self {
-        Self(inbox::Inbox::new(local, Config::default().inbox()))
+        Self(inbox::Inbox::new(local, SETTINGS.clone()))
     }
 
     /// A message has come from a neighbour. Whether the author is new to it; `None` if the message is refused or tells nothing
@@ -131,7 +134,7 @@ impl Inbox {
 
     /// How many peers it may know.
     pub fn capacity() -> usize {
-        Config::default().inbox().capacity.get()
+        SETTINGS.capacity.get()
     }
 }
 
@@ -141,8 +144,7 @@ pub struct Newcomers(Bucket);
 
 impl Newcomers {
     pub fn try_take(&mut self, now: Instant) -> bool {
-        self.0
-            .try_take(now, Config::default().inbox().newcomer_rate)
+        self.0.try_take(now, SETTINGS.newcomer_rate)
     }
 }
 
@@ -162,8 +164,7 @@ pub fn encode(
 
 /// The addresses in an announcement.
 pub fn decode(payload: &[u8]) -> Option<Vec<Multiaddr>> {
-    let limits = Config::default().inbox().limits;
-    let announcement = message::decode(payload, &limits, |all| all.collect());
+    let announcement = message::decode(payload, &SETTINGS.limits, |all| all.collect());
     announcement.ok().map(|announcement| announcement.addresses)
 }
 
@@ -173,8 +174,8 @@ pub fn time_to_live(now: Instant, promise: Option<Duration>) -> Duration {
         promise,
         ..Stamp::default()
     };
-    let lifetimes = Config::default().inbox().lifetimes;
-    Pace::new(stamp, None, None, &lifetimes).time_to_live(now, &lifetimes)
+    let lifetimes = &SETTINGS.lifetimes;
+    Pace::new(stamp, None, None, lifetimes).time_to_live(now, lifetimes)
 }
 
 /// How long it takes at most from one announcement to the next at this interval.
