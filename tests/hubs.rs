@@ -31,6 +31,7 @@ use libp2p::{
     Multiaddr, PeerId,
     gossipsub::{self, IdentTopic},
     identity::Keypair,
+    multiaddr::Protocol,
     swarm::SwarmEvent,
 };
 use libp2p_lazy_websocket::{
@@ -157,6 +158,25 @@ async fn a_hub_that_moves_to_another_ip_of_its_name_is_connected(case: Case) {
         drop(hub);
         lost(&mut leaf).await;
     }
+}
+
+on_each!(a_hub_that_is_the_node_itself_under_a_name_is_told);
+
+/// Were the dial to come from the port that it goes to, TCP would connect the socket to itself.
+async fn a_hub_that_is_the_node_itself_under_a_name_is_told(case: Case) {
+    let key = Keypair::generate_ed25519();
+    let mut node = with_key(case, &key, &[]);
+    let (_, at) = listen(&mut node, &mut []).await;
+    let named = at
+        .iter()
+        .map(|protocol| match protocol {
+            Protocol::Ip4(_) => Protocol::Dns4("localhost".into()),
+            other => other,
+        })
+        .filter(|protocol| !matches!(protocol, Protocol::P2p(_)))
+        .collect();
+    assert!(node.behaviour_mut().add_hub(named).unwrap());
+    assert_eq!(unreachable(&mut node, &mut []).await, HubError::OwnAddress);
 }
 
 on_each!(one_list_can_be_given_to_all_nodes);

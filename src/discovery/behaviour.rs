@@ -38,7 +38,8 @@ mod rounds;
 /// [`Event::PubSub`] for what it reports. So the swarm has one gossipsub, and one only.
 ///
 /// Addresses of known peers go to the swarm ([`ToSwarm::NewExternalAddrOfPeer`]) and are offered when somebody dials
-/// a peer by its id; the behaviour itself dials nobody, unless [`Config::with_connections`] asks it to.
+/// a peer by its id. The behaviour itself dials only hubs ([`Config::with_hubs`]), and others if
+/// [`Config::with_connections`] asks it to.
 pub struct Behaviour<P: PubSub> {
     pubsub: P,
     config: Config,
@@ -351,7 +352,11 @@ impl<P: PubSub> Behaviour<P> {
         // Not extended through the behaviours: this one would say the same again, and a failure shall tell of the
         // addresses that the dialer knows.
         let options = match (dial.peer, dial.addresses.first()) {
-            (None, Some(address)) => DialOpts::unknown_peer_id().address(address.clone()).build(),
+            // The address may be that of this node. From the port that it listens on, TCP would connect the socket to itself.
+            (None, Some(address)) => DialOpts::unknown_peer_id()
+                .address(address.clone())
+                .allocate_new_port()
+                .build(),
             (None, None) => return None,
             (Some(peer), _) => DialOpts::peer_id(peer)
                 .condition(PeerCondition::DisconnectedAndNotDialing)

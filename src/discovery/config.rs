@@ -217,7 +217,7 @@ impl Config {
     ///
     /// When the connection is lost, the first try follows after a random time below 3 seconds; when a try fails, the next one
     /// after a second, and twice as long each further time, up to [`Config::with_max_hub_delay`]. Up to a quarter of that, at
-    /// random, is left out. A connection that lasted for less than two minutes counts as a failed try, because a hub that is
+    /// random, is left out. Where only another peer is found, the longest delay is kept. A connection that lasted for less than two minutes counts as a failed try, because a hub that is
     /// full accepts and closes. A new address of this node, listened on or confirmed, causes a try at once, but no sooner than a
     /// second after the last one. An address that cannot be dialled at all (the node's own, or one that no transport supports)
     /// is tried again only then. So one list can be given to all nodes, the hubs included.
