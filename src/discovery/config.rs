@@ -173,7 +173,7 @@ impl Config {
     /// everybody forgotten. Peers that one neighbour alone has delivered are at most a quarter while others are subscribed, and
     /// beyond that replace each other.
     ///
-    /// Defaults to 16,384. A peer with two addresses takes 1,350 bytes, as the bench `discovery` measures it, so a full table
+    /// Defaults to 16,384. A peer with two addresses takes 1,318 bytes, as the bench `discovery` measures it, so a full table
     /// of such peers is 22 MB, and one of peers with 16 addresses of 512 bytes some 150 MB.
     pub fn with_max_peers(mut self, max_peers: usize) -> Self {
         self.max_peers = NonZeroUsize::new(max_peers).unwrap_or(NonZeroUsize::MIN);
