@@ -419,11 +419,14 @@ impl<R: Rule> Network<R> {
         let live = live.filter(|node| now.saturating_duration_since(node.since) >= UP);
         let live = live.map(|node| node.identity).collect::<Vec<_>>();
         let (mut missing, mut all) = (0, 0);
+        // A newcomer does not know yet how long the interval is.
+        let intervals = self.nodes.iter().flatten();
+        let interval = intervals.map(|node| node.rule.interval()).max();
+        let long = 2 * longest(interval.unwrap_or_default());
         for (slot, node) in self.nodes.iter().enumerate().take(LOOKED_AT) {
             let Some(node) = node else {
                 continue;
             };
-            let long = 2 * longest(node.rule.interval());
             if now - node.since < long.min(self.plan.warm_up) {
                 continue;
             }

@@ -12,7 +12,8 @@
 //! interval, so that nodes started together do not go on together.
 //!
 //! Each announcement promises the time until the next one: the interval, or twice that while the number of peers grows. The
-//! promise is kept however many there are by then.
+//! promise is kept however many there are by then. Where promises grow from one to the next, the one after comes early enough
+//! for those who have missed the longer one, which would forget us by the shorter.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -113,6 +114,8 @@ pub(crate) struct Schedule {
     last: Option<Outcome>,
     /// What the announcement promises that is being made.
     promised: Option<Duration>,
+    /// What the last one promised that was published.
+    promised_before: Option<Duration>,
     /// When the minimum gap after the last round that was handed to the pubsub ends, whether or not that took it.
     gap_ends: Option<Instant>,
 }
@@ -149,6 +152,7 @@ impl Schedule {
             solicitation: Solicitation::new(now),
             last: None,
             promised: None,
+            promised_before: None,
             gap_ends: None,
         }
     }
@@ -262,7 +266,7 @@ impl Schedule {
             part,
             random,
             latest: match (outcome, self.promised.take()) {
-                (Outcome::Published, Some(promised)) => Some(after(now, promised)),
+                (Outcome::Published, Some(promised)) => Some(after(now, self.keep(promised))),
                 _ => None,
             },
             soon: None,
@@ -346,6 +350,16 @@ impl Schedule {
         let promise = longest(longest_to_come);
         self.promised = Some(promise);
         promise
+    }
+
+    /// In what time the next announcement follows on one that has made this promise: as promised, unless that would be
+    /// too late for those who have missed it. They go by the one before, and forget us after three times what that promised;
+    /// one of these had passed at most, and a little is for the way.
+    fn keep(&mut self, promised: Duration) -> Duration {
+        match self.promised_before.replace(promised) {
+            Some(before) => promised.min(before.saturating_mul(19) / 10),
+            None => promised,
+        }
     }
 
     fn want(&mut self, at: Instant) {

@@ -497,7 +497,43 @@ fn a_promise_is_kept_however_many_come_after_it() {
         let interval = schedule.interval();
         assert_eq!(schedule.promise(later), longest(2 * interval));
         schedule.on_outcome(later, Outcome::Published);
-        assert!(!schedule.is_due(later + interval - GAP));
+        // For those who have missed that.
+        let soon = later + promise.mul_f64(1.9);
+        assert!(schedule.is_due(soon));
+        schedule.promise(soon);
+        schedule.on_outcome(soon, Outcome::Published);
+        assert!(!schedule.is_due(soon + interval - GAP));
+    }
+}
+
+/// A node that starts hears of ever more peers, and its promises grow with them.
+#[test]
+fn one_lost_announcement_makes_nobody_forget_a_node_whose_promises_grow() {
+    let start = Instant::now();
+    for seed in 0..20 {
+        for rate in [1, 8, 100, 5_000] {
+            let mut schedule = Schedule::new(TIMING, false, seed, start);
+            let mut announcements = vec![];
+            for tick in 0..20_000 {
+                let now = start + tick * 3 * SHORT;
+                let known = (rate * 3 * tick as usize / 20).min(20_000);
+                schedule.on_known_peers(now, known);
+                if schedule.is_due(now) {
+                    announcements.push((now, schedule.promise(now)));
+                    schedule.on_outcome(now, Outcome::Published);
+                }
+            }
+            for three in announcements.windows(3) {
+                let [(heard, promised), _, (next, _)] = three else {
+                    unreachable!("windows of three");
+                };
+                // By three of what was promised it is known, of which a little is for the way.
+                assert!(
+                    *next - *heard < promised.mul_f64(2.95),
+                    "{rate} a second: {announcements:?}"
+                );
+            }
+        }
     }
 }
 
