@@ -4,7 +4,7 @@
 //! to know each other, what each receives then, and how long newcomers take to know 20 of them. It fails if they
 //! receive more, or less, than [`FACTOR`] times what the schedule is made for, which the simulation agrees with, or if a
 //! newcomer to a hundred or more takes longer than [`SOON`]. Without `--bench`, as in `cargo test --benches`, there are only
-//! a few nodes, at a shorter interval.
+//! a few nodes, at a shorter interval, and nothing is judged.
 
 #[path = "../tests/common/crowd.rs"]
 mod crowd;
@@ -33,10 +33,10 @@ const TARGET_RATE: f64 = 10.0;
 async fn main() -> ExitCode {
     let defaults = discovery::Config::default();
     // The default, and one for a short run.
-    let (counts, interval) = if env::args().any(|argument| argument == "--bench") {
-        (&[20, 50, 100, 200][..], Duration::from_secs(10))
-    } else {
-        (&[20][..], Duration::from_secs(1))
+    let is_bench = env::args().any(|argument| argument == "--bench");
+    let (counts, interval) = match is_bench {
+        true => (&[20, 50, 100, 200][..], Duration::from_secs(10)),
+        false => (&[20][..], Duration::from_secs(1)),
     };
     let config = defaults.with_interval(interval);
     println!(
@@ -71,7 +71,7 @@ async fn main() -> ExitCode {
             missed.push(format!("{count} nodes: {:.1} a second", received.rate));
         }
     }
-    if missed.is_empty() {
+    if !is_bench || missed.is_empty() {
         return ExitCode::SUCCESS;
     }
     println!();
