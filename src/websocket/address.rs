@@ -7,7 +7,7 @@ use std::{
 
 use multiaddr::{Multiaddr, Protocol};
 
-use crate::websocket::certificate::Names;
+use crate::websocket::certificate::{NAMELESS, Names};
 
 /// What protects the connections of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -283,6 +283,7 @@ impl Listen {
                 "a certificate for its IP address, or for a name that is no wildcard",
             ),
         };
+        let missing = if names.is_empty() { NAMELESS } else { missing };
         (!is_verified).then_some(missing)
     }
 }
@@ -617,7 +618,7 @@ mod tests {
             let listen = Listen::parse(&address(text)).unwrap();
             listen.missing(names)
         };
-        let [ip, name] = ["for its IP address", "for its name"];
+        let [ip, name, any] = ["for its IP address", "for its name", "no subjectAltName"];
         for (listen, ips, dns, expected) in [
             (
                 "/ip4/192.0.2.1/tcp/1/tls/ws",
@@ -626,7 +627,7 @@ mod tests {
                 None,
             ),
             ("/ip4/192.0.2.1/tcp/1/wss", &["192.0.2.2"], &[], Some(ip)),
-            ("/ip4/192.0.2.1/tcp/1/tls/ws", &[], &[], Some(ip)),
+            ("/ip4/192.0.2.1/tcp/1/tls/ws", &[], &[], Some(any)),
             (
                 "/ip4/192.0.2.1/tcp/1/tls/ws",
                 &[],
@@ -635,10 +636,10 @@ mod tests {
             ),
             ("/ip4/192.0.2.1/tcp/1/tls/ws", &[], &["a.example"], None),
             ("/ip4/0.0.0.0/tcp/1/tls/ws", &["192.0.2.2"], &[], None),
-            ("/ip4/0.0.0.0/tcp/1/tls/ws", &[], &[], Some(ip)),
+            ("/ip4/0.0.0.0/tcp/1/tls/ws", &[], &[], Some(any)),
             ("/ip4/192.0.2.1/tcp/1/ws", &[], &[], None),
             ("/dns4/a.example/tcp/1/ws", &[], &[], None),
-            ("/dns4/a.example/tcp/1/tls/ws", &[], &[], Some(name)),
+            ("/dns4/a.example/tcp/1/tls/ws", &[], &[], Some(any)),
             ("/dns6/a.example/tcp/1/wss", &[], &["a.example"], None),
             (
                 "/dns/a.example/tcp/1/wss",

@@ -35,10 +35,22 @@ pub(super) use error::date;
 pub use error::{CertificateDefect, CertificateError};
 pub use pem::{PemError, PemKind};
 
-/// What makes a certificate that every peer accepts once it trusts it.
-pub(super) const OPENSSL: &str = "openssl req -x509 -newkey rsa:2048 -nodes \
-    -keyout key.pem -out cert.pem -days 365 -subj /CN=<name> \
-    -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:<name>,IP:<address>";
+/// Makes a certificate that every peer accepts once it trusts it. A macro, for `concat!`.
+macro_rules! openssl {
+    () => {
+        "openssl req -x509 -newkey rsa:2048 -nodes \
+        -keyout key.pem -out cert.pem -days 365 -subj /CN=<name> \
+        -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:<name>,IP:<address>"
+    };
+}
+
+pub(super) const OPENSSL: &str = openssl!();
+
+/// What a listener waits for whose certificate has no names.
+pub(super) const NAMELESS: &str = concat!(
+    "another certificate, as this one has no subjectAltName that is a DNS name or an IP address; one is made by: ",
+    openssl!()
+);
 
 /// A certificate chain and its private key, with which a listener proves its name.
 ///
@@ -281,6 +293,10 @@ impl Names {
             }
         }
         names
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ips.is_empty() && self.dns.is_empty()
     }
 
     /// The first DNS name that is no wildcard.

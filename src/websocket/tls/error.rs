@@ -72,8 +72,9 @@ pub enum TlsError {
     },
     /// The signature of the handshake, or one in the chain of the certificate, cannot be verified.
     #[error(
-        "a signature of the peer does not belong to its certificate, or is by a key that is not accepted, such as \
-         RSA of less than 2048 bits"
+        "a signature of the peer is not by the key that is trusted; most likely the peer has a new key and the trust \
+         anchor is its old certificate, so trust its new one; a key that is too short, such as RSA of less than 2048 \
+         bits, ends like this too"
     )]
     BadSignature,
     /// The peer speaks only older versions of TLS, or SSL.

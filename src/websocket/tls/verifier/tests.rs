@@ -221,6 +221,21 @@ fn nobody_else_gains_by_an_anchor() {
 }
 
 #[test]
+fn a_trust_anchor_of_an_older_key_is_named_as_the_likely_reason() {
+    let renewed = || {
+        let mut parameters = parameters();
+        parameters.is_ca = IsCa::NoCa;
+        parameters.distinguished_name = rcgen::DistinguishedName::new();
+        self_signed(parameters)
+    };
+    let (old, new) = (renewed(), renewed());
+    let refused = verify(&[old], &[new.der().clone()], "localhost", now()).unwrap_err();
+    assert!(matches!(refused, TlsError::BadSignature), "{refused:?}");
+    let text = refused.to_string();
+    assert!(text.contains("the peer has a new key"), "{text}");
+}
+
+#[test]
 fn what_an_anchor_has_signed_is_left_to_webpki() {
     let key = KeyPair::generate().unwrap();
     let authority = parameters().self_signed(&key).unwrap();
