@@ -33,6 +33,7 @@ const MAX_FRAME_SIZE: usize = 16 * 1024 * 1024;
 /// | the path of a request | is not looked at | is compared after `with_path_matching(true)` |
 /// | a peer from which nothing comes | is noticed when TCP gives up what was written to it, or never | is asked after 30 s, and given up after 60 |
 /// | a TLS session of an earlier dial | is not resumed once the certificate has been replaced | is |
+/// | a client that returns to a TLS listener | resumes its session if it is one of the last 256 and the certificate is the same | does so for 12 hours |
 ///
 /// ```
 /// use libp2p_lazy_websocket::websocket::{Config, Engine};

@@ -3,10 +3,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures_rustls::{TlsAcceptor, TlsConnector};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring},
+    server::{NoServerSessionStorage, ProducesTickets},
     sign::SingleCertAndKey,
 };
 
@@ -35,6 +35,7 @@ pub(super) struct Tls {
     /// The one that is served. Never taken away again: libp2p-websocket panics when a TLS listener accepts and there
     /// is none.
     certificate: Option<Certificate>,
+    ticketer: Arc<dyn ProducesTickets>,
 }
 
 impl Tls {
@@ -50,6 +51,7 @@ impl Tls {
             trusts_system: config.trusts_system(),
             certificate,
             certificates,
+            ticketer: ring::Ticketer::new().expect("the system has randomness"),
         }
     }
 
@@ -80,23 +82,31 @@ impl Tls {
         certificate.map_or_else(Names::default, |certificate| certificate.names().clone())
     }
 
-    /// For listening, as soon as there is a certificate. Nothing else is in it, so a new one replaces nothing but the
-    /// certificate, and the sessions that could be resumed.
+    /// For listening, as soon as there is a certificate.
+    ///
+    /// A client that returns resumes its session by a ticket, so that the server keeps nothing for it, however many
+    /// clients there are. The keys of the tickets are replaced every 6 hours, and a ticket is accepted for 12 hours at most. They
+    /// outlive a change of the certificate: a ticket proves that the server is the one that the client has verified, and
+    /// the private key of a certificate, old or new, opens none.
     ///
     /// Neither side names a protocol by ALPN, as in libp2p-websocket: without one it is HTTP/1.1, and that is all that
     /// is spoken here. To name it would only turn away those who offer nothing but others.
-    pub(super) fn acceptor(&self) -> Option<TlsAcceptor> {
+    pub(super) fn server(&self) -> Option<Arc<ServerConfig>> {
         let certified = self.certificate.as_ref()?.certified();
-        let config = ServerConfig::builder_with_provider(ring::default_provider().into())
+        let mut config = ServerConfig::builder_with_provider(ring::default_provider().into())
             .with_safe_default_protocol_versions()
             .expect("ring has ciphers for all of them")
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-        Some(Arc::new(config).into())
+        config.ticketer = Arc::clone(&self.ticketer);
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        // The one connection of a peer takes one, and brings the next.
+        config.send_tls13_tickets = 1;
+        Some(Arc::new(config))
     }
 
     /// For dialling. The sessions that can be resumed are in it, so it is to be kept.
-    pub(super) fn connector(&self) -> TlsConnector {
+    pub(super) fn client(&self) -> Arc<ClientConfig> {
         let provider = Arc::<CryptoProvider>::from(ring::default_provider());
         let verifier = Verifier::new(&self.trust_anchors, self.roots(), Arc::clone(&provider));
         let config = ClientConfig::builder_with_provider(provider)
@@ -105,7 +115,7 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
-        Arc::new(config).into()
+        Arc::new(config)
     }
 
     /// Never empty, as nobody could be verified then.
@@ -138,3 +148,6 @@ impl Tls {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,8 +30,8 @@ pub(in crate::websocket) struct Streams {
 impl Streams {
     pub(super) fn new(outbound: Outbound, config: &Config, tls: &Tls) -> Self {
         Self {
-            acceptor: tls.acceptor(),
-            connector: tls.connector(),
+            acceptor: tls.server().map(TlsAcceptor::from),
+            connector: tls.client().into(),
             outbound,
             max_redirects: config.max_redirects(),
             keep_alive: config.keep_alive(),
@@ -106,7 +106,7 @@ impl Streams {
 
     /// What is dialled stays as it is, and with it the sessions that can be resumed.
     pub(super) fn set_tls(&mut self, tls: &Tls) {
-        self.acceptor = tls.acceptor();
+        self.acceptor = tls.server().map(TlsAcceptor::from);
     }
 }
 
@@ -209,7 +209,8 @@ mod tests {
 
         let plain = size_of_val(&accept(tcp(), None, None));
         assert!(plain < 512, "{plain}");
-        let secured = size_of_val(&accept_tls(tcp(), tls.acceptor().unwrap(), None, None));
+        let acceptor = tls.server().unwrap().into();
+        let secured = size_of_val(&accept_tls(tcp(), acceptor, None, None));
         assert!(secured < 512 + size_of::<TlsStream<Io>>(), "{secured}");
     }
 }
