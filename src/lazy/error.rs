@@ -1,4 +1,8 @@
-use std::{error, fmt, time::Duration};
+use std::{
+    error::{self, Error as _},
+    fmt,
+    time::Duration,
+};
 
 use libp2p_core::transport::ListenerId;
 use multiaddr::Multiaddr;
@@ -36,20 +40,12 @@ impl<E> fmt::Display for Error<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inner(_) => f.write_str("the connection failed"),
-            Self::Listen(error) => {
-                write!(
-                    f,
-                    "the listener on {} failed: {}",
-                    error.address(),
-                    error.reason()
-                )
-            }
-            Self::Exhausted(error) => write!(
-                f,
-                "the listener on {} accepts nothing: {}",
-                error.address(),
-                error.reason()
-            ),
+            // With the reason, for those who print no more than this.
+            Self::Listen(error) => match error.source() {
+                Some(_) => write!(f, "{error}: {}", error.reason()),
+                None => error.fmt(f),
+            },
+            Self::Exhausted(error) => write!(f, "{error}: {}", error.reason()),
             Self::Recovered { address, after } => write!(
                 f,
                 "the listener on {address} accepts connections again, after {}",
@@ -74,7 +70,7 @@ impl<E: error::Error + 'static> error::Error for Error<E> {
 
 #[cfg(test)]
 mod tests {
-    use std::{error::Error as _, io};
+    use std::io;
 
     use super::*;
     use crate::lazy::Failure;
@@ -92,6 +88,10 @@ mod tests {
     #[test]
     fn every_link_of_the_chain_says_something_of_its_own() {
         let error = Error::<io::Error>::Listen(failed(in_use()));
+        assert_eq!(
+            error.to_string(),
+            "cannot listen on /ip4/127.0.0.1/tcp/1/ws (attempt 3, again in 3.2 s): address in use"
+        );
         let link = error.source().unwrap();
         assert_eq!(
             link.to_string(),
@@ -131,6 +131,9 @@ mod tests {
         let closed = ListenError::new(address, Failure::Closed, 1, None, None);
         assert_eq!(closed.reason(), "was closed by the transport below");
         assert!(closed.to_string().ends_with("and the last)"));
+        // The failure is the reason, and is not repeated.
+        let text = closed.to_string();
+        assert_eq!(Error::<io::Error>::Listen(closed).to_string(), text);
     }
 
     #[test]

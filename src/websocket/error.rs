@@ -16,7 +16,7 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum Error {
     /// The transport below failed. On the runtimes of this crate, the source is an `io::Error`.
-    #[error("the transport below WebSocket failed")]
+    #[error("TCP failed")]
     Transport(#[source] Cause),
     /// The TLS handshake failed, for instance because the certificate of the other side is not trusted. The source says
     /// why, and what to do.
@@ -62,7 +62,7 @@ pub enum Error {
         size: u64,
     },
     /// More redirects than [`Config::with_max_redirects`](crate::websocket::Config::with_max_redirects) allows.
-    #[error("too many redirects")]
+    #[error("redirected more often than `Config::with_max_redirects` allows")]
     TooManyRedirects,
     /// The other side redirected to something that is not a WebSocket address.
     #[error("redirected to something that is not a WebSocket address")]
@@ -101,7 +101,7 @@ pub enum Error {
     /// What was dialled had not answered by the
     /// [deadline of the dial](crate::websocket::Config::with_dial_timeout), or in half of the time that was left if it had
     /// been connected and other addresses were still to be tried.
-    #[error("no connection within {after:?}")]
+    #[error("no connection within {after:.1?}")]
     #[non_exhaustive]
     DialTimedOut {
         /// How long it had.

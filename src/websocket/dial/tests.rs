@@ -179,7 +179,7 @@ fn if_what_is_connected_comes_to_nothing_the_others_have_their_turn() {
         let error = dial.connected().await.unwrap_err();
         assert_eq!(
             text(&error),
-            "cannot connect to /ip4/192.0.2.1/tcp/1/ws, /ip4/192.0.2.2/tcp/1/ws (too many redirects), \
+            "cannot connect to /ip4/192.0.2.1/tcp/1/ws, /ip4/192.0.2.2/tcp/1/ws (redirected more often than `Config::with_max_redirects` allows), \
              /ip4/198.51.100.1/tcp/1/ws (connection refused)"
         );
         let Error::Dial { attempts } = error else {
@@ -356,7 +356,7 @@ fn a_name_that_hangs_holds_up_no_other_and_all_that_have_not_ended_are_told() {
     assert_eq!(
         text(&end(dial).unwrap_err()),
         "cannot connect to /ip4/198.51.100.1/tcp/1/ws (connection refused), \
-         /dns/silent.example/tcp/1/ws, /ip4/203.0.113.1/tcp/1/ws (no connection within 500ms)"
+         /dns/silent.example/tcp/1/ws, /ip4/203.0.113.1/tcp/1/ws (no connection within 500.0ms)"
     );
 }
 

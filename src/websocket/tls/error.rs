@@ -93,7 +93,7 @@ pub enum TlsError {
         name: String,
     },
     /// Anything else. An [`io::Error`], unless libp2p-websocket reports another.
-    #[error("the handshake failed")]
+    #[error("the handshake ended early")]
     Other(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn all_else_keeps_its_cause() {
         let error = refused(rustls::Error::DecryptError);
-        assert_eq!(error.to_string(), "the handshake failed");
+        assert_eq!(error.to_string(), "the handshake ended early");
         assert!(error.source().unwrap().to_string().contains("decrypt"));
         let error = TlsError::from(io::Error::from(io::ErrorKind::ConnectionReset));
         let cause = error.source().unwrap().downcast_ref::<io::Error>().unwrap();

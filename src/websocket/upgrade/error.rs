@@ -15,10 +15,10 @@ const MAX_EXCERPT: usize = 200;
 #[non_exhaustive]
 pub enum HandshakeError {
     /// The connection failed.
-    #[error("the connection failed during the handshake")]
+    #[error("the connection broke")]
     Io(#[source] io::Error),
     /// The other side closed the connection.
-    #[error("the other side closed the connection before the end of its {}", if *.has_begun { "headers, which have begun" } else { "headers, of which there are none" })]
+    #[error("the other side closed the connection {}", if *.has_begun { "before the end of its headers" } else { "before it sent anything" })]
     #[non_exhaustive]
     Closed {
         /// Whether anything came before that.
