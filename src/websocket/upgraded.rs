@@ -4,7 +4,7 @@
 //! The upgrade builder of libp2p-core hands nothing on but the negotiated stream, and a [`Connection`] has to give up its
 //! place once the peer is known.
 
-use std::{error::Error as StdError, io};
+use std::error::Error as StdError;
 
 use futures::{AsyncRead, AsyncWrite, FutureExt as _, TryFutureExt as _};
 use libp2p_core::{
@@ -86,17 +86,9 @@ impl lazy::Transport<Transport> {
                     bounds.finish()?;
                     Ok(authenticated)
                 })
-                .map_err(lazy::Error::Inner)
+                .map_err(lazy::Error::<Error>::Inner)
         });
-        Ok(transport.map_err(|error| flat(error.into_inner())).boxed())
-    }
-}
-
-/// Without the layer that only says that one of the others failed. As an `io::Error` it is found whatever is around it.
-fn flat(error: lazy::Error<Error>) -> io::Error {
-    match error {
-        lazy::Error::Inner(error) => io::Error::other(error),
-        error => io::Error::other(error),
+        Ok(transport.boxed())
     }
 }
 
