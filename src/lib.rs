@@ -23,6 +23,8 @@ pub mod discovery;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod lazy;
+#[cfg(test)]
+mod logged;
 #[cfg(feature = "metrics")]
 mod metrics;
 pub mod websocket;

@@ -248,9 +248,10 @@ impl Config {
     /// The peers that this node knew before it was restarted, as [`Behaviour::saved_peers`](super::Behaviour::saved_peers)
     /// returned them. At most 1,000 are taken, the first ones.
     ///
-    /// They are candidates for [`Config::with_connections`], dialled while no known peer is left to dial. They are not known
-    /// peers: none is [`Discovered`](super::Event::Discovered) or counted for the interval before it has announced itself. Their
-    /// addresses are subject to [`Config::with_received_filter`] and [`Config::with_max_addresses`]. Defaults to none.
+    /// They are candidates for [`Config::with_connections`], dialled while no known peer is left to dial. Without
+    /// `with_connections` they have no effect, which is logged as a warning. They are not known peers: none is
+    /// [`Discovered`](super::Event::Discovered) or counted for the interval before it has announced itself. Their addresses are
+    /// subject to [`Config::with_received_filter`] and [`Config::with_max_addresses`]. Defaults to none.
     pub fn with_saved_peers(mut self, saved_peers: impl IntoIterator<Item = SavedPeer>) -> Self {
         self.saved_peers = saved_peers.into_iter().take(MAX_SAVED).collect();
         self
@@ -274,8 +275,8 @@ impl Config {
     /// address where somebody else was found is dropped. Nobody is blamed for what this node itself prevents, such as by
     /// a limit on connections, and nobody is forgotten sooner while there is no connection at all.
     ///
-    /// Only known peers are dialled. What connects a node that knows nobody is [`Config::with_hubs`]. A hub that is
-    /// subscribed counts.
+    /// Only known peers are dialled, and saved ones: [`Config::with_saved_peers`] has no effect without this option. A node that
+    /// knows no peer is connected by [`Config::with_hubs`]. A hub that is subscribed counts.
     ///
     /// Defaults to 0: nobody is dialled. Whoever dials sends packets to any host and port that strangers announce, and
     /// shows them its own address; that is for the application to decide. Connections that an attacker makes to this
@@ -369,6 +370,11 @@ impl Config {
 
     /// Whom to dial.
     pub(crate) fn dialer(&self) -> dialer::Settings {
+        if self.connections == 0 && !self.saved_peers.is_empty() {
+            tracing::warn!(
+                "saved peers have no effect without `Config::with_connections`, which dials them"
+            );
+        }
         let select = |addresses: Vec<Multiaddr>| {
             let offered = addresses.into_iter().map(Offered::from);
             self.received_filter
@@ -513,7 +519,10 @@ impl fmt::Debug for Config {
 
 #[cfg(test)]
 mod tests {
+    use libp2p_identity::PeerId;
+
     use super::*;
+    use crate::logged::logged;
 
     #[test]
     fn defaults_are_valid_and_those_of_js() {
@@ -549,6 +558,23 @@ mod tests {
         assert_eq!(believed(ours).shortest, usual.shortest);
         let quick = Config::default().with_interval(Duration::from_secs(1));
         assert_eq!(believed(quick).shortest, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn saved_peers_that_are_never_dialled_are_warned_of_once() {
+        let saved = || {
+            let address = "/ip4/192.0.2.1/tcp/1/ws".parse().unwrap();
+            Config::default().with_saved_peers([SavedPeer::new(
+                PeerId::random(),
+                vec![address],
+                Duration::ZERO,
+            )])
+        };
+        let warnings = |config: &Config| logged(|| drop(config.dialer()));
+        let warning = warnings(&saved());
+        assert_eq!(warning.matches("with_connections").count(), 1, "{warning}");
+        assert_eq!(warnings(&saved().with_connections(1)), "");
+        assert_eq!(warnings(&Config::default()), "");
     }
 
     #[test]

@@ -115,7 +115,9 @@ pub enum HubError {
     #[error("no address is given and none is known")]
     NoAddresses,
     /// No transport of this node supports any of the addresses.
-    #[error("no transport supports it")]
+    #[error(
+        "no transport of this node supports it; a WebSocket address ends with `/ws` or `/tls/ws`"
+    )]
     Unsupported,
     /// The dial was denied or aborted within this node, such as by a limit on connections.
     #[error("{reason}")]
@@ -193,5 +195,20 @@ impl fmt::Display for Attempts<'_> {
             write!(f, "{address}: {reason}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_that_no_transport_supports_says_how_websocket_addresses_end() {
+        let address: Multiaddr = "/ip4/192.0.2.1/tcp/9000".parse().unwrap();
+        let refused = TransportError::MultiaddrNotSupported(address.clone());
+        let error = DialError::Transport(vec![(address, refused)]);
+        let error = HubError::of(&error, None, PeerId::random());
+        assert_eq!(error, HubError::Unsupported);
+        assert!(error.to_string().contains("ends with `/ws`"), "{error}");
     }
 }

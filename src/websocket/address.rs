@@ -288,6 +288,20 @@ impl Listen {
     }
 }
 
+/// Says what may be wrong with an address that is not supported, as an error has no room for it.
+pub(super) fn log_unsupported(address: &Multiaddr) {
+    if is_bare_tcp(address) {
+        tracing::debug!(%address, "an address of TCP alone: add `/ws` at its end for WebSocket");
+    }
+}
+
+/// Whether an address ends with a TCP port, with or without a peer id after it.
+fn is_bare_tcp(address: &Multiaddr) -> bool {
+    let mut protocols: Vec<_> = address.iter().collect();
+    protocols.pop_if(|last| matches!(last, Protocol::P2p(_)));
+    matches!(protocols.last(), Some(Protocol::Tcp(_)))
+}
+
 /// Reads `/ip4|ip6/<ip>/tcp/<port>`, with or without a `/p2p/<peer id>` after it.
 pub(super) fn socket_address(tcp: &Multiaddr) -> Option<SocketAddr> {
     let mut protocols = tcp.iter();
@@ -679,6 +693,21 @@ mod tests {
                 "{listen}: {found:?}"
             );
         }
+    }
+
+    #[test]
+    fn an_address_of_tcp_alone_is_told_from_others() {
+        let peer = libp2p_identity::PeerId::random();
+        for (text, is_bare) in [
+            ("/ip4/192.0.2.1/tcp/1".to_owned(), true),
+            (format!("/dns/a.example/tcp/1/p2p/{peer}"), true),
+            ("/ip4/192.0.2.1/tcp/1/ws".to_owned(), false),
+            (format!("/ip4/192.0.2.1/tcp/1/wss/p2p/{peer}"), false),
+            ("/ip4/192.0.2.1/udp/1/quic-v1".to_owned(), false),
+        ] {
+            assert_eq!(is_bare_tcp(&address(&text)), is_bare, "{text}");
+        }
+        assert!(!is_bare_tcp(&Multiaddr::empty()));
     }
 
     #[test]

@@ -14,7 +14,9 @@ use crate::{
     lazy::{Missing, Support},
     websocket::{
         Error,
-        address::{Listen, Security, Shown, is_specific, port, socket_address, with_port},
+        address::{
+            Listen, Security, Shown, is_specific, log_unsupported, port, socket_address, with_port,
+        },
         certificate::Names,
         path::Path,
     },
@@ -166,9 +168,16 @@ impl Listeners {
         let listen = match Listen::parse(address) {
             Some(listen) if listen.security == Security::Plain => return Support::Now,
             Some(listen) => listen,
-            None => return Support::Never,
+            None => {
+                log_unsupported(address);
+                return Support::Never;
+            }
         };
         match (tls(), listen.missing(&self.names)) {
+            (Support::Never, _) => {
+                tracing::warn!(%address, "TLS needs `Config::with_certificates`, so it is not supported");
+                Support::Never
+            }
             (Support::Now, Some(missing)) => {
                 tracing::warn!(%address, "every peer would refuse the certificate there, so it waits for {missing}");
                 Support::Waiting(Missing::Other(missing))

@@ -16,7 +16,7 @@ use crate::{
     lazy::{self, Changed, ListenSupport, Support},
     websocket::{
         Config, Connection, Counters, Error,
-        address::{Listen, socket_address},
+        address::{Listen, log_unsupported, socket_address},
         below::{Below, Io, Pending},
         dial::{Outbound, Resolver},
         engine::Speaker,
@@ -321,7 +321,11 @@ impl libp2p_core::Transport for Transport {
         addr: Multiaddr,
         opts: DialOpts,
     ) -> Result<Self::Dial, TransportError<Self::Error>> {
-        self.speaker.dial(addr, opts)
+        let dial = self.speaker.dial(addr, opts);
+        if let Err(TransportError::MultiaddrNotSupported(address)) = &dial {
+            log_unsupported(address);
+        }
+        dial
     }
 
     fn poll(

@@ -6,6 +6,7 @@ use std::{
 use tokio_test::{assert_pending, assert_ready, task};
 
 use super::{expiry::Warning, *};
+use crate::logged::logged;
 
 /// In PEM, valid for a day from about now, or from so many days later. No two have the same dates, so that these
 /// tell them apart.
@@ -237,35 +238,6 @@ fn no_certificate_is_lost_between_threads() {
         }
         writer.join().unwrap();
     });
-}
-
-/// All that is logged, of warnings and what is worse.
-fn logged(act: impl Fn()) -> String {
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    // Another test may be the first to come to what is logged, and then it would be taken for something that nobody
-    // wants, had it not been there before the subscriber.
-    act();
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    tracing::subscriber::with_default(subscriber, act);
-    String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
 }
 
 #[test]
