@@ -8,7 +8,11 @@ use libp2p_swarm::{ConnectionDenied, dial_opts::PeerCondition};
 use multiaddr::multihash::Multihash;
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    candidates::{FIRST_DELAY, GRACE, JITTER, MAX_ATTEMPTS, MAX_DELAY, SPREAD},
+    dial::STEADY,
+    *,
+};
 use crate::{
     deadline,
     discovery::{
@@ -289,7 +293,7 @@ fn switched_off_it_dials_nobody_and_blames_nobody() {
     node.fail((peer(1), id(9)), &unreachable(&[1]));
     node.disconnect(2);
     assert_eq!(node.dials_within(TTL), []);
-    assert!(node.dialer.backoffs.is_empty());
+    assert!(node.dialer.candidates.backoffs.is_empty());
     let expires_at = node.peers.get(&peer(1)).unwrap().expires_at();
     assert_eq!(expires_at, node.now, "the time to live, and no sooner");
 }
@@ -460,7 +464,7 @@ fn what_fails_here_is_not_held_against_the_peer() {
         node.fail(dial, &error);
         assert_eq!(node.dials(), [], "at once it would fail again");
     }
-    assert_eq!(node.dialer.backoffs[&peer(1)].failures, 0);
+    assert_eq!(node.dialer.candidates.backoffs[&peer(1)].failures, 0);
     let known = node.peers.get(&peer(1)).unwrap();
     assert_eq!(known.expires_at(), expires_at);
     assert_eq!(known.addresses(), [address(1)]);
@@ -717,7 +721,11 @@ fn a_dial_of_the_application_teaches_as_well() {
     node.fail((peer(1), id(99)), &unreachable(&[1]));
     node.fail((peer(2), id(98)), &unreachable(&[1]));
     assert_eq!(node.dials_within(FIRST_DELAY.mul_f64(1.0 - JITTER)), []);
-    assert_eq!(node.dialer.backoffs.len(), 1, "only of known peers");
+    assert_eq!(
+        node.dialer.candidates.backoffs.len(),
+        1,
+        "only of known peers"
+    );
     assert_eq!(node.dials_within(FIRST_DELAY).len(), 1);
 }
 
@@ -920,9 +928,9 @@ proptest! {
         }
         prop_assert!(node.next_dial().is_none());
         let left = &node.dialer;
-        prop_assert_eq!(left.subscribers, 0);
-        prop_assert!(left.links.is_empty() && left.attempts.is_empty());
-        prop_assert!(left.backoffs.is_empty());
+        prop_assert_eq!(left.candidates.subscribers, 0);
+        prop_assert!(left.links.is_empty() && left.candidates.attempts.is_empty());
+        prop_assert!(left.candidates.backoffs.is_empty());
         prop_assert_eq!(left.next_timeout(), None);
     }
 }
