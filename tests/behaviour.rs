@@ -964,6 +964,10 @@ fn misconfiguration_is_a_typed_error() {
         refused(config().with_topics(["refused"])),
         ConfigError::Subscribe { topic, .. } if topic == "refused"
     ));
+    assert!(matches!(
+        refused(config().with_hubs((0..70).map(address))),
+        ConfigError::TooManyHubs { hubs: 70, max: 64 }
+    ));
     let mut node = bus.node(&key);
     node.authenticated = false;
     assert!(matches!(

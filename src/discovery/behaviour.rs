@@ -23,7 +23,7 @@ use super::{
     Config, ConfigError, Counters, Event, KnownPeer, PubSub, PubSubEvent, SavedPeer,
     addresses::Addresses,
     counters::Rounds,
-    dialer::{Dialer, MAX_HUBS},
+    dialer::Dialer,
     inbox::{Change, Inbox, Incoming, Muting, News},
     message::Sequence,
     schedule::Schedule,
@@ -75,14 +75,14 @@ impl<P: PubSub> Behaviour<P> {
         if !pubsub.is_authenticated() {
             return Err(ConfigError::NotAuthenticated);
         }
+        let (local, now) = (pubsub.public_key().to_peer_id(), deadline::now());
+        let dialer = Dialer::new(local, config.dialer(), rand::random(), now)?;
         for topic in config.topics() {
             subscribe(&mut pubsub, topic)?;
         }
-        let (seed, now) = (rand::random(), deadline::now());
-        let schedule = Schedule::new(config.timing(), config.is_listen_only(), seed, now);
-        let local = pubsub.public_key().to_peer_id();
+        let (timing, is_silent) = (config.timing(), config.is_listen_only());
+        let schedule = Schedule::new(timing, is_silent, rand::random(), now);
         let inbox = Inbox::new(local, config.inbox());
-        let dialer = Dialer::new(local, config.dialer(), rand::random(), now);
         Ok(Self {
             pubsub,
             config,
@@ -187,17 +187,8 @@ impl<P: PubSub> Behaviour<P> {
     ///
     /// [`ConfigError::TooManyHubs`] if there are as many as there may be.
     pub fn add_hub(&mut self, hub: Multiaddr) -> Result<bool, ConfigError> {
-        if self.dialer.hubs().any(|known| *known == hub) {
-            return Ok(false);
-        }
-        if self.dialer.is_full() {
-            return Err(ConfigError::TooManyHubs {
-                hubs: MAX_HUBS + 1,
-                max: MAX_HUBS,
-            });
-        }
         self.wake();
-        Ok(self.dialer.add_hub(deadline::now(), hub))
+        self.dialer.add_hub(deadline::now(), hub)
     }
 
     /// Dials a hub no more; a connection to it stays. Returns `false` if it was not named.

@@ -8,8 +8,7 @@ use std::{
 use multiaddr::Multiaddr;
 
 use super::{
-    ConfigError, Rate, SavedPeer,
-    dialer::{self, MAX_HUBS},
+    ConfigError, Rate, SavedPeer, dialer,
     filter::{Filter, Offered},
     inbox::Settings,
     message::Limits,
@@ -458,12 +457,6 @@ impl Config {
         }
         if self.has_topic("") {
             return Err(ConfigError::EmptyTopic);
-        }
-        if self.hubs.len() > MAX_HUBS {
-            return Err(ConfigError::TooManyHubs {
-                hubs: self.hubs.len(),
-                max: MAX_HUBS,
-            });
         }
         if interval < MIN_INTERVAL {
             return Err(ConfigError::IntervalTooShort {

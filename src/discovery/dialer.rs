@@ -16,7 +16,7 @@ use libp2p_swarm::{ConnectionId, DialError};
 use multiaddr::Multiaddr;
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 
-use super::{Counters, SavedPeer, peers::Peers, saved::MAX_SAVED};
+use super::{ConfigError, Counters, SavedPeer, peers::Peers, saved::MAX_SAVED};
 use crate::deadline::Instant;
 
 mod candidates;
@@ -29,8 +29,8 @@ mod saved;
 use candidates::Candidates;
 pub(crate) use dial::Dial;
 use duplicates::{Connections, Origin};
-use hubs::Hubs;
-pub(crate) use hubs::{HubEvent, MAX_HUBS};
+pub(crate) use hubs::HubEvent;
+use hubs::{Hubs, check_count};
 use saved::Saved;
 
 /// What the application wants.
@@ -72,28 +72,34 @@ struct Link {
 }
 
 impl Dialer {
-    /// Nobody is connected yet. `local` is this node.
-    pub(crate) fn new(local: PeerId, settings: Settings, seed: u64, now: Instant) -> Self {
+    /// Nobody is connected yet. `local` is this node. Fails if there are too many hubs.
+    pub(crate) fn new(
+        local: PeerId,
+        settings: Settings,
+        seed: u64,
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
         let Settings {
             target,
             hubs: addresses,
             max_hub_delay,
             saved,
         } = settings;
+        check_count(addresses.len())?;
         let mut hubs = Hubs::new(local, max_hub_delay);
         for address in addresses {
-            hubs.add(now, address, |_| None);
+            hubs.add(now, address, |_| None)?;
         }
         let mut rng = SmallRng::seed_from_u64(seed);
         let saved = Saved::new(local, saved, now);
-        Self {
+        Ok(Self {
             local,
             hubs,
             candidates: Candidates::new(target, saved, rng.random(), now),
             rng,
             links: HashMap::new(),
             closing: BTreeSet::new(),
-        }
+        })
     }
 
     /// The peers to save: those in the table and the saved ones that have not been heard yet, connected ones first and then
@@ -190,8 +196,12 @@ impl Dialer {
         self.hubs.on_disconnected(now, peer, &mut self.rng);
     }
 
-    /// Names a hub. Returns `false` if it is named already, or there are [`MAX_HUBS`].
-    pub(crate) fn add_hub(&mut self, now: Instant, address: Multiaddr) -> bool {
+    /// Names a hub. Returns `false` if it is named already, and fails if there are as many as there may be.
+    pub(crate) fn add_hub(
+        &mut self,
+        now: Instant,
+        address: Multiaddr,
+    ) -> Result<bool, ConfigError> {
         let links = &self.links;
         self.hubs
             .add(now, address, |peer| links.get(peer).map(|link| link.since))
@@ -200,11 +210,6 @@ impl Dialer {
     /// Dials a hub no more. Returns `false` if it is not named.
     pub(crate) fn remove_hub(&mut self, address: &Multiaddr) -> bool {
         self.hubs.remove(address)
-    }
-
-    /// Whether there is no room for another hub.
-    pub(crate) fn is_full(&self) -> bool {
-        self.hubs.is_full()
     }
 
     /// The addresses of all hubs, as given.

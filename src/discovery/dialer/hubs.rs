@@ -16,11 +16,22 @@ use super::{
 };
 use crate::{
     deadline::{Instant, after},
-    discovery::{Counters, Event, HubError, peers::Peers},
+    discovery::{ConfigError, Counters, Event, HubError, peers::Peers},
 };
 
 /// The maximum number of addresses of hubs.
-pub(crate) const MAX_HUBS: usize = 64;
+const MAX_HUBS: usize = 64;
+
+/// Fails if there may not be so many addresses.
+pub(super) fn check_count(hubs: usize) -> Result<(), ConfigError> {
+    match hubs > MAX_HUBS {
+        true => Err(ConfigError::TooManyHubs {
+            hubs,
+            max: MAX_HUBS,
+        }),
+        false => Ok(()),
+    }
+}
 
 /// The first redial after a connection is lost comes after a random part of this, so that the leaves of a hub that dies do
 /// not return in the same moment.
@@ -94,8 +105,8 @@ pub(super) struct Hubs {
     max_delay: Duration,
     /// At most [`MAX_HUBS`] addresses in all.
     rows: Vec<Hub>,
-    /// Of all hubs, since the start.
-    failures: u64,
+    /// Failed tries of all hubs since the start, those among them that are named no more.
+    failed_in_all: u64,
     /// At most one for each row and input.
     events: VecDeque<HubEvent>,
 }
@@ -139,22 +150,23 @@ impl Hubs {
             local,
             max_delay: max_delay.max(FIRST_DELAY),
             rows: Vec::new(),
-            failures: 0,
+            failed_in_all: 0,
             events: VecDeque::new(),
         }
     }
 
     /// Names a hub more, to be dialled at once unless it is connected: `connected_since` looks that up. Returns `false` if the
-    /// address was named before, or there is no room for it.
+    /// address was named before, and fails if there is no room for it.
     pub(super) fn add(
         &mut self,
         now: Instant,
         address: Multiaddr,
         connected_since: impl Fn(&PeerId) -> Option<Instant>,
-    ) -> bool {
-        if self.addresses().any(|known| *known == address) || self.is_full() {
-            return false;
+    ) -> Result<bool, ConfigError> {
+        if self.addresses().any(|known| *known == address) {
+            return Ok(false);
         }
+        check_count(self.addresses().count() + 1)?;
         let id = match address.iter().last() {
             Some(Protocol::P2p(id)) => Some(id),
             _ => None,
@@ -166,7 +178,7 @@ impl Hubs {
         {
             hub.addresses.push(address);
             hub.hurry(now);
-            return true;
+            return Ok(true);
         }
         let mut hub = Hub {
             addresses: vec![address],
@@ -188,7 +200,7 @@ impl Hubs {
             self.events.push_back(hub.connect(peer, since));
         }
         self.rows.push(hub);
-        true
+        Ok(true)
     }
 
     /// Returns whether it was named.
@@ -199,10 +211,6 @@ impl Hubs {
         }
         self.rows.retain(|hub| !hub.addresses.is_empty());
         self.addresses().count() < before
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.addresses().count() >= MAX_HUBS
     }
 
     /// The addresses as given.
@@ -220,7 +228,7 @@ impl Hubs {
         Counters {
             hubs: self.rows.len() as u64,
             hubs_connected: self.rows.iter().filter(is_connected).count() as u64,
-            hub_failures: self.failures,
+            hub_failures: self.failed_in_all,
             ..counters
         }
     }
@@ -275,7 +283,7 @@ impl Hubs {
                     spread
                 }
                 false => {
-                    self.failures += 1;
+                    self.failed_in_all += 1;
                     hub.back_off(self.max_delay, rng).max(spread)
                 }
             };
@@ -349,7 +357,7 @@ impl Hubs {
             }
         };
         self.events.extend(event);
-        self.failures += 1;
+        self.failed_in_all += 1;
     }
 
     /// What this node listens on, or how others see it, has changed.

@@ -93,7 +93,7 @@ fn dialer_with(target: usize, seed: u64, now: Instant, saved: Vec<SavedPeer>) ->
         max_hub_delay: Duration::from_secs(60),
         saved,
     };
-    Dialer::new(peer(LOCAL), settings, seed, now)
+    Dialer::new(peer(LOCAL), settings, seed, now).unwrap()
 }
 
 /// Plays the swarm and the pubsub.

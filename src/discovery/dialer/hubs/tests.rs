@@ -76,7 +76,7 @@ impl Node {
         };
         Self {
             now,
-            dialer: Dialer::new(peer(LOCAL), settings, seed, now),
+            dialer: Dialer::new(peer(LOCAL), settings, seed, now).unwrap(),
             inbox: Inbox::new(peer(LOCAL), Config::default().inbox()),
             ids: 0,
             links: HashMap::new(),
@@ -501,12 +501,13 @@ fn of_two_connections_to_a_hub_that_dialled_as_well_one_is_closed() {
 
 #[test]
 fn hubs_come_and_go_while_it_runs() {
+    let add = |node: &mut Node, hub| node.dialer.add_hub(node.now, hub).unwrap();
     let mut node = Node::new(&[]);
     node.accept(1);
-    assert!(node.dialer.add_hub(node.now, named(1, 1)));
+    assert!(add(&mut node, named(1, 1)));
     assert!(matches!(node.event(), HubEvent::Connected { .. }));
-    assert!(!node.dialer.add_hub(node.now, named(1, 1)), "a second time");
-    assert!(node.dialer.add_hub(node.now, named(2, 2)));
+    assert!(!add(&mut node, named(1, 1)), "a second time");
+    assert!(add(&mut node, named(2, 2)));
     let (_, _, id) = node.next();
     assert!(node.dialer.remove_hub(&named(2, 2)));
     assert!(!node.dialer.remove_hub(&named(2, 2)));
@@ -516,9 +517,11 @@ fn hubs_come_and_go_while_it_runs() {
     node.is_told_nothing();
     assert_eq!(node.dialer.next_timeout(), None);
     for port in 0..64 {
-        assert!(node.dialer.add_hub(node.now, address(port)));
+        assert!(add(&mut node, address(port)));
     }
-    assert!(!node.dialer.add_hub(node.now, address(64)));
+    assert!(!add(&mut node, address(0)), "named already");
+    let refused = node.dialer.add_hub(node.now, address(64)).unwrap_err();
+    assert_eq!(refused.to_string(), "65 hubs, at most 64 are possible");
     assert_eq!(node.dials().len(), MAX_HUBS);
 }
 
@@ -596,7 +599,7 @@ proptest! {
                 Operation::Accept(seed) => node.accept(seed),
                 Operation::Lose(seed) => node.lose(seed),
                 Operation::Change => node.dialer.on_network_changed(node.now),
-                Operation::Add(number) => { node.dialer.add_hub(node.now, some_hub(number)); }
+                Operation::Add(number) => { node.dialer.add_hub(node.now, some_hub(number)).unwrap(); }
                 Operation::Remove(number) => {
                     node.dialer.remove_hub(&some_hub(number));
                     connected.remove(&some_hub(number));
