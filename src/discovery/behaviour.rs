@@ -76,7 +76,8 @@ impl<P: PubSub> Behaviour<P> {
             return Err(ConfigError::NotAuthenticated);
         }
         let (local, now) = (pubsub.public_key().to_peer_id(), deadline::now());
-        let dialer = Dialer::new(local, config.dialer(), rand::random(), now)?;
+        let settings = config.dialer(pubsub.heartbeat_interval());
+        let dialer = Dialer::new(local, settings, rand::random(), now)?;
         for topic in config.topics() {
             subscribe(&mut pubsub, topic)?;
         }

@@ -367,8 +367,8 @@ impl Config {
         Rate::new(topics.saturating_mul(10), Duration::from_secs(1) / topics)
     }
 
-    /// Whom to dial.
-    pub(crate) fn dialer(&self) -> dialer::Settings {
+    /// Whom to dial, by a pubsub with such a heartbeat.
+    pub(crate) fn dialer(&self, heartbeat: Duration) -> dialer::Settings {
         if self.connections == 0 && !self.saved_peers.is_empty() {
             tracing::warn!(
                 "saved peers have no effect without `Config::with_connections`, which dials them"
@@ -387,6 +387,7 @@ impl Config {
             target: self.connections,
             hubs: self.hubs.clone(),
             max_hub_delay: self.max_hub_delay,
+            heartbeat,
             saved: saved.collect(),
         }
     }
@@ -563,7 +564,7 @@ mod tests {
                 Duration::ZERO,
             )])
         };
-        let warnings = |config: &Config| logged(|| drop(config.dialer()));
+        let warnings = |config: &Config| logged(|| drop(config.dialer(Duration::from_secs(1))));
         let warning = warnings(&saved());
         assert_eq!(warning.matches("with_connections").count(), 1, "{warning}");
         assert_eq!(warnings(&saved().with_connections(1)), "");

@@ -28,7 +28,7 @@ mod saved;
 
 use candidates::Candidates;
 pub(crate) use dial::Dial;
-use duplicates::{Connections, Origin};
+use duplicates::{Connections, Graces, Origin};
 pub(crate) use hubs::HubEvent;
 use hubs::{Hubs, check_count};
 use saved::Saved;
@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) hubs: Vec<Multiaddr>,
     /// The longest time between two tries of a hub.
     pub(crate) max_hub_delay: Duration,
+    /// Of the pubsub: see [`PubSub::heartbeat_interval`](super::PubSub::heartbeat_interval).
+    pub(crate) heartbeat: Duration,
     /// Those that were known before this node was restarted.
     pub(crate) saved: Vec<SavedPeer>,
 }
@@ -51,6 +53,7 @@ pub(crate) struct Dialer {
     local: PeerId,
     hubs: Hubs,
     candidates: Candidates,
+    graces: Graces,
     rng: SmallRng,
     /// All connected peers: as many as the application's limit on connections lets in.
     links: HashMap<PeerId, Link>,
@@ -83,6 +86,7 @@ impl Dialer {
             target,
             hubs: addresses,
             max_hub_delay,
+            heartbeat,
             saved,
         } = settings;
         check_count(addresses.len())?;
@@ -96,6 +100,7 @@ impl Dialer {
             local,
             hubs,
             candidates: Candidates::new(target, saved, rng.random(), now),
+            graces: Graces::new(heartbeat),
             rng,
             links: HashMap::new(),
             closing: BTreeSet::new(),
@@ -173,7 +178,7 @@ impl Dialer {
         let yields = self.yields(&peer);
         let link = self.links.get_mut(&peer)?;
         link.close_at = None;
-        let (_, id) = link.connections.surplus(yields)?;
+        let (_, id) = link.connections.surplus(self.graces, yields)?;
         link.connections.on_closing(id);
         self.plan_closing(peer);
         Some((peer, id))
@@ -358,7 +363,7 @@ impl Dialer {
         if let Some(at) = link.close_at.take() {
             self.closing.remove(&(at, peer));
         }
-        if let Some((at, _)) = link.connections.surplus(yields) {
+        if let Some((at, _)) = link.connections.surplus(self.graces, yields) {
             link.close_at = Some(at);
             self.closing.insert((at, peer));
         }

@@ -254,7 +254,7 @@ impl World {
         schedule.on_listening(self.now, Listening::Ready);
         schedule.on_addresses_changed(self.now);
         self.nodes[slot] = Some(Node {
-            dialer: Dialer::new(local, config.dialer(), self.rng.random(), self.now).unwrap(),
+            dialer: Dialer::new(local, config.dialer(SECOND), self.rng.random(), self.now).unwrap(),
             inbox: Inbox::new(local, config.inbox()),
             schedule,
             has_reached_nobody: true,

@@ -1,6 +1,7 @@
 use std::{
     error::Error,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use libp2p_identity::{PeerId, PublicKey};
@@ -40,6 +41,14 @@ pub trait PubSub: 'static {
 
     /// Whether messages are held back until [`PubSub::report`] has been called for them.
     fn validates_messages(&self) -> bool;
+
+    /// How long what the pubsub has to say may wait before it goes out, such as the heartbeat of gossipsub.
+    ///
+    /// Of two connections to one peer, discovery closes its own after two of these times and five seconds, so that nothing is
+    /// sent that follows from a connection while one of them is closed. Asked once. Defaults to a second, as gossipsub does.
+    fn heartbeat_interval(&self) -> Duration {
+        Duration::from_secs(1)
+    }
 
     /// Subscribes to a topic. Ok as well if that has been done before.
     fn subscribe(&mut self, topic: &str) -> Result<(), SubscribeError>;

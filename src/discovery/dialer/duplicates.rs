@@ -10,13 +10,27 @@ use libp2p_swarm::ConnectionId;
 
 use crate::deadline::{Instant, after};
 
-/// How long two connections are left alone. What is sent while one of them is closed may be lost, so by then the subscriptions
-/// that follow a connection have been exchanged: two heartbeats of gossipsub at the default of a second, and five seconds.
-pub(super) const GRACE: Duration = Duration::from_secs(7);
+/// How long two connections are left alone.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Graces {
+    /// What is sent while one of them is closed may be lost, so by then the subscriptions that follow a connection have been
+    /// exchanged.
+    usual: Duration,
+    /// After this time the side that was to leave it to the other closes its own dial all the same: that other one may have
+    /// been dialled by the application, or run another implementation.
+    late: Duration,
+}
 
-/// After which time the side that was to leave it to the other closes its own dial all the same: that other one may have
-/// been dialled by the application, or run another implementation.
-pub(super) const LATE: Duration = Duration::from_secs(30);
+impl Graces {
+    /// Two heartbeats of the pubsub and five seconds, and for the other side 23 seconds more: by default that is 7 and 30.
+    pub(super) fn new(heartbeat: Duration) -> Self {
+        let usual = heartbeat
+            .saturating_mul(2)
+            .saturating_add(Duration::from_secs(5));
+        let late = usual.saturating_add(Duration::from_secs(23));
+        Self { usual, late }
+    }
+}
 
 /// Where a connection comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +78,7 @@ impl Connections {
     }
 
     /// Which connection is to be closed next, and when. The side of the two that `yields` is first to close its own dial.
-    pub(super) fn surplus(&self, yields: bool) -> Option<(Instant, ConnectionId)> {
+    pub(super) fn surplus(&self, graces: Graces, yields: bool) -> Option<(Instant, ConnectionId)> {
         let is_from = |origin: Origin| {
             let here = self.0.iter().filter(|connection| !connection.is_closing);
             here.filter(move |connection| connection.origin == origin)
@@ -79,8 +93,11 @@ impl Connections {
             .map(|connection| connection.since)
             .min();
         let at = match (second_dial, accepted) {
-            (Some(since), _) => after(since, GRACE),
-            (None, Some(since)) => after(since.max(own.since), if yields { GRACE } else { LATE }),
+            (Some(since), _) => after(since, graces.usual),
+            (None, Some(since)) => {
+                let grace = if yields { graces.usual } else { graces.late };
+                after(since.max(own.since), grace)
+            }
             (None, None) => return None,
         };
         Some((at, own.id))
@@ -95,6 +112,13 @@ mod tests {
     use crate::deadline;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const GRACE: Duration = Duration::from_secs(7);
+    const LATE: Duration = Duration::from_secs(30);
+
+    /// Those of a pubsub with the heartbeat that is usual.
+    fn graces() -> Graces {
+        Graces::new(SECOND)
+    }
 
     fn id(number: usize) -> ConnectionId {
         ConnectionId::new_unchecked(number)
@@ -148,20 +172,36 @@ mod tests {
             ),
         ] {
             let connections = connections(now, origins);
-            assert_eq!(connections.surplus(true), first, "{origins:?}");
-            assert_eq!(connections.surplus(false), other, "{origins:?}");
+            assert_eq!(connections.surplus(graces(), true), first, "{origins:?}");
+            assert_eq!(connections.surplus(graces(), false), other, "{origins:?}");
         }
+    }
+
+    #[test]
+    fn nothing_is_closed_before_two_heartbeats_have_passed() {
+        let now = deadline::now();
+        let connections = connections(now, &[Origin::Remote, Origin::Discovery]);
+        let since = now + SECOND;
+        for (heartbeat, usual, late) in [(3, 11, 34), (4, 13, 36), (15, 35, 58), (60, 125, 148)] {
+            let graces = Graces::new(SECOND * heartbeat);
+            let closed = |yields| connections.surplus(graces, yields).unwrap().0 - since;
+            assert_eq!(closed(true), SECOND * usual, "{heartbeat}");
+            assert_eq!(closed(false), SECOND * late, "{heartbeat}");
+        }
+        // Where there is no end of waiting, nothing overflows.
+        let graces = Graces::new(Duration::MAX);
+        assert!(connections.surplus(graces, true).unwrap().0 > since + SECOND * 100_000);
     }
 
     #[test]
     fn one_that_is_closing_counts_no_more() {
         let now = deadline::now();
         let mut connections = connections(now, &[Origin::Discovery, Origin::Remote]);
-        let (_, surplus) = connections.surplus(true).unwrap();
+        let (_, surplus) = connections.surplus(graces(), true).unwrap();
         connections.on_closing(surplus);
-        assert_eq!(connections.surplus(true), None);
+        assert_eq!(connections.surplus(graces(), true), None);
         connections.on_closed(surplus);
-        assert_eq!(connections.surplus(true), None);
+        assert_eq!(connections.surplus(graces(), true), None);
     }
 
     proptest! {
@@ -189,7 +229,7 @@ mod tests {
                     left += 1;
                 }
                 for side in [0, 1] {
-                    while let Some((due, surplus)) = sides[side].surplus(side == 0) && due <= at {
+                    while let Some((due, surplus)) = sides[side].surplus(graces(), side == 0) && due <= at {
                         sides[side].on_closing(surplus);
                         for side in &mut sides {
                             side.on_closed(surplus);

@@ -91,6 +91,7 @@ fn dialer_with(target: usize, seed: u64, now: Instant, saved: Vec<SavedPeer>) ->
         target,
         hubs: vec![],
         max_hub_delay: Duration::from_secs(60),
+        heartbeat: Duration::from_secs(1),
         saved,
     };
     Dialer::new(peer(LOCAL), settings, seed, now).unwrap()

@@ -22,6 +22,7 @@
 use std::{
     fmt,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use libp2p_gossipsub::{
@@ -129,6 +130,7 @@ pub struct Gossipsub<
     inner: Behaviour<D, F>,
     public_key: PublicKey,
     validates_messages: bool,
+    heartbeat_interval: Duration,
 }
 
 impl discovery::Behaviour<Gossipsub> {
@@ -209,6 +211,7 @@ where
             return Err(ConfigError::NotAuthenticated);
         }
         let validates_messages = config.validate_messages();
+        let heartbeat_interval = config.heartbeat_interval();
         let authenticity = MessageAuthenticity::Signed(keypair.clone());
         let inner = Behaviour::new_with_subscription_filter_and_transform(
             authenticity,
@@ -221,6 +224,7 @@ where
             inner,
             public_key: keypair.public(),
             validates_messages,
+            heartbeat_interval,
         })
     }
 
@@ -288,6 +292,10 @@ where
 
     fn validates_messages(&self) -> bool {
         self.validates_messages
+    }
+
+    fn heartbeat_interval(&self) -> Duration {
+        self.heartbeat_interval
     }
 
     fn subscribe(&mut self, topic: &str) -> Result<(), SubscribeError> {
@@ -436,6 +444,14 @@ mod tests {
             gossipsub.observe(&unsubscribed),
             PubSubEvent::Unsubscribed { topic: "any", peer }
         );
+    }
+
+    #[test]
+    fn tells_the_heartbeat_that_is_configured() {
+        let heartbeat = Duration::from_millis(3_500);
+        let config = config().heartbeat_interval(heartbeat).build().unwrap();
+        let gossipsub = Gossipsub::new(&Keypair::generate_ed25519(), config).unwrap();
+        assert_eq!(gossipsub.heartbeat_interval(), heartbeat);
     }
 
     #[test]

@@ -72,6 +72,7 @@ impl Node {
             target: 0,
             hubs: hubs.to_vec(),
             max_hub_delay: MAX_DELAY,
+            heartbeat: SECOND,
             saved: vec![],
         };
         Self {
