@@ -120,6 +120,7 @@ fn describe<T>(output: ToSwarm<Event<bus::Event>, T>) -> String {
             Event::Skipped { reason, .. } => format!("skipped {reason:?}"),
             Event::PublishFailed { topic, .. } => format!("failed {topic}"),
             Event::PubSub(event) => format!("pubsub {event:?}"),
+            Event::HubUnreachable { .. } => "hub unreachable".to_owned(),
             other => panic!("{other:?}"),
         },
         ToSwarm::NewExternalAddrOfPeer { address, .. } => format!("address {}", ports(&[address])),
@@ -974,6 +975,44 @@ fn misconfiguration_is_a_typed_error() {
         Behaviour::new(node, config()),
         Err(ConfigError::NotAuthenticated)
     ));
+}
+
+#[test]
+fn only_a_new_address_hurries_a_hub() {
+    // Without an address it is told to have none whenever its time has come.
+    let peer = PeerId::random();
+    let hub = Multiaddr::empty().with_p2p(peer).unwrap();
+    let config = config().with_listen_only(true).with_hubs([hub]);
+    let mut behaviour =
+        Behaviour::new(Bus::default().node(&Keypair::generate_ed25519()), config).unwrap();
+    let is_told = |behaviour: &mut Behaviour<Node>| {
+        let told = told(behaviour);
+        told.iter().any(|told| told == "hub unreachable")
+    };
+    let confirm = |behaviour: &mut Behaviour<Node>, addr: &Multiaddr| {
+        behaviour.on_swarm_event(FromSwarm::ExternalAddrConfirmed(ExternalAddrConfirmed {
+            addr,
+        }));
+    };
+    assert!(is_told(&mut behaviour) && !is_told(&mut behaviour));
+    let (first, second) = (ListenerId::next(), ListenerId::next());
+    listen(&mut behaviour, first, &address(1));
+    assert!(is_told(&mut behaviour));
+    listen(&mut behaviour, second, &address(1));
+    assert!(!is_told(&mut behaviour), "it is listened on already");
+    listen(&mut behaviour, second, &address(2));
+    assert!(is_told(&mut behaviour));
+    confirm(&mut behaviour, &address(3));
+    assert!(is_told(&mut behaviour));
+    confirm(&mut behaviour, &address(3));
+    assert!(!is_told(&mut behaviour), "it is confirmed already");
+    expire(&mut behaviour, second, &address(2));
+    assert!(
+        !is_told(&mut behaviour),
+        "there is nothing more to come from"
+    );
+    listen(&mut behaviour, second, &address(2));
+    assert!(is_told(&mut behaviour), "it is back");
 }
 
 /// A swarm over a transport that only says what the test pushes.

@@ -446,14 +446,16 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        let comes = matches!(
+            event,
+            FromSwarm::NewListenAddr(_) | FromSwarm::ExternalAddrConfirmed(_)
+        );
         let changed = match event {
             FromSwarm::NewListener(NewListener { listener_id }) => {
                 self.listening.on_registered(listener_id);
                 false
             }
             FromSwarm::NewListenAddr(NewListenAddr { listener_id, addr }) => {
-                self.dialer.on_network_changed(deadline::now());
-                self.wake();
                 self.listening.on_new(listener_id, addr)
             }
             FromSwarm::ExpiredListenAddr(ExpiredListenAddr { listener_id, addr }) => {
@@ -516,11 +518,6 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 self.wake();
                 false
             }
-            FromSwarm::ExternalAddrConfirmed(_) => {
-                self.dialer.on_network_changed(deadline::now());
-                self.wake();
-                self.external.on_swarm_event(&event)
-            }
             _ => self.external.on_swarm_event(&event),
         };
         let listening = self.listening.listening(self.external.iter());
@@ -530,7 +527,11 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
         if changed {
             let is_public = self.listening.are_public(self.external.iter());
             self.inbox.on_own_reach(is_public);
-            self.schedule.on_addresses_changed(deadline::now());
+            let now = deadline::now();
+            self.schedule.on_addresses_changed(now);
+            if comes {
+                self.dialer.on_network_changed(now);
+            }
             self.wake();
         }
         self.pubsub.behaviour_mut().on_swarm_event(event);
@@ -570,10 +571,6 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 continue;
             }
             self.mute(now);
-            if let Some(event) = self.dialer.pop_hub_event() {
-                self.tell(event.into());
-                continue;
-            }
             if let Some((peer_id, connection)) = self.dialer.next_close(now) {
                 tracing::debug!(peer = %peer_id, %connection, "closing one of several connections");
                 let connection = CloseConnection::One(connection);
@@ -584,6 +581,11 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
             }
             if let Some(opts) = self.dial(now) {
                 return Poll::Ready(ToSwarm::Dial { opts });
+            }
+            // After the dials: that a hub has nothing to be dialled at turns out there.
+            if let Some(event) = self.dialer.pop_hub_event() {
+                self.tell(event.into());
+                continue;
             }
             // Every message, and whatever else is counted, leads past here before the task sleeps.
             #[cfg(feature = "metrics")]
