@@ -6,7 +6,7 @@
 //! calls do nothing.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
@@ -57,6 +57,8 @@ pub(crate) struct Dialer {
     rng: SmallRng,
     /// All connected peers: as many as the application's limit on connections lets in.
     links: HashMap<PeerId, Link>,
+    /// The dials under way that discovery has asked for, those of hubs among them that are named no more.
+    dials: HashSet<ConnectionId>,
     /// When to close a connection to whom: [`Link::close_at`] of each.
     closing: BTreeSet<(Instant, PeerId)>,
 }
@@ -103,6 +105,7 @@ impl Dialer {
             graces: Graces::new(heartbeat),
             rng,
             links: HashMap::new(),
+            dials: HashSet::new(),
             closing: BTreeSet::new(),
         })
     }
@@ -132,8 +135,7 @@ impl Dialer {
         failed: &[Multiaddr],
         peers: &mut Peers,
     ) {
-        let is_candidate = self.candidates.is_dialled(&peer, id);
-        let is_own = is_candidate || self.hubs.is_dialled(id);
+        let is_own = self.dials.remove(&id);
         let origin = match endpoint {
             _ if endpoint.is_relayed() => Origin::Relay,
             ConnectedPoint::Listener { .. } => Origin::Remote,
@@ -152,7 +154,7 @@ impl Dialer {
         });
         link.connections.on_established(now, id, origin);
         self.hubs.on_connected(&peer, id, link.since);
-        if is_candidate {
+        if self.candidates.is_dialled(&peer, id) {
             link.is_dialled = true;
             let is_subscribed = !link.topics.is_empty();
             self.candidates.on_connected(now, peer, is_subscribed);
@@ -293,6 +295,7 @@ impl Dialer {
 
     /// What [`Dialer::next_dial`] has asked for is under way, as `id`.
     pub(crate) fn on_dialling(&mut self, now: Instant, dial: &Dial, id: ConnectionId) {
+        self.dials.insert(id);
         if self.hubs.on_dialling(now, dial, id) {
             return;
         }
@@ -310,6 +313,7 @@ impl Dialer {
         error: &DialError,
         peers: &mut Peers,
     ) {
+        self.dials.remove(&id);
         let links = &self.links;
         let connected_since = |peer: &PeerId| links.get(peer).map(|link| link.since);
         self.hubs

@@ -251,11 +251,6 @@ impl Hubs {
         !is_connected
     }
 
-    /// Whether a hub is being dialled as `id`.
-    pub(super) fn is_dialled(&self, id: ConnectionId) -> bool {
-        self.rows.iter().any(|hub| hub.dial == Some(id))
-    }
-
     /// `peer` is connected since then.
     pub(super) fn on_connected(&mut self, peer: &PeerId, id: ConnectionId, since: Instant) {
         if let Some(hub) = self.dialled_as(id) {

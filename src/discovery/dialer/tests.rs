@@ -730,6 +730,69 @@ fn a_dial_of_the_application_teaches_as_well() {
     assert_eq!(node.dials_within(FIRST_DELAY).len(), 1);
 }
 
+/// A peer that was dialled and has dialled as well, at the moment at which one of the connections is closed.
+fn closing() -> (Node, ConnectionId) {
+    let mut node = Node::new(1, 7);
+    node.announce(1, &[1]);
+    let dial = node.dials_within(SPREAD)[0];
+    node.establish(dial, &[]);
+    // As those of a hub and of a candidate may be.
+    node.ids += 1;
+    node.dialer.on_dialling(
+        node.now,
+        &Dial {
+            peer: Some(peer(1)),
+            addresses: vec![],
+        },
+        id(node.ids),
+    );
+    node.establish((peer(1), id(node.ids)), &[]);
+    let second = id(node.ids);
+    let closed = loop {
+        node.now = node.dialer.next_timeout().unwrap();
+        if let Some(closed) = node.dialer.next_close(node.now) {
+            break closed;
+        }
+    };
+    assert_eq!(closed, (peer(1), second));
+    (node, second)
+}
+
+#[test]
+fn a_subscription_counts_that_comes_while_a_connection_is_closed() {
+    for is_closed_first in [true, false] {
+        let (mut node, closed) = closing();
+        node.announce(2, &[2]);
+        if is_closed_first {
+            node.dialer.on_closed(&peer(1), closed);
+        }
+        node.dialer.on_subscribed(&peer(1), TOPIC);
+        node.dialer.on_closed(&peer(1), closed);
+        assert_eq!(node.dials_within(TTL / 2), [], "nobody is missing");
+        node.disconnect(1);
+        assert_eq!(node.dials_within(SPREAD).len(), 1);
+    }
+}
+
+#[test]
+fn who_unsubscribes_or_goes_while_a_connection_is_closed_is_missed_at_once() {
+    let (mut node, closed) = closing();
+    node.dialer.on_subscribed(&peer(1), TOPIC);
+    node.announce(2, &[2]);
+    node.dialer.on_unsubscribed(node.now, &peer(1), TOPIC);
+    assert_eq!(node.dialer.next_close(node.now), None, "the last one stays");
+    node.dialer.on_closed(&peer(1), closed);
+    assert_eq!(node.dials_within(SPREAD).len(), 1);
+    // The other one ends first, so that this was the last.
+    let (mut node, _) = closing();
+    node.dialer.on_subscribed(&peer(1), TOPIC);
+    node.dialer.on_closed(&peer(1), id(1));
+    node.announce(2, &[2]);
+    node.disconnect(1);
+    assert_eq!(node.dials_within(SPREAD).len(), 1);
+    assert!(node.dialer.closing.is_empty());
+}
+
 #[derive(Debug, Clone)]
 enum Operation {
     Announce { seed: u16, ports: Vec<u16> },

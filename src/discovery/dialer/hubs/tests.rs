@@ -526,6 +526,51 @@ fn hubs_come_and_go_while_it_runs() {
     assert_eq!(node.dials().len(), MAX_HUBS);
 }
 
+#[test]
+fn a_hub_that_answers_after_it_was_removed_is_connected_and_no_hub() {
+    for hub in [named(1, 1), address(1)] {
+        let mut node = Node::new(slice::from_ref(&hub));
+        let (_, _, id) = node.next();
+        assert!(node.dialer.remove_hub(&hub));
+        assert!(node.reach(id, 1));
+        assert_eq!(node.dialer.next_timeout(), None);
+        // It is still discovery that has dialled it.
+        node.accept(1);
+        node.now = node.dialer.next_timeout().unwrap();
+        assert_eq!(node.dialer.next_close(node.now), Some((peer(1), id)));
+        node.dialer.on_closed(&peer(1), id);
+        node.lose(1);
+        node.is_told_nothing();
+        assert_eq!(node.dialer.next_timeout(), None);
+    }
+}
+
+#[test]
+fn a_hub_that_is_removed_and_named_again_before_it_answers_is_connected_once() {
+    for hub in [named(1, 1), address(1)] {
+        let mut node = Node::new(slice::from_ref(&hub));
+        let (_, _, first) = node.next();
+        assert!(node.dialer.remove_hub(&hub));
+        assert!(node.dialer.add_hub(node.now, hub.clone()).unwrap());
+        let (_, dial, second) = node.next();
+        assert!(node.reach(first, 1));
+        match dial.peer {
+            Some(_) => node.fail(
+                second,
+                &DialError::DialPeerConditionFalse(PeerCondition::DisconnectedAndNotDialing),
+            ),
+            None => assert!(!node.reach(second, 1)),
+        }
+        let connected = HubEvent::Connected {
+            hub,
+            peer_id: peer(1),
+        };
+        assert_eq!(node.event(), connected);
+        node.is_told_nothing();
+        assert_eq!(node.dialer.next_timeout(), None);
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Operation {
     Pass(u16),
