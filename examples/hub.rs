@@ -1,9 +1,9 @@
-//! A hub, where peers that do not know each other meet, over `ws` and `wss`.
-//! Run: `cargo run --example hub`, or with the addresses to listen on: `cargo run --example hub -- /ip4/0.0.0.0/tcp/9000/ws`
+//! A hub, where peers that do not know each other meet, over `ws` and `wss`, with metrics for Prometheus.
+//! Run: `cargo run --features metrics --example hub -- --metrics 127.0.0.1:9100`, with the addresses to listen on behind it
 //!
 //! The TLS listener waits until `chain.pem` and `key.pem` are in the current directory.
 
-use std::error::Error;
+use std::{error::Error, io, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use libp2p::{
@@ -14,6 +14,12 @@ use libp2p::{
 use libp2p_lazy_websocket::{
     discovery, lazy,
     websocket::{self, Certificates},
+};
+use prometheus_client::{encoding::text, registry::Registry};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream},
+    time,
 };
 
 #[derive(NetworkBehaviour)]
@@ -28,6 +34,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let config = websocket::Config::default().with_certificates(certificates);
     let mut transport = websocket::tokio::transport(config);
     let mut changes = transport.readiness().changes();
+    let mut registry = Registry::default();
+    transport.register_metrics(&mut registry);
     let mut swarm = SwarmBuilder::with_new_identity()
         .with_tokio()
         .with_other_transport(|key| transport.upgraded(key))?
@@ -44,8 +52,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
             })
         })?
         .build();
+    swarm.behaviour_mut().discovery.register_metrics(&mut registry);
 
     let mut addresses: Vec<String> = std::env::args().skip(1).collect();
+    if addresses
+        .first()
+        .is_some_and(|argument| argument == "--metrics")
+    {
+        let at = addresses
+            .drain(..2)
+            .nth(1)
+            .ok_or("--metrics needs an address")?;
+        let socket = TcpListener::bind(at).await?;
+        println!("metrics at http://{}/metrics", socket.local_addr()?);
+        tokio::spawn(serve(socket, Arc::new(registry)));
+    }
     if addresses.is_empty() {
         addresses = ["9000/ws", "9001/tls/ws"]
             .map(|port| format!("/ip4/127.0.0.1/tcp/{port}"))
@@ -69,4 +90,36 @@ async fn main() -> Result<(), Box<dyn Error>> {
             _ = tokio::signal::ctrl_c() => return Ok(()),
         }
     }
+}
+
+async fn serve(socket: TcpListener, registry: Arc<Registry>) -> io::Result<()> {
+    loop {
+        let (stream, _) = socket.accept().await?;
+        let answer = answer(stream, Arc::clone(&registry));
+        tokio::spawn(time::timeout(Duration::from_secs(5), answer));
+    }
+}
+
+/// Reads one request and answers it.
+async fn answer(mut stream: TcpStream, registry: Arc<Registry>) -> io::Result<()> {
+    let mut lines = BufReader::new((&mut stream).take(8192)).lines();
+    let request = lines.next_line().await?.unwrap_or_default();
+    while lines
+        .next_line()
+        .await?
+        .is_some_and(|line| !line.is_empty())
+    {}
+    let mut body = String::new();
+    let status = match request.starts_with("GET /metrics ") {
+        true => text::encode(&mut body, &registry)
+            .map(|()| "200 OK")
+            .map_err(io::Error::other)?,
+        false => "404 Not Found",
+    };
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + &body).as_bytes()).await
 }

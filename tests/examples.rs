@@ -52,14 +52,44 @@ async fn a_client_finds_the_hub_and_who_is_behind_it(scene: &Scene, address: &st
     }
 }
 
+#[cfg(feature = "metrics")]
 #[tokio::test]
-async fn a_client_that_only_dials_finds_all_through_the_hub() {
+async fn a_client_that_only_dials_finds_all_through_the_hub_which_counts_them() {
     const LISTEN: &str = "/ip4/127.0.0.1/tcp/0/ws";
 
     let scene = Scene::default();
-    let hub = start(&scene, "hub", &[LISTEN]);
+    let hub = start(&scene, "hub", &["--metrics", "127.0.0.1:0", LISTEN]);
+    let metrics = after(&hub, "metrics at http://").await;
+    let metrics = metrics.strip_suffix("/metrics").unwrap();
     let address = after(&hub, &format!("{LISTEN}: listening at ")).await;
     a_client_finds_the_hub_and_who_is_behind_it(&scene, &address).await;
+    let answer = get(metrics, "/metrics").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    for line in [
+        "libp2p_lazy_ready_listeners 1",
+        // Those that only dial count too.
+        "libp2p_discovery_known_peers 2",
+        "# EOF",
+    ] {
+        assert!(answer.lines().any(|other| other == line), "{answer}");
+    }
+    let answer = get(metrics, "/").await;
+    assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\n"), "{answer}");
+}
+
+#[cfg(feature = "metrics")]
+async fn get(at: &str, path: &str) -> String {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
+
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {at}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 #[tokio::test]
