@@ -103,7 +103,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What speaks WebSocket.
+    /// The implementation of WebSocket.
     ///
     /// Defaults to [`Engine::Stream`], which moves bytes at the speed of TCP.
     pub fn with_engine(mut self, engine: Engine) -> Self {
@@ -111,124 +111,121 @@ impl Config {
         self
     }
 
-    /// Where the certificate of TLS listeners comes from. There need not be one yet: they wait for it.
+    /// The source of the certificate of TLS listeners. The certificate may come later: TLS listeners wait for it.
     ///
-    /// Defaults to nowhere, and then TLS addresses cannot be listened on: nobody could ever connect.
+    /// Defaults to none. Without it, TLS addresses are not supported for listening.
     pub fn with_certificates(mut self, certificates: Certificates) -> Self {
         self.certificates = Some(certificates);
         self
     }
 
-    /// Adds a certificate that is trusted when dialling: of an authority, or of one node.
+    /// Adds a certificate that dials trust: that of an authority, or of one node.
     ///
-    /// With [`Engine::Stream`], a peer may also show the very certificate that was added, even one that is marked as that
-    /// of an authority (`CA:TRUE`), which is what `openssl req -x509` makes. Its dates and its names are checked like those
-    /// of any other. libp2p-websocket refuses such a certificate:
+    /// With [`Engine::Stream`], a peer may also present the added certificate itself, even if it is marked as that of
+    /// an authority (`CA:TRUE`), as `openssl req -x509` marks them. Its dates and names are verified as usual.
+    /// libp2p-websocket refuses such a certificate with
     /// [`TlsError::CaUsedAsEndEntity`](crate::websocket::TlsError::CaUsedAsEndEntity).
     ///
-    /// Defaults to those that browsers trust (Mozilla's list), or with `with_system_roots` to those that this system trusts,
-    /// which always remain.
+    /// Anchors are added to the roots that browsers trust (Mozilla's list), or that the system trusts if
+    /// `with_system_roots` is set.
     pub fn with_trust_anchor(mut self, anchor: TrustAnchor) -> Self {
         self.trust_anchors.push(anchor);
         self
     }
 
-    /// Whether the roots that this system trusts take the place of Mozilla's list, which is as old as the build. They are
-    /// read when the transport is made, from where OpenSSL has them (`SSL_CERT_FILE` and `SSL_CERT_DIR` say otherwise), the
-    /// keychain of macOS or the store of Windows. If there are none, a warning says so, and Mozilla's list remains.
+    /// Whether dials trust the roots of the operating system in place of Mozilla's list, which is as old as the
+    /// build. The roots are read when the transport is created: from the paths that OpenSSL uses (`SSL_CERT_FILE` and
+    /// `SSL_CERT_DIR` override them), the keychain of macOS or the store of Windows. If there are none, a warning is
+    /// logged, and Mozilla's list stays in use.
     ///
-    /// Defaults to false, since many containers have none. With `Engine::Libp2p` it cannot be otherwise, and this
-    /// does nothing.
+    /// Defaults to false, because many containers have no roots. Only used by `Engine::Stream`.
     #[cfg(feature = "system-roots")]
     pub fn with_system_roots(mut self, trusted: bool) -> Self {
         self.trusts_system = trusted;
         self
     }
 
-    /// How many HTTP redirects a dial follows.
+    /// Maximum number of HTTP redirects that a dial follows.
     ///
-    /// Defaults to 0: a redirect lets whoever answers choose whom this node connects to next.
+    /// Defaults to 0: with redirects, the remote chooses the next host that this node connects to.
     pub fn with_max_redirects(mut self, max: u8) -> Self {
         self.max_redirects = max;
         self
     }
 
-    /// Whether a listener takes only requests for the path of its own address, which is `/` if that has none. A query
-    /// in a request is passed over. All others are answered with 404, and end with a
+    /// Whether a listener accepts only requests for the path of its own address, which is `/` if the address has
+    /// none. The query of a request is ignored. Other requests are answered with 404 and end with
     /// [`HandshakeError::NotFound`](crate::websocket::HandshakeError::NotFound).
     ///
-    /// Defaults to false, as in libp2p-websocket: a proxy in front may have changed the path. With
-    /// `Engine::Libp2p` it cannot be otherwise, and this does nothing.
+    /// Defaults to false, as in libp2p-websocket, because a proxy in front may have changed the path. Only used by
+    /// `Engine::Stream`.
     pub fn with_path_matching(mut self, matching: bool) -> Self {
         self.matches_paths = matching;
         self
     }
 
-    /// How long a connection may take from its TCP accept until its peer is authenticated: TLS, the WebSocket upgrade,
-    /// Noise and Yamux together, if the transport is `upgraded`. Otherwise only until the end of the WebSocket upgrade.
-    /// After that it is closed, with an [`Error::HandshakeTimedOut`](crate::websocket::Error::HandshakeTimedOut). A dial has
-    /// as long for Noise and Yamux.
+    /// The time from the TCP accept to the authenticated peer. On a transport that is `upgraded` it covers TLS, the
+    /// WebSocket upgrade, Noise and Yamux; otherwise it ends with the WebSocket upgrade. A connection that takes
+    /// longer is closed with [`Error::HandshakeTimedOut`](crate::websocket::Error::HandshakeTimedOut). Dials have the
+    /// same time for Noise and Yamux.
     ///
-    /// Defaults to 9 seconds. libp2p's `SwarmBuilder` gives a connection 10 seconds for all of it, unless its
-    /// `with_connection_timeout` is raised; a deadline before that one names the reason. js-libp2p has 10 seconds for a
-    /// whole inbound upgrade. [`Duration::MAX`] is no deadline.
+    /// Defaults to 9 seconds, one less than the limit of `SwarmBuilder`, which names no reason and can be raised by
+    /// its `with_connection_timeout`. js-libp2p allows 10 seconds for an inbound upgrade. [`Duration::MAX`] disables
+    /// the deadline.
     pub fn with_handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
         self
     }
 
-    /// Maximum number of pending handshakes of one port: connections that have been accepted and whose peer is not
-    /// authenticated, or, if the transport is not `upgraded`, that have not completed
-    /// the WebSocket upgrade. Beyond it the oldest one is closed, with an
-    /// [`Error::Evicted`](crate::websocket::Error::Evicted), and [counted](crate::websocket::Counters::evicted).
+    /// Maximum number of pending handshakes of one port. A handshake is pending until the peer is authenticated, or,
+    /// on a transport that is not `upgraded`, until the WebSocket upgrade is complete. When the limit is exceeded,
+    /// the oldest pending handshake is closed with [`Error::Evicted`](crate::websocket::Error::Evicted) and
+    /// [counted](crate::websocket::Counters::evicted).
     ///
-    /// One remote address may have a quarter of them, 64 by default and at least one; beyond that its own oldest one is
-    /// closed. An IPv6 address counts as its /56, an IPv4-mapped one as the IPv4 address. Loopback has no such limit,
-    /// so that a proxy on this host can connect on behalf of everyone; a proxy on another host counts as one address.
-    /// All listeners on a port share its places.
+    /// One remote address may have a quarter of them, 64 by default and at least one. Beyond that, the oldest of that
+    /// address is closed. IPv6 addresses count by /56, and IPv4-mapped ones as IPv4. Loopback has no such limit, so
+    /// that a proxy on this host can connect on behalf of all peers. A proxy on another host counts as one address.
+    /// All listeners on a port share the limit.
     ///
-    /// Zero counts as one. Defaults to 256, which is what a thousand new connections a second need, each a quarter of one on its way. To
-    /// evict an honest dialer, that many others have to connect while it completes its handshake, which takes a few
-    /// round trips.
+    /// Zero counts as one. Defaults to 256, enough for a thousand new connections a second with a round trip of a
+    /// quarter of a second. To evict an honest dialer, as many others have to connect during its handshake, which
+    /// takes a few round trips.
     pub fn with_max_pending_handshakes(mut self, max: usize) -> Self {
         self.max_pending_handshakes = max;
         self
     }
 
-    /// The largest WebSocket message that is taken from whoever connected, and the largest frame, in bytes. It is also the
-    /// largest that is sent, on accepted and on dialled connections. All that with `Engine::Libp2p`: the other one keeps no
-    /// message as a whole, and sends frames of up to 65,535 bytes, so that with less than that here, nodes with the two do
-    /// not go together.
+    /// Maximum size in bytes of a WebSocket message or frame received on an accepted connection, and of one sent on
+    /// any connection. Only used by `Engine::Libp2p`. `Engine::Stream` buffers no message, and sends frames of up to
+    /// 65,535 bytes; a lower limit here rejects them.
     ///
-    /// A stranger chooses the length of a frame, and memory is set aside for all of it when its first byte has come.
-    /// So values above 16 MiB count as 16 MiB. Messages are not handed on before they are whole, so fragments are
-    /// counted together. A larger one ends the connection with an
-    /// [`Error::MessageTooLarge`](crate::websocket::Error::MessageTooLarge).
+    /// libp2p-websocket allocates a frame as soon as its first byte arrives, and the remote chooses the length.
+    /// Values above 16 MiB therefore count as 16 MiB. The fragments of a message are counted together. A larger
+    /// message ends the connection with [`Error::MessageTooLarge`](crate::websocket::Error::MessageTooLarge).
     ///
-    /// This does not bound what comes in on connections that this node has dialled: libp2p-websocket takes up to
-    /// 256 MiB in a message there, and has no option for it. A peer that is dialled can make this node set aside that
-    /// much with one frame. [`Engine::Stream`] sets nothing aside, in either role.
+    /// The limit does not apply to what is received on dialled connections: libp2p-websocket accepts messages of up
+    /// to 256 MiB there, and has no option for it. A dialled peer can make this node allocate that much with one
+    /// frame.
     ///
-    /// Defaults to 256 KiB. How long a message is is up to who sends it: one of js-libp2p is shorter than 64 KiB,
-    /// where its Noise cuts, and one of rust-libp2p shorter than 192 KiB, since its Noise collects up to 128 KiB and
-    /// one of its own frames before it writes. Only where nothing of libp2p is above it, a bare connection of
-    /// libp2p-websocket makes one message of whatever it is given; those of this crate cut it.
+    /// Defaults to 256 KiB. The sender chooses the message size: js-libp2p sends less than 64 KiB, the limit of its
+    /// Noise frames, and rust-libp2p less than 192 KiB, because its Noise collects up to 128 KiB and one frame before
+    /// it writes. A bare connection of libp2p-websocket, without Noise above it, sends whatever it is given as one
+    /// message; connections of this crate split it.
     #[cfg(feature = "libp2p-websocket")]
     pub fn with_max_frame_size(mut self, max: usize) -> Self {
         self.max_frame_size = max.clamp(1, MAX_FRAME_SIZE);
         self
     }
 
-    /// How long a connection may be silent before the other side is asked for a sign of life, with a WebSocket ping. If
-    /// nothing comes for as long again, not even the answer, the connection ends with an error of the kind
-    /// [`TimedOut`](std::io::ErrorKind::TimedOut). Any byte received counts. `None` never asks; less than a second counts as
-    /// a second.
+    /// The time without received bytes after which a connection sends a WebSocket ping. If nothing is received for
+    /// the same time again, the connection ends with an error of the kind [`TimedOut`](std::io::ErrorKind::TimedOut).
+    /// `None` disables pings; less than a second counts as a second.
     ///
-    /// Without it, a peer that has lost its network is noticed only when something is written to it, which takes Linux a
-    /// quarter of an hour; a peer whose process is stopped never is.
+    /// Without pings, a peer that has lost its network is noticed only after a write, which takes Linux a quarter of
+    /// an hour. A peer whose process is stopped is never noticed.
     ///
-    /// Defaults to 30 seconds: proxies such as nginx cut what is silent for 60. Only with
-    /// [`Engine::Stream`]. `Engine::Libp2p` answers pings and sends none.
+    /// Defaults to 30 seconds, because proxies such as nginx close connections that are silent for 60. Only used by
+    /// [`Engine::Stream`]; `Engine::Libp2p` answers pings and sends none.
     pub fn with_keep_alive(mut self, interval: Option<Duration>) -> Self {
         self.keep_alive = interval.map(|interval| interval.max(Duration::from_secs(1)));
         self
@@ -241,55 +238,55 @@ impl Config {
         self
     }
 
-    /// Whether a port that a socket of this host already listens on counts as in use, on the same address or through
-    /// a wildcard, whoever's it is. Used by the transports of the runtimes.
+    /// Whether a port counts as in use if any socket of this host listens on it, on the same address or on a
+    /// wildcard. Used by the transports of the runtimes.
     ///
-    /// Defaults to true: listeners have `SO_REUSEPORT`, as in libp2p-tcp, so that dials can leave from the port of a listener, and
-    /// with that a second listener on the port, of the same user, is bound as well. The kernel then splits the
-    /// connections between the two, and half of those who dial meet somebody else. Switch it off in processes that
-    /// share a port on purpose, to share its load for instance: in all of them, since any may come second.
+    /// Defaults to true. Listeners have `SO_REUSEPORT`, as in libp2p-tcp, so that dials can leave from the listening
+    /// port. With that option, a second listener of the same user binds to the port as well, and the kernel splits
+    /// the connections between the two. Disable the probe in all processes that share a port on purpose, for instance
+    /// to balance its load.
     ///
-    /// It is found out by a socket without that option, which is bound to the address and dropped right before the
-    /// bind. If it cannot be bound, the bind fails with that very error of the operating system. Connections that
-    /// share the port but listen nowhere do not count. On Linux it finds all that listens there. macOS and the BSDs
-    /// let a wildcard and a specific address have the same port side by side, and so may Windows: there it finds what
-    /// listens on the very same address. Two who bind in the same moment may miss each other.
+    /// The probe binds a socket without `SO_REUSEPORT` to the address and drops it right before the bind. If it
+    /// fails, the bind fails with the same error of the operating system. Connections that use the port do not count.
+    /// On Linux, the probe finds all listeners. On macOS and the BSDs, and possibly on Windows, a wildcard and a
+    /// specific address can share a port, so the probe finds only listeners on the same address. Two listeners that
+    /// bind at the same moment may miss each other.
     #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
     pub fn with_port_probe(mut self, probe: bool) -> Self {
         self.shares_ports = !probe;
         self
     }
 
-    /// What looks up the names that are dialled.
+    /// The resolver for dialled names.
     ///
-    /// Defaults to the resolver of the system for addresses (`getaddrinfo`), and on tokio to its name servers for the TXT
-    /// records of a `/dnsaddr`; both 32 at a time. On the other runtimes nothing looks up TXT records, and `/dnsaddr` is
-    /// refused. Over [another TCP](crate::websocket::Transport::new), names are given to that as they are.
+    /// Defaults to the resolver of the system (`getaddrinfo`) for addresses, and on tokio to the name servers of the
+    /// system for the TXT records of a `/dnsaddr`, with up to 32 lookups at a time each. The other runtimes have no
+    /// TXT lookup, and `/dnsaddr` is not supported there. Over [another TCP](crate::websocket::Transport::new), names
+    /// are passed to that transport.
     pub fn with_resolver(mut self, resolver: impl Resolve) -> Self {
         self.resolver = Some(Resolver::new(Arc::new(resolver), true));
         self
     }
 
-    /// Whether `/dnsaddr/<name>` can be dialled, which leads to the WebSocket addresses that the name has in its TXT
-    /// records. Where nothing looks such records up, the address is refused in any case: see
-    /// [`with_resolver`](Self::with_resolver).
+    /// Whether `/dnsaddr/<name>` is dialled, at the WebSocket addresses in the TXT records of the name. Without a
+    /// resolver for TXT records it is not supported: see [`with_resolver`](Self::with_resolver).
     ///
-    /// Defaults to true. Switch it off if another transport that can dial what a name leads to comes after this one in
-    /// an `OrTransport`, such as TCP or QUIC: there the first transport that takes an address keeps it, and this one
-    /// takes a `/dnsaddr` before it knows whether it leads to WebSocket. Behind such a transport it can stay on, if
-    /// that refuses `/dnsaddr`.
+    /// Defaults to true. Disable it if a later transport in an `OrTransport`, such as TCP or QUIC, should dial
+    /// addresses of a `/dnsaddr`: the first transport that accepts an address keeps it, and this transport accepts a
+    /// `/dnsaddr` before it knows whether it leads to WebSocket. After a transport that does not support `/dnsaddr`,
+    /// it can stay enabled.
     pub fn with_dnsaddr(mut self, dnsaddr: bool) -> Self {
         self.resolves_dnsaddr = dnsaddr;
         self
     }
 
-    /// How long a dial may take until the WebSocket handshake is done, lookups and TLS included. After that it ends with
-    /// the errors of all that it has tried, among them an
-    /// [`Error::DialTimedOut`](crate::websocket::Error::DialTimedOut) for each address that had not answered.
+    /// The time from the dial to the end of the WebSocket handshake, including lookups and TLS. A dial that takes
+    /// longer ends with the errors of all attempts, among them an
+    /// [`Error::DialTimedOut`](crate::websocket::Error::DialTimedOut) for each address that has not answered.
     ///
-    /// Defaults to 9 seconds: libp2p's `SwarmBuilder` gives a connection 10, Noise and the multiplexer together, and a dial
-    /// that is ended from outside cannot tell what it has tried. [`Duration::MAX`] is no deadline. With
-    /// `Engine::Libp2p` it is that of the TCP connection, except for a `/dnsaddr`.
+    /// Defaults to 9 seconds, one less than the limit of `SwarmBuilder` for the whole connection, which would end the
+    /// dial without a reason. [`Duration::MAX`] disables the deadline. With `Engine::Libp2p` it applies only to the
+    /// TCP connection, except for a `/dnsaddr`.
     pub fn with_dial_timeout(mut self, timeout: Duration) -> Self {
         self.dial_timeout = timeout;
         self
