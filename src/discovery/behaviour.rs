@@ -32,13 +32,13 @@ use crate::deadline::{self, Deadline, Instant};
 
 mod rounds;
 
-/// Announces the addresses that the swarm listens on, and knows the peers that announce theirs.
+/// Announces the addresses that the swarm listens on, and keeps a table of the peers that announce theirs.
 ///
 /// It wraps the pubsub `P` and shares it with the application: [`Behaviour::pubsub_mut`] to subscribe and publish,
-/// [`Event::PubSub`] for what it reports. So the swarm has one gossipsub, and one only.
+/// [`Event::PubSub`] for what it reports. A swarm has only one gossipsub.
 ///
-/// Addresses of known peers go to the swarm ([`ToSwarm::NewExternalAddrOfPeer`]) and are offered when somebody dials
-/// a peer by its id. The behaviour itself dials only hubs ([`Config::with_hubs`]), and others if
+/// Addresses of known peers go to the swarm ([`ToSwarm::NewExternalAddrOfPeer`]) and are used when a peer is dialled by
+/// its id. The behaviour itself dials only hubs ([`Config::with_hubs`]), and others if
 /// [`Config::with_connections`] asks it to.
 pub struct Behaviour<P: PubSub> {
     pubsub: P,
@@ -65,7 +65,7 @@ type PubSubToSwarm<P> = <<P as PubSub>::Behaviour as NetworkBehaviour>::ToSwarm;
 type Output<P> = ToSwarm<Event<PubSubToSwarm<P>>, THandlerInEvent<<P as PubSub>::Behaviour>>;
 
 impl<P: PubSub> Behaviour<P> {
-    /// Makes a behaviour over `pubsub` and subscribes it to the topics.
+    /// Creates a behaviour over `pubsub` and subscribes it to the topics.
     ///
     /// # Errors
     ///
@@ -113,9 +113,9 @@ impl<P: PubSub> Behaviour<P> {
     /// - `libp2p_discovery_hub_failures_total`
     /// - `libp2p_discovery_known_peers`, `libp2p_discovery_hubs` and `libp2p_discovery_hubs_connected`, gauges
     ///
-    /// Each is the counter of that name, and a `reason` is what the name of the counter says of it, such as
-    /// `author_rate`. A scrape shows how things were when the behaviour was last polled. Those of the pubsub are not
-    /// among them: gossipsub has its own.
+    /// Each metric is the counter of that name. The `reason` is the rest of the name of the counter, such as `author_rate`.
+    /// A scrape shows the values of the last poll of the behaviour. Metrics of the pubsub are not included: gossipsub has
+    /// its own.
     ///
     /// For several behaviours in one registry, give each a sub-registry with a label that tells it from the others.
     #[cfg(feature = "metrics")]
@@ -136,10 +136,10 @@ impl<P: PubSub> Behaviour<P> {
         self.config.is_listen_only()
     }
 
-    /// Announces on one more topic and listens there. Returns `false` if it has done so before.
+    /// Adds a topic to announce on and to listen to. Returns `false` if it was there already.
     ///
-    /// Connected peers that have subscribed to it before are not counted as subscribers, by
-    /// [`Config::with_connections`] among others, until they do so again.
+    /// Connected peers that have subscribed to the topic before do not count as subscribers, also for
+    /// [`Config::with_connections`], until they subscribe again.
     ///
     /// # Errors
     ///
@@ -163,10 +163,10 @@ impl<P: PubSub> Behaviour<P> {
         Ok(true)
     }
 
-    /// Neither announces on a topic any more nor listens there. Returns `false` if it did not.
+    /// Removes a topic and unsubscribes from it. Returns `false` if it was not there.
     ///
-    /// Peers that have been heard there stay known until they expire. Without any topic the behaviour keeps silent. An
-    /// application that wants to go on hearing the topic subscribes to it again.
+    /// Peers that were discovered on it stay known until they expire. Without any topic the behaviour is silent. An
+    /// application that uses the topic itself subscribes again.
     pub fn remove_topic(&mut self, topic: &str) -> bool {
         if !self.config.remove_topic(topic) {
             return false;
@@ -181,8 +181,8 @@ impl<P: PubSub> Behaviour<P> {
         true
     }
 
-    /// Names a hub more, which is dialled at once unless it is connected; see [`Config::with_hubs`]. Returns `false` if
-    /// it was named before.
+    /// Adds a hub, which is dialled at once unless it is connected; see [`Config::with_hubs`]. Returns `false` if it was
+    /// there already.
     ///
     /// # Errors
     ///
@@ -192,7 +192,7 @@ impl<P: PubSub> Behaviour<P> {
         self.dialer.add_hub(deadline::now(), hub)
     }
 
-    /// Dials a hub no more; a connection to it stays. Returns `false` if it was not named.
+    /// Removes a hub, which is then not dialled any more. Its connection stays. Returns `false` if it was not there.
     pub fn remove_hub(&mut self, hub: &Multiaddr) -> bool {
         self.wake();
         self.dialer.remove_hub(hub)
@@ -203,16 +203,15 @@ impl<P: PubSub> Behaviour<P> {
         self.dialer.hubs()
     }
 
-    /// Whether to keep silent from now on, as by [`Config::with_listen_only`]. When that ends, an announcement is made at
-    /// once.
+    /// Sets [`Config::with_listen_only`] while the behaviour runs. Ending it announces at once.
     pub fn set_listen_only(&mut self, listen_only: bool) {
         self.config.set_listen_only(listen_only);
         self.schedule.set_silent(deadline::now(), listen_only);
         self.wake();
     }
 
-    /// The time between two of the own announcements that nothing else causes, as it follows from the number of peers that
-    /// are heard now. Up to a tenth is added at random.
+    /// The current interval between regular announcements, which depends on the number of known peers. Up to a tenth is
+    /// added at random.
     pub fn interval(&self) -> Duration {
         self.schedule.interval()
     }
@@ -228,8 +227,7 @@ impl<P: PubSub> Behaviour<P> {
         &mut self.pubsub
     }
 
-    /// The addresses of all listeners, as `Swarm::listeners()` returns them: an address that two listeners report
-    /// comes twice.
+    /// The addresses of all listeners, as `Swarm::listeners()` returns them. An address of two listeners is listed twice.
     pub fn listeners(&self) -> impl Iterator<Item = &Multiaddr> {
         self.listening.iter()
     }
@@ -239,20 +237,20 @@ impl<P: PubSub> Behaviour<P> {
         self.inbox.peers().iter()
     }
 
-    /// What is known of one peer.
+    /// The entry of one peer, if it is known.
     pub fn known_peer(&self, peer: &PeerId) -> Option<KnownPeer<'_>> {
         self.inbox.peers().get(peer)
     }
 
-    /// What to keep over a restart, for [`Config::with_saved_peers`]: the known peers that have addresses, and the saved ones
-    /// that have not announced themselves yet. Connected ones come first, and then those heard last; at most 1,000.
+    /// The peers to keep over a restart, for [`Config::with_saved_peers`]: known peers with addresses, and saved peers that
+    /// have not announced themselves yet. At most 1,000: connected ones first, then those heard last.
     ///
-    /// An empty list means that this node has heard nobody yet, and should not replace one that was saved before.
+    /// An empty list means that no peer has been heard yet. It should not replace an older list.
     pub fn saved_peers(&self) -> Vec<SavedPeer> {
         self.dialer.to_save(deadline::now(), self.inbox.peers())
     }
 
-    /// How many announcements have been made and received, and what became of them.
+    /// The numbers of sent and received announcements, of peers and of hubs.
     pub fn counters(&self) -> Counters {
         let counters = self.inbox.counters().with_rounds(self.rounds);
         self.dialer.count_hubs(counters)

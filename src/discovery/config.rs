@@ -17,7 +17,7 @@ use super::{
     schedule::{self, Timing},
 };
 
-/// The topic that js-libp2p's `@libp2p/pubsub-peer-discovery` uses unless told otherwise.
+/// The default topic of js-libp2p's `@libp2p/pubsub-peer-discovery`.
 pub const DEFAULT_TOPIC: &str = "_peer-discovery._p2p._pubsub";
 
 /// How many topics one [`Behaviour`](super::Behaviour) may announce on: each costs a publication a round.
@@ -36,7 +36,7 @@ const MAX_MESSAGE_SIZE: usize = 16 * 1024;
 
 /// Options of a [`Behaviour`](super::Behaviour), and their defaults.
 ///
-/// Combinations that make no sense are refused by [`Behaviour::new`](super::Behaviour::new) with a
+/// Invalid combinations are refused by [`Behaviour::new`](super::Behaviour::new) with a
 /// [`ConfigError`].
 #[derive(Clone)]
 pub struct Config {
@@ -84,105 +84,110 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The topics to announce and to listen on. Each announcement goes to all of them.
+    /// The topics to announce on and to listen to. Each announcement goes to all of them.
     ///
-    /// Defaults to [`DEFAULT_TOPIC`] alone, as in js-libp2p. Peers meet only on a topic that they share, so an
-    /// application that wants to find its own kind alone names one of its own. At most 64, each with a name.
+    /// Defaults to [`DEFAULT_TOPIC`] alone, as in js-libp2p. Peers discover each other only on a shared topic, so an
+    /// application that looks only for its own peers uses a topic of its own. At most 64, none of them empty.
     pub fn with_topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.topics = topics.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The shortest time between two announcements that nothing else has caused; at least 10 milliseconds.
+    /// The shortest interval between regular announcements, at least 10 milliseconds. Defaults to 10 seconds, as in
+    /// js-libp2p.
     ///
-    /// It is stretched when more peers announce themselves than the [target rate](Config::with_target_rate) allows: by
-    /// default that begins with a hundred. Up to a tenth is added at random each time, and the second announcement of a node
-    /// comes after a random part of it, so that nodes started together do not go on announcing together. While it is not
-    /// stretched, the next one also comes sooner if somebody new is heard: two minimum gaps before it has passed since
-    /// then, so that a newcomer knows everybody within it. Defaults to 10 seconds, as in js-libp2p.
+    /// The interval grows when more peers announce than the [target rate](Config::with_target_rate) allows, by
+    /// default above a hundred peers. Up to a tenth is added at random each time, and the second announcement comes
+    /// after a random part of the interval, so that nodes started together do not stay synchronised. While the
+    /// interval is not stretched, a newcomer brings the next announcement forward, to two minimum gaps before a full
+    /// interval has passed since the newcomer was heard. A newcomer then knows all peers within one interval.
     pub fn with_interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
     }
 
-    /// The longest time between two announcements that nothing else has caused, however many peers there are. The
-    /// interval itself where that is longer, so set it to zero if nothing shall be stretched.
+    /// The longest interval between regular announcements, for any number of peers. A shorter value than the interval
+    /// counts as the interval; zero therefore disables stretching.
     ///
-    /// Defaults to 20 minutes, which 12,000 peers reach at the default rate; what more there are adds to the rate.
-    /// It is also how long a newcomer to a network of that size takes to know everybody. Of others these 20 minutes are
-    /// believed even where less is set here.
+    /// Defaults to 20 minutes, which 12,000 peers reach at the default rate. More peers exceed the rate. It is also
+    /// the time in which a newcomer to a network of that size learns of all peers. Intervals announced by other peers
+    /// are accepted up to 20 minutes, even if this is set lower.
     pub fn with_max_interval(mut self, max_interval: Duration) -> Self {
         self.max_interval = max_interval;
         self
     }
 
-    /// How many announcements a second all peers of a topic make together, about; at least one. Each receives all of them.
+    /// The approximate number of announcements per second that all peers of a topic make together; at least one. Each
+    /// peer receives all of them.
     ///
-    /// Each peer announces itself once in the time that all of them need at this rate, by the number of peers that
-    /// it knows. js-libp2p knows no such rate: there, a thousand peers make a hundred a second. The peers of a network
-    /// should agree on it. Defaults to 10, so that up to a hundred peers announce at the default interval.
+    /// Each peer announces once in the time that all known peers need at this rate. js-libp2p has no such rate: a
+    /// thousand of its peers make a hundred announcements a second. All peers of a network should use the same value.
+    /// Defaults to 10, so that up to a hundred peers announce at the default interval.
     pub fn with_target_rate(mut self, per_second: u32) -> Self {
         self.target_rate = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
         self
     }
 
-    /// The least time between two announcements, whatever causes them. One that no topic took counts as well.
+    /// The shortest time between two announcements, whatever their cause. An announcement that no topic took counts
+    /// as well.
     ///
-    /// Defaults to a second, or to the interval where that is shorter: a peer that has just subscribed does not
-    /// wait long, and a crowd that subscribes at once does not cause a storm. At most the interval.
+    /// Defaults to one second, or to the interval if that is shorter. A new subscriber is answered soon, and many
+    /// subscribers at once do not cause a storm. At most the interval.
     pub fn with_minimum_gap(mut self, minimum_gap: Duration) -> Self {
         self.minimum_gap = Some(minimum_gap);
         self
     }
 
-    /// How long to wait after a change of the own addresses for the next one, so that one announcement tells of all.
-    /// Counted from the first; more changes do not prolong it. At most the interval.
+    /// The time from the first change of the own addresses to the announcement, so that one announcement covers all
+    /// changes. Further changes do not prolong it. At most the interval.
     ///
-    /// Defaults to 50 milliseconds: a listener on a wildcard reports its addresses within less.
+    /// Defaults to 50 milliseconds, within which a wildcard listener reports all its addresses.
     pub fn with_coalescing(mut self, coalescing: Duration) -> Self {
         self.coalescing = coalescing;
         self
     }
 
-    /// Whether to keep silent and only hear what others announce. Defaults to `false`.
+    /// Whether to make no announcements and only receive those of others. Defaults to `false`.
     ///
-    /// Unlike js-libp2p, whose `listenOnly` ignores what it hears.
+    /// In contrast, the `listenOnly` of js-libp2p ignores what it receives.
     pub fn with_listen_only(mut self, listen_only: bool) -> Self {
         self.listen_only = listen_only;
         self
     }
 
-    /// How long a peer stays known after its last announcement while it is not known how often it announces itself.
+    /// The time to live of a peer whose interval is not known, counted from its last announcement. Has to be longer
+    /// than the interval. Defaults to one minute, or to three intervals if that is longer.
     ///
-    /// After that it is three of its intervals: those it promises, as nodes with this crate do, or what has been learnt of
-    /// it. Each is taken for ten seconds at least, or for [`Config::with_interval`] where that is shorter. A js-libp2p node,
-    /// which announces itself every ten seconds, is forgotten when it has been silent for thirty. One with an interval longer
-    /// than this time expires once: when it comes back within an hour, the time between the two announcements counts as its
-    /// interval, at most 22 minutes. Until an hour after it expired, it does not expire again unless it has been silent for 22
-    /// minutes, however many announcements are lost; so one that comes back and then goes for good is known for that long. The
-    /// last 4,096 that have expired are remembered for this. It has to be longer than the interval. Defaults to a minute, or to
-    /// three intervals where that is longer.
+    /// A peer whose interval is known expires after three of its intervals. Nodes with this crate announce their
+    /// interval; that of other nodes is learnt. Intervals below ten seconds, or below [`Config::with_interval`] if
+    /// that is shorter, count as that.
+    ///
+    /// A js-libp2p node announces every ten seconds by default and expires after thirty. A js-libp2p node with an
+    /// interval above this time to live expires once. When it returns within an hour, the time between the two
+    /// announcements counts as its interval, at most 22 minutes. Until one hour after it expired, it expires again
+    /// only after 22 silent minutes, even if announcements are lost. The last 4,096 expired peers are remembered for
+    /// this.
     pub fn with_time_to_live(mut self, time_to_live: Duration) -> Self {
         self.time_to_live = Some(time_to_live);
         self
     }
 
-    /// How many peers are known at most, at least one, and an eighth more if they are connected. When the table is full, newcomers are
-    /// not kept until somebody expires: were they to replace somebody, inventing identities would be enough to make
-    /// everybody forgotten. Peers that one neighbour alone has delivered are at most a quarter while others are subscribed, and
-    /// beyond that replace each other.
+    /// Maximum number of known peers, at least one. Connected peers may take an eighth more. When the table is full,
+    /// newcomers are ignored until a peer expires: if they replaced known peers, invented identities could evict all
+    /// of them. While other neighbours are subscribed, peers delivered by one neighbour alone take at most a quarter
+    /// of the table, and beyond that replace each other.
     ///
-    /// Defaults to 16,384. A peer with two addresses takes 1,318 bytes, as the bench `discovery` measures it, so a full table
-    /// of such peers is 22 MB, and one of peers with 16 addresses of 512 bytes some 150 MB.
+    /// Defaults to 16,384. A peer with two addresses takes 1,318 bytes, as the bench `discovery` measures, so a full
+    /// table of them takes 22 MB. A full table of peers with 16 addresses of 512 bytes takes about 150 MB.
     pub fn with_max_peers(mut self, max_peers: usize) -> Self {
         self.max_peers = NonZeroUsize::new(max_peers).unwrap_or(NonZeroUsize::MIN);
         self
     }
 
-    /// How many addresses of one peer are kept, and how many of the own are announced, at least one: the most useful of those that
-    /// pass the filter. These are public ones, public names, relayed ones, private ones and those of the host, in
-    /// that order, and before them all, of the own, those that are confirmed as external. What is equally useful stays
-    /// in the order in which the peer lists it.
+    /// Maximum number of addresses that are kept of one peer, and that are announced of this node; at least one. The
+    /// most useful addresses that pass the filter are taken: public addresses, public names, relayed addresses,
+    /// private ones, and those of the host, in that order. Of this node's addresses, confirmed external ones come
+    /// first. Equally useful addresses keep their order.
     ///
     /// Defaults to 16: three transports on both IP versions of two interfaces, and a few relays.
     pub fn with_max_addresses(mut self, max_addresses: usize) -> Self {
@@ -190,43 +195,44 @@ impl Config {
         self
     }
 
-    /// How many announcements of peers that are not known, and malformed ones of any author, one neighbour may deliver; what
-    /// exceeds it is ignored.
+    /// The rate at which one neighbour may deliver announcements of unknown peers, and malformed ones of any author.
+    /// Announcements above the rate are ignored.
     ///
-    /// Identities can be invented, so that this does not touch known peers: those
-    /// behind a neighbour that floods stay known. Defaults to 500 at once and 50 a second: whoever joins a thousand
-    /// js-libp2p peers through one hub hears of a hundred a second, and learns of all of them within their first
-    /// interval; of ten thousand within four minutes. A neighbour that invents identities, and keeps announcing all
-    /// of them, takes five minutes to fill a table of the default size, or a quarter of it if there are other neighbours.
+    /// The rate does not apply to known peers, so those behind a flooding neighbour stay known. Defaults to 500 at
+    /// once and 50 a second. A node that joins a thousand js-libp2p peers through one hub receives a hundred
+    /// announcements a second, and knows all peers within their first interval; ten thousand peers take four minutes.
+    /// A neighbour that invents identities and keeps announcing all of them takes five minutes to fill a table of the
+    /// default size, or a quarter of it while there are other neighbours.
     ///
-    /// A neighbour that exceeds it is muted for ten seconds, on all topics, while at least two other subscribed neighbours, and
-    /// more than half of all, do not; see [`PubSub::set_muted`](super::PubSub::set_muted).
+    /// A neighbour that exceeds the rate is muted for ten seconds, on all topics, while at least two other subscribed
+    /// neighbours, and more than half of all, keep within it; see [`PubSub::set_muted`](super::PubSub::set_muted).
     pub fn with_newcomer_rate(mut self, rate: Rate) -> Self {
         self.newcomer_rate = rate;
         self
     }
 
-    /// The peers to stay connected to, where this node meets the others. Each is dialled as soon as the swarm runs, and again
-    /// whenever it is not connected, for as long as it is named. At most 64 addresses.
+    /// The peers that this node stays connected to, and through which it finds the others. Each hub is dialled when
+    /// the swarm starts, and again whenever it is not connected, for as long as it is configured. At most 64
+    /// addresses. Defaults to none.
     ///
-    /// An address may be of any form that a transport of the swarm dials, `/dns*` and `/dnsaddr` among them. Names are looked
-    /// up at each try. With `/p2p/<peer id>` at its end, only that peer is accepted, and all addresses of one peer id are
-    /// tried in one attempt, those that the peer has announced included. Without, whoever answers is the hub, until it
-    /// disconnects.
+    /// An address may have any form that a transport of the swarm dials, including `/dns*` and `/dnsaddr`. Names are
+    /// looked up at each dial. An address that ends with `/p2p/<peer id>` accepts only that peer, and all addresses
+    /// of one peer id are dialled in one attempt, together with those that the peer has announced. Without a peer id,
+    /// any peer that answers is the hub until it disconnects.
     ///
-    /// When the connection is lost, the first try follows after a random time below 3 seconds; when a try fails, the next one
-    /// after a second, and twice as long each further time, up to [`Config::with_max_hub_delay`]. Up to a quarter of that, at
-    /// random, is left out. Where only another peer is found, the longest delay is kept. A connection that lasted for less than two minutes counts as a failed try, because a hub that is
-    /// full accepts and closes. A new address of this node, listened on or confirmed, causes a try at once, but no sooner than a
-    /// second after the last one. An address that cannot be dialled at all (the node's own, or one that no transport supports)
-    /// is tried again only then. So one list can be given to all nodes, the hubs included.
+    /// After a lost connection, the first dial follows after a random time below 3 seconds. After a failed dial, the
+    /// next one follows after one second, then after twice the delay each time, up to [`Config::with_max_hub_delay`];
+    /// up to a quarter of the delay is left out at random. If only another peer answers at the address, the longest
+    /// delay applies. A connection of less than two minutes counts as a failed dial, because a full hub accepts
+    /// connections and closes them. A new address of this node, listened on or confirmed, causes a dial at once, at
+    /// most one per second. An address that cannot be dialled at all (this node's own, or an unsupported one) is
+    /// dialled again only then. All nodes can therefore share one list, including the hubs.
     ///
-    /// A connection that no protocol needs ends by the idle timeout of either swarm (10 seconds by default). Gossipsub needs
-    /// those in its mesh, which are at most twelve at a hub unless its gossipsub is made with `gossipsub::hub_config`. So a hub with
-    /// more leaves needs that, or a long idle timeout on both sides.
+    /// A connection that no protocol keeps alive ends by the idle timeout of either swarm, 10 seconds by default.
+    /// Gossipsub keeps the connections of its mesh, at most twelve by default; `gossipsub::hub_config` makes room for
+    /// more. A hub with more leaves needs that, or a long idle timeout on both sides.
     ///
-    /// [`Event::HubConnected`](super::Event::HubConnected), [`HubLost`](super::Event::HubLost) and
-    /// [`HubUnreachable`](super::Event::HubUnreachable) tell what becomes of each. Defaults to none.
+    /// [`Event::HubConnected`](super::Event::HubConnected), [`HubLost`](super::Event::HubLost) and [`HubUnreachable`](super::Event::HubUnreachable) report the state of each hub.
     pub fn with_hubs(mut self, hubs: impl IntoIterator<Item = Multiaddr>) -> Self {
         self.hubs.clear();
         for hub in hubs {
@@ -237,68 +243,70 @@ impl Config {
         self
     }
 
-    /// The longest time between two tries of a [hub](Config::with_hubs), at least one second. Defaults to 60 seconds: a hub
-    /// with a thousand leaves is tried some twenty times a second while it is down.
+    /// The longest delay between two dials of a [hub](Config::with_hubs), at least one second. Defaults to 60
+    /// seconds: a hub with a thousand leaves then receives about twenty dials a second while it is down.
     pub fn with_max_hub_delay(mut self, max_hub_delay: Duration) -> Self {
         self.max_hub_delay = max_hub_delay;
         self
     }
 
-    /// The peers that this node knew before it was restarted, as [`Behaviour::saved_peers`](super::Behaviour::saved_peers)
-    /// returned them. At most 1,000 are taken, the first ones.
+    /// The peers that were known before a restart, as [`Behaviour::saved_peers`](super::Behaviour::saved_peers)
+    /// returned them. The first 1,000 are used. Defaults to none.
     ///
-    /// They are candidates for [`Config::with_connections`], dialled while no known peer is left to dial. Without
-    /// `with_connections` they have no effect, which is logged as a warning. They are not known peers: none is
-    /// [`Discovered`](super::Event::Discovered) or counted for the interval before it has announced itself. Their addresses are
-    /// subject to [`Config::with_received_filter`] and [`Config::with_max_addresses`]. Defaults to none.
+    /// Saved peers are candidates for [`Config::with_connections`], dialled while no known peer is left to dial.
+    /// Without `with_connections` they have no effect, which is logged as a warning. A saved peer is not a known
+    /// peer: it is [`Discovered`](super::Event::Discovered) and counted for the interval only after it has announced
+    /// itself. Its addresses are subject to [`Config::with_received_filter`] and [`Config::with_max_addresses`].
     pub fn with_saved_peers(mut self, saved_peers: impl IntoIterator<Item = SavedPeer>) -> Self {
         self.saved_peers = saved_peers.into_iter().take(MAX_SAVED).collect();
         self
     }
 
-    /// How many connections to subscribers of the topics to keep, by dialling known peers while there are fewer.
+    /// The number of connections to subscribers of the topics to keep. While there are fewer, known peers are
+    /// dialled. Defaults to 0, which dials no peer.
     ///
-    /// With it a star becomes a mesh: nodes that know only a hub are still connected to each other when the hub is
-    /// gone. Every connected subscriber counts, whichever side has dialled, and so does a hub; three others are enough
-    /// to keep many nodes in one piece. A gossipsub of the default configuration keeps five to twelve connections
-    /// alive for each topic. More than that end by the idle timeout of the swarm and are dialled anew.
+    /// Connections turn a star into a mesh: nodes that know only a hub stay connected to each other after the hub is
+    /// gone. All connected subscribers count, whichever side dialled, and hubs count too. Three others keep many
+    /// nodes in one piece. A gossipsub of the default configuration keeps five to twelve connections alive for each
+    /// topic; more than that end by the idle timeout of the swarm and are dialled again.
     ///
-    /// Dialled are known peers that are not connected, chosen at random, each at all its addresses in one attempt. At
-    /// most eight attempts are under way at once, and after the first eight no more than two a second begin. A peer
-    /// that cannot be reached, or whose connection ends within two minutes, is left alone for 10 seconds, and for
-    /// twice as long each further time, up to 10 minutes; up to a quarter of that, at random, is left out. A peer that
-    /// announces only addresses that no transport of this node supports is dialled once, and not again until they change.
+    /// Candidates are known peers that are not connected, in random order; an attempt tries all addresses of a peer.
+    /// At most eight attempts run at once, and after the first eight at most two begin per second. A peer that cannot
+    /// be reached, or whose connection ends within two minutes, is dialled again after 10 seconds, and after twice
+    /// the delay each further time, up to 10 minutes; up to a quarter of the delay is left out at random. A peer that
+    /// announces only unsupported addresses is dialled once, and again when they change.
     ///
-    /// What a dial finds out, whoever has asked for it, is kept until the next announcement of the peer. Addresses that
-    /// have failed are tried last. If all have, the peer is forgotten when half of its time to live has passed. An
-    /// address where somebody else was found is dropped. Nobody is blamed for what this node itself prevents, such as by
-    /// a limit on connections, and nobody is forgotten sooner while there is no connection at all.
+    /// The result of a dial, also of one by the application, is kept until the next announcement of the peer.
+    /// Addresses that have failed are tried last. If all have failed, the peer expires after half of its time to
+    /// live. An address where another peer answered is dropped. Dials that this node itself prevents, such as by a
+    /// limit on connections, do not count as failures, and no peer expires sooner while this node has no connection
+    /// at all.
     ///
-    /// Only known peers are dialled, and saved ones: [`Config::with_saved_peers`] has no effect without this option. A node that
-    /// knows no peer is connected by [`Config::with_hubs`]. A hub that is subscribed counts.
+    /// Only known peers and saved ones are dialled: [`Config::with_saved_peers`] has no effect without this option.
+    /// The first connection of a node comes from [`Config::with_hubs`].
     ///
-    /// Defaults to 0: nobody is dialled. Whoever dials sends packets to any host and port that strangers announce, and
-    /// shows them its own address; that is for the application to decide. Connections that an attacker makes to this
-    /// node count as well, so it does not protect from being surrounded.
+    /// Dialling sends packets to any host and port that strangers announce, and shows them the address of this node.
+    /// Connections made by an attacker count as well, so this option does not protect against eclipse attacks.
     pub fn with_connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self
     }
 
-    /// Which of the own addresses may be announced, in place of what suits a node on the internet.
+    /// The filter for own addresses, in place of the default for nodes on the internet.
     ///
     /// The default announces
     /// - public addresses and names, and relayed addresses (`/p2p-circuit`);
-    /// - private ones only if the node has no public address or name, be it confirmed or only listened on. A relayed
-    ///   address does not count as one. Private is what is not routed on the internet: RFC 1918, CGNAT, unique local and
-    ///   link-local, ranges for documentation and benchmarks, and names such as `node.local`, `node.lan` or `node`;
-    /// - those of the host itself (loopback, `localhost`, `/memory`, `/unix`) only if there are no others.
+    /// - private addresses only while the node has no public address or name, confirmed or listened on. A relayed
+    ///   address does not count as public. Private addresses are those that are not routed on the internet: RFC 1918,
+    ///   CGNAT, unique local and link-local, ranges for documentation and benchmarks, and names such as `node.local`,
+    ///   `node.lan` or `node`;
+    /// - addresses of the host (loopback, `localhost`, `/memory`, `/unix`) only if there are no others.
     ///
-    /// An address that nobody can dial is never announced, whatever the closure says: an unspecified IP (`0.0.0.0`,
-    /// `::`), port 0, multicast and broadcast, link-local IPv6, `/ip6zone`, names with `*`, no host or no port, `/http-path`,
-    /// or anything but `/p2p` and `/p2p-circuit` after `/ws`.
+    /// Addresses that no transport can dial are never announced, whatever the closure returns: an unspecified IP
+    /// (`0.0.0.0`, `::`), port 0, multicast and broadcast, link-local IPv6, `/ip6zone`, names with `*`, no host or no
+    /// port, `/http-path`, or anything but `/p2p` and `/p2p-circuit` after `/ws`.
     ///
-    /// The closure is asked of each address as it is listened on, before each announcement.
+    /// The closure is called before each announcement, with each address as it is listened on.
     pub fn with_filter(
         mut self,
         filter: impl Fn(&Multiaddr) -> bool + Send + Sync + 'static,
@@ -307,19 +315,19 @@ impl Config {
         self
     }
 
-    /// Which addresses of other peers are kept, in place of what suits a node on the internet.
+    /// The filter for addresses of other peers, in place of the default for nodes on the internet.
     ///
-    /// The default is that of [`Config::with_filter`], for each announcement by itself: private addresses are kept only
-    /// while this node has no public one, those of the host only if the announcement lists no others, and what nobody
-    /// can dial never, whatever the closure says. A peer of which no address is left is known nevertheless, without
-    /// addresses. When this node becomes public, or ceases to be, the peers that are known keep their addresses until
-    /// they next announce themselves.
+    /// The default is that of [`Config::with_filter`], for each announcement by itself: private addresses are kept
+    /// only while this node has no public one, addresses of the host only if the announcement lists no others.
+    /// Addresses that no transport can dial are never kept, whatever the closure returns. A peer without remaining
+    /// addresses is still known. When this node gains or loses its public address, known peers keep their addresses
+    /// until their next announcement.
     ///
-    /// This is about what is of use. It does not keep a node from dialling its own network: names are judged unresolved,
-    /// relays pass wherever they are said to be, and so does loopback alone.
+    /// The filter selects useful addresses. It does not keep a node from dialling its own network: names are judged
+    /// unresolved, relayed addresses pass wherever the relay is, and so does loopback alone.
     ///
-    /// The closure is asked of up to 256 addresses of each announcement, each ending in `/p2p/<peer id>`, and the swarm
-    /// waits for it.
+    /// The closure is called for up to 256 addresses of each announcement, each ending in `/p2p/<peer id>`, and
+    /// blocks the swarm.
     pub fn with_received_filter(
         mut self,
         filter: impl Fn(&Multiaddr) -> bool + Send + Sync + 'static,

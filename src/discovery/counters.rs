@@ -1,76 +1,76 @@
 use super::{AnnounceOutcome, SkipReason};
 
-/// How many announcements were made and came in, by what became of them, and what they have changed. All but `known`,
-/// `hubs` and `hubs_connected` only ever grow.
+/// Counters of sent and received announcements, of peers and of hubs. All except `known`, `hubs` and `hubs_connected` are
+/// monotonic.
 ///
-/// Each announcement that is due, or that the application asks for, counts once: as announced, as delayed or as skipped.
-/// Each message that comes in on a topic of discovery counts once: as accepted or as ignored.
+/// Each announcement that is due or requested by the application counts once, as announced, delayed or skipped. Each
+/// message received on a topic of discovery counts once, as accepted or ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Made: at least one topic took it. Those of a node that only dials, which list no addresses, are among them.
+    /// Announcements that at least one topic took, including empty ones of a node that only dials.
     pub announced: u64,
-    /// Put off, since the application asked for it within the minimum gap, or since no topic took it. It follows by
-    /// itself, and counts again then.
+    /// Announcements that were postponed, because the application requested them within the minimum gap or because no
+    /// topic took them. They count again when they are made.
     pub delayed: u64,
-    /// Skipped since no listener has an address, and no external address is confirmed.
+    /// Announcements skipped because no listener has an address and no external address is confirmed.
     pub skipped_no_listeners: u64,
-    /// Skipped since no address passes the filter.
+    /// Announcements skipped because no address passes the filter.
     pub skipped_nothing_left: u64,
-    /// Skipped since nobody is subscribed. A few are normal before the first connection; later they mean that this node
-    /// is connected to nobody who takes part.
+    /// Announcements skipped because no peer is subscribed. A few are normal before the first connection. Later ones mean
+    /// that no connected peer takes part in discovery.
     pub skipped_no_subscribers: u64,
-    /// Asked for by the application, and skipped since this node keeps silent by `Config::with_listen_only`.
+    /// Requested announcements skipped because of `Config::with_listen_only`.
     pub skipped_listen_only: u64,
-    /// How often a topic did not take an announcement although somebody is subscribed to it.
+    /// Announcements that a topic with subscribers did not take.
     pub publish_failures: u64,
-    /// Believed, whether or not they changed anything.
+    /// Received announcements that were accepted, whether or not they changed anything.
     pub accepted: u64,
-    /// Of those that are accepted: they came again, on another topic or late.
+    /// Accepted announcements that were duplicates, on another topic or late.
     pub repeated: u64,
-    /// Of those that are accepted: their author was unknown and there was no room for another peer.
+    /// Accepted announcements of unknown peers for which the table had no room.
     pub not_kept: u64,
-    /// Ignored since the pubsub does not vouch for their author.
+    /// Messages ignored because the pubsub has not authenticated their author.
     pub ignored_unauthenticated: u64,
-    /// Ignored since they are our own.
+    /// Messages ignored because this node is their author.
     pub ignored_own: u64,
-    /// Ignored since their author, who is known, sends too many.
+    /// Announcements ignored because their author, a known peer, sends too many.
     pub ignored_author_rate: u64,
-    /// Ignored since the neighbour delivers too many of unknown authors. A few are normal while joining a large
-    /// network; a steady flow means that somebody invents identities.
+    /// Announcements ignored because the neighbour exceeds `Config::with_newcomer_rate`. A few are normal while joining a
+    /// large network. A steady flow means invented identities.
     pub ignored_newcomer_rate: u64,
-    /// Ignored since they are longer than 16 KiB, or list more than 256 addresses.
+    /// Messages ignored because they are longer than 16 KiB or list more than 256 addresses.
     pub ignored_oversized: u64,
-    /// Ignored since the author is known by a later announcement.
+    /// Announcements ignored because a later one of the same author is known.
     pub ignored_outdated: u64,
-    /// Ignored because they are no announcements.
+    /// Messages ignored because they cannot be decoded.
     pub ignored_malformed: u64,
-    /// Ignored because they are about another peer than their author.
+    /// Announcements ignored because they carry the key of another peer than their author.
     pub ignored_foreign_key: u64,
-    /// Addresses of accepted announcements that were left out: unreadable, repeated, somebody else's, of no use by
-    /// `Config::with_received_filter`, or more than `Config::with_max_addresses` allows. Those that an author repeats with
-    /// each announcement count each time.
+    /// Addresses of accepted announcements that were dropped: unreadable, repeated, of another peer, refused by
+    /// `Config::with_received_filter`, or beyond `Config::with_max_addresses`. An address that is announced again counts
+    /// again.
     pub dropped_addresses: u64,
-    /// Peers that were not known before.
+    /// Peers that were discovered.
     pub discovered: u64,
     /// Known peers that have announced other addresses.
     pub updated: u64,
-    /// Peers that were known and have fallen silent, or have had to make room.
+    /// Peers whose entry expired.
     pub expired: u64,
-    /// How often a neighbour was muted for ten seconds, see [`PubSub::set_muted`](super::PubSub::set_muted).
+    /// The number of times that a neighbour was muted for ten seconds, see [`PubSub::set_muted`](super::PubSub::set_muted).
     pub muted: u64,
-    /// How many peers are known now.
+    /// The number of known peers.
     pub known: u64,
-    /// How many hubs are named now; several addresses of one peer id count once.
+    /// The number of configured hubs. Several addresses of one peer id count once.
     pub hubs: u64,
-    /// How many of them are connected now.
+    /// The number of connected hubs.
     pub hubs_connected: u64,
-    /// How often a hub was not reached, or not for two minutes.
+    /// Failed dials of hubs, including connections of less than two minutes.
     pub hub_failures: u64,
 }
 
 impl Counters {
-    /// All that were skipped, for whichever reason.
+    /// The number of skipped announcements, for any reason.
     pub fn skipped(&self) -> u64 {
         self.skipped_no_listeners
             + self.skipped_nothing_left
@@ -78,7 +78,7 @@ impl Counters {
             + self.skipped_listen_only
     }
 
-    /// All that were ignored, for whichever reason.
+    /// The number of ignored messages, for any reason.
     pub fn ignored(&self) -> u64 {
         self.ignored_unauthenticated
             + self.ignored_own

@@ -6,27 +6,27 @@ use libp2p_swarm::DialError;
 use multiaddr::Multiaddr;
 use thiserror::Error;
 
-/// Why a [`Behaviour`](super::Behaviour) or the pubsub below it could not be made.
+/// An invalid configuration of a [`Behaviour`](super::Behaviour) or of the pubsub below it.
 ///
-/// All of these are mistakes in the program or its settings; none depends on the network.
+/// None of these errors depends on the network.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The list of topics is empty, so there would be nobody to talk to.
+    /// The list of topics is empty.
     #[error("no topic to announce on")]
     NoTopics,
     /// More topics than one announcement may be published on.
     #[error("{topics} topics, at most {max} are possible")]
     TooManyTopics {
-        /// How many there are, without repetitions.
+        /// Their number, without duplicates.
         topics: usize,
-        /// How many there may be.
+        /// The maximum.
         max: usize,
     },
     /// A topic without a name.
     #[error("a topic has no name")]
     EmptyTopic,
-    /// The interval is zero, or so short that a swarm would do nothing but announce.
+    /// The interval is zero, or so short that announcements would occupy the swarm.
     #[error("the interval of {interval:?} between announcements is below {min:?}")]
     IntervalTooShort {
         /// The configured interval.
@@ -34,7 +34,7 @@ pub enum ConfigError {
         /// The shortest one.
         min: Duration,
     },
-    /// The time in which changes are collected is longer than the interval.
+    /// [`Config::with_coalescing`](super::Config::with_coalescing) is longer than the interval.
     #[error("the coalescing of {coalescing:?} is longer than the interval of {interval:?}")]
     CoalescingAboveInterval {
         /// The configured coalescing.
@@ -42,7 +42,7 @@ pub enum ConfigError {
         /// The configured interval.
         interval: Duration,
     },
-    /// The minimum gap forbids what the interval demands.
+    /// The minimum gap is longer than the interval.
     #[error("the minimum gap of {minimum_gap:?} is longer than the interval of {interval:?}")]
     GapAboveInterval {
         /// The configured minimum gap.
@@ -50,7 +50,8 @@ pub enum ConfigError {
         /// The configured interval.
         interval: Duration,
     },
-    /// Peers that announce at the same interval would expire between two announcements.
+    /// The time to live is not longer than the interval, so peers with the same interval would expire between two
+    /// announcements.
     #[error("the time to live of {time_to_live:?} is not above the interval of {interval:?}")]
     TimeToLiveWithinInterval {
         /// The configured time to live.
@@ -61,16 +62,16 @@ pub enum ConfigError {
     /// More hubs than one behaviour dials.
     #[error("{hubs} hubs, at most {max} are possible")]
     TooManyHubs {
-        /// How many there are, without repetitions.
+        /// Their number, without duplicates.
         hubs: usize,
-        /// How many there may be.
+        /// The maximum.
         max: usize,
     },
-    /// The pubsub does not verify who wrote a message, so anybody could announce in another's name.
+    /// The pubsub does not authenticate the author of a message, so peers could announce in the name of others.
     ///
     /// For gossipsub: the validation mode must be `Strict`. In the permissive modes an unsigned message with a
     /// forged author cannot be told from a signed one.
-    #[error("the pubsub does not insist on signed messages")]
+    #[error("the pubsub does not require signed messages")]
     NotAuthenticated,
     /// Gossipsub refused its configuration.
     #[error("gossipsub refused its configuration: {0}")]
@@ -80,12 +81,12 @@ pub enum ConfigError {
     Subscribe {
         /// The topic.
         topic: String,
-        /// What the pubsub says.
+        /// The error of the pubsub.
         source: super::SubscribeError,
     },
 }
 
-/// Why a hub could not be connected.
+/// The reason why a hub could not be connected.
 ///
 /// The reasons of the swarm and its transports are given as text, because a behaviour only borrows them.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -97,21 +98,21 @@ pub enum HubError {
         /// The addresses as they were dialled, and why each failed.
         attempts: Vec<(Multiaddr, String)>,
     },
-    /// Another peer was found at the last address that was left to try. Either the peer id that was given is of an older
-    /// key, or the address leads elsewhere.
+    /// Another peer answered at the last remaining address. Either the configured peer id belongs to an older key, or the
+    /// address leads elsewhere.
     #[error("wanted {expected}, found {found} at {address}")]
     WrongPeer {
-        /// The peer id that was given.
+        /// The configured peer id.
         expected: PeerId,
-        /// Who was found.
+        /// The peer that answered.
         found: PeerId,
-        /// Where.
+        /// The address.
         address: Multiaddr,
     },
-    /// It is this node itself. Harmless where all nodes are given the same list.
+    /// The hub is this node itself. Harmless if all nodes share one list.
     #[error("this is the node itself")]
     OwnAddress,
-    /// Only a peer id was given, and the peer has not announced an address.
+    /// Only a peer id is configured, and the peer has not announced an address.
     #[error("no address is given and none is known")]
     NoAddresses,
     /// No transport of this node supports any of the addresses.
@@ -119,7 +120,7 @@ pub enum HubError {
         "no transport of this node supports it; a WebSocket address ends with `/ws` or `/tls/ws`"
     )]
     Unsupported,
-    /// The dial was denied or aborted within this node, such as by a limit on connections.
+    /// This node denied or aborted the dial, for instance because of a limit on connections.
     #[error("{reason}")]
     Denied {
         /// The reason.

@@ -6,61 +6,60 @@ use web_time::Instant;
 
 use super::{HubError, PublishError};
 
-/// What a [`Behaviour`](super::Behaviour) tells the application.
+/// An event that a [`Behaviour`](super::Behaviour) emits to the application.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<E> {
-    /// A peer has announced itself that was not known.
+    /// An unknown peer has announced itself.
     #[non_exhaustive]
     Discovered {
-        /// Who.
+        /// The peer.
         peer_id: PeerId,
-        /// Where it listens, each address ending in `/p2p/<peer id>`. Empty for a peer that only dials.
+        /// Its addresses, each ending in `/p2p/<peer id>`. Empty for a peer that only dials.
         addresses: Vec<Multiaddr>,
     },
-    /// A known peer has announced other addresses than the last time.
+    /// A known peer has announced other addresses than before.
     #[non_exhaustive]
     Updated {
-        /// Who.
+        /// The peer.
         peer_id: PeerId,
         /// All its addresses, as in [`Event::Discovered`].
         addresses: Vec<Multiaddr>,
     },
-    /// A known peer has not announced itself for its time to live, and is known no longer. Or it was one of too many that a
-    /// single neighbour has delivered, see [`Config::with_max_peers`](super::Config::with_max_peers). What other behaviours have
-    /// learnt of its addresses meanwhile they may keep.
+    /// A peer's entry expired because it has not announced itself within its time to live, or because one neighbour
+    /// alone has delivered too many peers, see [`Config::with_max_peers`](super::Config::with_max_peers). Other
+    /// behaviours may still hold its addresses.
     #[non_exhaustive]
     Expired {
-        /// Who.
+        /// The peer.
         peer_id: PeerId,
     },
-    /// The own addresses have been announced, or that there are none.
+    /// This node has announced its addresses, or that it has none.
     #[non_exhaustive]
     Announced {
-        /// The topics that took the announcement. Nobody is subscribed to the others, unless an
-        /// [`Event::PublishFailed`] says otherwise; those are tried again with the next announcement.
+        /// The topics that took the announcement. The others have no subscriber, unless there is an
+        /// [`Event::PublishFailed`] for them; they are tried again with the next announcement.
         topics: Vec<String>,
-        /// What was announced, each address ending in `/p2p/<own id>`. Empty if this node only dials: so it asks others to
-        /// announce themselves.
+        /// The announced addresses, each ending in `/p2p/<own id>`. Empty if this node only dials: an empty list asks
+        /// other peers to announce themselves.
         addresses: Vec<Multiaddr>,
     },
-    /// An announcement was due, and there was a reason not to make it. Not an error: what ends the reason causes
-    /// the announcement.
+    /// An announcement was due and was skipped. Not an error: the end of the reason triggers the announcement.
     #[non_exhaustive]
     Skipped {
         /// The reason.
         reason: SkipReason,
     },
-    /// A topic did not take an announcement. If none did, it is tried again after a second, or after the minimum
-    /// gap where that is longer.
+    /// A topic did not take an announcement. If no topic did, the announcement is repeated after one second, or after
+    /// the minimum gap if that is longer.
     #[non_exhaustive]
     PublishFailed {
         /// The topic.
         topic: String,
-        /// What the pubsub says.
+        /// The error of the pubsub.
         error: PublishError,
     },
-    /// A hub is connected, whichever side has dialled.
+    /// A hub is connected, whichever side dialled.
     #[non_exhaustive]
     HubConnected {
         /// Its address as given to [`Config::with_hubs`](super::Config::with_hubs) or
@@ -76,7 +75,7 @@ pub enum Event<E> {
         hub: Multiaddr,
         /// The hub.
         peer_id: PeerId,
-        /// After which time it is dialled again.
+        /// The delay until the next dial.
         retry_in: Duration,
     },
     /// A hub could not be connected.
@@ -88,14 +87,13 @@ pub enum Event<E> {
         peer_id: Option<PeerId>,
         /// The reason.
         error: Box<HubError>,
-        /// How many tries have failed since the last connection of at least two minutes. Connections that ended sooner
-        /// are among them.
+        /// The number of failures since the last connection of at least two minutes, including shorter connections.
         attempt: u32,
-        /// After which time it is dialled again. `None` if that would be in vain until this node has another address, or the
-        /// hub announces one.
+        /// The delay until the next dial. `None` if no dial can succeed until this node has another address, or the hub
+        /// announces one.
         retry_in: Option<Duration>,
     },
-    /// An event of the pubsub for the application: all but the messages on the topics of discovery.
+    /// An event of the pubsub for the application: everything except messages on the topics of discovery.
     PubSub(E),
 }
 
@@ -103,16 +101,17 @@ pub enum Event<E> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SkipReason {
-    /// No listener has an address, and no external address is confirmed. The first address ends it. A node for which that
-    /// lasts 5 seconds, or which has no listener at all, announces an empty list when somebody subscribes.
+    /// No listener has an address, and no external address is confirmed. Ends with the first address. After 5
+    /// seconds, or at once without any listener, the node announces an empty list when a peer subscribes.
     NoListeners,
-    /// There are addresses, and of each nobody can dial it, the filter refuses it, or it ends in the id of another
-    /// peer. The next change of addresses ends it, or else the interval, should the filter have changed its mind.
+    /// The node has addresses, but none can be announced: no transport can dial it, the filter refuses it, or it ends
+    /// in the id of another peer. Ends with the next change of addresses, or at the next interval if the filter
+    /// accepts one by then.
     NothingLeft,
-    /// No connected peer is subscribed to any of the topics. The first subscriber ends it, within a minimum gap (a second,
-    /// unless that is set) at random.
+    /// No connected peer is subscribed to any of the topics. Ends with the first subscriber, within a minimum gap
+    /// (random), one second by default.
     NoSubscribers,
-    /// This node keeps silent by [`Config::with_listen_only`](super::Config::with_listen_only).
+    /// [`Config::with_listen_only`](super::Config::with_listen_only) is set.
     ListenOnly,
 }
 
@@ -127,17 +126,17 @@ impl fmt::Display for SkipReason {
     }
 }
 
-/// What [`Behaviour::announce`](super::Behaviour::announce) has led to.
+/// The result of [`Behaviour::announce`](super::Behaviour::announce).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AnnounceOutcome {
-    /// The announcement is with the pubsub.
+    /// The pubsub has taken the announcement.
     Published,
-    /// It will be made by itself: the minimum gap after the last one has not passed, or no topic took it.
+    /// The announcement follows later: the minimum gap since the last one has not passed, or no topic took it.
     Delayed {
-        /// When.
+        /// The time of the next attempt.
         until: Instant,
     },
-    /// There is a reason not to make it; see [`SkipReason`] for what ends each.
+    /// Skipped for this reason; see [`SkipReason`] for what ends it.
     Skipped(SkipReason),
 }

@@ -350,7 +350,7 @@ impl Peers {
     }
 }
 
-/// A peer that has announced itself, and what it said.
+/// The entry of a known peer.
 #[derive(Clone, Copy)]
 pub struct KnownPeer<'a> {
     peer_id: PeerId,
@@ -358,24 +358,24 @@ pub struct KnownPeer<'a> {
 }
 
 impl<'a> KnownPeer<'a> {
-    /// Who it is.
+    /// The peer.
     pub fn peer_id(&self) -> PeerId {
         self.peer_id
     }
 
-    /// Where it says it listens, in the order it gave, each ending in `/p2p/<its id>`. Empty for a peer that only
-    /// dials. With [`Config::with_connections`](super::Config::with_connections), addresses that have failed since
-    /// come last, and one where somebody else was found is left out.
+    /// The announced addresses, in the order of the announcement, each ending in `/p2p/<its id>`. Empty for a peer that
+    /// only dials. With [`Config::with_connections`](super::Config::with_connections), addresses that have failed since
+    /// come last, and an address where another peer answered is left out.
     pub fn addresses(&self) -> &'a [Multiaddr] {
         &self.row.addresses
     }
 
-    /// When its last announcement came.
+    /// The time of its last announcement.
     pub fn last_heard(&self) -> Instant {
         self.row.last_heard
     }
 
-    /// When it will be forgotten unless it announces itself again.
+    /// The time at which the entry expires unless the peer announces itself again.
     pub fn expires_at(&self) -> Instant {
         self.row.expires_at
     }
