@@ -52,7 +52,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             })
         })?
         .build();
-    swarm.behaviour_mut().discovery.register_metrics(&mut registry);
+    swarm
+        .behaviour_mut()
+        .discovery
+        .register_metrics(&mut registry);
 
     let mut addresses: Vec<String> = std::env::args().skip(1).collect();
     if addresses
