@@ -13,10 +13,10 @@ pub mod gossipsub;
 
 type Output<B> = ToSwarm<<B as NetworkBehaviour>::ToSwarm, THandlerInEvent<B>>;
 
-/// What [`Behaviour`](super::Behaviour) must know of the pubsub that carries its announcements.
+/// The interface between [`Behaviour`](super::Behaviour) and the pubsub that carries its announcements.
 ///
-/// It is implemented for gossipsub by `Gossipsub`. An implementation for another pubsub holds that one's
-/// `NetworkBehaviour` and lends it; [`Behaviour`](super::Behaviour) polls it and hands its events on.
+/// `Gossipsub` implements it. An implementation for another pubsub owns the `NetworkBehaviour` of that pubsub and lends it;
+/// [`Behaviour`](super::Behaviour) polls it and passes on its events.
 pub trait PubSub: 'static {
     /// The pubsub itself.
     type Behaviour: NetworkBehaviour;
@@ -27,7 +27,7 @@ pub trait PubSub: 'static {
     /// Lends the pubsub, to drive it.
     fn behaviour_mut(&mut self) -> &mut Self::Behaviour;
 
-    /// Polls the pubsub. To be overridden for one that has to be polled again before its task may sleep.
+    /// Polls the pubsub. Override it for a pubsub that has to be polled again before its task may sleep.
     fn poll_behaviour(&mut self, cx: &mut Context<'_>) -> Poll<Output<Self::Behaviour>> {
         self.behaviour_mut().poll(cx)
     }
@@ -35,8 +35,8 @@ pub trait PubSub: 'static {
     /// The key that published messages are signed with.
     fn public_key(&self) -> PublicKey;
 
-    /// Whether every message that is delivered was signed by the author it names. Nothing is believed of a pubsub
-    /// that says no.
+    /// Whether each delivered message is signed by the author that it names. [`Behaviour`](super::Behaviour) refuses a
+    /// pubsub that returns `false`.
     fn is_authenticated(&self) -> bool;
 
     /// Whether messages are held back until [`PubSub::report`] has been called for them.
@@ -50,36 +50,36 @@ pub trait PubSub: 'static {
         Duration::from_secs(1)
     }
 
-    /// Subscribes to a topic. Ok as well if that has been done before.
+    /// Subscribes to a topic. Returns `Ok` also if it is subscribed already.
     fn subscribe(&mut self, topic: &str) -> Result<(), SubscribeError>;
 
-    /// Leaves a topic. Nothing happens if it is not subscribed to.
+    /// Unsubscribes from a topic. Does nothing if it is not subscribed.
     fn unsubscribe(&mut self, topic: &str);
 
     /// Publishes a message on a topic.
     ///
-    /// A message that nobody would receive costs little: [`PublishError::NoSubscribers`] is returned before it is signed.
-    /// Only after other results does the [minimum gap](super::Config::with_minimum_gap) pass before the next message.
+    /// Without subscribers, [`PublishError::NoSubscribers`] should be returned before the message is signed. After all other
+    /// results, the next message follows after the [minimum gap](super::Config::with_minimum_gap).
     fn publish(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError>;
 
-    /// Does not deliver any message that comes from a connected peer until it is unmuted, on any topic, and delivers the same
-    /// messages when they come from others.
+    /// Stops or resumes the delivery of messages from a connected peer, on all topics. Copies of the same messages from other
+    /// peers are still delivered.
     ///
     /// Discovery mutes a neighbour for ten seconds if that has delivered more newcomers than
     /// [`Config::with_newcomer_rate`](super::Config::with_newcomer_rate) allows, or malformed announcements of its own. It does so
     /// while at least two other subscribed neighbours, and more than half of all, keep within that rate. A neighbour that
     /// disconnects is unmuted before the pubsub hears of it.
     ///
-    /// A pubsub that delivers each copy of a message has no need of this, and may do nothing.
+    /// A pubsub that delivers each copy of a message may do nothing here.
     fn set_muted(&mut self, propagation_source: &PeerId, muted: bool);
 
-    /// What an event says, as far as it matters for discovery.
+    /// The part of an event that matters for discovery.
     fn observe<'a>(
         &self,
         event: &'a <Self::Behaviour as NetworkBehaviour>::ToSwarm,
     ) -> PubSubEvent<'a>;
 
-    /// Says what is to become of the message in `event`, for which [`PubSub::observe`] has returned
+    /// Reports the verdict on the message in `event`, for which [`PubSub::observe`] has returned
     /// [`PubSubEvent::Message`]. Called once for each message on a topic of discovery if
     /// [`PubSub::validates_messages`], and never otherwise.
     fn report(
@@ -89,7 +89,7 @@ pub trait PubSub: 'static {
     );
 }
 
-/// What an event of a [`PubSub`] says.
+/// The meaning of an event of a [`PubSub`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PubSubEvent<'a> {
@@ -99,40 +99,40 @@ pub enum PubSubEvent<'a> {
         topic: &'a str,
         /// The connected peer that delivered it.
         propagation_source: PeerId,
-        /// The peer whose signature the message carries, verified; `None` if it carries none.
+        /// The author, verified by the signature; `None` for an unsigned message.
         author: Option<PeerId>,
-        /// What the author wrote.
+        /// The data of the message.
         payload: &'a [u8],
     },
-    /// A connected peer has subscribed to a topic. May come again for the same one.
+    /// A connected peer has subscribed to a topic. May be repeated.
     Subscribed {
         /// The topic.
         topic: &'a str,
-        /// Who.
+        /// The peer.
         peer: PeerId,
     },
-    /// A connected peer has unsubscribed from a topic. Need not come when it disconnects.
+    /// A connected peer has unsubscribed from a topic. Optional when it disconnects.
     Unsubscribed {
         /// The topic.
         topic: &'a str,
-        /// Who.
+        /// The peer.
         peer: PeerId,
     },
     /// Anything else.
     Other,
 }
 
-/// What is to become of a message.
+/// The verdict on a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "a `PubSub` must handle each")]
 pub enum MessageAcceptance {
-    /// It is good: pass it on.
+    /// Valid: forward it.
     Accept,
-    /// Do not pass it on, and blame nobody: whoever delivers a message need not have looked at it.
+    /// Invalid: do not forward it. The neighbour that delivered it is not penalised, because it need not have validated it.
     Ignore,
 }
 
-/// Why a [`PubSub`] did not subscribe to a topic.
+/// The error of a subscription to a topic.
 #[derive(Debug, Error)]
 #[error(transparent)]
 pub struct SubscribeError(Box<dyn Error + Send + Sync>);
@@ -144,14 +144,14 @@ impl SubscribeError {
     }
 }
 
-/// Why a [`PubSub`] did not publish a message.
+/// The error of publishing a message.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// No connected peer is subscribed to the topic. Normal for a node that has just started.
+    /// No connected peer is subscribed to the topic. Normal right after the start.
     #[error("nobody is subscribed to the topic")]
     NoSubscribers,
-    /// Anything else; worth another try.
+    /// Any other error, after which the message is published again.
     #[error(transparent)]
     Failed(Box<dyn Error + Send + Sync>),
 }

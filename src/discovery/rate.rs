@@ -18,12 +18,12 @@ impl Rate {
         Self { burst, interval }
     }
 
-    /// How many may come at once.
+    /// The number that may come at once.
     pub const fn burst(&self) -> u32 {
         self.burst
     }
 
-    /// How far apart they may come in the long run.
+    /// The time between two in the long run.
     pub const fn interval(&self) -> Duration {
         self.interval
     }

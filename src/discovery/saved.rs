@@ -9,10 +9,10 @@ use thiserror::Error;
 /// The maximum number of peers that are kept.
 pub(crate) const MAX_SAVED: usize = 1000;
 
-/// A peer that was known, to be known as a candidate after a restart: see
+/// A known peer, kept over a restart as a candidate to dial: see
 /// [`Behaviour::saved_peers`](super::Behaviour::saved_peers) and [`Config::with_saved_peers`](super::Config::with_saved_peers).
 ///
-/// `Display` and `FromStr` are one line of a file: the peer id, the age in seconds, and the addresses with commas in between.
+/// `Display` and `FromStr` use one line of text: the peer id, the age in seconds, and the addresses separated by commas.
 ///
 /// ```
 /// # use libp2p_lazy_websocket::discovery::SavedPeer;
@@ -27,9 +27,9 @@ pub(crate) const MAX_SAVED: usize = 1000;
 pub struct SavedPeer {
     /// The peer.
     pub peer_id: PeerId,
-    /// The addresses that it last announced.
+    /// Its last announced addresses.
     pub addresses: Vec<Multiaddr>,
-    /// The time since its last announcement, as of the moment when it was saved.
+    /// The time from its last announcement to the moment when it was saved.
     pub age: Duration,
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for SavedPeer {
     }
 }
 
-/// Why a line is no [`SavedPeer`].
+/// The error of parsing a [`SavedPeer`].
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ParseSavedPeerError {

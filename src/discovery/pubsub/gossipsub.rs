@@ -44,21 +44,22 @@ const IDENTITY: u64 = 0;
 /// Twice the largest announcement that is read by default.
 const IDONTWANT_THRESHOLD: usize = 32 * 1024;
 
-/// A starting point for a gossipsub that lives among js-libp2p nodes; change what you like before building it.
+/// A configuration of gossipsub that interoperates with js-libp2p, to be changed as needed before it is built.
 ///
-/// It differs from [`ConfigBuilder::default`] in the ids of messages, see [`message_id`], and in that neighbours are told only
-/// of messages above 32 KiB that they need not be sent any more (`idontwant_message_size_threshold`, 1,000 bytes by default).
-/// Gossipsub says so before it looks at a message, also at that of a neighbour that discovery has muted, and so lost an
-/// announcement that others would have delivered. The validation mode stays `Strict`, as [`Gossipsub::new`] demands.
+/// It differs from [`ConfigBuilder::default`] in two settings:
+/// - The message ids are those of js-libp2p, see [`message_id`].
+/// - `idontwant_message_size_threshold` is 32 KiB in place of 1,000 bytes. Gossipsub sends `IDONTWANT` before it looks at the
+///   sender of a message. For a message of a muted neighbour, that would keep the copies of other neighbours away.
 ///
-/// Gossipsub remembers the id of each message for `duplicate_cache_time`, a minute by default, which takes some 200 bytes.
-/// Of a neighbour that floods that is the largest part, so a shorter time bounds what it takes. It has to stay well above
-/// the time in which a message gets through the network: what comes again after it is passed on again. With
-/// `validate_messages`, what discovery refuses is not kept beside its id for the five heartbeats of `history_length`.
+/// The validation mode stays `Strict`, as [`Gossipsub::new`] requires.
 ///
-/// Should you replace the ids: they have to tell two announcements of the same addresses apart. Made from the
-/// content alone, they let gossipsub drop the second one as a duplicate for as long as it remembers the first, and
-/// a peer that announces nothing new expires.
+/// The duplicate cache keeps the id of each message for `duplicate_cache_time`, one minute by default, in about 200 bytes.
+/// These entries are the largest memory cost of a flooding neighbour, and a shorter time reduces it. The time has to stay well
+/// above the propagation time of the network, because later duplicates are forwarded again. With `validate_messages`, messages
+/// that discovery refuses are not kept for the five heartbeats of `history_length`.
+///
+/// Other message ids have to differ between two announcements of the same addresses. With ids made of the content alone,
+/// gossipsub drops the second announcement as a duplicate, and peers without changes expire.
 pub fn config() -> ConfigBuilder {
     let mut builder = ConfigBuilder::default();
     builder
@@ -68,11 +69,10 @@ pub fn config() -> ConfigBuilder {
     builder
 }
 
-/// As [`config`], for a hub: a node that many others are connected to while they do not know each other.
+/// As [`config`], for a hub: a node to which many others are connected that are not connected to each other.
 ///
-/// By default a mesh holds at most 12 peers; those beyond get a message only if a later exchange of gossip
-/// happens to offer it to them. This one has room for `leaves` peers, to each of which the hub sends each message:
-/// choose it by what the hub can send.
+/// By default a mesh holds at most 12 peers. Further peers receive a message only if later gossip offers it to them. This
+/// mesh has room for `leaves` peers. The hub sends each message to all of them, so its bandwidth limits the number.
 pub fn hub_config(leaves: usize) -> ConfigBuilder {
     let mut builder = config();
     let leaves = leaves.max(Config::default().mesh_n_high());
@@ -83,16 +83,15 @@ pub fn hub_config(leaves: usize) -> ConfigBuilder {
     builder
 }
 
-/// The id that js-libp2p gives to a signed message: the author's public key, protobuf-encoded, followed by the
+/// The id of a signed message in js-libp2p: the author's public key, protobuf-encoded, followed by the
 /// sequence number as eight bytes, big endian.
 ///
 /// libp2p's own default is the author's peer id in base58 followed by the decimal number. Ids travel in gossip
-/// (`IHAVE`, `IWANT`), so a js node asks a node with other ids in vain, and lowers its score for it, down to
-/// ignoring it.
+/// (`IHAVE`, `IWANT`), so a js node asks a node with other ids in vain, and lowers its score until it ignores it.
 ///
-/// An Ed25519 or secp256k1 key is found in the peer id. Of an RSA or ECDSA key the id holds only the hash, and
-/// gossipsub does not show the key here: it is taken from the message if that is an announcement, and otherwise
-/// replaced by the bytes of the peer id, which differs from js.
+/// A peer id contains an Ed25519 or secp256k1 key, but only the hash of an RSA or ECDSA key, and gossipsub does not pass the
+/// key to this function. For these, the key is taken from the message if it is an announcement. Otherwise the bytes of the
+/// peer id take its place, which differs from js.
 pub fn message_id(message: &Message) -> MessageId {
     let mut id = match message.source {
         None => Vec::new(),
@@ -106,20 +105,18 @@ pub fn message_id(message: &Message) -> MessageId {
     MessageId(id)
 }
 
-/// A gossipsub that discovery can rely on, because it has been made here: signed messages only.
+/// A gossipsub that accepts signed messages only.
 ///
-/// A finished [`libp2p_gossipsub::Behaviour`] does not tell its validation mode, and in a permissive mode an
-/// unsigned message with a forged author looks like a signed one; hence the constructors. Everything else of it
-/// stays in the hands of the application: [`Gossipsub::behaviour_mut`] for scoring, topics and messages of its own,
-/// and [`Gossipsub::map`] for metrics.
+/// A [`libp2p_gossipsub::Behaviour`] does not expose its validation mode, and in a permissive mode an unsigned message with a
+/// forged author looks like a signed one. The constructors here therefore check the mode. The application controls everything
+/// else: [`Gossipsub::behaviour_mut`] for scoring, topics and messages, and [`Gossipsub::map`] for metrics.
 ///
-/// A neighbour that discovery mutes ([`PubSub::set_muted`]) is on gossipsub's blacklist for ten seconds. Meanwhile nothing is
-/// delivered that comes from it, nor what it has written itself, on any topic of the application. An application that puts a
-/// peer on the blacklist itself does so again when it has been taken off.
+/// A muted neighbour ([`PubSub::set_muted`]) is on gossipsub's blacklist for ten seconds. During that time, messages that it
+/// sends or has written are not delivered, on any topic of the application. An application that puts a peer on the blacklist
+/// itself has to repeat that after the peer has been unmuted.
 ///
-/// The default filter of subscriptions is that of gossipsub, which ignores the subscriptions of a peer to more than
-/// 100 topics. An application that has more brings a filter of its own,
-/// [`Gossipsub::with_transform_and_filter`], on all its nodes.
+/// The default subscription filter ignores subscriptions of a peer to more than 100 topics. An application with more topics
+/// needs a filter of its own on all nodes, see [`Gossipsub::with_transform_and_filter`].
 pub struct Gossipsub<
     D = IdentityTransform,
     F = MaxCountSubscriptionFilter<AllowAllSubscriptionFilter>,
@@ -134,9 +131,9 @@ pub struct Gossipsub<
 }
 
 impl discovery::Behaviour<Gossipsub> {
-    /// Makes a behaviour over a gossipsub that signs with `keypair`, which has to be that of the swarm.
+    /// Creates a behaviour over a gossipsub that signs with `keypair`, the key of the swarm.
     ///
-    /// Start from [`gossipsub::config`](config). For scoring, filters, transformations or metrics, make the [`Gossipsub`]
+    /// Start from [`gossipsub::config`](config). For scoring, filters, transformations or metrics, create the [`Gossipsub`]
     /// first and pass it to [`Behaviour::with_gossipsub`](discovery::Behaviour::with_gossipsub).
     ///
     /// # Errors
@@ -156,7 +153,7 @@ where
     D: DataTransform + Send + 'static,
     F: TopicSubscriptionFilter + Send + 'static,
 {
-    /// Makes a behaviour over a gossipsub that the application has set up: scoring by [`Gossipsub::behaviour_mut`], metrics by
+    /// Creates a behaviour over a gossipsub that the application has set up: scoring by [`Gossipsub::behaviour_mut`], metrics by
     /// [`Gossipsub::map`].
     ///
     /// # Errors
@@ -169,17 +166,17 @@ where
         Self::new(gossipsub, config)
     }
 
-    /// The gossipsub, to subscribe and publish on topics of the application. Wakes the swarm. Leave the topics of discovery
-    /// subscribed.
+    /// The gossipsub, to subscribe and publish on topics of the application. Wakes the swarm. The topics of discovery have to
+    /// stay subscribed.
     pub fn gossipsub_mut(&mut self) -> &mut Behaviour<D, F> {
         self.pubsub_mut().behaviour_mut()
     }
 }
 
 impl Gossipsub {
-    /// Makes a gossipsub that signs with `keypair`, which has to be that of the swarm.
+    /// Creates a gossipsub that signs with `keypair`, the key of the swarm.
     ///
-    /// Start from [`config`], or from [`hub_config`] on a node that many others are connected to.
+    /// Start from [`config`], or from [`hub_config`] for a hub.
     ///
     /// # Errors
     ///
@@ -195,8 +192,8 @@ where
     D: DataTransform + Send + 'static,
     F: TopicSubscriptionFilter + Send + 'static,
 {
-    /// As [`Gossipsub::new`], with a transformation of all messages and a filter of all subscriptions. Both have
-    /// to leave the topics of discovery as they are if js-libp2p nodes shall be found.
+    /// As [`Gossipsub::new`], with a transformation of messages and a filter of subscriptions. To discover js-libp2p nodes, both
+    /// have to leave the topics of discovery unchanged.
     ///
     /// # Errors
     ///
@@ -228,8 +225,8 @@ where
         })
     }
 
-    /// Passes the [`Behaviour`] through `set_up`, for what can only be done to it by value, such as `with_metrics`. It has
-    /// to be the same one that is returned: another may not insist on signatures, and discovery would not know.
+    /// Passes the [`Behaviour`] through `set_up`, for methods that take it by value, such as `with_metrics`. `set_up` has to
+    /// return the same behaviour, because another one may accept unsigned messages.
     pub fn map(self, set_up: impl FnOnce(Behaviour<D, F>) -> Behaviour<D, F>) -> Self {
         Self {
             inner: set_up(self.inner),
@@ -237,12 +234,12 @@ where
         }
     }
 
-    /// The gossipsub itself.
+    /// The gossipsub.
     pub fn behaviour(&self) -> &Behaviour<D, F> {
         &self.inner
     }
 
-    /// The gossipsub itself, to subscribe and publish. Leave the topics of discovery subscribed.
+    /// The gossipsub, to subscribe and publish. The topics of discovery have to stay subscribed.
     pub fn behaviour_mut(&mut self) -> &mut Behaviour<D, F> {
         &mut self.inner
     }
