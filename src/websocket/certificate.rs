@@ -52,9 +52,7 @@ pub(super) const NAMELESS: &str = concat!(
     openssl!()
 );
 
-/// A certificate chain and its private key, with which a listener proves its name.
-///
-/// A clone is the same one, and costs nothing.
+/// A certificate chain and its private key, served by TLS listeners. Clones are cheap.
 #[derive(Clone)]
 pub struct Certificate(Arc<Parts>);
 
@@ -68,16 +66,16 @@ struct Parts {
 }
 
 impl Certificate {
-    /// Takes a chain of X.509 certificates, the listener's own first, and the private key of that one in PKCS#8,
-    /// PKCS#1 or SEC1; all in DER.
+    /// Reads a chain of X.509 certificates, that of the listener first, and its private key in PKCS#8, PKCS#1 or SEC1, all in
+    /// DER.
     ///
-    /// Who is named in the certificate and who has signed it is the business of those who dial; it is not looked
-    /// at here. Its dates are read, and compared with the clock when it is put to use:
+    /// Names and issuers are not checked here; dialers check them. The dates are compared with the clock by
     /// [`Certificates::set`](crate::websocket::Certificates::set).
     ///
     /// # Errors
     ///
-    /// If there is no certificate, if one of them or the key cannot be read, or if they do not belong together.
+    /// If the chain is empty, if a certificate or the key cannot be read, or if the key does not belong to the first
+    /// certificate.
     pub fn from_der(chain: Vec<Vec<u8>>, key: Vec<u8>) -> Result<Self, CertificateError> {
         let (claims, names) = check_chain(&chain).map_err(CertificateError::chain)?;
         let key = private_key(key).map_err(CertificateError::key)?;
@@ -112,28 +110,27 @@ impl Certificate {
         })))
     }
 
-    /// The same in PEM: all certificates of `chain` in their order, and the first private key of `key`.
+    /// Reads the same in PEM: all certificates of `chain` in their order, and the first private key of `key`.
     ///
-    /// Whatever else is in there is passed over, so the two may be one and the same bundle. A byte order mark, UTF-16
-    /// with one, any line ends, text around the sections and blanks anywhere are no matter. Nor is it if line ends
-    /// became spaces, `\n` in two characters, or nothing, as environment variables and YAML do to them: the labels tell
-    /// where a section is, and the line ends in it mean nothing.
+    /// Other sections are skipped, so both may be the same bundle. Accepted are a byte order mark, UTF-16 with one, any line
+    /// ends, text around the sections, and blanks anywhere. Line ends may also have become spaces, `\n` in two characters, or
+    /// nothing, as environment variables and YAML do to them.
     ///
     /// # Errors
     ///
-    /// As of [`Certificate::from_der`], or if the PEM is malformed or holds no certificate or no private key.
+    /// Those of [`Certificate::from_der`], or if the PEM is malformed or holds no certificate or no private key.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
         let chain = certificates(chain).map_err(CertificateError::chain)?;
         let key = key_section(key).map_err(CertificateError::key)?;
         Self::from_der(chain, key)
     }
 
-    /// From when on the first certificate of the chain is valid.
+    /// The time from which the first certificate of the chain is valid.
     pub fn not_before(&self) -> SystemTime {
         self.0.claims.not_before
     }
 
-    /// When the first certificate of the chain expires.
+    /// The time at which the first certificate of the chain expires.
     pub fn not_after(&self) -> SystemTime {
         self.0.claims.not_after
     }
@@ -203,12 +200,12 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// A certificate that is trusted when dialling, besides those that browsers trust: of an authority, or of one node.
+/// A certificate that dials trust in addition to the roots of browsers: that of an authority, or of one node.
 #[derive(Clone)]
 pub struct TrustAnchor(CertificateDer<'static>);
 
 impl TrustAnchor {
-    /// Takes an X.509 certificate in DER.
+    /// Reads an X.509 certificate in DER.
     ///
     /// # Errors
     ///
@@ -223,12 +220,11 @@ impl TrustAnchor {
         Ok(Self(certificate))
     }
 
-    /// The same in PEM, as [`Certificate::from_pem`] reads it: the first certificate, whatever comes before and after
-    /// it.
+    /// Reads the first certificate of a PEM text, as [`Certificate::from_pem`] does.
     ///
     /// # Errors
     ///
-    /// If the PEM is malformed, if it holds no certificate, or if that cannot be read.
+    /// If the PEM is malformed, or if it contains no certificate that can be read.
     pub fn from_pem(certificate: &[u8]) -> Result<Self, CertificateError> {
         let certificates =
             certificates(certificate).map_err(|defect| CertificateError::TrustAnchor { defect })?;

@@ -27,26 +27,23 @@ use watch::Files;
 
 /// The certificate of TLS listeners, which may come late and be replaced while they listen.
 ///
-/// A clone is the same handle. It goes to [`Config::with_certificates`](crate::websocket::Config::with_certificates),
-/// also to several of them, and another is kept to [`set`](Self::set) the certificate when it is there; or it
-/// [watches](Self::watch) the files that somebody else writes.
+/// Clones are the same handle. One clone goes to each [`Config::with_certificates`](crate::websocket::Config::with_certificates).
+/// The certificate comes from the application by [`set`](Self::set), or from [watched](Self::watch) files.
 ///
-/// Until the first certificate, TLS listeners wait, and hold up nobody; their [state](crate::lazy::State::Waiting) says why
-/// the last one was refused. Then they bind. After a replacement new
-/// connections are served the new certificate from the next poll of the swarm on; one whose handshake had begun
-/// may still see the old. No socket is closed, no address expires, and connections that exist live on. With
-/// `Engine::Libp2p`, a TLS session of an earlier dial is not resumed over a
-/// replacement.
+/// TLS listeners wait for the first certificate and then bind; other listeners do not wait. While they wait, their
+/// [state](crate::lazy::State::Waiting) has the reason why the last certificate was refused. After a replacement, new
+/// connections are served the new certificate from the next poll of the swarm. A pending handshake may still use the old one.
+/// No socket is closed, no address expires, and established connections stay. With `Engine::Libp2p`, a TLS session of an
+/// earlier dial is not resumed after a replacement.
 ///
-/// What is in use stays in use until the next is accepted, even when it expires:
-/// [`time_left`](Self::time_left) tells how long that is. A warning is logged 7 days and 1 day before it expires, and
-/// when it does: once for each certificate, however many transports have the handle. A certificate that is valid for
-/// no longer than 7 days, or 1 day, as a whole gets no warning that early. All of this goes by the clock of this host,
-/// and needs a transport that is polled.
+/// A certificate stays in use until the next one is accepted, even after it has expired. [`time_left`](Self::time_left) returns
+/// its remaining time. Warnings are logged 7 days and 1 day before the end, and at the end, once for each certificate and
+/// handle. A certificate whose whole lifetime is at most 7 days, or 1 day, gets no warning that early. The clock of this host
+/// counts, and a transport with the handle has to be polled.
 ///
-/// One that is marked as that of an authority (`CA:TRUE`), as `openssl req -x509` makes them, is accepted, and a
-/// warning logged, once for each handle: browsers refuse it, and other nodes unless
-/// [they have it as a trust anchor](crate::websocket::Config::with_trust_anchor).
+/// A certificate marked as that of an authority (`CA:TRUE`), as `openssl req -x509` marks them, is accepted, with one warning per
+/// handle: browsers refuse it, and so do other nodes unless it is
+/// [their trust anchor](crate::websocket::Config::with_trust_anchor).
 #[derive(Clone, Default)]
 pub struct Certificates(Arc<Shared>);
 
@@ -56,23 +53,23 @@ impl Certificates {
         Self::default()
     }
 
-    /// Takes the certificate from two PEM files, and follows them: they may be missing at first, and be replaced
-    /// at any time by `certbot` or whoever renews certificates. Both may be the same file.
+    /// Reads the certificate from two PEM files and watches them. The files may be missing at first and be replaced at any
+    /// time, by certbot for example. Both may be the same file.
     ///
-    /// A thread of its own reads them every second and compares the bytes, so this works on every file system and
-    /// through renames and symbolic links, such as those of certbot's `live` directory and of Kubernetes. It
-    /// ends soon after the last clone of this handle and the last transport that uses it are gone.
+    /// A thread reads the files every second and compares the bytes. This works on every file system and through renames and
+    /// symbolic links, such as those of certbot's `live` directory and of Kubernetes. The thread ends soon after the last clone
+    /// of the handle and the last transport that uses it are dropped.
     ///
-    /// What is read is used once it has been the same a tenth of a second later, since it could be half-written.
-    /// If it is to be refused, that is logged as a warning, once, and told by [`last_error`](Self::last_error) and by the
-    /// [state](crate::lazy::State::Waiting) of listeners that wait, unless it changes within a second: a key that does not
-    /// belong to the certificate is what an exchange of the two files looks like in between. A file that does not exist is
-    /// a warning only if there is a certificate in use, or when it is still missing after 10 seconds. What is refused for
-    /// its dates is tried again, since it may become valid and the clock may be set.
+    /// New content is used if it is still the same a tenth of a second later, because it could be half-written. If the content
+    /// is refused, one warning is logged, and [`last_error`](Self::last_error) and the [state](crate::lazy::State::Waiting) of
+    /// waiting listeners have the reason. This happens only after a second without a change, because a key does not belong to
+    /// the certificate while the two files are being replaced. A missing file causes a warning only if a certificate is in use,
+    /// or after 10 seconds. A certificate that is refused for its dates is tried again, because it may become valid or the clock
+    /// may be set.
     ///
     /// # Errors
     ///
-    /// If the thread cannot be started. Whatever is wrong with the files is told by [`last_error`](Self::last_error).
+    /// If the thread cannot be started. Errors of the files are in [`last_error`](Self::last_error).
     pub fn watch(chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> io::Result<Self> {
         Self::watch_every(chain, key, Duration::from_secs(1))
     }
@@ -89,11 +86,11 @@ impl Certificates {
         Ok(certificates)
     }
 
-    /// Puts a certificate to use, in place of the one that is.
+    /// Replaces the certificate in use.
     ///
     /// # Errors
     ///
-    /// If it has expired or is not valid yet, by the clock of this host. Then the one in use stays.
+    /// If the certificate has expired or is not valid yet, by the clock of this host. The one in use then stays.
     pub fn set(&self, certificate: Certificate) -> Result<(), CertificateError> {
         self.set_at(certificate, deadline::wall_clock())
     }
@@ -113,14 +110,14 @@ impl Certificates {
         self.0.state().current.clone()
     }
 
-    /// How long the certificate in use is still valid, by the clock of this host; zero when it has expired.
+    /// The remaining time of the certificate in use, by the clock of this host; zero after it has expired.
     pub fn time_left(&self) -> Option<Duration> {
         let now = deadline::wall_clock();
         Some(self.current()?.time_left(now))
     }
 
-    /// Why the certificate that was offered last, by [`set`](Self::set) or in the watched files, was refused.
-    /// `None` once one is accepted.
+    /// The reason why the last certificate, from [`set`](Self::set) or the watched files, was refused. `None` if it was
+    /// accepted.
     pub fn last_error(&self) -> Option<Arc<CertificateError>> {
         self.0.state().refused.clone()
     }

@@ -9,49 +9,47 @@ use futures::{AsyncRead, AsyncWrite};
 
 use crate::websocket::{Error, below::Io, handshake::Bounds};
 
-/// A WebSocket connection: bytes in both directions, whatever is below.
+/// A WebSocket connection, as a stream of bytes in both directions.
 ///
-/// libp2p needs no messages, so there are none: what is written is sent in binary frames of any size, and what binary
-/// frames bring is read as it arrives. A read that fails ends the connection.
+/// Written bytes are sent in binary frames of any size, and the bytes of received binary frames are read as they arrive:
+/// libp2p needs no message boundaries. A failed read ends the connection.
 ///
-/// With `Engine::Libp2p`, what is written is sent in messages of at most `Config::with_max_frame_size` bytes, and a larger
-/// one that comes in on an accepted connection is an error of kind `InvalidData` around an `Error::MessageTooLarge`. The
-/// rest is about [`Engine::Stream`](crate::websocket::Engine::Stream).
+/// With `Engine::Libp2p`, written bytes are sent in messages of at most `Config::with_max_frame_size` bytes. A larger message
+/// received on an accepted connection is an error of the kind `InvalidData` around an `Error::MessageTooLarge`. The
+/// rest of this page is about [`Engine::Stream`](crate::websocket::Engine::Stream).
 ///
 /// # Writing
 ///
-/// What is written is collected, at most some 256 KiB of it, until [`poll_flush`](AsyncWrite::poll_flush) or until
-/// there is no more room. Each flush is one frame for every 64 KiB, and one system call if the transport below takes
-/// it whole.
+/// Up to about 256 KiB are buffered until [`poll_flush`](AsyncWrite::poll_flush) or until the buffer is full. A flush sends one
+/// frame for each 64 KiB, in one system call if the socket takes all of it.
 ///
 /// # Reading
 ///
-/// A buffer of 32 KiB or more is read into directly. A smaller one is filled from a larger one that is lent while there
-/// is something in it.
+/// Reads into a buffer of 32 KiB or more are direct. A smaller buffer is filled from a larger one, which is taken from a pool
+/// while it contains data.
 ///
-/// The end of the stream (`Ok(0)`) is the other side's close frame. So is the end of what is below, if no frame and
-/// no message is cut short by it, as libp2p's other transports end; otherwise it is an error of the kind `UnexpectedEof`.
-/// So it is over TLS if that ends without its `close_notify`.
-/// If the other side breaks a rule, the error is of the kind `InvalidData` around a [`ProtocolError`](crate::websocket::ProtocolError), the other side is
-/// told, and nothing more is read or written. Pings are answered whenever the stream is read or written.
+/// The stream ends (`Ok(0)`) with the close frame of the remote, or with the end of the socket between two frames and two
+/// messages, as in other transports of libp2p. An end within a frame or message is an error of the kind `UnexpectedEof`, and so
+/// is an end of TLS without `close_notify`. A violation of the protocol is an error of the kind `InvalidData` around a
+/// [`ProtocolError`](crate::websocket::ProtocolError); the remote is told, and the stream is closed. Pings are answered
+/// whenever the stream is read or written.
 ///
 /// # Keep-alive
 ///
-/// With [`Config::with_keep_alive`](crate::websocket::Config::with_keep_alive), a connection on which nothing is heard is
-/// asked by a ping. If nothing comes then either, reading and writing fail with the kind `TimedOut`.
+/// With [`Config::with_keep_alive`](crate::websocket::Config::with_keep_alive), a silent connection
+/// sends a ping. If it stays silent, reading and writing fail with the kind `TimedOut`.
 ///
 /// # Closing
 ///
-/// WebSocket has no half-close: after a close frame no data may be sent, in neither direction.
-/// [`poll_close`](AsyncWrite::poll_close) sends what has been written, a close frame, and closes what is below. Then only
-/// what the other side had sent before it heard of that can be read. A peer that does not read can hold it up for ten
-/// seconds; then it fails with the kind `TimedOut`. Once the other side has closed, writing fails with `BrokenPipe`.
+/// WebSocket has no half-close: after a close frame, neither side may send data. [`poll_close`](AsyncWrite::poll_close) sends
+/// the buffered bytes and a close frame, and closes the socket. After that, only data that the remote sent before can be read.
+/// A remote that does not read can delay the close for ten seconds, after which it fails with the kind `TimedOut`. After the
+/// remote has closed, writing fails with `BrokenPipe`.
 ///
 /// # Memory
 ///
-/// An idle stream owns no buffer. Those of all streams of a process come from two pools that lend at most 32 MiB for
-/// writing and 16 MiB for reading; when they have no more, a stream goes on with 4 KiB of its own. So peers that do not
-/// read what is sent to them cannot make a node grow.
+/// An idle stream has no buffer. All streams of a process share two pools, of 32 MiB for writing and 16 MiB for reading. If a
+/// pool is empty, a stream uses 4 KiB of its own. Peers that do not read therefore cannot make the memory of a node grow.
 ///
 /// The two halves of a stream may be used in two tasks, as by [`AsyncReadExt::split`](futures::AsyncReadExt::split).
 pub struct Connection {

@@ -6,11 +6,11 @@ use std::sync::{
 #[cfg(feature = "metrics")]
 mod metrics;
 
-/// What has become of the connections that were accepted, up to the end of their handshake. Those whose handshake failed,
-/// for instance because the peer did not trust the certificate, are in none of them.
+/// Counters of accepted connections, up to the end of their handshake. Failed handshakes, for instance of a peer that does not
+/// trust the certificate, are not counted.
 ///
-/// A handle to take from [`Transport::counters`](crate::websocket::Transport::counters) before the transport is moved into
-/// a swarm, and to read at any time.
+/// [`Transport::counters`](crate::websocket::Transport::counters) returns this handle before the transport is moved into a
+/// swarm. It can be read at any time.
 #[derive(Debug, Clone, Default)]
 pub struct Counters(Arc<Counts>);
 
@@ -23,25 +23,24 @@ struct Counts {
 }
 
 impl Counters {
-    /// How many pending handshakes there are, on all listeners.
+    /// The number of pending handshakes of all listeners.
     pub fn pending_handshakes(&self) -> usize {
         self.0.pending_handshakes.load(Ordering::Relaxed)
     }
 
-    /// How many gave way to a newer connection before they had finished their handshake, because their port or their
-    /// remote address had as many pending handshakes as it
-    /// [may have](crate::websocket::Config::with_max_pending_handshakes).
+    /// The number of pending handshakes that were closed in favour of newer ones, because their port or remote address was at
+    /// its [limit](crate::websocket::Config::with_max_pending_handshakes).
     pub fn evicted(&self) -> u64 {
         self.0.evicted.load(Ordering::Relaxed)
     }
 
-    /// How many had not finished their handshake by its
-    /// [deadline](crate::websocket::Config::with_handshake_timeout), or by an earlier one of whatever wraps the transport.
+    /// The number of handshakes that were not complete at their
+    /// [deadline](crate::websocket::Config::with_handshake_timeout), or at an earlier one of a layer around the transport.
     pub fn timed_out(&self) -> u64 {
         self.0.timed_out.load(Ordering::Relaxed)
     }
 
-    /// How many have finished their handshake.
+    /// The number of completed handshakes.
     pub fn upgraded(&self) -> u64 {
         self.0.upgraded.load(Ordering::Relaxed)
     }
