@@ -8,46 +8,46 @@ use crate::websocket::{Certificates, Resolve, TrustAnchor, dial::Resolver};
 #[cfg(feature = "libp2p-websocket")]
 const MAX_FRAME_SIZE: usize = 16 * 1024 * 1024;
 
-/// What speaks WebSocket. Either side of a connection may have either, and cannot tell which the other has.
+/// The implementation of WebSocket. The two sides of a connection may use different ones.
 ///
-/// libp2p needs no messages, it needs a stream of bytes. Written as one, WebSocket delivers bytes as they come, sends with one
-/// system call what is flushed, and holds no buffer while nothing happens. Addresses, names, certificates, limits and counters are
-/// the same with both engines. These differences are intended:
+/// libp2p needs a stream of bytes, not messages. `Engine::Stream` therefore delivers bytes as they arrive, sends each flush in one
+/// system call, and has no buffer on idle connections. Addresses, names, certificates, limits and counters are the same with both
+/// engines. These differences are intended:
 ///
 /// | | `Engine::Libp2p` | `Engine::Stream`, the default |
 /// | --- | --- | --- |
 /// | a text frame | is data | ends the connection |
-/// | a large frame or message that comes in | ends an accepted connection above `with_max_frame_size` | may have any size, since none is kept as a whole |
-/// | a connection that ends without a close of WebSocket | is at its end | is at its end; inside a frame, or over TLS without a `close_notify`, that is an error |
+/// | a large received frame or message | ends an accepted connection above `with_max_frame_size` | may have any size, because none is buffered |
+/// | a connection that ends without a close frame | ends | ends; within a frame, or over TLS without a `close_notify`, with an error |
 /// | `Host` with `/tls/sni/<name>/ws` | the host of the address | that name |
 /// | `Host` on port 80, with TLS 443 | with the port | without, as browsers write it |
 /// | a path with a space or a line end in it | is sent as it is | is encoded, as browsers do |
-/// | a redirect from TLS to where there is none | is followed | is an error |
+/// | a redirect from TLS to a URL without TLS | is followed | is an error |
 /// | a redirect to a URL without a port | is an error | is followed |
-/// | an answer that uses an extension nobody asked for | is accepted | is refused, as RFC 6455 says |
-/// | a request that is refused | is not answered | is answered with 400, 404, 405, 426, 431 or 505 |
+/// | a response with an extension that was not requested | is accepted | is refused, as RFC 6455 says |
+/// | a refused request | is not answered | is answered with 400, 404, 405, 426, 431 or 505 |
 /// | the headers of a request or response | at most 32; a request has 8 KiB | at most 100, in 16 KiB |
-/// | the error of a dial that is refused | has the status | has the status, the reason phrase and the beginning of the body |
-/// | a request with a body, or with a header twice that may be there once | is accepted | is refused |
-/// | bytes that come with the request | are lost | belong to the stream |
-/// | the path of a request | is not looked at | is compared after `with_path_matching(true)` |
-/// | a peer from which nothing comes | is noticed when TCP gives up what was written to it, or never | is asked after 30 s, and given up after 60 |
-/// | a TLS session of an earlier dial | is not resumed once the certificate has been replaced | is |
+/// | the error of a refused dial | has the status | has the status, the reason phrase and the beginning of the body |
+/// | a request with a body, or with a duplicate of a unique header | is accepted | is refused |
+/// | bytes after the request in the same packet | are lost | belong to the stream |
+/// | the path of a request | is ignored | is compared with `with_path_matching(true)` |
+/// | a silent peer | is noticed when TCP gives up a write, or never | gets a ping after 30 s; the connection ends after 60 s |
+/// | a TLS session of an earlier dial, after the certificate was replaced | is not resumed | is resumed |
 /// | a client that returns to a TLS listener | resumes its session if it is one of the last 256 and the certificate is the same | does so for 12 hours |
 ///
 /// ```
 /// use libp2p_lazy_websocket::websocket::{Config, Engine};
 ///
-/// let config = Config::default().with_engine(Engine::Stream); // which is the default
+/// let config = Config::default().with_engine(Engine::Stream); // the default
 /// # drop(config);
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Engine {
-    /// libp2p-websocket, which has been in use for years. Needs the feature `libp2p-websocket`, one of the default ones.
+    /// libp2p-websocket. Needs the feature `libp2p-websocket`, one of the default ones.
     #[cfg(feature = "libp2p-websocket")]
     Libp2p,
-    /// A byte stream of this crate, which is faster and takes less memory.
+    /// The byte stream of this crate, which is faster and uses less memory.
     #[default]
     Stream,
 }

@@ -1,9 +1,9 @@
 //! WebSocket over TCP, on smol.
 //!
-//! libp2p has no TCP for smol, so the sockets below are of this crate, over async-io. Options and listeners are those of
-//! `websocket::tokio`, with two differences: `/dnsaddr` is refused without [`Config::with_resolver`], because the operating system
-//! has no call for TXT records; and libp2p's `SwarmBuilder` knows only tokio, so a swarm is made by `Swarm::new`. No tokio comes
-//! into a build without the feature `tokio`:
+//! libp2p has no TCP for smol, so this crate has its own over async-io. Options and listeners are those of `websocket::tokio`,
+//! with two differences. `/dnsaddr` is not supported without [`Config::with_resolver`], because the operating system has no call
+//! for TXT records. `SwarmBuilder` supports only tokio, so `Swarm::new` creates the swarm. Without the feature `tokio`, no tokio is
+//! built:
 //!
 //! ```toml
 //! libp2p = { version = "0.57", features = ["macros"] } # without "tokio"
@@ -22,7 +22,7 @@
 //!     let transport = websocket::smol::transport(websocket::Config::default());
 //!     let transport = transport.upgraded(&keypair)?;
 //!     let local = keypair.public().to_peer_id();
-//!     // Not `SwarmBuilder`, which knows tokio alone.
+//!     // `SwarmBuilder` supports only tokio.
 //!     let config = websocket::smol::swarm_config();
 //!     let mut swarm = Swarm::new(transport, dummy::Behaviour, local, config);
 //!     swarm.listen_on("/ip4/127.0.0.1/tcp/0/ws".parse()?)?;
@@ -51,24 +51,24 @@ use crate::{
 
 /// WebSocket over TCP, with listeners that bind when the transport is polled.
 ///
-/// Below, it looks whether somebody else listens on a port ([`Config::with_port_probe`]), and watches the interfaces
-/// of the host from the first bind to a specific address on.
+/// Before a bind, it checks whether another socket listens on the port ([`Config::with_port_probe`]). From the first bind to a
+/// specific address on, it watches the interfaces of the host.
 ///
-/// Names are looked up by the operating system, 32 at a time, each for at most 10 seconds. `/dnsaddr` needs TXT records,
-/// which it does not look up, and is refused without [`Config::with_resolver`].
+/// Names are looked up by the operating system, 32 at a time, each for at most 10 seconds. The operating system does not look up
+/// the TXT records of a `/dnsaddr`, which is therefore not supported without [`Config::with_resolver`].
 ///
-/// It may be polled by any executor. Bounds on what comes after the WebSocket handshake, such as `Transport::timeout`
-/// around the upgrade, are the caller's.
+/// Any executor may poll it. If it is not `upgraded`, limits on what follows the WebSocket handshake, such as
+/// `Transport::timeout`, are up to the caller.
 pub fn transport(config: Config) -> lazy::Transport<websocket::Transport> {
     lazy::Transport::new(eager(config), lazy::Config::default())
 }
 
-/// The options of a swarm whose connections are driven by tasks of smol.
+/// The options of a swarm whose connections are driven by smol tasks.
 pub fn swarm_config() -> libp2p_swarm::Config {
     libp2p_swarm::Config::with_executor(spawn)
 }
 
-/// What [`transport`] makes lazy: it binds in `listen_on`. For [`lazy::Transport::new`] with other
+/// The transport inside [`transport`], which binds in `listen_on`. For [`lazy::Transport::new`] with other
 /// [lazy options](lazy::Config).
 pub fn eager(config: Config) -> websocket::Transport {
     let below = Below::new(tcp::Transport::new(config.tcp_options().clone(), watch));

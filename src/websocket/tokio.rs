@@ -1,6 +1,7 @@
 //! WebSocket over TCP, on tokio.
 //!
-//! [`transport`] makes it lazy, and `upgraded` adds Noise and Yamux. [`eager`] is for other [lazy options](lazy::Config):
+//! [`transport`] returns it with lazy listeners, and `upgraded` adds Noise and Yamux. [`eager`] is for other
+//! [lazy options](lazy::Config):
 //!
 //! ```
 //! use std::time::Duration;
@@ -31,20 +32,20 @@ use crate::{
 
 /// WebSocket over TCP, with listeners that bind when the transport is polled.
 ///
-/// Below, it looks whether somebody else listens on a port ([`Config::with_port_probe`]), and watches the interfaces
-/// of the host from the first bind to a specific address on.
+/// Before a bind, it checks whether another socket listens on the port ([`Config::with_port_probe`]). From the first bind to a
+/// specific address on, it watches the interfaces of the host.
 ///
-/// Names are looked up by the operating system, and the TXT records of a `/dnsaddr` at its name servers: 32 at a time,
-/// each for at most 10 seconds. Which these are is read when the first `/dnsaddr` is dialled, and again when that has
-/// changed or a lookup has failed. [`Config::with_resolver`] takes the place of both.
+/// Names are looked up by the operating system, and the TXT records of a `/dnsaddr` by its name servers: 32 at a time, each for
+/// at most 10 seconds. The list of name servers is read at the first dial of a `/dnsaddr`, and again after it has changed or a
+/// lookup has failed. [`Config::with_resolver`] replaces both.
 ///
-/// It is to be polled within a tokio runtime. Bounds on what comes after the WebSocket handshake, such as
-/// `Transport::timeout` around the upgrade, are the caller's.
+/// It has to be polled within a tokio runtime. If it is not `upgraded`, limits on what follows the WebSocket handshake, such as
+/// `Transport::timeout`, are up to the caller.
 pub fn transport(config: Config) -> lazy::Transport<websocket::Transport> {
     lazy::Transport::new(eager(config), lazy::Config::default())
 }
 
-/// What [`transport`] makes lazy: it binds in `listen_on`. For [`lazy::Transport::new`] with other
+/// The transport inside [`transport`], which binds in `listen_on`. For [`lazy::Transport::new`] with other
 /// [lazy options](lazy::Config).
 pub fn eager(config: Config) -> websocket::Transport {
     let below = libp2p_tcp::tokio::Transport::new(tcp_config(config.tcp_options()));

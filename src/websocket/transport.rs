@@ -34,18 +34,14 @@ pub(super) const MAX_FRUITLESS_PER_POLL: usize = 64;
 /// How many changes of the interfaces one `poll` takes up, and how many sockets it closes for them.
 const MAX_CHANGES_PER_POLL: usize = 64;
 
-/// WebSocket over TCP.
+/// WebSocket over TCP, to be wrapped in a [`lazy::Transport`]. By itself it binds in `listen_on`.
 ///
-/// Hand it to
-/// [`lazy::Transport`]: by itself it binds in `listen_on`.
+/// Dropping this transport drops the TCP transport below, also during dials. A TCP transport that is shared by its own dials, as
+/// in libp2p-dns, keeps its listening sockets open until these dials end.
 ///
-/// Dropping this transport drops the TCP below, whatever dials are under way. One whose own dials share it, as those of
-/// libp2p-dns do, keeps its listening sockets open until they end.
+/// A new certificate is taken up in `ListenSupport::poll_changed`, which `lazy::Transport` calls in each poll.
 ///
-/// A certificate that comes later is taken up in `ListenSupport::poll_changed`, which `lazy::Transport` calls in each poll.
-///
-/// The TCP options of [`Config`] and its port probe are for the TCP of the runtimes; over another they do nothing. Nor are
-/// the interfaces of the host watched over another.
+/// The TCP options and the port probe of [`Config`], and the watching of interfaces, apply only to the TCP of the runtimes.
 pub struct Transport {
     below: Below,
     speaker: Speaker,
@@ -61,9 +57,9 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// WebSocket over `tcp`, which listens on `/ip4|ip6/<ip>/tcp/<port>` and dials that.
+    /// WebSocket over `tcp`, which has to listen on and dial `/ip4|ip6/<ip>/tcp/<port>`.
     ///
-    /// Names that are dialled are looked up by [`Config::with_resolver`], and given to `tcp` as they are if there is none.
+    /// Dialled names are looked up by [`Config::with_resolver`]. Without one, they are passed to `tcp`.
     pub fn new<T>(tcp: T, config: Config) -> Self
     where
         T: libp2p_core::Transport<
@@ -107,7 +103,7 @@ impl Transport {
         }
     }
 
-    /// What becomes of those who connect, to be read while the transport runs.
+    /// The counters of accepted connections, which can be read while the transport runs.
     pub fn counters(&self) -> Counters {
         self.counters.clone()
     }
@@ -190,26 +186,26 @@ impl Transport {
 }
 
 impl lazy::Transport<Transport> {
-    /// What becomes of those who connect, to be read while the transport runs.
+    /// The counters of accepted connections, which can be read while the transport runs.
     pub fn counters(&self) -> Counters {
         self.inner().counters()
     }
 
-    /// Registers what is known of the listeners, of those who connect and of the certificate as metrics:
+    /// Registers metrics of the listeners, of accepted connections and of the certificate:
     ///
     /// | `libp2p_websocket_…` | |
     /// | --- | --- |
     /// | `pending_handshakes` | a gauge, see [`Counters`] |
     /// | `evicted_total`, `timed_out_total`, `upgraded_total` | see [`Counters`] |
-    /// | `certificate_remaining_seconds` | a gauge: how long the certificate in use is still valid, by the clock of this host. Negative once it has expired, 0 if there is none |
-    /// | `certificates_refused_total` | how many were refused. Files that are missing before the first certificate do not count |
+    /// | `certificate_remaining_seconds` | a gauge: the remaining time of the certificate in use, by the clock of this host. Negative after it has expired, 0 if there is none |
+    /// | `certificates_refused_total` | the number of refused certificates. Files that are missing before the first certificate do not count |
     ///
-    /// The last two only with [`Config::with_certificates`](crate::websocket::Config::with_certificates). The listeners are
-    /// those of [`Readiness::register_metrics`](crate::lazy::Readiness::register_metrics).
+    /// The last two exist only with [`Config::with_certificates`](crate::websocket::Config::with_certificates). Metrics of the
+    /// listeners are those of [`Readiness::register_metrics`](crate::lazy::Readiness::register_metrics).
     ///
-    /// Two alerts find most of what goes wrong with a certificate that something else renews: the gauge is below 7 days
-    /// for an hour, which includes a certificate that never came, and the counter has increased within the last hour. The
-    /// second names the cause long before the first, and the log has the reason.
+    /// Two alerts find most failures of a renewal: the gauge is below 7 days for an hour, which includes a certificate that never
+    /// came, and the counter has increased within the last hour. The second one fires long before the first, and the log has the
+    /// reason.
     ///
     /// ```text
     /// libp2p_websocket_certificate_remaining_seconds < 7 * 86400
@@ -231,10 +227,10 @@ impl lazy::Transport<Transport> {
     /// }
     /// ```
     ///
-    /// All series exist from the start. Nothing is written to the registry between two scrapes.
+    /// All series exist from the start. The registry is not written to between two scrapes.
     ///
-    /// For several transports in one registry, give each a sub-registry with a label that tells it from the others. A
-    /// registry keeps the handle of the certificates, so that their files are watched as long as it lives.
+    /// For several transports in one registry, give each a sub-registry with a label. The registry keeps the handle of the
+    /// certificates, so their files are watched until it is dropped.
     #[cfg(feature = "metrics")]
     pub fn register_metrics(&mut self, registry: &mut prometheus_client::registry::Registry) {
         self.readiness().register_metrics(registry);

@@ -28,18 +28,18 @@ pub(in crate::websocket) use system::{Job, System};
 /// 5 seconds with one server.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Looks up names that are dialled, in place of the system: on Android, over HTTPS, in private zones, in tests. See
+/// A resolver for dialled names in place of that of the system: for Android, DNS over HTTPS, private zones, or tests. See
 /// [`Config::with_resolver`](crate::websocket::Config::with_resolver).
 ///
-/// A lookup is given up after 10 seconds, or with its dial; its future is dropped then. How many are under way at a time
-/// is for the resolver to bound.
+/// A lookup ends after 10 seconds or with its dial, and its future is dropped. The resolver limits the number of concurrent
+/// lookups itself.
 pub trait Resolve: Send + Sync + 'static {
-    /// The addresses of `name`, of both families, the preferred ones first. An empty list is as good as an error.
+    /// The addresses of `name`, of both families, in order of preference. An empty list counts as an error.
     fn ips(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>>;
 
     /// The TXT records of `name`, each as one text. `/dnsaddr/example.com` asks for those of `_dnsaddr.example.com`, and
-    /// follows those that begin with `dnsaddr=`, such as `dnsaddr=/dns4/a.example.com/tcp/443/tls/ws`. An empty list is as
-    /// good as an error.
+    /// follows those that begin with `dnsaddr=`, such as `dnsaddr=/dns4/a.example.com/tcp/443/tls/ws`. An empty list counts
+    /// as an error.
     fn txt(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<String>>>;
 }
 
