@@ -9,56 +9,54 @@ use crate::{
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// What goes wrong in a [`websocket::Transport`](crate::websocket::Transport).
+/// The error of a [`websocket::Transport`](crate::websocket::Transport).
 ///
-/// A message never repeats that of its [`source`](std::error::Error::source).
+/// Its text does not repeat that of its [`source`](std::error::Error::source).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The transport below failed. On the runtimes of this crate, the source is an `io::Error`.
+    /// The TCP transport failed. On the runtimes of this crate, the source is an `io::Error`.
     #[error("TCP failed")]
     Transport(#[source] Cause),
-    /// The TLS handshake failed, for instance because the certificate of the other side is not trusted. The source says
-    /// why, and what to do.
+    /// The TLS handshake failed, for instance because the certificate of the peer is not trusted. The source has the reason and
+    /// the remedy.
     #[error("TLS failed")]
     Tls(#[source] TlsError),
-    /// The other side does not speak WebSocket, or refused. With
-    /// [`Engine::Stream`](crate::websocket::Engine::Stream) the source is a
-    /// [`HandshakeError`].
+    /// The other side does not speak WebSocket, or refused the request. With
+    /// [`Engine::Stream`](crate::websocket::Engine::Stream) the source is a [`HandshakeError`].
     #[error("the WebSocket handshake failed")]
     Handshake(#[source] Cause),
-    /// The peer could not be authenticated by Noise. Only if the transport is
-    /// [`upgraded`](crate::lazy::Transport::upgraded).
+    /// Noise could not authenticate the peer. Only on an [`upgraded`](crate::lazy::Transport::upgraded) transport.
     #[cfg(feature = "upgrade")]
     #[error("Noise failed")]
     Noise(#[source] Cause),
-    /// The peer does not speak Yamux. Only if the transport is [`upgraded`](crate::lazy::Transport::upgraded).
+    /// The peer does not speak Yamux. Only on an [`upgraded`](crate::lazy::Transport::upgraded) transport.
     #[cfg(feature = "upgrade")]
     #[error("Yamux failed")]
     Yamux(#[source] Cause),
-    /// The other side broke the WebSocket protocol. Only with `Engine::Libp2p`.
+    /// The other side violated the WebSocket protocol. Only with `Engine::Libp2p`.
     #[cfg(feature = "libp2p-websocket")]
     #[error("the WebSocket protocol failed")]
     Protocol(#[source] Cause),
-    /// The handshake was not done by its [deadline](crate::websocket::Config::with_handshake_timeout).
+    /// The handshake was not complete at its [deadline](crate::websocket::Config::with_handshake_timeout).
     #[error("the handshake was not done within {after:?}")]
     #[non_exhaustive]
     HandshakeTimedOut {
-        /// How long it had.
+        /// The time that it had.
         after: Duration,
     },
-    /// A newer connection took the place of this handshake: its port or its remote address had as many pending
-    /// handshakes as it [may have](crate::websocket::Config::with_max_pending_handshakes).
+    /// The pending handshake was closed in favour of a newer one, because its port or remote address was at its
+    /// [limit](crate::websocket::Config::with_max_pending_handshakes).
     #[error("a newer connection took the place of this pending handshake")]
     Evicted,
-    /// The other side sent a WebSocket message larger than
-    /// [this node takes](crate::websocket::Config::with_max_frame_size), or began to. It is in the `io::Error` that
-    /// the [`Connection`](crate::websocket::Connection) is read with.
+    /// The other side sent, or began to send, a WebSocket message above the
+    /// [maximum size](crate::websocket::Config::with_max_frame_size). Found in the `io::Error` of a read of the
+    /// [`Connection`](crate::websocket::Connection).
     #[cfg(feature = "libp2p-websocket")]
     #[error("a WebSocket message of {size} bytes or more is larger than this node takes")]
     #[non_exhaustive]
     MessageTooLarge {
-        /// Its size as far as it is known, in bytes.
+        /// The known part of its size, in bytes.
         size: u64,
     },
     /// More redirects than [`Config::with_max_redirects`](crate::websocket::Config::with_max_redirects) allows.
@@ -67,63 +65,61 @@ pub enum Error {
     /// The other side redirected to something that is not a WebSocket address.
     #[error("redirected to something that is not a WebSocket address")]
     InvalidRedirect,
-    /// The other side redirected from TLS to where there is none. Only with
-    /// [`Engine::Stream`](crate::websocket::Engine::Stream): libp2p-websocket goes there.
+    /// The other side redirected from TLS to a URL without TLS. Only with
+    /// [`Engine::Stream`](crate::websocket::Engine::Stream): libp2p-websocket follows such a redirect.
     #[error("redirected from TLS to an address without it")]
     RedirectWithoutTls,
-    /// Nothing can be reached at what was dialled: its port is 0, or its IP address is `0.0.0.0` or `::`.
+    /// The address cannot be dialled: its port is 0, or its IP address is `0.0.0.0` or `::`.
     #[error("cannot dial {address}: {reason}")]
     #[non_exhaustive]
     Undialable {
-        /// What was dialled, or what it led to.
+        /// The dialled address, or one that it led to.
         address: Multiaddr,
-        /// Why, in a few words.
+        /// The reason, in a few words.
         reason: &'static str,
     },
-    /// The transport below cannot dial what this address has before `/ws`.
+    /// The TCP transport does not support the part of this address before `/ws`.
     #[error("unsupported address {0}")]
     UnsupportedAddress(Multiaddr),
     /// The transport was dropped before it could dial. A dial that already has its TCP connection goes on, unless it
     /// is redirected.
     #[error("the transport was dropped before it could dial")]
     TransportDropped,
-    /// A name that was dialled could not be looked up. The source says why. It is of the kind `NotFound` if there is no such
-    /// name, or if it leads to no address that can be dialled, `InvalidInput` if it is no name at all, and `TimedOut` if no
-    /// answer came.
+    /// The lookup of a dialled name failed, for the reason in the source. Its kind is `NotFound` if the name does not exist or has no
+    /// address that can be dialled, `InvalidInput` if it is not a name, and `TimedOut` if no answer came.
     #[error("cannot look up {name:?}")]
     #[non_exhaustive]
     Lookup {
-        /// What was looked up. For a `/dnsaddr` it begins with `_dnsaddr.`.
+        /// The name. For a `/dnsaddr` it begins with `_dnsaddr.`.
         name: String,
-        /// With what that failed.
+        /// The reason.
         source: io::Error,
     },
-    /// What was dialled had not answered by the
-    /// [deadline of the dial](crate::websocket::Config::with_dial_timeout), or in half of the time that was left if it had
-    /// been connected and other addresses were still to be tried.
+    /// The address did not answer before the [deadline of the dial](crate::websocket::Config::with_dial_timeout). A connected
+    /// address has half of the remaining time while others are still to be tried.
     #[error("no connection within {after:.1?}")]
     #[non_exhaustive]
     DialTimedOut {
-        /// How long it had.
+        /// The time that it had.
         after: Duration,
     },
-    /// None of the addresses that a name has, or that a `/dnsaddr` leads to, could be connected to. Where only one was
-    /// tried for a name, its error takes the place of this one.
+    /// All addresses of a name or a `/dnsaddr` failed. If only one address of a name was tried, its error is returned in place
+    /// of this one.
     #[error("cannot connect to {}", Listed(attempts))]
     #[non_exhaustive]
     Dial {
-        /// What was tried, in the order in which it failed.
+        /// The attempts, in the order in which they failed.
         attempts: Vec<Attempt>,
     },
 }
 
 impl Error {
-    /// Finds it in what a swarm reports of a transport: in `TransportError::Other` of a `DialError::Transport`, or of the
+    /// Finds the error in an error of a swarm: in `TransportError::Other` of a `DialError::Transport`, or of the
     /// `ListenError::Transport` of an `IncomingConnectionError`.
     ///
     /// A swarm turns the errors of its transport into [`io::Error`]s, and the layers between wrap them further. `None` if
-    /// the error is of something else, such as a [`ListenError`](crate::lazy::ListenError), which has
-    /// [`find`](crate::lazy::ListenError::find) itself.
+    /// the error is of another kind, such as a [`ListenError`](crate::lazy::ListenError), which has its own
+    /// [`find`](crate::lazy::ListenError::find).
     pub fn find(error: &io::Error) -> Option<&Self> {
         lazy::find(error)
     }
@@ -173,13 +169,13 @@ impl Error {
     }
 }
 
-/// An address that was tried for a dial, and why it came to nothing.
+/// A failed attempt of a dial.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Attempt {
-    /// On an IP, or what was dialled if it is the lookup that failed.
+    /// The address, with an IP; the dialled address if the lookup failed.
     pub address: Multiaddr,
-    /// An [`Error`], and none that has attempts itself.
+    /// The [`Error`], which is never an [`Error::Dial`].
     pub error: Cause,
 }
 

@@ -13,111 +13,111 @@ use super::{
 };
 use crate::deadline::SystemTime;
 
-/// Why a certificate or a trust anchor was refused.
+/// The reason why a certificate or a trust anchor was refused.
 ///
-/// Shows itself as one sentence that names the file if there is one, what is wrong with it, and what to do about it. No
-/// byte of what was read is in it, as it may be part of a private key; so it has no [`source`](std::error::Error::source).
+/// Displays as one sentence: the file if there is one, its defect, and the remedy. It contains no byte of the input, which may be
+/// part of a private key, and therefore has no [`source`](std::error::Error::source).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CertificateError {
     /// The certificate chain cannot be served.
     #[non_exhaustive]
     Chain {
-        /// Where it was read, if it is watched.
+        /// The file, if it is watched.
         file: Option<PathBuf>,
-        /// What is wrong with it.
+        /// The defect.
         defect: CertificateDefect,
     },
     /// The private key cannot be used.
     #[non_exhaustive]
     Key {
-        /// Where it was read, if it is watched.
+        /// The file, if it is watched.
         file: Option<PathBuf>,
-        /// What is wrong with it.
+        /// The defect.
         defect: CertificateDefect,
     },
     /// The trust anchor is no certificate.
     #[non_exhaustive]
     TrustAnchor {
-        /// What is wrong with it.
+        /// The defect.
         defect: CertificateDefect,
     },
     /// The private key is not that of the first certificate.
     #[non_exhaustive]
     KeyMismatch {
-        /// Where the chain was read, if it is watched.
+        /// The file of the chain, if it is watched.
         chain: Option<PathBuf>,
-        /// Where the key was read, if it is watched.
+        /// The file of the key, if it is watched.
         key: Option<PathBuf>,
-        /// The certificate of the chain that it is the key of, counted from 0: the chain is in the wrong order.
+        /// The index of the certificate that the key belongs to, from 0, if the chain is in the wrong order.
         belongs_to: Option<usize>,
     },
-    /// The first certificate is not valid any more, by the clock of this host.
+    /// The first certificate has expired, by the clock of this host.
     #[non_exhaustive]
     Expired {
-        /// Where it was read, if it is watched.
+        /// The file, if it is watched.
         file: Option<PathBuf>,
-        /// When it expired.
+        /// The time at which it expired.
         not_after: SystemTime,
     },
     /// The first certificate is not valid yet, by the clock of this host.
     #[non_exhaustive]
     NotYetValid {
-        /// Where it was read, if it is watched.
+        /// The file, if it is watched.
         file: Option<PathBuf>,
-        /// From when on it is.
+        /// The time from which it is valid.
         not_before: SystemTime,
     },
-    /// A file that is watched cannot be read.
+    /// A watched file cannot be read.
     #[non_exhaustive]
     File {
-        /// Which one.
+        /// The file.
         path: PathBuf,
-        /// Why not; [`io::ErrorKind::NotFound`] for one that is not there yet.
+        /// The reason; [`io::ErrorKind::NotFound`] if it does not exist yet.
         error: io::Error,
     },
 }
 
-/// What is wrong with a certificate chain, a private key or a trust anchor.
+/// The defect of a certificate chain, a private key or a trust anchor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CertificateDefect {
-    /// There is nothing in it.
+    /// The input is empty.
     Empty,
-    /// It has no `-----BEGIN …-----`, and is nothing else that is known either.
+    /// The input has no `-----BEGIN …-----` and is of no other known format.
     NotPem,
-    /// It is DER, or an archive, in place of PEM.
+    /// The input is DER, or an archive, in place of PEM.
     #[non_exhaustive]
     Der {
-        /// What is in it.
+        /// Its content.
         found: PemKind,
     },
-    /// It is PEM in place of DER.
+    /// The input is PEM in place of DER.
     Pem,
-    /// It is the base64 of PEM, as a Kubernetes secret shows it.
+    /// The input is PEM encoded in base64 once more, as in a Kubernetes secret.
     EncodedTwice,
-    /// It is PEM that cannot be read.
+    /// The PEM cannot be read.
     Malformed(PemError),
-    /// It holds something else than what it should.
+    /// The input contains something else than expected.
     #[non_exhaustive]
     Unexpected {
-        /// What is in it.
+        /// Its content.
         found: PemKind,
     },
-    /// A certificate is not X.509 in DER.
+    /// A certificate is not X.509.
     #[non_exhaustive]
     NotX509 {
-        /// Which one of the chain, counted from 0.
+        /// Its index in the chain, from 0.
         index: usize,
     },
-    /// The first certificate is of a version before 3, which has no room for the names that are verified.
+    /// The first certificate is of an X.509 version before 3, which has no subjectAltName.
     OldVersion,
-    /// The first certificate, or the trust anchor, has something that rustls does not support, for instance an unknown
-    /// extension that is critical.
+    /// The first certificate, or the trust anchor, has a part that rustls does not support, for instance an unknown critical
+    /// extension.
     UnsupportedCertificate,
-    /// The private key is of a kind that is not supported.
+    /// The private key is of an unsupported kind.
     UnsupportedKey(UnsupportedKey),
-    /// The private key is not PKCS#8, PKCS#1 or SEC1, or not all of it is there.
+    /// The private key is not PKCS#8, PKCS#1 or SEC1, or is incomplete.
     DamagedKey,
 }
 

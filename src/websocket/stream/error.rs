@@ -1,24 +1,24 @@
 use std::io;
 
-/// Which rule of [RFC 6455](https://www.rfc-editor.org/rfc/rfc6455) the other side of a
-/// [`Engine::Stream`](crate::websocket::Engine::Stream) has broken.
+/// A violation of [RFC 6455](https://www.rfc-editor.org/rfc/rfc6455) by the other side, with
+/// [`Engine::Stream`](crate::websocket::Engine::Stream).
 ///
-/// It is inside the `io::Error`, of the kind `InvalidData`, that the stream is read with.
+/// It is inside the `io::Error`, of the kind `InvalidData`, of a read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
     /// A reserved bit is set, although no extension was agreed on (section 5.2).
     #[error("a frame has a reserved bit set, and there is no extension (RFC 6455, 5.2)")]
     ReservedBits,
-    /// An opcode that the RFC does not have (section 5.2).
+    /// An unknown opcode (section 5.2).
     #[error("a frame has the unknown opcode {opcode:#x} (RFC 6455, 5.2)")]
     #[non_exhaustive]
     UnknownOpcode {
-        /// That opcode.
+        /// The opcode.
         opcode: u8,
     },
-    /// A text frame. The RFC allows it, libp2p does not: it has bytes.
-    #[error("a text frame, where libp2p has binary ones")]
+    /// A text frame, which the RFC allows and libp2p does not use.
+    #[error("a text frame, but libp2p uses binary ones")]
     Text,
     /// A length that is not encoded in the minimal number of bytes (section 5.2).
     #[error("the length of a frame, {length}, is not encoded in the fewest bytes (RFC 6455, 5.2)")]
@@ -46,15 +46,15 @@ pub enum ProtocolError {
         /// The length of the payload, in bytes.
         length: u64,
     },
-    /// A continuation of no message (section 5.4).
-    #[error("a frame continues a message, and none has begun (RFC 6455, 5.4)")]
+    /// A continuation frame without a message (section 5.4).
+    #[error("a frame continues a message that has not begun (RFC 6455, 5.4)")]
     NothingToContinue,
-    /// A new message before the last one has ended (section 5.4).
-    #[error("a message begins before the one before it has ended (RFC 6455, 5.4)")]
+    /// A new message before the end of the previous one (section 5.4).
+    #[error("a message begins before the end of the previous one (RFC 6455, 5.4)")]
     Unfinished,
-    /// The payload of a close frame is one byte, its code is not one that may be sent, or its reason is no UTF-8
-    /// (sections 5.5.1 and 7.4).
-    #[error("a close frame has a payload that none may have (RFC 6455, 5.5.1 and 7.4)")]
+    /// The payload of a close frame is one byte long, or has an invalid code or a reason that is not UTF-8 (sections 5.5.1 and
+    /// 7.4).
+    #[error("a close frame has an invalid payload (RFC 6455, 5.5.1 and 7.4)")]
     ClosePayload,
 }
 

@@ -10,9 +10,9 @@ use crate::{
 /// How many names of a peer's certificate are shown.
 const MAX_NAMES: usize = 8;
 
-/// Why a TLS handshake failed.
+/// The reason for a failed TLS handshake.
 ///
-/// The variants that are about a certificate come from dials. A listener asks for none.
+/// Variants about certificates come from dials, because listeners request none.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
@@ -43,7 +43,7 @@ pub enum TlsError {
          made by: {OPENSSL}"
     )]
     UnsupportedCertVersion,
-    /// The certificate is not valid for the name or the IP address that was dialled.
+    /// The certificate is not valid for the dialled name or IP address.
     #[error(
         "the peer's certificate is not valid for {expected}, only for {}; dial one of these, or name it with \
          `/tls/sni/<name>`",
@@ -51,7 +51,7 @@ pub enum TlsError {
     )]
     #[non_exhaustive]
     NotValidForName {
-        /// The name or the IP address that was dialled.
+        /// The dialled name or IP address.
         expected: String,
         /// The names in the certificate, such as `example.com`, `*.example.com` and `192.0.2.1`.
         presented: Vec<String>,
@@ -60,14 +60,14 @@ pub enum TlsError {
     #[error("the peer's certificate expired on {}, by the clock of this host", date(*not_after))]
     #[non_exhaustive]
     Expired {
-        /// When it expired.
+        /// The time at which it expired.
         not_after: SystemTime,
     },
     /// The certificate is not valid yet, by the clock of this host.
     #[error("the peer's certificate is not valid before {}, by the clock of this host", date(*not_before))]
     #[non_exhaustive]
     NotYetValid {
-        /// When it becomes valid.
+        /// The time from which it is valid.
         not_before: SystemTime,
     },
     /// The signature of the handshake, or one in the chain of the certificate, cannot be verified.
@@ -85,7 +85,7 @@ pub enum TlsError {
         "the peer and this node have no cipher suite, key exchange group or signature scheme in common"
     )]
     NoAlgorithmsInCommon,
-    /// The name in an address cannot be that of a certificate.
+    /// The name in the address is not a DNS name.
     #[error("{name:?} is not a DNS name")]
     #[non_exhaustive]
     InvalidName {

@@ -6,11 +6,11 @@ const MAX_QUOTED: usize = 64;
 /// The same of the body of a refusal.
 const MAX_EXCERPT: usize = 200;
 
-/// Why a WebSocket handshake came to nothing. It is the [`source`](std::error::Error::source) of
+/// The reason for a failed WebSocket handshake, which is the [`source`](std::error::Error::source) of
 /// [`Error::Handshake`](crate::websocket::Error::Handshake) with
 /// [`Engine::Stream`](crate::websocket::Engine::Stream).
 ///
-/// What the other side has sent is repeated in it only in part. It is printable: everything else is escaped.
+/// Texts of the other side are truncated, and unprintable characters are escaped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -21,84 +21,84 @@ pub enum HandshakeError {
     #[error("the other side closed the connection {}", if *.has_begun { "before the end of its headers" } else { "before it sent anything" })]
     #[non_exhaustive]
     Closed {
-        /// Whether anything came before that.
+        /// Whether any bytes came before.
         has_begun: bool,
     },
-    /// What came is not HTTP.
+    /// The received bytes are not HTTP.
     #[error("the other side {}", not_http(.protocol.as_ref(), .start))]
     #[non_exhaustive]
     NotHttp {
-        /// What it is, if it can be told.
+        /// The protocol, if it is recognised.
         protocol: Option<ForeignProtocol>,
-        /// Its first bytes.
+        /// The first bytes.
         start: String,
     },
-    /// The headers are not those of HTTP.
+    /// The headers are not valid HTTP.
     #[error("the headers are malformed")]
     Malformed(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The request or response is longer than 16 KiB, without its body.
     #[error("the headers are longer than {max} bytes")]
     #[non_exhaustive]
     TooLarge {
-        /// How long they may be, in bytes, with the first line.
+        /// The maximum in bytes, including the first line.
         max: usize,
     },
     /// The request or response has more than 100 headers.
     #[error("there are more than {max} headers")]
     #[non_exhaustive]
     TooManyHeaders {
-        /// How many there may be.
+        /// The maximum.
         max: usize,
     },
-    /// It is not HTTP/1.1. A proxy in front of a listener may have to be told to use it.
+    /// The version is not HTTP/1.1. A proxy in front of a listener may have to be configured to use it.
     #[error("the HTTP version is {version}, not HTTP/1.1")]
     #[non_exhaustive]
     HttpVersion {
-        /// Which one, for instance `HTTP/1.0`.
+        /// The version, for instance `HTTP/1.0`.
         version: String,
     },
-    /// A header is not there.
+    /// A header is missing.
     #[error("there is no header {name}")]
     #[non_exhaustive]
     MissingHeader {
-        /// Which one.
+        /// Its name.
         name: &'static str,
     },
-    /// A header says something else than it has to, or is there twice, or says what nobody has asked for.
+    /// A header has a wrong value, occurs twice, or was not requested.
     #[error("there is a header {name} of \"{value}\"")]
     #[non_exhaustive]
     UnexpectedHeader {
-        /// Which one.
+        /// Its name.
         name: &'static str,
-        /// What it says.
+        /// Its value.
         value: String,
     },
-    /// The request of whoever connected is not GET.
+    /// The received request is not GET.
     #[error("the request is {method}, not GET")]
     #[non_exhaustive]
     Method {
-        /// What it is.
+        /// The method.
         method: String,
     },
-    /// The request of whoever connected has a body.
+    /// The received request has a body.
     #[error("the request has a body")]
     Body,
-    /// Whoever connected speaks another version of WebSocket than 13, that of RFC 6455.
+    /// The received request asks for another version of WebSocket than 13, that of RFC 6455.
     #[error("the WebSocket version is \"{version}\", not 13")]
     #[non_exhaustive]
     WebSocketVersion {
-        /// Which one.
+        /// Its name.
         version: String,
     },
-    /// Whoever connected requested another path than that of the listener, and
-    /// [that matters](crate::websocket::Config::with_path_matching).
+    /// The received request has another path than the listener, with
+    /// [`Config::with_path_matching`](crate::websocket::Config::with_path_matching).
     #[error("the request is for \"{path}\", which is not the path of this listener")]
     #[non_exhaustive]
     NotFound {
-        /// Which one.
+        /// Its name.
         path: String,
     },
-    /// The server that was dialled, or a proxy in front of it, answered with something else than 101 or a redirect.
+    /// The dialled server, or a proxy in front of it, answered with another status than 101 or a redirect.
     #[error("the other side did not switch to WebSocket and answered {status}{}{}", after(" ", .reason), after(": ", .body))]
     #[non_exhaustive]
     Refused {
@@ -106,8 +106,8 @@ pub enum HandshakeError {
         status: u16,
         /// The reason phrase beside it, such as `Service Unavailable`. May be empty.
         reason: String,
-        /// At most 200 bytes of the body, as far as it came within a second, with a space for each run of white space.
-        /// Empty if there is none, or if it is compressed.
+        /// Up to 200 bytes of the body that came within one second, with each run of white space as one space. Empty if there is
+        /// no body, or if it is compressed.
         body: String,
     },
 }
@@ -136,7 +136,7 @@ fn after(separator: &str, text: &str) -> String {
     }
 }
 
-/// What a peer speaks in place of HTTP/1.1.
+/// A protocol other than HTTP/1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForeignProtocol {
@@ -146,7 +146,7 @@ pub enum ForeignProtocol {
     Http2,
     /// libp2p without WebSocket: the address is one that ends with `/tcp/<port>`.
     Multistream,
-    /// PROXY protocol, which some proxies put in front of what they pass on.
+    /// The PROXY protocol, which some proxies send before the forwarded bytes.
     ProxyProtocol,
     /// SSH.
     Ssh,
