@@ -6,11 +6,13 @@
 //! newcomer to a hundred or more takes longer than [`SOON`]. Without `--bench`, as in `cargo test --benches`, there are only
 //! a few nodes, at a shorter interval, and nothing is judged.
 
+mod common;
 #[path = "../tests/common/crowd.rs"]
 mod crowd;
 
-use std::{env, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
+use common::{arguments::Arguments, table::Table};
 use crowd::Crowd;
 use libp2p_lazy_websocket::discovery;
 
@@ -33,17 +35,16 @@ const TARGET_RATE: f64 = 10.0;
 async fn main() -> ExitCode {
     let defaults = discovery::Config::default();
     // The default, and one for a short run.
-    let is_bench = env::args().any(|argument| argument == "--bench");
+    let is_bench = Arguments::new().is_bench();
     let (counts, interval) = match is_bench {
         true => (&[20, 50, 100, 200][..], Duration::from_secs(10)),
         false => (&[20][..], Duration::from_secs(1)),
     };
     let config = defaults.with_interval(interval);
-    println!(
-        "\n| nodes | all know all after | received per node and second | expected | in the busiest second | \
-         {NEWCOMERS} newcomers know {ENOUGH} after |"
-    );
-    println!("| --: | --: | --: | --: | --: | --: |");
+    let mut table = Table::new(&format!(
+        "nodes | all know all after | received per node and second | expected | in the busiest second | \
+         {NEWCOMERS} newcomers know {ENOUGH} after"
+    ));
     let mut missed = Vec::new();
     for &count in counts {
         let mut crowd = Crowd::start(count, config.clone(), count as u64).await;
@@ -61,16 +62,19 @@ async fn main() -> ExitCode {
                 missed.push(format!("{count} nodes: a newcomer takes {enough:.1?}"));
             }
         }
-        println!(
-            "| {count} | {all:.1} s | {:.1} | {expected:.1} | {:.1} | {} s |",
-            received.rate,
-            received.busiest,
-            newcomers.join(", ")
-        );
+        table.row([
+            count.to_string(),
+            format!("{all:.1} s"),
+            format!("{:.1}", received.rate),
+            format!("{expected:.1}"),
+            format!("{:.1}", received.busiest),
+            format!("{} s", newcomers.join(", ")),
+        ]);
         if !(expected / FACTOR..=expected * FACTOR).contains(&received.rate) {
             missed.push(format!("{count} nodes: {:.1} a second", received.rate));
         }
     }
+    print!("{table}");
     if !is_bench || missed.is_empty() {
         return ExitCode::SUCCESS;
     }

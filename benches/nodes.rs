@@ -9,6 +9,7 @@
 //!
 //! Returning peers have been connected before, all of them, so that their TLS sessions can be resumed.
 
+mod common;
 #[path = "nodes/hub.rs"]
 mod hub;
 #[path = "nodes/peers.rs"]
@@ -18,50 +19,36 @@ mod process;
 #[path = "nodes/table.rs"]
 mod table;
 
-use std::{env, error::Error};
+use std::error::Error;
 
+use common::{
+    arguments::{self, Arguments},
+    rounds::Rounds,
+};
 use hub::{Hub, Kind, Security};
 use peers::Peers;
-use table::{Cost, Row, Table};
+use table::{Cost, Row, table};
 
 /// How many descriptors a process needs besides those of its connections.
 const OTHER_DESCRIPTORS: u64 = 64;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // Children inherit it. Where the limit is not to be learnt, what the strictest of systems grants.
-    let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(256);
     if let Some(result) = hub::run_if_told_to().or_else(peers::run_if_told_to) {
         return result;
     }
-    let arguments = env::args().collect::<Vec<_>>();
-    let number = |option: &str| {
-        let at = arguments.iter().position(|argument| argument == option)?;
-        Some(arguments.get(at + 1)?.parse())
+    let arguments = Arguments::new();
+    let (connections, rounds) = match arguments.is_bench() {
+        true => (2_000, 3),
+        false => (4, 1),
     };
-    let is_bench = arguments.iter().any(|argument| argument == "--bench");
-    let (connections, rounds) = if is_bench { (2_000, 3) } else { (4, 1) };
-    let wanted = number("--connections").unwrap_or(Ok(connections))?;
-    let rounds = number("--rounds").unwrap_or(Ok(rounds))?;
-    let available = usize::try_from(descriptors.saturating_sub(OTHER_DESCRIPTORS))?;
-    let count = available.clamp(1, wanted);
-    if count < wanted {
-        println!("{count} connections, and not {wanted}: only {descriptors} files may be open");
-    }
+    let wanted = arguments.number("--connections").unwrap_or(connections);
+    let rounds = arguments.number("--rounds").unwrap_or(rounds);
+    // Children inherit the limit.
+    let count = arguments::room(wanted, 1, OTHER_DESCRIPTORS);
 
-    let mut rows = rows();
-    for round in 0..rounds {
-        // Each has its turn early and late.
-        let first = round % rows.len();
-        let mut costs = vec![None; rows.len()];
-        for turn in 0..rows.len() {
-            let row = (first + turn) % rows.len();
-            costs[row] = Some(measure(&rows[row], count)?);
-        }
-        for (row, cost) in rows.iter_mut().zip(costs.into_iter().flatten()) {
-            row.costs.push(cost);
-        }
-    }
-    print!("{}", Table { count, rows: &rows });
+    let rows = rows();
+    let costs = Rounds::run(rounds, rows.len(), |row| measure(rows[row], count))?;
+    print!("{}", table(count, &rows, &costs));
     Ok(())
 }
 
@@ -71,7 +58,6 @@ fn rows() -> Vec<Row> {
         kind,
         security,
         is_returning,
-        costs: Vec::new(),
     };
     let of_websockets = |security, is_returning| {
         let kinds = Kind::WEBSOCKETS.into_iter();
@@ -84,7 +70,7 @@ fn rows() -> Vec<Row> {
     rows
 }
 
-fn measure(row: &Row, count: usize) -> Result<Cost, Box<dyn Error>> {
+fn measure(row: Row, count: usize) -> Result<Cost, Box<dyn Error>> {
     let mut hub = Hub::start(row.kind, row.security)?;
     // What is made when it is first needed is not to be counted.
     let mut first = Peers::start(&hub.place, 1)?;

@@ -1,19 +1,20 @@
 //! What the TCP of this crate carries on async-std and smol, beside libp2p-tcp on tokio.
 //!
-//! `cargo bench --features async-std,smol --bench tcp` prints, after criterion's own reports, the table of benches/README.md:
-//! how long it takes to send so much. Both ends are in one process. What is compared runs in turn, and the ratio is the
-//! median of those of all rounds; of the throughput at least 0.9 is to be reached, which is 1.11 of the time.
+//! `cargo bench --features async-std,smol --bench tcp` prints the table of benches/README.md: how long it takes to send so
+//! much. Both ends are in one process. What is compared runs in turn, and the ratio is the median of those of all rounds; of
+//! the throughput at least 0.9 is to be reached, which is 1.11 of the time. Without `--bench`, as in `cargo test --benches`,
+//! each is done once, and is small.
 
-#[path = "startup/table.rs"]
-mod table;
+mod common;
 
 use std::{
+    convert::Infallible,
     future::{Future, poll_fn},
     pin::Pin,
     time::{Duration, Instant},
 };
 
-use criterion::Criterion;
+use common::{arguments::Arguments, rounds::Rounds, table::Table};
 use futures::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, FutureExt as _,
     future::{self, RemoteHandle},
@@ -22,16 +23,22 @@ use libp2p::core::{
     Endpoint,
     transport::{DialOpts, ListenerId, PortUse, Transport, TransportEvent},
 };
-use table::Table;
-
 const TARGET: f64 = 1.0 / 0.9;
+
+/// How often each is measured.
+const ROUNDS: usize = 101;
 
 /// How much is sent in a round, and in what pieces.
 const BULK: (usize, usize) = (64 << 20, 64 << 10);
+
 /// What yamux and noise make of small messages.
 const SMALL: (usize, usize) = (2 << 20, 256);
+
 /// How many messages go there and back.
 const ROUND_TRIPS: usize = 5_000;
+
+/// By how much less is done where nothing is measured.
+const LESS: usize = 64;
 
 #[derive(Debug, Clone, Copy)]
 enum Runtime {
@@ -51,13 +58,11 @@ enum Load {
 }
 
 fn main() {
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_secs(1))
-        .measurement_time(Duration::from_secs(8))
-        .sample_size(50)
-        .configure_from_args();
-    let mut table = Table::new(["", "here", "libp2p-tcp"]);
-    let mut group = criterion.benchmark_group("tcp");
+    let (rounds, less) = match Arguments::new().is_bench() {
+        true => (ROUNDS, 1),
+        false => (1, LESS),
+    };
+    let mut table = Table::new(" | here | libp2p-tcp | ratio | to reach | rounds");
     let subjects = [
         #[cfg(feature = "async-std")]
         ("async-std", Runtime::AsyncStd),
@@ -68,31 +73,44 @@ fn main() {
         for (what, load, target) in [
             (
                 "64 MiB in pieces of 64 KiB",
-                Load::Stream(BULK.0, BULK.1),
+                Load::Stream(BULK.0 / less, BULK.1),
                 Some(TARGET),
             ),
             (
                 "2 MiB in pieces of 256 bytes",
-                Load::Stream(SMALL.0, SMALL.1),
+                Load::Stream(SMALL.0 / less, SMALL.1),
                 None,
             ),
             (
                 "5,000 round trips of 32 bytes",
-                Load::RoundTrips(ROUND_TRIPS),
+                Load::RoundTrips(ROUND_TRIPS / less),
                 None,
             ),
         ] {
-            table.row(
-                &mut group,
+            let compared = [runtime, Runtime::Tokio];
+            let Ok(rounds) = Rounds::run(rounds, compared.len(), |subject| {
+                Ok::<_, Infallible>(compared[subject].carry(load).as_secs_f64())
+            });
+            let ratio = rounds.ratio(0, 1);
+            let time = |subject| format!("{:.1} ms", rounds.of(subject) * 1e3);
+            let verdict = target.map_or_else(String::new, |target| {
+                let verdict = match () {
+                    () if rounds.len() < ROUNDS => "too few rounds",
+                    () if ratio <= target => "reached",
+                    () => "missed",
+                };
+                format!("{target:.2}, {verdict}")
+            });
+            table.row([
                 format!("{name}: {what}"),
-                target,
-                || runtime.carry(load),
-                || Runtime::Tokio.carry(load),
-            );
+                time(0),
+                time(1),
+                format!("{ratio:.3}"),
+                verdict,
+                rounds.len().to_string(),
+            ]);
         }
     }
-    group.finish();
-    criterion.final_summary();
     print!("{table}");
 }
 

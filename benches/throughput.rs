@@ -9,6 +9,7 @@
 //! With both ends on one processor, time is what it has spent: both keep it busy, and other processes do not count.
 //! On two, time is that of the clock.
 
+mod common;
 #[path = "throughput/link.rs"]
 mod link;
 #[path = "throughput/load.rs"]
@@ -24,12 +25,13 @@ mod rows;
 #[path = "throughput/table.rs"]
 mod table;
 
-use std::{env, fs, path::Path, time::Instant};
+use std::{fs, path::Path, time::Instant};
 
+use common::arguments::{self, Arguments};
 use link::Authority;
 use place::{Cores, Place};
 use rows::Plan;
-use table::Table;
+use table::table;
 
 #[global_allocator]
 static HEAP: dhat::Alloc = dhat::Alloc;
@@ -38,34 +40,17 @@ static HEAP: dhat::Alloc = dhat::Alloc;
 const OTHER_DESCRIPTORS: u64 = 128;
 
 fn main() {
-    let arguments = env::args().collect::<Vec<_>>();
-    let has = |option: &str| arguments.iter().any(|argument| argument == option);
-    let value = |option: &str| {
-        let at = arguments.iter().position(|argument| argument == option)?;
-        arguments.get(at + 1)
-    };
+    let arguments = Arguments::new();
     let mut plan = match () {
-        () if !has("--bench") => Plan::TEST,
-        () if has("--quick") => Plan::QUICK,
+        () if !arguments.is_bench() => Plan::TEST,
+        () if arguments.has("--quick") => Plan::QUICK,
         () => Plan::WHOLE,
     };
-    if let Some(rounds) = value("--rounds") {
-        plan.rounds = rounds.parse().expect("--rounds takes a number");
+    if let Some(rounds) = arguments.number("--rounds") {
+        plan.rounds = rounds;
     }
-    let only = value("--only");
-    plan.only = only.cloned().unwrap_or_default();
-
-    // Where the limit is not to be learnt, what the strictest of systems grants.
-    let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(256);
-    let room = descriptors.saturating_sub(OTHER_DESCRIPTORS) / 2;
-    let room = usize::try_from(room).unwrap_or(usize::MAX).max(1);
-    if room < plan.idle {
-        println!(
-            "{room} idle connections, and not {}: only {descriptors} files may be open",
-            plan.idle
-        );
-        plan.idle = room;
-    }
+    plan.only = arguments.value("--only").unwrap_or_default().to_owned();
+    plan.idle = arguments::room(plan.idle, 2, OTHER_DESCRIPTORS);
 
     let began = Instant::now();
     let authority = Authority::new();
@@ -80,11 +65,11 @@ fn main() {
             continue;
         };
         let rows = rows::measure(&plan, cores, &place, &authority);
-        print!("{}", Table(title, &rows));
+        print!("{}", table(title, &rows));
         if cores == Cores::One {
             let idle = rows::idle(&plan, &place, &authority);
             let title = format!("of {} idle connections, each", plan.idle);
-            print!("{}", Table(&title, &idle));
+            print!("{}", table(&title, &idle));
             one = rows;
         }
     }

@@ -10,8 +10,9 @@
 #![allow(missing_docs, reason = "nobody links a bench")]
 
 mod attack;
+#[path = "../common/mod.rs"]
+mod common;
 mod delivery;
-mod figures;
 mod identity;
 mod js;
 mod measured;
@@ -24,7 +25,7 @@ mod report;
 mod throughput;
 
 use std::{
-    env, fs,
+    fs,
     path::Path,
     process::ExitCode,
     sync::{
@@ -35,6 +36,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use common::arguments::Arguments;
 use js::EveryTenSeconds;
 use libp2p_lazy_websocket::discovery::simulation;
 use measured::Measured;
@@ -66,13 +68,8 @@ struct Job {
 }
 
 fn main() -> ExitCode {
-    let arguments = env::args().collect::<Vec<_>>();
-    let is_bench = arguments.iter().any(|argument| argument == "--bench");
-    let up_to = arguments
-        .iter()
-        .position(|argument| argument == "--up-to")
-        .and_then(|at| arguments.get(at + 1))
-        .map(|number| number.parse::<usize>().expect("--up-to takes a number"));
+    let arguments = Arguments::new();
+    let (is_bench, up_to) = (arguments.is_bench(), arguments.number("--up-to"));
     let began = Instant::now();
 
     let mut report = Report::default();

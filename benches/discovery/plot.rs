@@ -1,9 +1,10 @@
 //! The plot of benches/README.md: what a node receives by how many nodes there are, both axes logarithmic.
 
-use std::fmt::Write as _;
-
 use crate::{
-    figures::thousands,
+    common::{
+        plot::{OTHERS, OURS, Svg, TEXT},
+        thousands,
+    },
     report::{Kind, Report},
 };
 
@@ -20,38 +21,22 @@ const BOTTOM: f64 = 340.0;
 const NODES: (i32, i32) = (1, 4);
 const RATE: (i32, i32) = (-1, 3);
 
-/// Colours that can be told apart, and from a background that is light or dark.
-const OURS: &str = "#2f81f7";
-const JS: &str = "#e0823d";
-const TEXT: &str = "#848d97";
-
 pub(crate) fn svg(report: &Report) -> String {
-    let mut svg = format!(
-        concat!(
-            r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" role="img" "#,
-            r#"font-family="system-ui, sans-serif" font-size="14" fill="{}">"#,
-            "\n<title>Announcements that a node receives in a second, by the number of nodes</title>\n",
-        ),
-        WIDTH, HEIGHT, TEXT
-    );
+    let title = "Announcements that a node receives in a second, by the number of nodes";
+    let mut svg = Svg::new([WIDTH, HEIGHT], 14, title);
     grid(&mut svg);
-    line(&mut svg, report, Kind::Js, JS, "js-libp2p's rule");
+    line(&mut svg, report, Kind::Js, OTHERS, "js-libp2p's rule");
     line(&mut svg, report, Kind::Steady, OURS, "this crate");
-    svg.push_str("</svg>\n");
-    svg
+    svg.finish()
 }
 
-fn grid(svg: &mut String) {
-    let mut put = |text: std::fmt::Arguments<'_>| {
-        svg.write_fmt(text).expect("a string takes anything");
-        svg.push('\n');
-    };
-    put(format_args!(
+fn grid(svg: &mut Svg) {
+    svg.put(format_args!(
         r#"<text x="{LEFT}" y="20">announcements received per second and node</text>"#
     ));
     for power in RATE.0..=RATE.1 {
         let y = y(10_f64.powi(power));
-        put(format_args!(
+        svg.put(format_args!(
             r#"<path d="M{LEFT} {y:.1}H{RIGHT}" stroke="{TEXT}" stroke-opacity=".35"/>"#
         ));
         let (x, y) = (LEFT - 10.0, y + 5.0);
@@ -59,7 +44,7 @@ fn grid(svg: &mut String) {
             0.. => thousands(10_usize.pow(power.unsigned_abs())),
             _ => 10_f64.powi(power).to_string(),
         };
-        put(format_args!(
+        svg.put(format_args!(
             r#"<text x="{x}" y="{y:.1}" text-anchor="end">{label}</text>"#
         ));
     }
@@ -67,17 +52,17 @@ fn grid(svg: &mut String) {
         let nodes = 10_usize.pow(power.unsigned_abs());
         let (x, y) = (x(nodes as f64), BOTTOM + 24.0);
         let label = thousands(nodes);
-        put(format_args!(
+        svg.put(format_args!(
             r#"<text x="{x:.1}" y="{y}" text-anchor="middle">{label}</text>"#
         ));
     }
     let (x, y) = ((LEFT + RIGHT) / 2.0, BOTTOM + 48.0);
-    put(format_args!(
+    svg.put(format_args!(
         r#"<text x="{x}" y="{y}" text-anchor="middle">nodes</text>"#
     ));
 }
 
-fn line(svg: &mut String, report: &Report, kind: Kind, colour: &str, name: &str) {
+fn line(svg: &mut Svg, report: &Report, kind: Kind, colour: &str, name: &str) {
     let points = report
         .of(kind)
         .map(|row| (x(row.plan.nodes as f64), y(row.measured.received)))
@@ -90,22 +75,18 @@ fn line(svg: &mut String, report: &Report, kind: Kind, colour: &str, name: &str)
         .map(|(x, y)| format!("{x:.1},{y:.1}"))
         .collect::<Vec<_>>()
         .join(" ");
-    let mut put = |text: std::fmt::Arguments<'_>| {
-        svg.write_fmt(text).expect("a string takes anything");
-        svg.push('\n');
-    };
-    put(format_args!(
+    svg.put(format_args!(
         r#"<polyline points="{list}" fill="none" stroke="{colour}" stroke-width="2.5"/>"#
     ));
     for (x, y) in points {
-        put(format_args!(
+        svg.put(format_args!(
             r#"<circle cx="{x:.1}" cy="{y:.1}" r="4" fill="{colour}"/>"#
         ));
     }
     let (x, y) = (last_x + 14.0, last_y + 5.0);
     let rate = report.of(kind).last().map(|row| row.measured.received);
     let rate = thousands(rate.unwrap_or_default().round() as usize);
-    put(format_args!(
+    svg.put(format_args!(
         r#"<text x="{x:.1}" y="{y:.1}" fill="{colour}">{name}: {rate}</text>"#
     ));
 }

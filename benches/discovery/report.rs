@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    figures::thousands,
+    common::{table::Table, thousands},
     measured::{Attacked, Measured, Shares},
     plan::{Forwarding, Plan, Shape},
     throughput::Throughput,
@@ -44,43 +44,39 @@ impl Report {
     }
 
     pub(crate) fn print(&self) {
-        println!(
-            "\n| nodes | received per second | interval | 20 peers known after | at the latest | peers missing | at the worst moment | rows of peers that have gone | forgotten after | at the latest |"
+        let table = |columns, kind, cells: &dyn Fn(&Row) -> Vec<String>| {
+            let mut table = Table::new(columns);
+            self.of(kind).for_each(|row| table.row(cells(row)));
+            table
+        };
+        let mut steady = table(
+            "nodes | received per second | interval | 20 peers known after | at the latest | peers missing | at the worst moment | rows of peers that have gone | forgotten after | at the latest",
+            Kind::Steady,
+            &Row::steady,
         );
-        println!("| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |");
-        for row in self.of(Kind::Steady).chain(self.of(Kind::Js)) {
-            println!("{}", row.steady());
-        }
-        println!(
-            "\n| all at once | received in the peak second | per second after ten minutes | interval after half an hour | peers missing then |"
+        self.of(Kind::Js).for_each(|row| steady.row(row.steady()));
+        let cold_start = table(
+            "all at once | received in the peak second | per second after ten minutes | interval after half an hour | peers missing then",
+            Kind::ColdStart,
+            &Row::cold_start,
         );
-        println!("| --- | --: | --: | --: | --: |");
-        for row in self.of(Kind::ColdStart) {
-            println!("{}", row.cold_start());
-        }
-        println!(
-            "\n| ten times as many within a minute | received per second after ten minutes | fifty minutes later | interval then | peers missing then |"
+        let growth = table(
+            "ten times as many within a minute | received per second after ten minutes | fifty minutes later | interval then | peers missing then",
+            Kind::Growth,
+            &Row::growth,
         );
-        println!("| --- | --: | --: | --: | --: |");
-        for row in self.of(Kind::Growth) {
-            println!("{}", row.growth());
-        }
-        println!("\n| up to a hundred, nothing lost | everybody knows everybody after |");
-        println!("| --- | --: |");
-        for row in self.of(Kind::Small) {
-            println!("| {row} | {} |", or_never(row.measured.complete));
-        }
-        println!(
-            "\n| under attack for an hour | invented accepted per second | honest peers still known | longest interval, times the one before, of nodes up for 10 minutes by then | longest time between two announcements of any node | connected peers evicted | rows | bytes of the table |"
+        let small = table(
+            "up to a hundred, nothing lost | everybody knows everybody after",
+            Kind::Small,
+            &|row| vec![row.to_string(), or_never(row.measured.complete)],
         );
-        println!("| --- | --: | --: | --: | --: | --: | --: | --: |");
-        for row in self.of(Kind::Attack) {
-            let Some(attacked) = &row.measured.attack else {
-                continue;
-            };
-            println!("{}", row.attack(attacked, &self.throughput));
-        }
-        println!("\n{}", self.throughput);
+        let attack = table(
+            "under attack for an hour | invented accepted per second | honest peers still known | longest interval, times the one before, of nodes up for 10 minutes by then | longest time between two announcements of any node | connected peers evicted | rows | bytes of the table",
+            Kind::Attack,
+            &|row| row.attack(&self.throughput),
+        );
+        print!("{steady}{cold_start}{growth}{small}{attack}");
+        println!("{}", self.throughput);
     }
 
     /// The targets that are missed, each with its row.
@@ -165,11 +161,11 @@ impl Targets {
 }
 
 impl Row {
-    fn steady(&self) -> String {
+    fn steady(&self) -> Vec<String> {
         let measured = &self.measured;
         let is_window = self.plan.measured < Duration::from_secs(60);
         let cells = match is_window {
-            true => vec!["".into(); 7],
+            true => vec![String::new(); 7],
             false => {
                 let forgotten = &measured.forgotten;
                 let after = || forgotten.iter().copied();
@@ -196,29 +192,35 @@ impl Row {
             }
         };
         let interval = or_never(measured.intervals.median());
-        format!(
-            "| {self} | {:.1} | {interval} | {} |",
-            measured.received,
-            cells.join(" | ")
-        )
+        let received = format!("{:.1}", measured.received);
+        [vec![self.to_string(), received, interval], cells].concat()
     }
 
-    fn cold_start(&self) -> String {
+    fn cold_start(&self) -> Vec<String> {
         let measured = &self.measured;
         let interval = or_never(measured.intervals.median());
         let missing = 100.0 * measured.missing.last();
-        format!(
-            "| {self} | {:.0} | {:.1} | {interval} | {missing:.2} % |",
-            measured.peak, measured.received
-        )
+        vec![
+            self.to_string(),
+            format!("{:.0}", measured.peak),
+            format!("{:.1}", measured.received),
+            interval,
+            format!("{missing:.2} %"),
+        ]
     }
 
-    fn growth(&self) -> String {
+    fn growth(&self) -> Vec<String> {
         let measured = &self.measured;
         let interval = or_never(measured.intervals.median());
         let missing = 100.0 * measured.missing.last();
         let [soon, later] = self.received_after_growth();
-        format!("| {self} | {soon:.1} | {later:.1} | {interval} | {missing:.2} % |")
+        vec![
+            self.to_string(),
+            format!("{soon:.1}"),
+            format!("{later:.1}"),
+            interval,
+            format!("{missing:.2} %"),
+        ]
     }
 
     /// What a node receives per second about ten minutes later, and at the end of the hour.
@@ -230,21 +232,31 @@ impl Row {
         })
     }
 
-    fn attack(&self, attacked: &Attacked, throughput: &Throughput) -> String {
-        let Attacked {
+    fn attack(&self, throughput: &Throughput) -> Vec<String> {
+        let Some(Attacked {
             stayed,
             longest_interval,
             longest_silence,
             evicted,
             rows,
             accepted,
-        } = attacked;
+        }) = &self.measured.attack
+        else {
+            return vec![self.to_string()];
+        };
         let stayed = 100.0 * stayed;
         let silence = or_never(Some(*longest_silence));
         let bytes = throughput.bytes_per_row * *rows as f64 / 1e6;
-        format!(
-            "| {self} | {accepted:.0} | {stayed:.1} % | {longest_interval:.2} | {silence} | {evicted} | {rows} | {bytes:.1} MB |"
-        )
+        vec![
+            self.to_string(),
+            format!("{accepted:.0}"),
+            format!("{stayed:.1} %"),
+            format!("{longest_interval:.2}"),
+            silence,
+            evicted.to_string(),
+            rows.to_string(),
+            format!("{bytes:.1} MB"),
+        ]
     }
 }
 

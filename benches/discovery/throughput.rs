@@ -9,7 +9,7 @@ use std::{
 use libp2p_identity::Keypair;
 
 use crate::{
-    figures::thousands,
+    common::{table, thousands},
     identity::Identity,
     node::{Ours, Rule, Table, encode},
     simulation::{Inbox, decode},
@@ -221,8 +221,7 @@ fn median(messages: usize, mut round: impl FnMut(usize) -> Duration) -> Duration
 
 impl fmt::Display for Throughput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| per message | time | allocations |")?;
-        writeln!(f, "| --- | --: | --: |")?;
+        let mut table = table::Table::new("per message | time | allocations");
         for cost in &self.costs {
             let time = match cost.time.as_nanos() {
                 nanos @ ..1_000 => format!("{nanos} ns"),
@@ -230,11 +229,11 @@ impl fmt::Display for Throughput {
             };
             let allocations = cost.allocations;
             let allocations = allocations.map_or_else(String::new, |count| format!("{count:.1}"));
-            writeln!(f, "| {} | {time} | {allocations} |", cost.what)?;
+            table.row([cost.what.to_owned(), time, allocations]);
         }
         write!(
             f,
-            "\n{} rows of two addresses take {:.0} bytes each.",
+            "{table}\n{} rows of two addresses take {:.0} bytes each.",
             thousands(self.rows),
             self.bytes_per_row
         )

@@ -1,6 +1,9 @@
 //! The rows of the tables, and what is to be reached in each.
 
+use std::convert::Infallible;
+
 use super::{
+    common::rounds::Rounds,
     link::{self, Authority, Kind, Link},
     load::{Direction, Transfer, handshakes, ping_pong},
     memory,
@@ -154,15 +157,13 @@ fn asked(plan: &Plan) -> Vec<Asked> {
 pub(crate) fn measure(plan: &Plan, cores: Cores, place: &Place, authority: &Authority) -> Vec<Row> {
     let mut rows = Vec::new();
     for asked in asked(plan) {
-        let (costs, count) = asked.load.rounds(plan, place, authority);
+        let costs = asked.load.rounds(plan, place, authority);
+        let count = asked.load.count(plan);
         let row = |what, unit: Unit, target| Row {
             what,
             unit,
             target,
-            rounds: costs
-                .iter()
-                .map(|round| round.map(|cost| unit.figure(cost, count, cores)))
-                .collect(),
+            rounds: costs.map(|cost| unit.figure(*cost, count, cores)),
         };
         let unit = match asked.load {
             Load::Transfer { .. } => Unit::GigabytesPerSecond,
@@ -186,25 +187,11 @@ pub(crate) fn measure(plan: &Plan, cores: Cores, place: &Place, authority: &Auth
 }
 
 impl Load {
-    /// What each kind took in each round, and of how many bytes or repetitions.
-    fn rounds(
-        self,
-        plan: &Plan,
-        place: &Place,
-        authority: &Authority,
-    ) -> (Vec<[Cost; Kind::ALL.len()]>, usize) {
-        let rounds = (0..plan.rounds).map(|round| {
-            let mut costs = [None; Kind::ALL.len()];
-            for turn in 0..costs.len() {
-                // Each is first, second and last as often.
-                let kind = Kind::ALL[(round + turn) % costs.len()];
-                let cost = place.run(self.run(kind, plan, place, authority));
-                costs[kind as usize] = Some(cost);
-            }
-            costs.map(|cost| cost.expect("each has had its turn"))
-        });
-        let rounds = rounds.collect();
-        (rounds, self.count(plan))
+    /// What each kind took.
+    fn rounds(self, plan: &Plan, place: &Place, authority: &Authority) -> Rounds<Cost> {
+        of_each_kind(plan.rounds, |kind| {
+            place.run(self.run(kind, plan, place, authority))
+        })
     }
 
     fn count(self, plan: &Plan) -> usize {
@@ -244,12 +231,20 @@ impl Load {
     }
 }
 
+fn of_each_kind<T>(rounds: usize, measure: impl Fn(Kind) -> T) -> Rounds<T> {
+    let measure = |kind: usize| Ok::<_, Infallible>(measure(Kind::ALL[kind]));
+    let Ok(rounds) = Rounds::run(rounds, Kind::ALL.len(), measure);
+    rounds
+}
+
 /// What an idle connection holds, by what it has been used for.
 pub(crate) fn idle(plan: &Plan, place: &Place, authority: &Authority) -> Vec<Row> {
     if !"memory".contains(&plan.only) {
         return Vec::new();
     }
-    let idle = Kind::ALL.map(|kind| place.run(memory::measure(kind, plan.idle, place, authority)));
+    let idle = of_each_kind(1, |kind| {
+        place.run(memory::measure(kind, plan.idle, place, authority))
+    });
     let row = |what: &str, pick: fn(&memory::Idle) -> usize, to_libp2p| Row {
         what: what.to_owned(),
         unit: Unit::Bytes,
@@ -258,7 +253,7 @@ pub(crate) fn idle(plan: &Plan, place: &Place, authority: &Authority) -> Vec<Row
             to_libp2p: Some(to_libp2p),
             at_most: Some(4.5 * KIB as f64),
         },
-        rounds: vec![idle.each_ref().map(|idle| pick(idle) as f64)],
+        rounds: idle.map(|idle| pick(idle) as f64),
     };
     vec![
         row("fresh", |idle| idle.fresh, 1.0 / 5.0),

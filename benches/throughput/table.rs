@@ -1,8 +1,7 @@
 //! What came out, as the tables of benches/README.md.
 
-use std::fmt;
-
 use super::{
+    common::{rounds::Rounds, table::Table},
     link::Kind,
     place::{Cores, Cost},
 };
@@ -35,14 +34,12 @@ pub(crate) struct Target {
     pub(crate) at_most: Option<f64>,
 }
 
-/// One figure of each kind, in the order of [`Kind::ALL`].
-pub(crate) type Round = [f64; Kind::ALL.len()];
-
 pub(crate) struct Row {
     pub(crate) what: String,
     pub(crate) unit: Unit,
     pub(crate) target: Target,
-    pub(crate) rounds: Vec<Round>,
+    /// Of the kinds in the order of [`Kind::ALL`].
+    pub(crate) rounds: Rounds<f64>,
 }
 
 impl Unit {
@@ -70,14 +67,6 @@ impl Unit {
         }
     }
 
-    /// How `ours` stands beside `other`. A time is told as a speed: twice as fast is 2.
-    fn ratio(self, ours: f64, other: f64) -> f64 {
-        match self {
-            Self::Microseconds => other / ours,
-            _ => ours / other,
-        }
-    }
-
     fn is_reached(self, ratio: f64, target: f64) -> bool {
         match self {
             Self::GigabytesPerSecond | Self::Microseconds => ratio >= target * (1.0 - NEAR),
@@ -88,37 +77,36 @@ impl Unit {
 
 impl Row {
     pub(crate) fn of(&self, kind: Kind) -> f64 {
-        median(self.rounds.iter().map(|round| round[kind as usize]))
+        self.rounds.of(kind as usize)
     }
 
-    /// The median of the ratios of all rounds.
+    /// How this crate stands beside another. A time is told as a speed: twice as fast is 2.
     pub(crate) fn ratio(&self, to: Kind) -> f64 {
-        let ratios = self.rounds.iter().map(|round| {
-            self.unit
-                .ratio(round[Kind::Ours as usize], round[to as usize])
+        let (ours, other) = (Kind::Ours as usize, to as usize);
+        match self.unit {
+            Unit::Microseconds => self.rounds.ratio(other, ours),
+            _ => self.rounds.ratio(ours, other),
+        }
+    }
+
+    /// That, and what is to be reached.
+    fn judged(&self, to: Kind, target: Option<f64>) -> [String; 2] {
+        let ratio = self.ratio(to);
+        let verdict = target.map_or_else(String::new, |target| {
+            let verdict = match () {
+                () if self.rounds.len() < MIN_ROUNDS && self.unit != Unit::Bytes => {
+                    ", too few rounds"
+                }
+                () if self.unit.is_reached(ratio, target) => "",
+                () => ", missed",
+            };
+            format!("{target:.2}{verdict}")
         });
-        median(ratios)
+        [format!("{ratio:.2}"), verdict]
     }
 
-    /// That and what is to be reached.
-    fn judged(&self, ratio: f64, target: Option<f64>) -> String {
-        let Some(target) = target else {
-            return format!("{ratio:.2} | ");
-        };
-        let verdict = match () {
-            () if self.rounds.len() < MIN_ROUNDS && self.unit != Unit::Bytes => ", too few rounds",
-            () if self.unit.is_reached(ratio, target) => "",
-            () => ", missed",
-        };
-        format!("{ratio:.2} | {target:.2}{verdict}")
-    }
-}
-
-impl fmt::Display for Row {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn cells(&self) -> impl Iterator<Item = String> {
         let [tcp, libp2p, ours] = Kind::ALL.map(|kind| self.unit.show(self.of(kind)));
-        let to_tcp = self.judged(self.ratio(Kind::Tcp), self.target.to_tcp);
-        let to_libp2p = self.judged(self.ratio(Kind::Libp2p), self.target.to_libp2p);
         let at_most = self.target.at_most.map_or_else(String::new, |at_most| {
             let verdict = match self.unit.is_reached(self.of(Kind::Ours), at_most) {
                 true => "",
@@ -126,35 +114,19 @@ impl fmt::Display for Row {
             };
             format!(" (at most {}{verdict})", self.unit.show(at_most))
         });
-        writeln!(
-            f,
-            "| {} | {tcp} | {libp2p} | {ours}{at_most} | {to_tcp} | {to_libp2p} |",
-            self.what
-        )
+        let figures = [self.what.clone(), tcp, libp2p, ours + &at_most];
+        let figures = figures
+            .into_iter()
+            .chain(self.judged(Kind::Tcp, self.target.to_tcp));
+        figures.chain(self.judged(Kind::Libp2p, self.target.to_libp2p))
     }
 }
 
-/// Rows of one place. Printed as Markdown.
-pub(crate) struct Table<'a>(pub(crate) &'a str, pub(crate) &'a [Row]);
-
-impl fmt::Display for Table<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(title, rows) = self;
-        if rows.is_empty() {
-            return Ok(());
-        }
-        writeln!(
-            f,
-            "\n| {title} | TCP | libp2p-websocket | this crate | to TCP | to reach | to libp2p-websocket | to reach |"
-        )?;
-        writeln!(f, "| --- | --: | --: | --: | --: | --- | --: | --- |")?;
-        rows.iter().try_for_each(|row| row.fmt(f))
-    }
-}
-
-/// The middle one, or the upper of both.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values = values.collect::<Vec<_>>();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+/// The rows of one place.
+pub(crate) fn table(title: &str, rows: &[Row]) -> Table {
+    let columns =
+        "TCP | libp2p-websocket | this crate | to TCP | to reach | to libp2p-websocket | to reach";
+    let mut table = Table::new(&format!("{title} | {columns}"));
+    rows.iter().for_each(|row| table.row(row.cells()));
+    table
 }
