@@ -120,7 +120,7 @@ impl fmt::Display for SkipReason {
         f.write_str(match self {
             Self::NoListeners => "no listener has an address",
             Self::NothingLeft => "no address passes the filter",
-            Self::NoSubscribers => "nobody is subscribed",
+            Self::NoSubscribers => "no peer is subscribed",
             Self::ListenOnly => "listen-only",
         })
     }

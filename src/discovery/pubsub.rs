@@ -149,7 +149,7 @@ impl SubscribeError {
 #[non_exhaustive]
 pub enum PublishError {
     /// No connected peer is subscribed to the topic. Normal right after the start.
-    #[error("nobody is subscribed to the topic")]
+    #[error("no peer is subscribed to the topic")]
     NoSubscribers,
     /// Any other error, after which the message is published again.
     #[error(transparent)]

@@ -476,7 +476,7 @@ where
                         tracing::debug!(parent: span, %address, error = %what, "lost a connection before it was accepted");
                     }
                     _ => {
-                        tracing::warn!(parent: span, %address, error = %what, "goes on after an error");
+                        tracing::warn!(parent: span, %address, error = %what, "the listener continues after an error");
                     }
                 }
                 Error::Inner(error)

@@ -291,7 +291,7 @@ impl Listen {
 /// Says what may be wrong with an address that is not supported, as an error has no room for it.
 pub(super) fn log_unsupported(address: &Multiaddr) {
     if is_bare_tcp(address) {
-        tracing::debug!(%address, "an address of TCP alone: add `/ws` at its end for WebSocket");
+        tracing::debug!(%address, "not a WebSocket address: add `/ws` after the port");
     }
 }
 

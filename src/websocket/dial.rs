@@ -270,7 +270,7 @@ where
                     Ok(target) => self.add(target),
                     Err(TransportError::Other(error)) => attempts.push((address, error)),
                     Err(TransportError::MultiaddrNotSupported(_)) => {
-                        tracing::debug!(%address, "passed over an address that a name led to");
+                        tracing::debug!(%address, "skipped an address of a name");
                         continue;
                     }
                 }

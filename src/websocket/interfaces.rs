@@ -166,7 +166,7 @@ impl Presence {
                     self.networks.insert(network);
                 }
                 self.wanted.remove(&network.0).then(|| {
-                    tracing::debug!(ip = %network.0, "an address that is wanted is there");
+                    tracing::debug!(ip = %network.0, "the address of a waiting listener is there");
                     Meaning::Returned
                 })
             }

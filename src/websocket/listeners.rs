@@ -175,7 +175,7 @@ impl Listeners {
         };
         match (tls(), listen.missing(&self.names)) {
             (Support::Never, _) => {
-                tracing::warn!(%address, "TLS needs `Config::with_certificates`, so it is not supported");
+                tracing::warn!(%address, "a TLS listener needs `Config::with_certificates`");
                 Support::Never
             }
             (Support::Now, Some(missing)) => {
@@ -273,7 +273,7 @@ impl Listeners {
         let is_second = !row.sockets.is_empty();
         self.sockets.remove(&socket);
         if is_second && lacks_ipv6(&error) {
-            tracing::debug!(listener = %id, "no IPv6 here, listening on IPv4 alone");
+            tracing::debug!(listener = %id, "this host has no IPv6, listening on IPv4 alone");
             return;
         }
         self.fail(id, error);
@@ -533,7 +533,7 @@ impl Row {
         if shown.is_empty() && self.found(sockets).next().is_some() {
             tracing::warn!(
                 listener = %listener_id,
-                "the certificate verifies none of the addresses of this listener, so it has none"
+                "the certificate verifies none of the addresses of this listener, so none is announced"
             );
         }
         let State::Listening { announced } = &mut self.state else {

@@ -128,7 +128,7 @@ impl Tls {
             if !roots.is_empty() {
                 return roots;
             }
-            tracing::warn!(errors = ?found.errors, "the system trusts nobody, so those that browsers trust are");
+            tracing::warn!(errors = ?found.errors, "the system has no trusted roots, so Mozilla's list stays in use");
         }
         RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned())
     }

@@ -121,7 +121,7 @@ fn carry_out(outcome: Outcome, files: &Files, shared: &Shared) {
     match outcome {
         Outcome::Accept(certificate) => {
             let left = certificate.time_left(deadline::wall_clock());
-            tracing::info!(chain = %files.chain.display(), valid_for = ?left, "took up a certificate");
+            tracing::info!(chain = %files.chain.display(), valid_for = ?left, "a new certificate is in use");
             shared.accept(certificate);
         }
         Outcome::Refuse(error) => {
