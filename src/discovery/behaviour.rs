@@ -22,7 +22,6 @@ use libp2p_swarm::{
 use super::{
     Config, ConfigError, Counters, Event, KnownPeer, PubSub, PubSubEvent, SavedPeer,
     addresses::Addresses,
-    counters::Rounds,
     dialer::Dialer,
     inbox::{Change, Inbox, Incoming, Muting, News},
     message::Sequence,
@@ -48,7 +47,8 @@ pub struct Behaviour<P: PubSub> {
     schedule: Schedule,
     sequence: Sequence,
     inbox: Inbox,
-    rounds: Rounds,
+    /// Of the own announcements.
+    rounds: Counters,
     #[cfg(feature = "metrics")]
     metrics: Option<super::metrics::Metrics>,
     dialer: Dialer,
@@ -92,7 +92,7 @@ impl<P: PubSub> Behaviour<P> {
             schedule,
             sequence: Sequence::default(),
             inbox,
-            rounds: Rounds::default(),
+            rounds: Counters::default(),
             #[cfg(feature = "metrics")]
             metrics: None,
             dialer,
@@ -561,11 +561,9 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 self.on_round_due(now);
                 continue;
             }
-            if let Some(expired) = self.inbox.pop_expired(now) {
-                self.dialer.on_expired(&expired.peer);
-                self.tell(Event::Expired {
-                    peer_id: expired.peer,
-                });
+            if let Some(peer_id) = self.inbox.pop_expired(now) {
+                self.dialer.on_expired(&peer_id);
+                self.tell(Event::Expired { peer_id });
                 continue;
             }
             self.mute(now);

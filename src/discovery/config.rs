@@ -11,7 +11,6 @@ use super::{
     ConfigError, Rate, SavedPeer, dialer,
     filter::{Filter, Offered},
     inbox::Settings,
-    message::Limits,
     peers::Lifetimes,
     saved::MAX_SAVED,
     schedule::{self, Timing},
@@ -403,9 +402,7 @@ impl Config {
     /// What the core that judges incoming messages goes by.
     pub(crate) fn inbox(&self) -> Settings {
         Settings {
-            limits: Limits {
-                max_message_size: MAX_MESSAGE_SIZE,
-            },
+            max_message_size: MAX_MESSAGE_SIZE,
             filter: self.received_filter.clone(),
             max_addresses: self.max_addresses.get(),
             capacity: self.max_peers,

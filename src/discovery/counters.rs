@@ -90,43 +90,20 @@ impl Counters {
             + self.ignored_foreign_key
     }
 
-    /// With what became of the own announcements.
-    pub(super) fn with_rounds(self, rounds: Rounds) -> Self {
-        let Rounds {
-            announced,
-            delayed,
-            skipped_no_listeners,
-            skipped_nothing_left,
-            skipped_no_subscribers,
-            skipped_listen_only,
-            publish_failures,
-        } = rounds;
+    /// With what `rounds` has of the own announcements.
+    pub(super) fn with_rounds(self, rounds: Self) -> Self {
         Self {
-            announced,
-            delayed,
-            skipped_no_listeners,
-            skipped_nothing_left,
-            skipped_no_subscribers,
-            skipped_listen_only,
-            publish_failures,
+            announced: rounds.announced,
+            delayed: rounds.delayed,
+            skipped_no_listeners: rounds.skipped_no_listeners,
+            skipped_nothing_left: rounds.skipped_nothing_left,
+            skipped_no_subscribers: rounds.skipped_no_subscribers,
+            skipped_listen_only: rounds.skipped_listen_only,
+            publish_failures: rounds.publish_failures,
             ..self
         }
     }
-}
 
-/// The part of [`Counters`] that is about the own announcements.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Rounds {
-    announced: u64,
-    delayed: u64,
-    skipped_no_listeners: u64,
-    skipped_nothing_left: u64,
-    skipped_no_subscribers: u64,
-    skipped_listen_only: u64,
-    publish_failures: u64,
-}
-
-impl Rounds {
     /// An announcement was due, or asked for.
     pub(super) fn on_announced(&mut self, announced: AnnounceOutcome) {
         let counter = match announced {
@@ -138,10 +115,5 @@ impl Rounds {
             AnnounceOutcome::Skipped(SkipReason::ListenOnly) => &mut self.skipped_listen_only,
         };
         *counter += 1;
-    }
-
-    /// A topic did not take it.
-    pub(super) fn on_publish_failed(&mut self) {
-        self.publish_failures += 1;
     }
 }

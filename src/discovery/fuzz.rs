@@ -13,9 +13,7 @@ use super::{
     AnnounceOutcome, Config, MessageAcceptance, Rate, SkipReason,
     filter::{Filter, Offered},
     inbox::{Change, Inbox, Incoming, Muting, Settings},
-    message::{
-        Announcement, Limits, MAX_ADDRESS_LEN, MAX_ENTRIES, Stamp, decode, encode, public_key,
-    },
+    message::{Announcement, MAX_ADDRESS_LEN, MAX_ENTRIES, Stamp, decode, encode, public_key},
     peers::Lifetimes,
     schedule::{Listening, Outcome, Schedule, Timing, longest},
 };
@@ -159,9 +157,7 @@ impl Outside {
         let now = deadline::now();
         let rate = |burst: u32, interval| Rate::new(burst.saturating_add(1), interval);
         let settings = Settings {
-            limits: Limits {
-                max_message_size: 1_000,
-            },
+            max_message_size: 1_000,
             filter: Filter::ByReach,
             max_addresses: 4,
             capacity: NonZeroUsize::MIN.saturating_add(CAPACITY - 1),
@@ -329,7 +325,7 @@ impl Outside {
         assert!((TIMING.interval..=TIMING.max_interval).contains(&interval));
 
         while let Some(expired) = self.inbox.pop_expired(now) {
-            assert!(self.known.remove(&expired.peer), "expired twice");
+            assert!(self.known.remove(&expired), "expired twice");
         }
         while let Some(muting) = self.inbox.pop_muting(now) {
             match muting {
@@ -368,7 +364,7 @@ fn peer(seed: u32) -> PeerId {
 /// If a promise is broken.
 pub(crate) fn announcement(data: &[u8]) {
     let settings = Config::default().inbox();
-    let announcement = decode(data, &settings.limits, |offered| offered.collect()).ok();
+    let announcement = decode(data, settings.max_message_size, |offered| offered.collect()).ok();
     let key = public_key(data);
     if let Some(announcement) = &announcement {
         let key = key.as_ref().expect("it has been read");
@@ -387,7 +383,7 @@ fn check(data: &[u8], announcement: &Announcement, settings: &Settings) {
         dropped,
         ..
     } = announcement;
-    assert!(data.len() <= settings.limits.max_message_size);
+    assert!(data.len() <= settings.max_message_size);
     assert!(addresses.len() + dropped <= MAX_ENTRIES);
     let suffix = Multiaddr::from(Protocol::P2p(*peer));
     for address in addresses {
@@ -407,7 +403,7 @@ fn check(data: &[u8], announcement: &Announcement, settings: &Settings) {
                 .filter
                 .select(is_public, most, offered.map(Offered::from))
         };
-        let selected = decode(data, &settings.limits, select).expect("as before");
+        let selected = decode(data, settings.max_message_size, select).expect("as before");
         assert!(selected.addresses.len() <= most);
         assert!(selected.addresses.iter().all(|one| addresses.contains(one)));
         assert_eq!(
@@ -419,9 +415,6 @@ fn check(data: &[u8], announcement: &Announcement, settings: &Settings) {
 }
 
 fn check_again(key: &PublicKey, announcement: &Announcement) {
-    let any_size = Limits {
-        max_message_size: usize::MAX,
-    };
     // Those that have become too long with the id that has been added are not read again.
     let mut expected = announcement.clone();
     expected
@@ -429,7 +422,7 @@ fn check_again(key: &PublicKey, announcement: &Announcement) {
         .retain(|address| address.len() <= MAX_ADDRESS_LEN);
     expected.dropped = announcement.addresses.len() - expected.addresses.len();
     let payload = encode(key, announcement.addresses.clone(), announcement.stamp);
-    let read = decode(&payload, &any_size, |offered| offered.collect());
+    let read = decode(&payload, usize::MAX, |offered| offered.collect());
     assert_eq!(read.expect("we have written it"), expected);
 }
 

@@ -7,8 +7,8 @@ use libp2p_identity::PeerId;
 use super::{
     Counters, MessageAcceptance,
     filter::{Filter, Offered},
-    message::{self, Announcement, DecodeError, Limits},
-    peers::{Expired, Heard, Lifetimes, Peers, Source},
+    message::{self, Announcement, DecodeError},
+    peers::{Heard, Lifetimes, Peers, Source},
     rate::Rate,
 };
 use crate::deadline::Instant;
@@ -21,8 +21,8 @@ pub(crate) use mutes::Muting;
 /// What is believed, and how much of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// What one message may cost.
-    pub(crate) limits: Limits,
+    /// The longest message that is read at all, in bytes.
+    pub(crate) max_message_size: usize,
     /// Which addresses of an announcement are kept.
     pub(crate) filter: Filter,
     /// How many of them, the most useful first.
@@ -112,12 +112,6 @@ impl Refused {
     }
 }
 
-/// What an accepted message has led to.
-struct Accepted {
-    change: Option<Change>,
-    news: Option<News>,
-}
-
 /// Judges incoming messages and keeps the table of known peers.
 ///
 /// Believed is what an author says about itself, within two rates: that of the author if it is known, and of the neighbour
@@ -168,18 +162,14 @@ impl Inbox {
     /// A message has come.
     pub(crate) fn on_message(&mut self, now: Instant, incoming: Incoming<'_>) -> Outcome {
         match self.hear(now, incoming) {
-            Ok(Accepted { change, news }) => {
+            Ok(outcome) => {
                 self.counters.accepted += 1;
-                match change {
+                match outcome.change {
                     Some(Change::Discovered(_)) => self.counters.discovered += 1,
                     Some(Change::Updated(_)) => self.counters.updated += 1,
                     None => {}
                 }
-                Outcome {
-                    acceptance: MessageAcceptance::Accept,
-                    change,
-                    news,
-                }
+                outcome
             }
             Err(refused) => {
                 *refused.counter(&mut self.counters) += 1;
@@ -251,7 +241,7 @@ impl Inbox {
     }
 
     /// Forgets one peer that has been silent for too long.
-    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Expired> {
+    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<PeerId> {
         let expired = self.peers.pop_expired(now)?;
         self.counters.expired += 1;
         Some(expired)
@@ -275,7 +265,7 @@ impl Inbox {
         }
     }
 
-    fn hear(&mut self, now: Instant, incoming: Incoming<'_>) -> Result<Accepted, Refused> {
+    fn hear(&mut self, now: Instant, incoming: Incoming<'_>) -> Result<Outcome, Refused> {
         let Incoming {
             neighbour,
             author,
@@ -329,7 +319,8 @@ impl Inbox {
             Heard::Outdated => return Err(Refused::Outdated),
         };
         self.counters.dropped_addresses += dropped;
-        Ok(Accepted {
+        Ok(Outcome {
+            acceptance: MessageAcceptance::Accept,
             change,
             news: (heard != Heard::Repeated).then_some(News {
                 is_newcomer: heard == Heard::Discovered,
@@ -341,12 +332,12 @@ impl Inbox {
     /// What the author says about itself.
     fn read(&self, author: PeerId, payload: &[u8]) -> Result<Announcement, Refused> {
         let Settings {
-            limits,
+            max_message_size,
             filter,
             max_addresses,
             ..
         } = &self.settings;
-        let announcement = message::decode(payload, limits, |offered| {
+        let announcement = message::decode(payload, *max_message_size, |offered| {
             filter.select(self.is_public, *max_addresses, offered.map(Offered::from))
         })
         .map_err(|error| match error {

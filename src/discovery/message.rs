@@ -39,13 +39,6 @@ pub(super) const MAX_ADDRESS_LEN: usize = 512;
 /// An RSA key of 8192 bits, the longest whose signatures libp2p verifies, takes 1,062 bytes.
 const MAX_PUBLIC_KEY_LEN: usize = 2048;
 
-/// What one announcement may cost its reader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limits {
-    /// The longest message that is read at all, in bytes.
-    pub(crate) max_message_size: usize,
-}
-
 /// What a peer says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Announcement {
@@ -133,16 +126,17 @@ pub(crate) enum DecodeError {
 
 /// Reads an announcement, of whose addresses `select` makes the list that is kept.
 ///
-/// They come to it one by one, each read only then, so that they take no more memory than what it keeps.
+/// They come to it one by one, each read only then, so that they take no more memory than what it keeps. A payload of more
+/// than `max_size` bytes is not read at all.
 pub(crate) fn decode(
     payload: &[u8],
-    limits: &Limits,
+    max_size: usize,
     select: impl FnOnce(&mut dyn Iterator<Item = Multiaddr>) -> Vec<Multiaddr>,
 ) -> Result<Announcement, DecodeError> {
-    if payload.len() > limits.max_message_size {
+    if payload.len() > max_size {
         return Err(DecodeError::TooLarge {
             size: payload.len(),
-            max: limits.max_message_size,
+            max: max_size,
         });
     }
 

@@ -300,7 +300,7 @@ impl World {
                 continue;
             }
             if let Some(expired) = node.inbox.pop_expired(now) {
-                node.dialer.on_expired(&expired.peer);
+                node.dialer.on_expired(&expired);
                 continue;
             }
             while node.inbox.pop_muting(now).is_some() {}

@@ -55,7 +55,7 @@ pub(crate) struct Peers {
     expired: ExpiredAuthors,
     shares: Shares,
     /// Those that have had to make room, and when. At most one for each announcement since the last [`Peers::pop_expired`].
-    replaced: VecDeque<(Instant, Expired)>,
+    replaced: VecDeque<(Instant, PeerId)>,
 }
 
 #[derive(Debug)]
@@ -105,13 +105,6 @@ pub(crate) enum Heard {
     Outdated,
     /// There is no room for another peer.
     Full,
-}
-
-/// A peer that has fallen silent or had to make room, and where it listened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Expired {
-    pub(crate) peer: PeerId,
-    pub(crate) addresses: Vec<Multiaddr>,
 }
 
 impl Peers {
@@ -288,7 +281,7 @@ impl Peers {
     }
 
     /// Forgets one peer that has had to make room or been silent for too long, the longest one first.
-    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Expired> {
+    pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<PeerId> {
         if let Some((_, replaced)) = self.replaced.pop_front() {
             return Some(replaced);
         }
@@ -304,10 +297,7 @@ impl Peers {
         if let Pace::Heard(_) = row.pace {
             self.expired.insert(now, peer, row.last_heard);
         }
-        Some(Expired {
-            peer,
-            addresses: row.addresses,
-        })
+        Some(peer)
     }
 
     /// Lets the oldest peer that the neighbour alone has brought make room for another, if those are as many as may be.
@@ -324,8 +314,7 @@ impl Peers {
         };
         self.expiry.remove(&(row.expires_at, peer));
         self.shares.remove(neighbour, row.last_heard, peer);
-        let addresses = row.addresses;
-        self.replaced.push_back((now, Expired { peer, addresses }));
+        self.replaced.push_back((now, peer));
     }
 
     /// What is known of a peer.

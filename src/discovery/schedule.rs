@@ -50,19 +50,12 @@ const NEWCOMER: u32 = 3;
 pub(crate) struct Timing {
     /// The shortest interval.
     pub(crate) interval: Duration,
-    /// The longest one.
+    /// The longest one, at least as long.
     pub(crate) max_interval: Duration,
     pub(crate) minimum_gap: Duration,
     pub(crate) coalescing: Duration,
     /// How many announcements a second all nodes together may make.
     pub(crate) target_rate: NonZeroU32,
-}
-
-impl Timing {
-    /// The longest interval, whichever has been configured as the longer one.
-    fn longest(&self) -> Duration {
-        self.max_interval.max(self.interval)
-    }
 }
 
 /// What became of a round.
@@ -345,7 +338,10 @@ impl Schedule {
     pub(crate) fn promise(&mut self, now: Instant) -> Duration {
         let longest_to_come = match self.history.is_steady(now, self.interval) {
             true => self.interval,
-            false => self.interval.saturating_mul(2).min(self.timing.longest()),
+            false => self
+                .interval
+                .saturating_mul(2)
+                .min(self.timing.max_interval),
         };
         let promise = longest(longest_to_come);
         self.promised = Some(promise);
@@ -446,7 +442,7 @@ impl Schedule {
     fn interval_of(&self, others: usize) -> Duration {
         let all = (others as f64 + 1.0) / f64::from(self.timing.target_rate.get());
         let all = Duration::try_from_secs_f64(all).unwrap_or(Duration::MAX);
-        all.clamp(self.timing.interval, self.timing.longest())
+        all.clamp(self.timing.interval, self.timing.max_interval)
     }
 
     /// Whether more is heard than there should be: in a moment as much as from all authors that there may be before the

@@ -116,7 +116,7 @@ impl Inbox {
     pub fn pop_expired(&mut self, now: Instant) -> Option<PeerId> {
         // There is no pubsub that could be told.
         while self.0.pop_muting(now).is_some() {}
-        Some(self.0.pop_expired(now)?.peer)
+        self.0.pop_expired(now)
     }
 
     pub fn knows(&self, peer: &PeerId) -> bool {
@@ -164,7 +164,7 @@ pub fn encode(
 
 /// The addresses in an announcement.
 pub fn decode(payload: &[u8]) -> Option<Vec<Multiaddr>> {
-    let announcement = message::decode(payload, &SETTINGS.limits, |all| all.collect());
+    let announcement = message::decode(payload, SETTINGS.max_message_size, |all| all.collect());
     announcement.ok().map(|announcement| announcement.addresses)
 }
 

@@ -85,7 +85,7 @@ impl<P: PubSub> Behaviour<P> {
                 }
                 Err(error) => {
                     failed += 1;
-                    self.rounds.on_publish_failed();
+                    self.rounds.publish_failures += 1;
                     let event = Event::PublishFailed {
                         topic: topic.to_owned(),
                         error,

@@ -945,9 +945,9 @@ proptest! {
                 Operation::Wait(time) => node.now += time,
             }
             while let Some(expired) = node.peers.pop_expired(node.now) {
-                node.dialer.on_expired(&expired.peer);
-                model.failed.remove(&expired.peer);
-                model.unsupported.remove(&expired.peer);
+                node.dialer.on_expired(&expired);
+                model.failed.remove(&expired);
+                model.unsupported.remove(&expired);
             }
             while let Some((dialled, id)) = node.next_dial() {
                 prop_assert!(model.subscribers() + model.dialling.len() < target);
@@ -988,7 +988,7 @@ proptest! {
         }
         node.now += 2 * TTL;
         while let Some(expired) = node.peers.pop_expired(node.now) {
-            node.dialer.on_expired(&expired.peer);
+            node.dialer.on_expired(&expired);
         }
         prop_assert!(node.next_dial().is_none());
         let left = &node.dialer;

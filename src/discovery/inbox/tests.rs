@@ -296,9 +296,7 @@ fn an_old_announcement_that_anybody_can_send_again_takes_no_credit() {
 fn blames_nobody_for_what_exceeds_our_own_limits() {
     let now = deadline::now();
     let mut inbox = inbox(Settings {
-        limits: Limits {
-            max_message_size: 100_000,
-        },
+        max_message_size: 100_000,
         ..Config::default().inbox()
     });
     let too_many: Vec<_> = (0..1_000).collect();
@@ -501,7 +499,7 @@ fn a_peer_that_has_expired_is_a_newcomer_again() {
     inbox.announce(now, HUB, 1);
     assert_eq!(inbox.next_timeout(), Some(now + ttl));
     assert_eq!(inbox.pop_expired(now + ttl - MS), None);
-    assert_eq!(inbox.pop_expired(now + ttl).unwrap().peer, peer(1));
+    assert_eq!(inbox.pop_expired(now + ttl).unwrap(), peer(1));
     assert_eq!(inbox.next_timeout(), None);
     assert_eq!(
         inbox.announce(now + ttl, HUB, 1),
@@ -727,7 +725,7 @@ fn a_flood_of_invented_identities_leaves_the_known_peers_known() {
             assert_eq!(announce(&mut inbox, now, *peer, payload), accepted(None));
         }
         while let Some(expired) = inbox.pop_expired(now) {
-            assert!(honest.iter().all(|(peer, _)| *peer != expired.peer));
+            assert!(honest.iter().all(|(peer, _)| *peer != expired));
         }
         assert!(inbox.peers().iter().len() <= HONEST as usize + 500 + 50 * 60);
     }
@@ -780,9 +778,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 
 fn tight() -> Settings {
     Settings {
-        limits: Limits {
-            max_message_size: 1_000,
-        },
+        max_message_size: 1_000,
         filter: Filter::ByReach,
         max_addresses: 16,
         capacity: NonZeroUsize::new(3).unwrap(),
@@ -920,7 +916,7 @@ proptest! {
                 }
                 Operation::Pop => {
                     let mut expired: Vec<_> = std::iter::from_fn(|| inbox.pop_expired(now))
-                        .map(|expired| expired.peer)
+                        .map(|expired| expired)
                         .collect();
                     expired.sort();
                     let mut expected: Vec<_> = rules

@@ -20,8 +20,8 @@ fn fixtures() -> impl Iterator<Item = (Vec<u8>, String, PeerId, Vec<Multiaddr>)>
 }
 
 /// Keeps all addresses, without duplicates.
-fn decode(payload: &[u8], limits: &Limits) -> Result<Announcement, DecodeError> {
-    super::decode(payload, limits, |offered| {
+fn decode(payload: &[u8], max_size: usize) -> Result<Announcement, DecodeError> {
+    super::decode(payload, max_size, |offered| {
         let mut seen = std::collections::HashSet::new();
         offered
             .filter(|address| seen.insert(address.clone()))
@@ -33,7 +33,7 @@ fn decode(payload: &[u8], limits: &Limits) -> Result<Announcement, DecodeError> 
 fn reads_what_js_writes_whatever_the_key() {
     let mut keys = std::collections::BTreeSet::new();
     for (payload, key, peer, addresses) in fixtures() {
-        let announcement = decode(&payload, &Config::default().inbox().limits).unwrap();
+        let announcement = decode(&payload, Config::default().inbox().max_message_size).unwrap();
         let with_peer = |address: Multiaddr| address.with_p2p(peer).unwrap();
         assert_eq!(announcement.peer, peer, "{key}");
         assert_eq!(
@@ -73,9 +73,7 @@ fn plain(public_key: &PublicKey, addresses: impl IntoIterator<Item = Multiaddr>)
     encode(public_key, addresses, Stamp::default())
 }
 
-const ROOMY: Limits = Limits {
-    max_message_size: 1 << 20,
-};
+const ROOMY: usize = 1 << 20;
 
 fn ed25519(seed: u8) -> PublicKey {
     Keypair::ed25519_from_bytes([seed; 32]).unwrap().public()
@@ -102,7 +100,7 @@ fn raw(public_key: &PublicKey, addrs: impl IntoIterator<Item = Vec<u8>>) -> Vec<
 /// What one address becomes on the way through a message.
 fn through(bytes: Vec<u8>) -> Option<Multiaddr> {
     let key = ed25519(1);
-    let announcement = decode(&raw(&key, [bytes]), &ROOMY).unwrap();
+    let announcement = decode(&raw(&key, [bytes]), ROOMY).unwrap();
     assert_eq!(announcement.peer, key.to_peer_id());
     assert_eq!(announcement.addresses.len() + announcement.dropped, 1);
     announcement.addresses.into_iter().next()
@@ -130,7 +128,7 @@ fn a_promise_is_rounded_up_and_endless_ones_are_possible() {
             ..Stamp::default()
         };
         let payload = encode(&ed25519(1), [], stamp);
-        decode(&payload, &ROOMY).unwrap().stamp.promise.unwrap()
+        decode(&payload, ROOMY).unwrap().stamp.promise.unwrap()
     };
     let nanos = Duration::from_nanos;
     assert_eq!(promised(nanos(1_000_001)), nanos(2_000_000));
@@ -155,7 +153,7 @@ fn an_empty_list_is_an_announcement_too() {
     let key = ed25519(1);
     let payload = plain(&key, []);
     assert_eq!(payload, raw(&key, []));
-    let announcement = decode(&payload, &Config::default().inbox().limits).unwrap();
+    let announcement = decode(&payload, Config::default().inbox().max_message_size).unwrap();
     assert_eq!(announcement.peer, key.to_peer_id());
     assert_eq!(announcement.addresses, []);
     assert_eq!(announcement.dropped, 0);
@@ -166,7 +164,7 @@ fn does_not_announce_addresses_of_others() {
     let key = ed25519(1);
     let own = address("/ip4/1.2.3.4/tcp/1/ws");
     let foreign = own.clone().with(Protocol::P2p(other()));
-    let announcement = decode(&plain(&key, [foreign, own.clone()]), &ROOMY).unwrap();
+    let announcement = decode(&plain(&key, [foreign, own.clone()]), ROOMY).unwrap();
     assert_eq!(
         announcement.addresses,
         [own.with_p2p(key.to_peer_id()).unwrap()]
@@ -271,7 +269,7 @@ fn one_bad_address_does_not_condemn_the_others() {
         second.to_vec(),
         first.to_vec(),
     ];
-    let announcement = decode(&raw(&key, entries), &ROOMY).unwrap();
+    let announcement = decode(&raw(&key, entries), ROOMY).unwrap();
     assert_eq!(announcement.addresses, [first, second]);
     assert_eq!(announcement.dropped, 3);
 }
@@ -281,7 +279,7 @@ fn keeps_what_is_selected_of_all_that_can_be_read() {
     let key = ed25519(1);
     let addresses = (1..=256).map(|port| Multiaddr::empty().with(Protocol::Tcp(port)));
     let last = |offered: &mut dyn Iterator<Item = Multiaddr>| offered.last().into_iter().collect();
-    let announcement = super::decode(&plain(&key, addresses), &ROOMY, last).unwrap();
+    let announcement = super::decode(&plain(&key, addresses), ROOMY, last).unwrap();
     let expected = address("/tcp/256").with_p2p(key.to_peer_id()).unwrap();
     assert_eq!(announcement.addresses, [expected]);
     assert_eq!(announcement.dropped, 255);
@@ -295,22 +293,22 @@ fn a_thousand_addresses_are_too_many() {
         (0..1_000).map(|port| Multiaddr::empty().with(Protocol::Tcp(port))),
     );
     assert!(matches!(
-        decode(&payload, &ROOMY),
+        decode(&payload, ROOMY),
         Err(DecodeError::TooManyAddresses { max: 256 })
     ));
     assert!(matches!(
-        decode(&payload, &Config::default().inbox().limits),
+        decode(&payload, Config::default().inbox().max_message_size),
         Err(DecodeError::TooLarge { .. })
     ));
     // So are that many empty ones, which cost their sender two bytes each.
     let empty = raw(&key, vec![vec![]; MAX_ENTRIES + 1]);
     assert!(matches!(
-        decode(&empty, &Config::default().inbox().limits),
+        decode(&empty, Config::default().inbox().max_message_size),
         Err(DecodeError::TooManyAddresses { .. })
     ));
     let most = raw(&key, vec![vec![]; MAX_ENTRIES]);
     assert_eq!(
-        decode(&most, &Config::default().inbox().limits)
+        decode(&most, Config::default().inbox().max_message_size)
             .unwrap()
             .dropped,
         MAX_ENTRIES
@@ -320,12 +318,10 @@ fn a_thousand_addresses_are_too_many() {
 #[test]
 fn the_size_is_checked_first_and_inclusively() {
     let payload = plain(&ed25519(1), []);
-    let exact = Limits {
-        max_message_size: payload.len(),
-    };
-    assert!(decode(&payload, &exact).is_ok());
+    let exact = payload.len();
+    assert!(decode(&payload, exact).is_ok());
     assert!(matches!(
-        decode(&[payload, vec![0]].concat(), &exact),
+        decode(&[payload, vec![0]].concat(), exact),
         Err(DecodeError::TooLarge { size: 39, max: 38 })
     ));
 }
@@ -361,7 +357,7 @@ fn refuses_what_is_not_an_announcement() {
     ] {
         assert!(
             matches!(
-                decode(&field(&key, rest), &ROOMY),
+                decode(&field(&key, rest), ROOMY),
                 Err(DecodeError::Malformed(_))
             ),
             "{what}"
@@ -369,13 +365,13 @@ fn refuses_what_is_not_an_announcement() {
     }
     // A thousand groups within each other must not use up the stack.
     assert!(matches!(
-        decode(&[0x1b; 1_000], &ROOMY),
+        decode(&[0x1b; 1_000], ROOMY),
         Err(DecodeError::Malformed(_))
     ));
 
     for payload in [&[][..], &[0x0a, 0], &[0x12, 0], &[0x18, 1]] {
         assert!(
-            matches!(decode(payload, &ROOMY), Err(DecodeError::MissingPublicKey)),
+            matches!(decode(payload, ROOMY), Err(DecodeError::MissingPublicKey)),
             "{payload:?}"
         );
     }
@@ -389,7 +385,7 @@ fn refuses_what_is_not_an_announcement() {
     ] {
         assert!(
             matches!(
-                decode(&field(bytes, &[]), &ROOMY),
+                decode(&field(bytes, &[]), ROOMY),
                 Err(DecodeError::InvalidPublicKey(_))
             ),
             "{bytes:?}"
@@ -401,7 +397,7 @@ fn refuses_what_is_not_an_announcement() {
         ..Peer::default()
     };
     assert!(matches!(
-        decode(&long.encode_to_vec(), &ROOMY),
+        decode(&long.encode_to_vec(), ROOMY),
         Err(DecodeError::PublicKeyTooLong { size: 2049, .. })
     ));
 }
@@ -410,7 +406,7 @@ fn refuses_what_is_not_an_announcement() {
 fn ignores_unknown_fields_of_every_wire_type() {
     let key = ed25519(1);
     let known = plain(&key, [address("/ip4/1.2.3.4/tcp/1/ws")]);
-    let expected = decode(&known, &ROOMY).unwrap();
+    let expected = decode(&known, ROOMY).unwrap();
     for unknown in [
         &[0x18, 0x96, 0x01][..],
         &[0x19, 1, 2, 3, 4, 5, 6, 7, 8],
@@ -421,8 +417,8 @@ fn ignores_unknown_fields_of_every_wire_type() {
     ] {
         let before = [unknown, &known].concat();
         let after = [&known, unknown].concat();
-        assert_eq!(decode(&before, &ROOMY).unwrap(), expected);
-        assert_eq!(decode(&after, &ROOMY).unwrap(), expected);
+        assert_eq!(decode(&before, ROOMY).unwrap(), expected);
+        assert_eq!(decode(&after, ROOMY).unwrap(), expected);
     }
 }
 
@@ -433,7 +429,7 @@ fn the_last_key_counts_wherever_it_stands() {
         .with_p2p(last.to_peer_id())
         .unwrap();
     let payload = [raw(&first, [own.to_vec()]), raw(&last, [])].concat();
-    let announcement = decode(&payload, &ROOMY).unwrap();
+    let announcement = decode(&payload, ROOMY).unwrap();
     assert_eq!(announcement.peer, last.to_peer_id());
     assert_eq!(announcement.addresses, [own]);
 }
@@ -445,9 +441,9 @@ fn a_message_cut_short_anywhere_never_panics() {
         &key,
         ["/ip4/1.2.3.4/tcp/1/ws", "/dns4/example.org/tcp/443/tls/ws"].map(address),
     );
-    let all = decode(&payload, &ROOMY).unwrap();
+    let all = decode(&payload, ROOMY).unwrap();
     for end in 0..payload.len() {
-        match decode(&payload[..end], &ROOMY) {
+        match decode(&payload[..end], ROOMY) {
             // Between two fields it reads as a shorter message.
             Ok(part) => {
                 assert!(all.addresses.starts_with(&part.addresses) && part.dropped == 0)
@@ -569,8 +565,8 @@ fn the_reserved_number_is_skipped_as_any_unknown_one() {
         let mut more = payload.clone();
         encoding::uint64::encode(number, &9, &mut more);
         assert_eq!(
-            decode(&more, &ROOMY).unwrap(),
-            decode(&payload, &ROOMY).unwrap()
+            decode(&more, ROOMY).unwrap(),
+            decode(&payload, ROOMY).unwrap()
         );
     }
 }
@@ -598,7 +594,7 @@ proptest! {
             encode(&key, addresses, stamp)
         };
         prop_assert_eq!(
-            decode(&payload, &ROOMY).unwrap(),
+            decode(&payload, ROOMY).unwrap(),
             Announcement { peer: key.to_peer_id(), addresses: full, dropped: 0, stamp }
         );
     }
@@ -606,7 +602,7 @@ proptest! {
     /// The scan over borrowed bytes must see what the derived code of prost sees.
     #[test]
     fn agrees_with_the_derived_decoder(payload in payload()) {
-        let decoded = decode(&payload, &ROOMY);
+        let decoded = decode(&payload, ROOMY);
         let Ok(theirs) = Peer::decode(payload.as_slice()) else {
             prop_assert!(matches!(decoded, Err(DecodeError::Malformed(_))), "{decoded:?}");
             return Ok(());

@@ -63,7 +63,7 @@ impl Peers {
         self.on_announcement(now, announcement, forwarded())
     }
 
-    fn pop(&mut self, now: Instant) -> Option<Expired> {
+    fn pop(&mut self, now: Instant) -> Option<PeerId> {
         self.pop_expired(now)
     }
 }
@@ -87,9 +87,7 @@ fn a_peer_is_discovered_once_until_it_expires() {
         peers.hear(now, announcement(1, &[1]), TTL),
         Heard::Refreshed
     );
-    let expired = peers.pop(now + TTL).unwrap();
-    assert_eq!(expired.peer, peer(1));
-    assert_eq!(expired.addresses, addresses(&[1]));
+    assert_eq!(peers.pop(now + TTL), Some(peer(1)));
     assert_eq!(peers.pop(now + TTL), None);
     assert_eq!(
         peers.hear(now + TTL, announcement(1, &[1]), TTL),
@@ -167,7 +165,7 @@ fn a_full_table_refuses_strangers_and_keeps_its_own() {
         peers.hear(now + SECOND, announcement(1, &[4]), TTL),
         Heard::Updated
     );
-    assert_eq!(peers.pop(now + TTL).unwrap().peer, peer(2));
+    assert_eq!(peers.pop(now + TTL).unwrap(), peer(2));
     assert_eq!(
         peers.hear(now + TTL, announcement(3, &[3]), TTL),
         Heard::Discovered
@@ -183,7 +181,7 @@ fn expires_one_at_a_time_in_the_order_of_their_deadlines() {
         peers.hear(now, announcement(seed, &[]), ttl * SECOND);
     }
     let mut expired = vec![];
-    while let Some(Expired { peer, .. }) = peers.pop(now + 2 * SECOND) {
+    while let Some(peer) = peers.pop(now + 2 * SECOND) {
         expired.push(peer);
     }
     assert_eq!(expired, [peer(2), peer(3)]);
@@ -385,7 +383,7 @@ fn no_interval_is_longer_than_the_longest() {
     let promise = Some(100 * MINUTE);
     peers.on_announcement(now, stamped(1, &[], 1, promise), forwarded());
     assert_eq!(peers.next_timeout(), Some(now + 3 * MINUTE));
-    assert_eq!(peers.pop(now + 3 * MINUTE).unwrap().peer, peer(1));
+    assert_eq!(peers.pop(now + 3 * MINUTE).unwrap(), peer(1));
 }
 
 #[test]
@@ -471,7 +469,7 @@ fn one_neighbour_among_others_fills_a_quarter_of_the_table_and_replaces_its_own(
     let mut hear = |seconds, seed, source| {
         peers.on_announcement(at(seconds), announcement(seed, &[1]), source);
         let replaced = std::iter::from_fn(|| peers.pop(at(seconds)));
-        replaced.map(|replaced| replaced.peer).collect::<Vec<_>>()
+        replaced.collect::<Vec<_>>()
     };
     let greedy = forwarded_by(200, true);
     for seed in 0..4 {
@@ -504,7 +502,7 @@ fn one_neighbour_among_others_fills_a_quarter_of_the_table_and_replaces_its_own(
         Heard::Discovered
     );
     assert_eq!(peers.next_timeout(), Some(at(13)));
-    assert_eq!(peers.pop(at(13)).unwrap().peer, peer(4));
+    assert_eq!(peers.pop(at(13)).unwrap(), peer(4));
     assert_eq!(peers.iter().len(), 16);
     // Who expires is counted no longer.
     while peers.pop(at(13) + TTL).is_some() {}
@@ -612,13 +610,13 @@ impl Naive {
         self.0.iter().map(|(peer, row)| (row.2, *peer)).min()
     }
 
-    fn pop_expired(&mut self, now: Instant) -> Option<Expired> {
+    fn pop_expired(&mut self, now: Instant) -> Option<PeerId> {
         let (at, peer) = self.next()?;
         if at > now {
             return None;
         }
-        let (addresses, ..) = self.0.remove(&peer).unwrap();
-        Some(Expired { peer, addresses })
+        self.0.remove(&peer);
+        Some(peer)
     }
 }
 
@@ -672,7 +670,7 @@ proptest! {
         for (seed, neighbour, is_own, pause) in heard {
             now += Duration::from_secs(pause);
             while let Some(expired) = peers.pop(now) {
-                prop_assert!(bearers.remove(&expired.peer).is_some());
+                prop_assert!(bearers.remove(&expired).is_some());
             }
             let source = match is_own {
                 true => Source::Author,
@@ -680,7 +678,7 @@ proptest! {
             };
             let heard = peers.on_announcement(now, announcement(seed, &[]), source);
             while let Some(expired) = peers.pop(now) {
-                prop_assert!(bearers.remove(&expired.peer).is_some());
+                prop_assert!(bearers.remove(&expired).is_some());
             }
             if heard != Heard::Full {
                 let bearers = bearers.entry(peer(seed)).or_default();
@@ -761,7 +759,7 @@ proptest! {
                     }
                 }
                 Operation::Pop => {
-                    while let Some(Expired { peer, .. }) = peers.pop(now) {
+                    while let Some(peer) = peers.pop(now) {
                         prop_assert!(known.remove(&peer));
                     }
                     prop_assert!(peers.next_timeout().is_none_or(|at| at > now));
