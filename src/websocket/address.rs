@@ -9,9 +9,9 @@ use multiaddr::{Multiaddr, Protocol};
 
 use crate::websocket::certificate::{NAMELESS, Names};
 
-/// What protects the connections of a listener.
+/// What is spoken on the connections of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Security {
+pub(super) enum Kind {
     /// `/ws`
     Plain,
     /// `/wss`, `/tls/ws` or `/tls/sni/<host>/ws`
@@ -24,7 +24,7 @@ pub(super) enum Security {
 pub(super) struct Address {
     /// A host with a port, and whatever else.
     pub(super) before: Multiaddr,
-    pub(super) security: Security,
+    pub(super) kind: Kind,
     /// The name that a TLS server is to be asked for.
     pub(super) sni: Option<Cow<'static, str>>,
     pub(super) path: Cow<'static, str>,
@@ -43,17 +43,17 @@ impl Address {
             peer = Some(last);
             last = before.pop()?;
         }
-        let (security, path, sni) = match last {
-            Protocol::Wss(path) => (Security::Tls, path, None),
+        let (kind, path, sni) = match last {
+            Protocol::Wss(path) => (Kind::Wss, path, None),
             Protocol::Ws(path) => match before.pop()? {
-                Protocol::Tls => (Security::Tls, path, None),
+                Protocol::Tls => (Kind::Wss, path, None),
                 Protocol::Sni(name) => match before.pop()? {
-                    Protocol::Tls => (Security::Tls, path, Some(name)),
+                    Protocol::Tls => (Kind::Wss, path, Some(name)),
                     _ => return None,
                 },
                 other => {
                     before.push(other);
-                    (Security::Plain, path, None)
+                    (Kind::Ws, path, None)
                 }
             },
             _ => return None,
@@ -70,7 +70,7 @@ impl Address {
         }
         Some(Self {
             before,
-            security,
+            kind,
             sni,
             path,
             peer,
@@ -163,7 +163,7 @@ pub(super) fn host_and_port(address: &Multiaddr) -> Option<(Protocol<'_>, u16)> 
 /// What an address to listen on says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listen {
-    pub(super) security: Security,
+    pub(super) kind: Kind,
     host: BoundTo,
     port: u16,
     verified: Verified,
@@ -234,14 +234,14 @@ impl Listen {
             Protocol::Dns6(name) if is_host(&name) => by_name(Family::V6, &name),
             _ => return None,
         };
-        let verified = match (parsed.security, parsed.sni) {
-            (Security::Plain, _) => Verified::Nothing,
-            (Security::Tls, None) => verified,
-            (Security::Tls, Some(name)) if is_host(&name) => Verified::Name(name.into_owned()),
-            (Security::Tls, Some(_)) => return None,
+        let verified = match (parsed.kind, parsed.sni) {
+            (Kind::Ws, _) => Verified::Nothing,
+            (Kind::Wss, None) => verified,
+            (Kind::Wss, Some(name)) if is_host(&name) => Verified::Name(name.into_owned()),
+            (Kind::Wss, Some(_)) => return None,
         };
         Some(Self {
-            security: parsed.security,
+            kind: parsed.kind,
             host,
             port,
             verified,
@@ -407,8 +407,8 @@ mod tests {
         address.parse().unwrap()
     }
 
-    fn parse(text: &str) -> Option<Security> {
-        Listen::parse(&address(text)).map(|listen| listen.security)
+    fn parse(text: &str) -> Option<Kind> {
+        Listen::parse(&address(text)).map(|listen| listen.kind)
     }
 
     fn read(text: &str) -> (Sockets, Shown) {
@@ -435,22 +435,19 @@ mod tests {
             "/dns4/localhost",
             "/dns6/a",
         ] {
-            for (suffix, security) in [
-                ("/tcp/0/ws", Security::Plain),
-                ("/tcp/65535/ws", Security::Plain),
-                ("/tcp/1/x-parity-ws/%2Fpath", Security::Plain),
-                ("/tcp/1/wss", Security::Tls),
-                ("/tcp/1/x-parity-wss/%2Fpath", Security::Tls),
-                ("/tcp/1/tls/ws", Security::Tls),
-                ("/tcp/1/tls/x-parity-ws/%2Fpath", Security::Tls),
-                ("/tcp/1/tls/sni/example.com/ws", Security::Tls),
-                (
-                    "/tcp/1/tls/sni/example.com/x-parity-ws/%2Fpath",
-                    Security::Tls,
-                ),
+            for (suffix, kind) in [
+                ("/tcp/0/ws", Kind::Ws),
+                ("/tcp/65535/ws", Kind::Ws),
+                ("/tcp/1/x-parity-ws/%2Fpath", Kind::Ws),
+                ("/tcp/1/wss", Kind::Wss),
+                ("/tcp/1/x-parity-wss/%2Fpath", Kind::Wss),
+                ("/tcp/1/tls/ws", Kind::Wss),
+                ("/tcp/1/tls/x-parity-ws/%2Fpath", Kind::Wss),
+                ("/tcp/1/tls/sni/example.com/ws", Kind::Wss),
+                ("/tcp/1/tls/sni/example.com/x-parity-ws/%2Fpath", Kind::Wss),
             ] {
                 let address = format!("{host}{suffix}");
-                assert_eq!(parse(&address), Some(security), "{address}");
+                assert_eq!(parse(&address), Some(kind), "{address}");
             }
         }
     }

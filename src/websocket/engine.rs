@@ -7,7 +7,7 @@ use multiaddr::Multiaddr;
 use crate::websocket::libp2p;
 use crate::websocket::{
     Config, Connection, Engine, Error,
-    address::Security,
+    address::Kind,
     below::{Io, Pending},
     dial::Outbound,
     listeners::Accepted,
@@ -32,13 +32,13 @@ impl Speaker {
     }
 
     /// Whether listeners with this can be served.
-    pub(super) fn can_serve(&self, security: Security) -> bool {
+    pub(super) fn can_serve(&self, kind: Kind) -> bool {
         let has_certificate = match self {
             #[cfg(feature = "libp2p-websocket")]
             Self::Libp2p(engine) => engine.has_certificate(),
             Self::Stream(engine) => engine.has_certificate(),
         };
-        security == Security::Plain || has_certificate
+        kind == Kind::Ws || has_certificate
     }
 
     /// Nothing is done before it is polled. `None` if there is no certificate for what needs one.
@@ -48,7 +48,7 @@ impl Speaker {
     ) -> Option<Pending<Connection>> {
         let Accepted {
             upgrade,
-            security,
+            kind,
             only,
             remote,
             ..
@@ -57,8 +57,8 @@ impl Speaker {
         drop(remote);
         match self {
             #[cfg(feature = "libp2p-websocket")]
-            Self::Libp2p(engine) => engine.accept(upgrade, security, remote),
-            Self::Stream(engine) => engine.accept(upgrade, security, only),
+            Self::Libp2p(engine) => engine.accept(upgrade, kind, remote),
+            Self::Stream(engine) => engine.accept(upgrade, kind, only),
         }
     }
 

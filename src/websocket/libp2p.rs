@@ -19,7 +19,7 @@ use crate::{
     lazy::Support,
     websocket::{
         Certificate, Config, Connection, Error, TlsError, TrustAnchor,
-        address::Security,
+        address::Kind,
         below::{Io, Pending},
         dial::{Contest, Dial, Outbound, Target, connect},
         target::Request,
@@ -71,12 +71,12 @@ impl Libp2p {
     pub(super) fn accept(
         &mut self,
         upgrade: Pending<Io>,
-        security: Security,
+        kind: Kind,
         from: Multiaddr,
     ) -> Option<Pending<Connection>> {
-        let listener = match security {
-            Security::Plain => self.plain,
-            Security::Tls => self.tls?,
+        let listener = match kind {
+            Kind::Ws => self.plain,
+            Kind::Wss => self.tls?,
         };
         *lock(&self.accepted) = Some(Accepted {
             listener,

@@ -15,7 +15,7 @@ use crate::{
     websocket::{
         Error,
         address::{
-            Listen, Security, Shown, is_specific, log_unsupported, port, socket_address, with_port,
+            Kind, Listen, Shown, is_specific, log_unsupported, port, socket_address, with_port,
         },
         certificate::Names,
         path::Path,
@@ -46,7 +46,7 @@ pub(super) struct Listeners {
 
 #[derive(Debug)]
 struct Row {
-    security: Security,
+    kind: Kind,
     /// The only path that may be requested.
     only: Option<Path>,
     shown: Shown,
@@ -101,7 +101,7 @@ pub(super) enum Action {
 pub(super) struct Accepted<U> {
     pub(super) listener: ListenerId,
     pub(super) upgrade: U,
-    pub(super) security: Security,
+    pub(super) kind: Kind,
     pub(super) only: Option<Path>,
     pub(super) local: Multiaddr,
     pub(super) remote: Multiaddr,
@@ -121,7 +121,7 @@ impl Listeners {
     ) {
         let sockets = listen.sockets();
         let row = Row {
-            security: listen.security,
+            kind: listen.kind,
             only,
             shown: listen.shown(address),
             sockets: Vec::with_capacity(1),
@@ -166,7 +166,7 @@ impl Listeners {
     /// Whether an address can be listened on now; `tls` says so of all that need a certificate.
     pub(super) fn support(&self, address: &Multiaddr, tls: impl FnOnce() -> Support) -> Support {
         let listen = match Listen::parse(address) {
-            Some(listen) if listen.security == Security::Plain => return Support::Now,
+            Some(listen) if listen.kind == Kind::Ws => return Support::Now,
             Some(listen) => listen,
             None => {
                 log_unsupported(address);
@@ -323,7 +323,7 @@ impl Listeners {
                 return Some(Accepted {
                     listener: id,
                     upgrade,
-                    security: row.security,
+                    kind: row.kind,
                     only: row.only.clone(),
                     local: row.shown.local(&local_addr, &self.names),
                     remote: row.shown.remote(&send_back_addr),

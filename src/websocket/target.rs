@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::websocket::{
     Error, TlsError,
-    address::{Address, Security, host_and_port, undialable},
+    address::{Address, Kind, host_and_port, undialable},
     path::Path,
 };
 
@@ -38,7 +38,7 @@ impl Request {
             let address = address.clone();
             return Err(TransportError::Other(Error::Undialable { address, reason }));
         }
-        let is_tls = parsed.security == Security::Tls;
+        let is_tls = parsed.kind == Kind::Wss;
         let name = match parsed.sni.map(Protocol::Sni).unwrap_or(host) {
             Protocol::Ip4(ip) => ServerName::IpAddress(IpAddr::V4(ip).into()),
             Protocol::Ip6(ip) => ServerName::IpAddress(IpAddr::V6(ip).into()),

@@ -292,7 +292,7 @@ impl libp2p_core::Transport for Transport {
         let Some(listen) = Listen::parse(&addr) else {
             return Err(TransportError::MultiaddrNotSupported(addr));
         };
-        if !self.speaker.can_serve(listen.security) {
+        if !self.speaker.can_serve(listen.kind) {
             return Err(TransportError::MultiaddrNotSupported(addr));
         }
         let only = self.config.matches_paths().then(|| Path::of(&addr));

@@ -9,7 +9,7 @@ use multiaddr::Multiaddr;
 
 use crate::websocket::{
     Config, Connection, Error,
-    address::Security,
+    address::Kind,
     below::{Io, Pending},
     dial::{Contest, Dial, Outbound, Target, connect},
     path::Path,
@@ -46,14 +46,12 @@ impl Streams {
     pub(super) fn accept(
         &self,
         upgrade: Pending<Io>,
-        security: Security,
+        kind: Kind,
         only: Option<Path>,
     ) -> Option<Pending<Connection>> {
-        Some(match security {
-            Security::Plain => accept(upgrade, only, self.keep_alive).boxed(),
-            Security::Tls => {
-                accept_tls(upgrade, self.acceptor.clone()?, only, self.keep_alive).boxed()
-            }
+        Some(match kind {
+            Kind::Ws => accept(upgrade, only, self.keep_alive).boxed(),
+            Kind::Wss => accept_tls(upgrade, self.acceptor.clone()?, only, self.keep_alive).boxed(),
         })
     }
 

@@ -138,7 +138,7 @@ impl Rig {
         let address: Multiaddr = address.parse().unwrap();
         let listen = Listen::parse(&address).unwrap();
         let row = Row {
-            security: listen.security,
+            kind: listen.kind,
             only: None,
             shown: listen.shown(&address),
             sockets: Vec::new(),
