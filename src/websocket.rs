@@ -125,6 +125,7 @@ mod dial;
 mod engine;
 mod error;
 mod handshake;
+mod hearing;
 #[cfg_attr(
     not(any(feature = "async-std", feature = "smol", feature = "tokio")),
     allow(

@@ -13,9 +13,9 @@ use crate::websocket::certificate::{NAMELESS, Names};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// `/ws`
-    Plain,
+    Ws,
     /// `/wss`, `/tls/ws` or `/tls/sni/<host>/ws`
-    Tls,
+    Wss,
 }
 
 /// What the end of a WebSocket address says. It is the same for those that are listened on and for those that are
@@ -341,6 +341,11 @@ impl Shown {
                 Some(found.iter().chain(by_name).chain(path).collect())
             }
         }
+    }
+
+    /// Whether those who dial the one look for the same in the certificate as those who dial the other.
+    pub(super) fn is_verified_as(&self, other: &Self) -> bool {
+        self.verified == other.verified
     }
 
     /// The local address of a connection, which may come before its address is announced.

@@ -20,6 +20,7 @@ struct Counts {
     evicted: AtomicU64,
     timed_out: AtomicU64,
     upgraded: AtomicU64,
+    unknown: AtomicU64,
 }
 
 impl Counters {
@@ -45,6 +46,12 @@ impl Counters {
         self.0.upgraded.load(Ordering::Relaxed)
     }
 
+    /// How many were closed as they spoke what nobody listens for on their port, for instance TLS where there is no
+    /// certificate yet, or nothing that is known here. Nobody else hears of them.
+    pub fn unknown(&self) -> u64 {
+        self.0.unknown.load(Ordering::Relaxed)
+    }
+
     pub(super) fn on_admitted(&self) {
         self.0.pending_handshakes.fetch_add(1, Ordering::Relaxed);
     }
@@ -66,5 +73,9 @@ impl Counters {
 
     pub(super) fn on_upgraded(&self) {
         self.0.upgraded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn on_unknown(&self) {
+        self.0.unknown.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -6,12 +6,8 @@ use multiaddr::Multiaddr;
 #[cfg(feature = "libp2p-websocket")]
 use crate::websocket::libp2p;
 use crate::websocket::{
-    Config, Connection, Engine, Error,
-    address::Kind,
-    below::{Io, Pending},
-    dial::Outbound,
-    listeners::Accepted,
-    tls::Tls,
+    Config, Connection, Engine, Error, address::Kind, below::Pending, dial::Outbound,
+    hearing::Incoming, listeners::Accepted, tls::Tls,
 };
 
 mod stream;
@@ -44,21 +40,13 @@ impl Speaker {
     /// Nothing is done before it is polled. `None` if there is no certificate for what needs one.
     pub(super) fn accept(
         &mut self,
-        accepted: Accepted<Pending<Io>>,
+        incoming: Incoming,
+        accepted: &Accepted,
     ) -> Option<Pending<Connection>> {
-        let Accepted {
-            upgrade,
-            kind,
-            only,
-            remote,
-            ..
-        } = accepted;
-        #[cfg(not(feature = "libp2p-websocket"))]
-        drop(remote);
         match self {
             #[cfg(feature = "libp2p-websocket")]
-            Self::Libp2p(engine) => engine.accept(upgrade, kind, remote),
-            Self::Stream(engine) => engine.accept(upgrade, kind, only),
+            Self::Libp2p(engine) => engine.accept(incoming, accepted.kind, accepted.remote.clone()),
+            Self::Stream(engine) => engine.accept(incoming, accepted.kind, accepted.only.clone()),
         }
     }
 

@@ -180,6 +180,15 @@ impl Bounds {
         Ok(())
     }
 
+    /// It speaks what nobody listens for.
+    pub(super) fn refuse(self) {
+        if let Some(place) = &self.place
+            && place.leave()
+        {
+            place.shared.counters.on_unknown();
+        }
+    }
+
     /// The handshake has failed.
     fn fail(&self, error: Error) -> Error {
         let Some(place) = &self.place else {

@@ -1,6 +1,7 @@
 //! libp2p-websocket, which only speaks: what is listened on, and what is heard of that, does not pass through it.
 
 use std::{
+    future::ready,
     net::Ipv4Addr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -22,6 +23,7 @@ use crate::{
         address::Kind,
         below::{Io, Pending},
         dial::{Contest, Dial, Outbound, Target, connect},
+        hearing::Incoming,
         target::Request,
         tls::Tls,
     },
@@ -70,13 +72,17 @@ impl Libp2p {
     /// libp2p-websocket logs.
     pub(super) fn accept(
         &mut self,
-        upgrade: Pending<Io>,
+        incoming: Incoming,
         kind: Kind,
         from: Multiaddr,
     ) -> Option<Pending<Connection>> {
         let listener = match kind {
             Kind::Ws => self.plain,
             Kind::Wss => self.tls?,
+        };
+        let upgrade = match incoming {
+            Incoming::Unheard(upgrade) => upgrade,
+            Incoming::Heard(io) => ready(Ok(Box::pin(io) as Io)).boxed(),
         };
         *lock(&self.accepted) = Some(Accepted {
             listener,

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     convert::Infallible,
     io, mem,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use libp2p_core::transport::{ListenerId, TransportError, TransportEvent};
@@ -18,6 +18,7 @@ use crate::{
             Kind, Listen, Shown, is_specific, log_unsupported, port, socket_address, with_port,
         },
         certificate::Names,
+        hearing::Arrived,
         path::Path,
     },
 };
@@ -74,12 +75,13 @@ enum State {
 
 #[derive(Debug)]
 struct Socket {
-    /// Whose it is. Nobody's, once what it was bound for has failed.
+    /// Whose it is. Nobody's, once what it was bound for has failed. No two that a connection could not tell apart.
     listeners: Vec<ListenerId>,
+    /// Where it was to be bound, with the port that it has been given.
+    at: Option<SocketAddr>,
+    is_bound: bool,
     /// Its addresses on the interfaces of this host.
     found: Vec<Multiaddr>,
-    /// The IP that it is bound to, if the host can lose that.
-    ip: Option<IpAddr>,
     has_left: bool,
     is_removed: bool,
 }
@@ -96,11 +98,10 @@ pub(super) enum Action {
     Remove { socket: ListenerId },
 }
 
-/// A connection of one of the listeners.
+/// Whose a connection is, and what is to be seen of it.
 #[derive(Debug)]
-pub(super) struct Accepted<U> {
+pub(super) struct Accepted {
     pub(super) listener: ListenerId,
-    pub(super) upgrade: U,
     pub(super) kind: Kind,
     pub(super) only: Option<Path>,
     pub(super) local: Multiaddr,
@@ -199,7 +200,7 @@ impl Listeners {
     pub(super) fn on_left(&mut self, ip: IpAddr) -> bool {
         let before = self.leaving.len();
         for (id, socket) in &mut self.sockets {
-            if socket.ip == Some(ip) && !socket.has_left && !socket.is_removed {
+            if socket.can_lose(ip) && !socket.has_left && !socket.is_removed {
                 socket.has_left = true;
                 self.leaving.push_back(*id);
             }
@@ -261,10 +262,7 @@ impl Listeners {
         };
         let error = match result {
             Ok(()) => {
-                let port = row.second.as_ref().and_then(port);
-                if let Some(port) = port.filter(|port| *port != 0) {
-                    self.bind_second(id, port);
-                }
+                self.on_there(id, socket);
                 return;
             }
             Err(error) => error,
@@ -286,14 +284,20 @@ impl Listeners {
         }
     }
 
-    /// Something happened below. It may lead to actions and reports, or be a connection.
-    pub(super) fn on_event<U>(&mut self, event: TransportEvent<U, Error>) -> Option<Accepted<U>> {
+    /// Something happened below. It may lead to actions and reports, or be a connection, which is to be
+    /// [claimed](Self::claim).
+    pub(super) fn on_event<U>(&mut self, event: TransportEvent<U, Error>) -> Option<Arrived<U>> {
         match event {
             TransportEvent::NewAddress {
                 listener_id: socket,
                 listen_addr,
             } => {
                 let port = port(&listen_addr).unwrap_or_default();
+                if let Some(socket) = self.sockets.get_mut(&socket)
+                    && let Some(at) = &mut socket.at
+                {
+                    at.set_port(port);
+                }
                 self.on_found(socket, |found| found.push(listen_addr));
                 // What has just been announced is reported if the second can be bound too.
                 for id in self.listening_on(socket) {
@@ -314,19 +318,11 @@ impl Listeners {
                 local_addr,
                 send_back_addr,
             } => {
-                let id = self.listening_on(socket).into_iter().next()?;
-                let row = self.rows.get(&id)?;
-                if row.is_unverified(&self.sockets) {
-                    tracing::debug!(listener = %id, "closed a connection, as the certificate verifies no address");
-                    return None;
-                }
-                return Some(Accepted {
-                    listener: id,
+                return Some(Arrived {
+                    socket,
                     upgrade,
-                    kind: row.kind,
-                    only: row.only.clone(),
-                    local: row.shown.local(&local_addr, &self.names),
-                    remote: row.shown.remote(&send_back_addr),
+                    local: local_addr,
+                    remote: send_back_addr,
                 });
             }
             TransportEvent::ListenerError {
@@ -344,6 +340,46 @@ impl Listeners {
             } => self.on_socket_closed(socket, reason),
         }
         None
+    }
+
+    /// What those speak who connect to a socket, if that is known before they do: all that listen there speak the same.
+    pub(super) fn only_kind(&self, socket: ListenerId) -> Option<Kind> {
+        let listeners = self.listening_on(socket);
+        let mut kinds = listeners
+            .iter()
+            .filter_map(|id| self.rows.get(id))
+            .map(|row| row.kind);
+        let first = kinds.next()?;
+        kinds.all(|kind| kind == first).then_some(first)
+    }
+
+    /// Whose a connection is that speaks this, if anybody's: of those whom it could mean, the first.
+    pub(super) fn claim(
+        &self,
+        socket: ListenerId,
+        kind: Kind,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Option<Accepted> {
+        let listeners = self.listening_on(socket);
+        let mut rows = listeners
+            .into_iter()
+            .filter_map(|id| Some((id, self.rows.get(&id)?)))
+            .filter(|(_, row)| row.kind == kind);
+        let (listener, row) = rows.find(|(id, row)| {
+            let is_verified = !row.is_unverified(&self.sockets);
+            if !is_verified {
+                tracing::debug!(listener = %id, "the certificate verifies no address, so nobody is accepted");
+            }
+            is_verified
+        })?;
+        Some(Accepted {
+            listener,
+            kind,
+            only: row.only.clone(),
+            local: row.shown.local(local, &self.names),
+            remote: row.shown.remote(remote),
+        })
     }
 
     /// The listeners of a socket that are not on the way to their end. libp2p-tcp has events of sockets too whose `listen_on`
@@ -372,20 +408,61 @@ impl Listeners {
         }
     }
 
-    /// A new socket for a listener.
+    /// A socket for a listener: one that is there, if that has the address and the connections of the others can be told
+    /// from its own, and otherwise a new one.
     fn bind(&mut self, id: ListenerId, address: Multiaddr) {
+        let at = socket_address(&address);
+        if let Some(at) = at.filter(|at| at.port() != 0) {
+            if let Some(socket) = self.shareable(id, at) {
+                self.attach(id, socket);
+                self.on_there(id, socket);
+                return;
+            }
+            // Linux gives connections to the more specific of the two, even if they are for the other.
+            if self.sockets.values().any(|socket| socket.overlaps(at)) {
+                let error = io::Error::new(io::ErrorKind::AddrInUse, Overlaps);
+                self.fail(id, TransportError::Other(Error::below(error)));
+                return;
+            }
+        }
         let socket = ListenerId::next();
-        let ip = socket_address(&address).map(|at| at.ip());
         let row = Socket {
             listeners: Vec::with_capacity(1),
+            at,
+            is_bound: false,
             found: Vec::new(),
-            ip: ip.filter(|ip| is_specific(*ip)),
             has_left: false,
             is_removed: false,
         };
         self.sockets.insert(socket, row);
         self.attach(id, socket);
         self.actions.push_back(Action::Bind { socket, address });
+    }
+
+    /// The socket at this address on which the listener can listen beside those who do.
+    fn shareable(&self, id: ListenerId, at: SocketAddr) -> Option<ListenerId> {
+        let row = self.rows.get(&id)?;
+        let is_beside = |other: &ListenerId| {
+            let other = self.rows.get(other);
+            other.is_none_or(|other| !row.is_alike(other))
+        };
+        let mut sockets = self.sockets.iter();
+        let (socket, _) = sockets.find(|(_, socket)| {
+            let is_there = socket.is_bound && !socket.is_removed && !socket.has_left;
+            is_there && socket.at == Some(at) && socket.listeners.iter().all(is_beside)
+        })?;
+        Some(*socket)
+    }
+
+    /// A socket of the listener is bound. If it is the first, and its port is known, so is where the second is to be.
+    fn on_there(&mut self, id: ListenerId, socket: ListenerId) {
+        let Some(socket) = self.sockets.get_mut(&socket) else {
+            return;
+        };
+        socket.is_bound = true;
+        if let Some(port) = socket.at.map(|at| at.port()).filter(|port| *port != 0) {
+            self.bind_second(id, port);
+        }
     }
 
     fn attach(&mut self, id: ListenerId, socket: ListenerId) {
@@ -501,7 +578,28 @@ impl Listeners {
     }
 }
 
+impl Socket {
+    /// Whether it is bound to this address alone, which the host can lose.
+    fn can_lose(&self, ip: IpAddr) -> bool {
+        is_specific(ip) && self.at.is_some_and(|at| at.ip() == ip)
+    }
+
+    /// Whether one of the two is bound to all addresses and the other to one of them.
+    fn overlaps(&self, other: SocketAddr) -> bool {
+        self.at.is_some_and(|at| {
+            at.port() == other.port()
+                && at.is_ipv4() == other.is_ipv4()
+                && at.ip().is_unspecified() != other.ip().is_unspecified()
+        })
+    }
+}
+
 impl Row {
+    /// Whether a connection to the one could be for the other: both speak the same, and over TLS for the same name.
+    fn is_alike(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.shown.is_verified_as(&other.shown)
+    }
+
     /// The addresses of its sockets on the interfaces of this host.
     fn found<'a>(
         &'a self,
@@ -563,6 +661,13 @@ fn for_each(listeners: Vec<ListenerId>, error: Error) -> impl Iterator<Item = (L
 #[derive(Debug, thiserror::Error)]
 #[error("the address has left its interface")]
 struct Left;
+
+/// Why a socket is not bound although the system would.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "another listener has this port on an address that includes this one, or is included in it"
+)]
+struct Overlaps;
 
 /// Whether that is what a host says that has no IPv6, or a transport that knows none.
 fn lacks_ipv6(error: &TransportError<Error>) -> bool {

@@ -21,8 +21,9 @@ use crate::{
         dial::{Outbound, Resolver},
         engine::Speaker,
         handshake::{Admission, Handshake},
+        hearing::{Arrived, Heard, Hearing, Incoming},
         interfaces::{Interfaces, Meaning},
-        listeners::{Accepted, Action, Listeners},
+        listeners::{Action, Listeners},
         path::Path,
         tls::Tls,
     },
@@ -51,6 +52,7 @@ pub struct Transport {
     /// Fails if somebody else listens there.
     probe: Option<fn(SocketAddr) -> io::Result<()>>,
     admission: Admission,
+    hearing: Hearing,
     counters: Counters,
     holds_places: bool,
     config: Config,
@@ -97,6 +99,7 @@ impl Transport {
                 config.handshake_timeout(),
                 counters.clone(),
             ),
+            hearing: Hearing::default(),
             counters,
             holds_places: false,
             config,
@@ -161,26 +164,50 @@ impl Transport {
         }
     }
 
-    /// Gives a place and a deadline to whoever connects.
+    /// Gives a place and a deadline to whoever connects. `None` until it is known for whom it comes, or if that is nobody.
     fn admit(
         &mut self,
-        accepted: Accepted<Pending<Io>>,
+        arrived: Arrived<Pending<Io>>,
     ) -> Option<TransportEvent<Pending<Connection>, Error>> {
-        let listener_id = accepted.listener;
-        let (local_addr, send_back_addr) = (accepted.local.clone(), accepted.remote.clone());
-        let upgrade = self.speaker.accept(accepted)?;
         let now = deadline::now();
-        let bounds = self.admission.admit(&local_addr, &send_back_addr, now);
+        let bounds = self.admission.admit(&arrived.local, &arrived.remote, now);
+        let Some(kind) = self.listeners.only_kind(arrived.socket) else {
+            self.hearing.push(arrived, bounds);
+            return None;
+        };
+        self.accept(Heard {
+            arrived: arrived.map(Incoming::Unheard),
+            kind: Some(kind),
+            bounds,
+        })
+    }
+
+    fn accept(&mut self, heard: Heard) -> Option<TransportEvent<Pending<Connection>, Error>> {
+        let Heard {
+            arrived,
+            kind,
+            bounds,
+        } = heard;
+        let accepted = kind.and_then(|kind| {
+            self.listeners
+                .claim(arrived.socket, kind, &arrived.local, &arrived.remote)
+        });
+        // What is counted comes before the end of a connection, after which the other side may look at it.
+        let Some(accepted) = accepted else {
+            bounds.refuse();
+            return None;
+        };
+        let upgrade = self.speaker.accept(arrived.upgrade, &accepted)?;
         let is_pending = self.holds_places;
         let upgrade = Handshake::new(upgrade, bounds).map(move |ended| {
             let (connection, bounds) = ended?;
             connection.within(bounds, is_pending)
         });
         Some(TransportEvent::Incoming {
-            listener_id,
+            listener_id: accepted.listener,
             upgrade: upgrade.boxed(),
-            local_addr,
-            send_back_addr,
+            local_addr: accepted.local,
+            send_back_addr: accepted.remote,
         })
     }
 }
@@ -334,9 +361,15 @@ impl libp2p_core::Transport for Transport {
             if let Some(report) = this.listeners.poll_report() {
                 return Poll::Ready(report.map_upgrade(|never| match never {}));
             }
-            let event = ready!(this.below.poll(cx));
-            let accepted = this.listeners.on_event(event);
-            if let Some(incoming) = accepted.and_then(|accepted| this.admit(accepted)) {
+            let incoming = match this.hearing.poll(cx) {
+                Poll::Ready(heard) => this.accept(heard),
+                Poll::Pending => {
+                    let event = ready!(this.below.poll(cx));
+                    let arrived = this.listeners.on_event(event);
+                    arrived.and_then(|arrived| this.admit(arrived))
+                }
+            };
+            if let Some(incoming) = incoming {
                 return Poll::Ready(incoming);
             }
         }

@@ -38,6 +38,11 @@ impl Collector for Connections {
             "upgraded",
             "Number of connections that have finished their handshake.",
             counters.upgraded(),
+        )?;
+        page.counter(
+            "unknown",
+            "Number of connections that spoke what nobody listens for on their port.",
+            counters.unknown(),
         )
     }
 }
@@ -59,6 +64,7 @@ mod tests {
         counters.on_evicted();
         counters.on_timed_out();
         (0..5).for_each(|_| counters.on_upgraded());
+        (0..4).for_each(|_| counters.on_unknown());
         assert_eq!(
             metrics::shown(&registry),
             [
@@ -66,6 +72,7 @@ mod tests {
                 "libp2p_websocket_evicted_total 2",
                 "libp2p_websocket_timed_out_total 1",
                 "libp2p_websocket_upgraded_total 5",
+                "libp2p_websocket_unknown_total 4",
             ]
         );
     }

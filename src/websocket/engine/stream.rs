@@ -12,6 +12,7 @@ use crate::websocket::{
     address::Kind,
     below::{Io, Pending},
     dial::{Contest, Dial, Outbound, Target, connect},
+    hearing::Incoming,
     path::Path,
     stream::Stream,
     target::Request,
@@ -45,13 +46,15 @@ impl Streams {
     /// Nothing is done before it is polled. `None` if there is no certificate for what needs one.
     pub(super) fn accept(
         &self,
-        upgrade: Pending<Io>,
+        incoming: Incoming,
         kind: Kind,
         only: Option<Path>,
     ) -> Option<Pending<Connection>> {
         Some(match kind {
-            Kind::Ws => accept(upgrade, only, self.keep_alive).boxed(),
-            Kind::Wss => accept_tls(upgrade, self.acceptor.clone()?, only, self.keep_alive).boxed(),
+            Kind::Ws => accept(incoming, only, self.keep_alive).boxed(),
+            Kind::Wss => {
+                accept_tls(incoming, self.acceptor.clone()?, only, self.keep_alive).boxed()
+            }
         })
     }
 
@@ -109,24 +112,26 @@ impl Streams {
 }
 
 async fn accept(
-    upgrade: Pending<Io>,
+    incoming: Incoming,
     only: Option<Path>,
     keep_alive: Option<Duration>,
 ) -> Result<Connection, Error> {
-    let mut io = upgrade.await?;
+    let mut io = incoming.io().await?;
     // Lent, not given: a future keeps a copy of what it is given, and of TLS that is large.
-    let received = upgrade::accept(&mut io, only).await?;
+    let mut received = upgrade::accept(&mut io, only).await?;
+    let (unread, io) = io.into_parts();
+    received.extend(unread);
     let stream = Stream::server(io, received).with_keep_alive(keep_alive);
     Ok(Connection::new(stream))
 }
 
 async fn accept_tls(
-    upgrade: Pending<Io>,
+    incoming: Incoming,
     acceptor: TlsAcceptor,
     only: Option<Path>,
     keep_alive: Option<Duration>,
 ) -> Result<Connection, Error> {
-    let accepting = upgrade.await.map(|io| acceptor.accept(io))?;
+    let accepting = incoming.io().await.map(|io| acceptor.accept(io))?;
     let mut io = accepting.await.map_err(|error| Error::Tls(error.into()))?;
     let received = upgrade::accept(&mut io, only).await?;
     let stream = Stream::server(io, received).with_keep_alive(keep_alive);
@@ -190,10 +195,10 @@ mod tests {
     use futures_rustls::server::TlsStream;
 
     use super::*;
-    use crate::websocket::{Certificate, Certificates};
+    use crate::websocket::{Certificate, Certificates, hearing::Prefixed};
 
-    fn tcp() -> Pending<Io> {
-        pending().boxed()
+    fn tcp() -> Incoming {
+        Incoming::Unheard(pending().boxed())
     }
 
     #[test]
@@ -209,6 +214,9 @@ mod tests {
         assert!(plain < 512, "{plain}");
         let acceptor = tls.server().unwrap().into();
         let secured = size_of_val(&accept_tls(tcp(), acceptor, None, None));
-        assert!(secured < 512 + size_of::<TlsStream<Io>>(), "{secured}");
+        assert!(
+            secured < 512 + size_of::<TlsStream<Prefixed<Io>>>(),
+            "{secured}"
+        );
     }
 }

@@ -101,16 +101,39 @@ impl Rig {
             self.below.retain(|(id, _)| id != listener_id);
             self.removed.retain(|id| id != listener_id);
         }
-        let heard = self.listeners.on_event(event);
+        let arrived = self.listeners.on_event(event);
         self.carry_out();
         let mut reported = self.reports();
-        reported.extend(heard.map(|accepted| TransportEvent::Incoming {
-            listener_id: accepted.listener,
-            upgrade: accepted.upgrade,
-            local_addr: accepted.local,
-            send_back_addr: accepted.remote,
+        reported.extend(arrived.and_then(|arrived| {
+            // Where several kinds are, it speaks what the one of WebSocket without TLS hears.
+            let kind = self.listeners.only_kind(arrived.socket);
+            self.claimed(arrived, kind.unwrap_or(Kind::Ws))
         }));
         reported
+    }
+
+    fn claimed(&self, arrived: Arrived<u32>, kind: Kind) -> Option<Event> {
+        let Arrived {
+            socket,
+            upgrade,
+            local,
+            remote,
+        } = arrived;
+        let accepted = self.listeners.claim(socket, kind, &local, &remote)?;
+        Some(TransportEvent::Incoming {
+            listener_id: accepted.listener,
+            upgrade,
+            local_addr: accepted.local,
+            send_back_addr: accepted.remote,
+        })
+    }
+
+    /// Who gets a connection to this socket that speaks this, if anybody does.
+    fn reached(&mut self, socket: ListenerId, kind: Kind) -> Option<ListenerId> {
+        let arrived = self
+            .listeners
+            .on_event(incoming(socket, "/ip4/192.0.2.1/tcp/4"))?;
+        self.claimed(arrived, kind).map(|event| said(&event).0)
     }
 
     fn reports(&mut self) -> Vec<Event> {
@@ -130,25 +153,6 @@ impl Rig {
 
     fn addresses(&self) -> Vec<String> {
         self.below.iter().map(|(_, a)| a.to_string()).collect()
-    }
-
-    /// Listens on a socket beside those who do.
-    fn share(&mut self, address: &str, socket: ListenerId) -> ListenerId {
-        let id = ListenerId::next();
-        let address: Multiaddr = address.parse().unwrap();
-        let listen = Listen::parse(&address).unwrap();
-        let row = Row {
-            kind: listen.kind,
-            only: None,
-            shown: listen.shown(&address),
-            sockets: Vec::new(),
-            second: None,
-            state: State::Binding,
-        };
-        self.listeners.rows.insert(id, row);
-        self.listeners.attach(id, socket);
-        self.listeners.on_listened(id).unwrap();
-        id
     }
 
     /// The address leaves its interface. Returns whether it is listened on, and what is reported.
@@ -593,7 +597,7 @@ fn a_listener_goes_with_its_address_and_others_stay() {
     let too = rig.listening("/ip4/192.0.2.1/tcp/2/wss");
     let elsewhere = rig.listening("/ip4/192.0.2.2/tcp/1/ws");
     let wildcard = rig.listening("/ip4/0.0.0.0/tcp/3/ws");
-    let loopback = rig.listening("/ip4/127.0.0.1/tcp/3/ws");
+    let loopback = rig.listening("/ip4/127.0.0.1/tcp/4/ws");
     let [first, second] = ["/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.1/tcp/2"].map(|a| rig.part(a));
     for ip in ["192.0.2.3", "0.0.0.0", "127.0.0.1"] {
         assert!(!rig.left(ip).0, "{ip}");
@@ -682,7 +686,8 @@ fn what_several_listen_on_is_heard_by_each_and_closed_with_the_last() {
     let [new, expired] = ["new", "expired"]
         .map(|what| ["/ws", "/tls/sni/a/ws"].map(|end| format!("{what} {here}{end}")));
     assert_said(&rig.event(found(socket, here)), &[(plain, &new[0])]);
-    let tls = rig.share("/ip4/0.0.0.0/tcp/4/tls/sni/a/ws", socket);
+    let tls = rig.listening("/ip4/0.0.0.0/tcp/4/tls/sni/a/ws");
+    assert_eq!(rig.below.len(), 1);
     assert_said(&rig.reports(), &[(tls, &new[1])]);
 
     let heard = rig.event(gone(socket, here));
@@ -713,7 +718,7 @@ fn what_several_listen_on_is_heard_by_each_and_closed_with_the_last() {
         met.iter().map(|event| said(event).0).collect::<Vec<_>>(),
         [tls]
     );
-    let third = rig.share("/ip4/0.0.0.0/tcp/4/ws", socket);
+    let third = rig.listening("/ip4/0.0.0.0/tcp/4/ws");
     assert_said(&rig.reports(), &[(third, &new[0])]);
 
     // What closes it below closes all of them.
@@ -725,10 +730,10 @@ fn what_several_listen_on_is_heard_by_each_and_closed_with_the_last() {
 
     let plain = rig.listening("/ip4/192.0.2.1/tcp/5/ws");
     let socket = rig.part("/ip4/");
-    let tls = rig.share("/ip4/192.0.2.1/tcp/5/tls/sni/a/ws", socket);
+    let tls = rig.listening("/ip4/192.0.2.1/tcp/5/tls/sni/a/ws");
     assert!(rig.remove(tls));
     assert_said(&rig.reports(), &[(tls, "closed ")]);
-    let tls = rig.share("/ip4/192.0.2.1/tcp/5/tls/sni/a/ws", socket);
+    let tls = rig.listening("/ip4/192.0.2.1/tcp/5/tls/sni/a/ws");
     assert!(rig.left("192.0.2.1").0);
     assert_eq!(rig.removed, [socket]);
     assert_said(
@@ -736,6 +741,118 @@ fn what_several_listen_on_is_heard_by_each_and_closed_with_the_last() {
         &[(plain, LEFT), (tls, LEFT)],
     );
     rig.assert_forgotten();
+}
+
+#[test]
+fn what_is_spoken_decides_between_those_who_share_a_socket() {
+    let mut rig = Rig::default();
+    rig.listeners
+        .on_certificate(names(&["192.0.2.1"], &["a", "b"]));
+    let plain = rig.listening("/ip4/0.0.0.0/tcp/4/ws");
+    let socket = rig.part("/ip4/");
+    assert_eq!(rig.listeners.only_kind(socket), Some(Kind::Ws));
+    assert_eq!(rig.reached(socket, Kind::Ws), Some(plain));
+    assert_eq!(rig.reached(socket, Kind::Wss), None);
+    rig.event(found(socket, "/ip4/192.0.2.1/tcp/4"));
+
+    let first = rig.listening("/dns4/a/tcp/4/tls/ws");
+    let second = rig.listening("/ip4/0.0.0.0/tcp/4/wss");
+    let third = rig.listening("/ip4/0.0.0.0/tcp/4/tls/sni/b/ws");
+    assert_eq!(rig.below.len(), 1, "{:?}", rig.below);
+    assert_eq!(rig.listeners.only_kind(socket), None);
+    assert_eq!(rig.reached(socket, Kind::Ws), Some(plain));
+    assert_eq!(rig.reached(socket, Kind::Wss), Some(first));
+
+    // The first whose address the certificate verifies, and each has what its own address says.
+    rig.listeners.on_certificate(names(&[], &["b"]));
+    let event = incoming(socket, "/ip4/192.0.2.1/tcp/4");
+    let arrived = rig.listeners.on_event(event).unwrap();
+    assert_said(
+        &[rig.claimed(arrived, Kind::Wss).unwrap()],
+        &[(
+            second,
+            "7 at /ip4/192.0.2.1/tcp/4/tls/sni/b/ws from /ip4/192.0.2.9/tcp/9/wss",
+        )],
+    );
+
+    assert!(rig.remove(plain) && rig.remove(second) && rig.remove(first));
+    assert_eq!(rig.listeners.only_kind(socket), Some(Kind::Wss));
+    assert_eq!(rig.reached(socket, Kind::Wss), Some(third));
+    assert_eq!(rig.reached(socket, Kind::Ws), None);
+    assert!(rig.removed.is_empty());
+    assert!(rig.remove(third));
+    assert_eq!(rig.removed, [socket]);
+    // One that is closing is shared no more.
+    let again = rig.listening("/ip4/0.0.0.0/tcp/4/ws");
+    assert_eq!(rig.below.len(), 2);
+    assert_eq!(rig.reached(socket, Kind::Ws), None);
+    rig.event(closed(socket, Ok(())));
+    let socket = rig.part("/ip4/");
+    assert!(rig.remove(again));
+    rig.event(closed(socket, Ok(())));
+    rig.assert_forgotten();
+}
+
+#[test]
+fn those_who_cannot_be_told_apart_have_sockets_of_their_own() {
+    for (one, other) in [
+        ("/ip4/0.0.0.0/tcp/4/ws", "/ip4/0.0.0.0/tcp/4/ws"),
+        (
+            "/ip4/0.0.0.0/tcp/4/ws",
+            "/ip4/0.0.0.0/tcp/4/x-parity-ws/%2Fpath",
+        ),
+        ("/ip4/0.0.0.0/tcp/4/ws", "/dns4/a/tcp/4/ws"),
+        ("/ip4/0.0.0.0/tcp/4/wss", "/ip4/0.0.0.0/tcp/4/tls/ws"),
+        ("/dns4/a/tcp/4/wss", "/ip4/0.0.0.0/tcp/4/tls/sni/a/ws"),
+        // On other addresses, or other ports.
+        ("/ip4/127.0.0.1/tcp/4/ws", "/ip4/127.0.0.2/tcp/4/wss"),
+        ("/ip4/0.0.0.0/tcp/4/ws", "/ip6/::/tcp/4/wss"),
+        ("/ip4/0.0.0.0/tcp/4/ws", "/ip4/0.0.0.0/tcp/5/wss"),
+        ("/ip4/0.0.0.0/tcp/0/ws", "/ip4/0.0.0.0/tcp/0/wss"),
+    ] {
+        let mut rig = Rig::default();
+        rig.listening(one);
+        rig.listening(other);
+        assert_eq!(rig.below.len(), 2, "{one} {other}");
+    }
+}
+
+#[test]
+fn a_port_that_was_chosen_can_be_shared_once_it_is_known() {
+    let mut rig = Rig::default();
+    rig.listening("/dns/a/tcp/0/ws");
+    let socket = rig.part("/ip4/");
+    rig.event(found(socket, "/ip4/192.0.2.1/tcp/4711"));
+    let tls = rig.listening("/dns/a/tcp/4711/wss");
+    assert_eq!(
+        rig.addresses(),
+        ["/ip4/0.0.0.0/tcp/0", "/ip6/::/tcp/4711"],
+        "both families of both"
+    );
+    assert_said(&rig.reports(), &[(tls, "new /dns/a/tcp/4711/wss")]);
+}
+
+/// Linux would give the connections of one to the other.
+#[test]
+fn all_addresses_and_one_of_them_are_no_two_sockets_of_one_port() {
+    for (one, other) in [
+        ("/ip4/0.0.0.0/tcp/4/ws", "/ip4/192.0.2.1/tcp/4/wss"),
+        ("/ip4/127.0.0.1/tcp/4/ws", "/dns4/a/tcp/4/ws"),
+        ("/ip6/::/tcp/4/ws", "/ip6/::1/tcp/4/ws"),
+    ] {
+        let mut rig = Rig::default();
+        let id = rig.listening(one);
+        let socket = rig.below[0].0;
+        let error = match rig.listen(ListenerId::next(), other) {
+            Err(TransportError::Other(error)) => error,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(error.io().unwrap().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(rig.below.len(), 1);
+        assert!(rig.remove(id));
+        rig.event(closed(socket, Ok(())));
+        rig.assert_forgotten();
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -755,13 +872,11 @@ enum Op {
     Incoming(usize),
     Error(usize),
     Close(usize, bool),
-    /// One of [`FORMS`] listens on the part of this number too.
-    Share(usize, usize),
     /// The address of the last of [`FORMS`] leaves.
     Left,
 }
 
-const FORMS: [&str; 7] = [
+const FORMS: [&str; 10] = [
     "/dns/a/tcp/0/ws",
     "/dns/a/tcp/4/wss",
     "/dns4/a/tcp/0/tls/ws",
@@ -769,6 +884,9 @@ const FORMS: [&str; 7] = [
     "/ip4/0.0.0.0/tcp/0/tls/sni/b/ws",
     "/ip6/::/tcp/4/tls/sni/b/ws",
     "/ip4/192.0.2.1/tcp/4/ws",
+    "/ip4/0.0.0.0/tcp/4/ws",
+    "/ip4/0.0.0.0/tcp/4711/tls/sni/a/ws",
+    "/ip4/192.0.2.1/tcp/4/tls/sni/b/ws",
 ];
 
 fn op() -> impl Strategy<Value = Op> {
@@ -782,7 +900,6 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<usize>().prop_map(Op::Incoming),
         1 => any::<usize>().prop_map(Op::Error),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(part, fails)| Op::Close(part, fails)),
-        2 => (any::<usize>(), 0..FORMS.len()).prop_map(|(part, form)| Op::Share(part, form)),
         1 => Just(Op::Left),
     ]
 }
@@ -852,6 +969,9 @@ proptest! {
                     if rig.listen(id, FORMS[form]).is_ok() {
                         seen.open.push((id, form, BTreeSet::new()));
                     }
+                    // What those who share a socket find there.
+                    let reports = rig.reports();
+                    seen.check(reports);
                 }
                 Op::Fail { ip6, heals } => {
                     let kind = if heals { io::ErrorKind::Unsupported } else { io::ErrorKind::AddrInUse };
@@ -901,22 +1021,17 @@ proptest! {
                         seen.check(reported);
                     }
                 }
-                Op::Share(n, form) => {
-                    // None that is closing.
-                    let part = pick(n, &rig).filter(|part| {
-                        let socket = rig.listeners.sockets.get(part);
-                        socket.is_some_and(|socket| !socket.is_removed && !socket.listeners.is_empty())
-                    });
-                    if let Some(part) = part {
-                        let id = rig.share(FORMS[form], part);
-                        seen.open.push((id, form, BTreeSet::new()));
-                        let reports = rig.reports();
-                        seen.check(reports);
-                    }
-                }
                 Op::Left => {
                     let (_, reported) = rig.left("192.0.2.1");
                     seen.check(reported);
+                }
+            }
+            // No two listen on one socket that a connection could not tell apart.
+            for socket in rig.listeners.sockets.values() {
+                let rows = socket.listeners.iter().map(|id| &rig.listeners.rows[id]);
+                let rows = rows.collect::<Vec<_>>();
+                for (at, row) in rows.iter().enumerate() {
+                    prop_assert!(rows[..at].iter().all(|other| !other.is_alike(row)));
                 }
             }
             // Nothing is closed below that somebody listens on.

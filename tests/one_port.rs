@@ -1,0 +1,346 @@
+//! Listeners that share a port, on real sockets, without anything of libp2p above WebSocket.
+#![cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "common/authority.rs"]
+mod authority;
+mod common;
+#[path = "common/echo.rs"]
+mod echo;
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::TcpStream,
+    pin::Pin,
+    task::Poll,
+    time::Duration,
+};
+
+use authority::{Authority, Leaf};
+use common::{Case, on_each, socket_address, within};
+use echo::{assert_echoes, dial, port, send_back};
+use futures::{
+    StreamExt as _,
+    channel::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    future::poll_fn,
+};
+use libp2p::{
+    Multiaddr, Transport as _,
+    core::transport::{ListenerId, TransportEvent},
+};
+use libp2p_lazy_websocket::websocket::{self, Certificates, Counters};
+
+/// Listens and sends everything back, in a task of its own.
+struct Node {
+    commands: UnboundedSender<Command>,
+    reports: UnboundedReceiver<Report>,
+    counters: Counters,
+}
+
+enum Command {
+    Listen(ListenerId, Multiaddr),
+    Remove(ListenerId),
+}
+
+#[derive(Debug, PartialEq)]
+enum Report {
+    New(ListenerId, Multiaddr),
+    Expired(ListenerId, Multiaddr),
+    Closed(ListenerId),
+    Failed(ListenerId),
+    /// With the local address and that of the other side, without its port.
+    Incoming(ListenerId, Multiaddr, String),
+}
+
+impl Node {
+    fn start(case: Case, config: websocket::Config) -> Self {
+        let mut transport = case.transport(config);
+        let counters = transport.counters();
+        let (commands, mut orders) = mpsc::unbounded();
+        let (tell, reports) = mpsc::unbounded();
+        case.spawn(async move {
+            poll_fn(|cx| {
+                loop {
+                    match orders.poll_next_unpin(cx) {
+                        Poll::Ready(Some(Command::Listen(id, address))) => {
+                            transport.listen_on(id, address).unwrap();
+                        }
+                        Poll::Ready(Some(Command::Remove(id))) => {
+                            assert!(transport.remove_listener(id));
+                        }
+                        Poll::Ready(None) => return Poll::Ready(()),
+                        Poll::Pending => break,
+                    }
+                }
+                while let Poll::Ready(event) = Pin::new(&mut transport).poll(cx) {
+                    let _ = tell.unbounded_send(match event {
+                        TransportEvent::NewAddress {
+                            listener_id,
+                            listen_addr,
+                        } => Report::New(listener_id, listen_addr),
+                        TransportEvent::AddressExpired {
+                            listener_id,
+                            listen_addr,
+                        } => Report::Expired(listener_id, listen_addr),
+                        TransportEvent::ListenerClosed { listener_id, .. } => {
+                            Report::Closed(listener_id)
+                        }
+                        TransportEvent::ListenerError { listener_id, .. } => {
+                            Report::Failed(listener_id)
+                        }
+                        TransportEvent::Incoming {
+                            listener_id,
+                            upgrade,
+                            local_addr,
+                            send_back_addr,
+                        } => {
+                            case.spawn(async move {
+                                if let Ok(connection) = upgrade.await {
+                                    let _ = send_back(connection).await;
+                                }
+                            })
+                            .forget();
+                            let from = send_back_addr.to_string();
+                            let from = from.replace(&port(&send_back_addr).to_string(), "…");
+                            Report::Incoming(listener_id, local_addr, from)
+                        }
+                    });
+                }
+                Poll::Pending
+            })
+            .await;
+        })
+        .forget();
+        Self {
+            commands,
+            reports,
+            counters,
+        }
+    }
+
+    fn listen(&self, address: &str) -> ListenerId {
+        let id = ListenerId::next();
+        let listen = Command::Listen(id, address.parse().unwrap());
+        self.commands.unbounded_send(listen).unwrap();
+        id
+    }
+
+    async fn next(&mut self) -> Report {
+        within(self.reports.next()).await.unwrap()
+    }
+
+    /// The address with which it is bound.
+    async fn listening(&mut self, address: &str) -> (ListenerId, Multiaddr) {
+        let id = self.listen(address);
+        match self.next().await {
+            Report::New(of, address) if of == id => (id, address),
+            other => panic!("a new address, not {other:?}"),
+        }
+    }
+
+    async fn removed(&mut self, id: ListenerId) {
+        self.commands.unbounded_send(Command::Remove(id)).unwrap();
+        match self.next().await {
+            Report::Expired(of, _) if of == id => {
+                assert_eq!(self.next().await, Report::Closed(id));
+            }
+            other => assert_eq!(other, Report::Closed(id)),
+        }
+    }
+
+    /// A dial to this address reaches this listener, which shows that it was there.
+    async fn assert_reached(
+        &mut self,
+        case: Case,
+        dialer: &websocket::Config,
+        id: ListenerId,
+        address: &Multiaddr,
+    ) {
+        let connection = dial(case, dialer.clone(), address).await;
+        assert_echoes(connection.unwrap_or_else(|e| panic!("{address}: {e:?}"))).await;
+        let suffix = address.iter().skip(2).collect::<Multiaddr>();
+        let from = format!("/ip4/127.0.0.1/tcp/…{suffix}");
+        assert_eq!(
+            self.next().await,
+            Report::Incoming(id, address.clone(), from)
+        );
+    }
+}
+
+/// With a certificate, and who trusts it.
+fn configs(
+    case: Case,
+    certificates: Certificates,
+    authority: &Authority,
+) -> [websocket::Config; 2] {
+    [
+        case.config().with_certificates(certificates),
+        case.config().with_trust_anchor(authority.anchor()),
+    ]
+}
+
+/// Reads until the other side closes.
+async fn closes(stream: TcpStream) -> Vec<u8> {
+    let (done, closed) = futures::channel::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut answer = Vec::new();
+        let mut stream = stream;
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        match stream.read_to_end(&mut answer) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+        }
+        let _ = done.send(answer);
+    });
+    within(closed).await.unwrap()
+}
+
+on_each!(each_kind_is_reached_on_the_port_that_they_share);
+
+async fn each_kind_is_reached_on_the_port_that_they_share(case: Case) {
+    let authority = Authority::new();
+    let certificates = authority.sign(&Leaf::default()).in_use();
+    let [config, dialer] = configs(case, certificates, &authority);
+    let mut node = Node::start(case, config);
+    let (ws, plain) = node.listening("/ip4/127.0.0.1/tcp/0/ws").await;
+    let port = port(&plain);
+    let (wss, tls) = node
+        .listening(&format!("/ip4/127.0.0.1/tcp/{port}/tls/ws"))
+        .await;
+    for _ in 0..3 {
+        node.assert_reached(case, &dialer, ws, &plain).await;
+        node.assert_reached(case, &dialer, wss, &tls).await;
+    }
+    assert_eq!(node.counters.unknown(), 0);
+
+    // Whoever says nothing that is known here is closed, and nobody is told.
+    for bytes in [&b"\x00"[..], b"\xff\xff", b"ssh-2"] {
+        let mut stream = TcpStream::connect(socket_address(&plain)).unwrap();
+        stream.write_all(bytes).unwrap();
+        assert_eq!(closes(stream).await, b"");
+    }
+    // Nor of whoever says nothing at all.
+    let stream = TcpStream::connect(socket_address(&plain)).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(closes(stream).await, b"");
+    assert_eq!(node.counters.unknown(), 3);
+    assert_eq!(node.counters.pending_handshakes(), 0);
+
+    // Whatever the pieces are.
+    let mut stream = TcpStream::connect(socket_address(&plain)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    for byte in b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" {
+        stream.write_all(&[*byte]).unwrap();
+    }
+    let answer = String::from_utf8(closes(stream).await).unwrap();
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
+        "{answer}"
+    );
+    assert!(matches!(node.next().await, Report::Incoming(id, ..) if id == ws));
+    node.assert_reached(case, &dialer, wss, &tls).await;
+}
+
+on_each!(a_certificate_that_comes_later_brings_tls_to_the_port);
+
+async fn a_certificate_that_comes_later_brings_tls_to_the_port(case: Case) {
+    let authority = Authority::new();
+    let certificates = Certificates::new();
+    let [config, dialer] = configs(case, certificates.clone(), &authority);
+    let mut node = Node::start(case, config);
+    let (ws, plain) = node.listening("/ip4/127.0.0.1/tcp/0/ws").await;
+    let tls: Multiaddr = format!("/ip4/127.0.0.1/tcp/{}/tls/ws", port(&plain))
+        .parse()
+        .unwrap();
+    let wss = node.listen(&tls.to_string());
+    node.assert_reached(case, &dialer, ws, &plain).await;
+    let refused = dial(case, dialer.clone(), &tls).await;
+    refused.map(drop).unwrap_err();
+    assert!(matches!(node.next().await, Report::Incoming(id, ..) if id == ws));
+
+    certificates
+        .set(authority.sign(&Leaf::default()).certificate())
+        .unwrap();
+    assert_eq!(node.next().await, Report::New(wss, tls.clone()));
+    node.assert_reached(case, &dialer, wss, &tls).await;
+    node.assert_reached(case, &dialer, ws, &plain).await;
+}
+
+on_each!(the_socket_stays_until_the_last_of_them_goes);
+
+async fn the_socket_stays_until_the_last_of_them_goes(case: Case) {
+    let authority = Authority::new();
+    let certificates = authority.sign(&Leaf::default()).in_use();
+    let [config, dialer] = configs(case, certificates, &authority);
+    let mut node = Node::start(case, config);
+    let (ws, plain) = node.listening("/ip4/127.0.0.1/tcp/0/ws").await;
+    let at = format!("/ip4/127.0.0.1/tcp/{}", port(&plain));
+    let (wss, tls) = node.listening(&format!("{at}/tls/ws")).await;
+
+    node.removed(ws).await;
+    node.assert_reached(case, &dialer, wss, &tls).await;
+    dial(case, dialer.clone(), &plain)
+        .await
+        .map(drop)
+        .unwrap_err();
+    // It is alone now, and hears of whoever comes.
+    assert!(matches!(node.next().await, Report::Incoming(id, ..) if id == wss));
+    let (ws, plain) = node.listening(&format!("{at}/ws")).await;
+    node.assert_reached(case, &dialer, ws, &plain).await;
+    node.removed(wss).await;
+    node.removed(ws).await;
+
+    // The port is free: another process could have it.
+    let port = socket_address(&plain);
+    within(poll_fn(|cx| match std::net::TcpListener::bind(port) {
+        Ok(_) => Poll::Ready(()),
+        Err(_) => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    }))
+    .await;
+    let (wss, tls) = node.listening(&format!("{at}/tls/ws")).await;
+    node.assert_reached(case, &dialer, wss, &tls).await;
+}
+
+on_each!(strangers_on_a_shared_port_keep_nobody_out);
+
+async fn strangers_on_a_shared_port_keep_nobody_out(case: Case) {
+    let authority = Authority::new();
+    let certificates = authority.sign(&Leaf::default()).in_use();
+    let [config, dialer] = configs(case, certificates, &authority);
+    let config = config.with_max_pending_handshakes(64);
+    let mut node = Node::start(case, config);
+    let (ws, plain) = node.listening("/ip4/127.0.0.1/tcp/0/ws").await;
+    let at = format!("/ip4/127.0.0.1/tcp/{}", port(&plain));
+    let (wss, tls) = node.listening(&format!("{at}/tls/ws")).await;
+    let strangers: Vec<_> = (0..500)
+        .map(|number| {
+            let mut stream = TcpStream::connect(socket_address(&plain)).unwrap();
+            if number % 2 == 1 {
+                // Some have begun, but with nothing that would be handed on.
+                let _ = stream.write_all(b"\n");
+            }
+            stream
+        })
+        .collect();
+    node.assert_reached(case, &dialer, ws, &plain).await;
+    node.assert_reached(case, &dialer, wss, &tls).await;
+    within(poll_fn(|cx| {
+        // Those who have said something, those who gave way, and those who are left.
+        let counters = &node.counters;
+        let (unknown, evicted) = (counters.unknown(), counters.evicted());
+        let pending = counters.pending_handshakes();
+        assert!(pending <= 64, "{pending}");
+        if unknown > 0 && unknown + evicted + pending as u64 == 500 {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }))
+    .await;
+    drop(strangers);
+}
