@@ -7,7 +7,7 @@
 //!
 //! | | addresses |
 //! | --- | --- |
-//! | listens on | `<host>/tcp/<port>/ws`, and with [`Certificates`] `…/tls/ws`, `…/wss` and `…/tls/sni/<name>/ws` |
+//! | listens on | `<host>/tcp/<port>/ws`, with [`Certificates`] `…/tls/ws`, `…/wss` and `…/tls/sni/<name>/ws`, and with [`Config::with_tcp`] `<host>/tcp/<port>` |
 //! | where `<host>` is | `/ip4/<ip>`, `/ip6/<ip>`, `/dns/<name>`, `/dns4/<name>` or `/dns6/<name>` |
 //! | dials | the same, and the addresses of `/dnsaddr/<name>`; each with or without `/p2p/<peer id>` at the end |
 //!
@@ -37,10 +37,50 @@
 //! [`Status`](crate::lazy::Status) and in the log. When the certificate is replaced, new addresses are emitted before old ones
 //! expire. A listener that is already bound stays bound, and closes new connections while it has no address.
 //!
+//! # One port
+//!
+//! Listeners on the same address and port share a socket if the first byte of a connection tells them apart. So raw TCP,
+//! WebSocket and secure WebSocket are reachable on one port, without an option:
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "tokio", feature = "upgrade"))]
+//! # fn listen(certificates: libp2p_lazy_websocket::websocket::Certificates) -> Result<(), Box<dyn std::error::Error>> {
+//! # use libp2p::{SwarmBuilder, swarm::dummy};
+//! # use libp2p_lazy_websocket::websocket;
+//! let config = websocket::Config::default()
+//!     .with_tcp(true)
+//!     .with_certificates(certificates);
+//! let transport = websocket::tokio::transport(config);
+//! # let mut swarm = SwarmBuilder::with_new_identity()
+//! #     .with_tokio()
+//! #     .with_other_transport(|key| transport.upgraded(key))?
+//! #     .with_behaviour(|_| dummy::Behaviour)?
+//! #     .build();
+//! // …
+//! swarm.listen_on("/ip4/0.0.0.0/tcp/4001".parse()?)?;
+//! swarm.listen_on("/ip4/0.0.0.0/tcp/4001/ws".parse()?)?;
+//! swarm.listen_on("/ip4/0.0.0.0/tcp/4001/tls/ws".parse()?)?; // bound to the port once there is a certificate
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | first byte | listener |
+//! | --- | --- |
+//! | 19, the length of `/multistream/1.0.0` | `<host>/tcp/<port>` |
+//! | 22, a record of a TLS handshake | `…/tls/ws`; with several names, the connection is reported as that of the listener that was first |
+//! | `A` to `Z`, an HTTP method | `…/ws` |
+//! | any other | none: the connection is closed and [counted](Counters::unknown) |
+//!
+//! Each listener comes and goes by itself, and the last one closes the socket. The first byte is read before the swarm hears of
+//! the connection, within its place and deadline as a pending handshake. On a port with one kind of listener, nothing is read
+//! first. Listeners on port 0 get a port each: to share a port chosen by the system, call `listen_on` with that port when the
+//! first listener has its address.
+//!
 //! The transports of the runtimes add two checks:
 //!
-//! - A port is in use if any socket of this host listens on it, on the same address or on a wildcard. Two listeners share a port
-//!   only if `Config::with_port_probe` is disabled.
+//! - A port is in use if any socket of this host listens on it, on the same address or on a wildcard. Two listeners have it only
+//!   if they share the socket as above, or if `Config::with_port_probe` is disabled. A wildcard and a specific address never
+//!   have one port: Linux would give the connections of one to the other.
 //! - A listener on a specific address, other than loopback, is closed with an error of the kind `AddrNotAvailable` when that
 //!   address leaves its interface. `lazy` binds it again when the address returns. Stock TCP transports do this for wildcards
 //!   only. (An address that two interfaces have with the same prefix length counts as gone when one of them loses it, and the

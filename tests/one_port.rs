@@ -17,10 +17,10 @@ use std::{
 };
 
 use authority::{Authority, Leaf};
-use common::{Case, on_each, socket_address, within};
+use common::{Case, Engine, on_each, socket_address, within};
 use echo::{assert_echoes, dial, port, send_back};
 use futures::{
-    StreamExt as _,
+    AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _,
     channel::mpsc::{self, UnboundedReceiver, UnboundedSender},
     future::poll_fn,
 };
@@ -157,7 +157,14 @@ impl Node {
         address: &Multiaddr,
     ) {
         let connection = dial(case, dialer.clone(), address).await;
-        assert_echoes(connection.unwrap_or_else(|e| panic!("{address}: {e:?}"))).await;
+        let mut connection = connection.unwrap_or_else(|e| panic!("{address}: {e:?}"));
+        // As all of libp2p begins.
+        within(connection.write_all(b"\x13/multistream/1.0.0\n"))
+            .await
+            .unwrap();
+        within(connection.flush()).await.unwrap();
+        within(connection.read_exact(&mut [0; 20])).await.unwrap();
+        assert_echoes(connection).await;
         let suffix = address.iter().skip(2).collect::<Multiaddr>();
         let from = format!("/ip4/127.0.0.1/tcp/…{suffix}");
         assert_eq!(
@@ -174,9 +181,23 @@ fn configs(
     authority: &Authority,
 ) -> [websocket::Config; 2] {
     [
-        case.config().with_certificates(certificates),
-        case.config().with_trust_anchor(authority.anchor()),
+        case.config().with_tcp(true).with_certificates(certificates),
+        case.config()
+            .with_tcp(true)
+            .with_trust_anchor(authority.anchor()),
     ]
+}
+
+/// Another thread or task sees to it.
+async fn until(mut is_so: impl FnMut() -> bool) {
+    within(poll_fn(|cx| {
+        if is_so() {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }))
+    .await;
 }
 
 /// Reads until the other side closes.
@@ -209,7 +230,14 @@ async fn each_kind_is_reached_on_the_port_that_they_share(case: Case) {
     let (wss, tls) = node
         .listening(&format!("/ip4/127.0.0.1/tcp/{port}/tls/ws"))
         .await;
+    let raw = match case.engine {
+        Engine::Stream => Some(node.listening(&format!("/ip4/127.0.0.1/tcp/{port}")).await),
+        _ => None,
+    };
     for _ in 0..3 {
+        if let Some((raw, tcp)) = &raw {
+            node.assert_reached(case, &dialer, *raw, tcp).await;
+        }
         node.assert_reached(case, &dialer, ws, &plain).await;
         node.assert_reached(case, &dialer, wss, &tls).await;
     }
@@ -226,7 +254,7 @@ async fn each_kind_is_reached_on_the_port_that_they_share(case: Case) {
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(closes(stream).await, b"");
     assert_eq!(node.counters.unknown(), 3);
-    assert_eq!(node.counters.pending_handshakes(), 0);
+    until(|| node.counters.pending_handshakes() == 0).await;
 
     // Whatever the pieces are.
     let mut stream = TcpStream::connect(socket_address(&plain)).unwrap();
@@ -294,14 +322,7 @@ async fn the_socket_stays_until_the_last_of_them_goes(case: Case) {
 
     // The port is free: another process could have it.
     let port = socket_address(&plain);
-    within(poll_fn(|cx| match std::net::TcpListener::bind(port) {
-        Ok(_) => Poll::Ready(()),
-        Err(_) => {
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        }
-    }))
-    .await;
+    until(|| std::net::TcpListener::bind(port).is_ok()).await;
     let (wss, tls) = node.listening(&format!("{at}/tls/ws")).await;
     node.assert_reached(case, &dialer, wss, &tls).await;
 }
@@ -329,18 +350,101 @@ async fn strangers_on_a_shared_port_keep_nobody_out(case: Case) {
         .collect();
     node.assert_reached(case, &dialer, ws, &plain).await;
     node.assert_reached(case, &dialer, wss, &tls).await;
-    within(poll_fn(|cx| {
+    until(|| {
         // Those who have said something, those who gave way, and those who are left.
         let counters = &node.counters;
         let (unknown, evicted) = (counters.unknown(), counters.evicted());
         let pending = counters.pending_handshakes();
         assert!(pending <= 64, "{pending}");
-        if unknown > 0 && unknown + evicted + pending as u64 == 500 {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }))
+        unknown > 0 && unknown + evicted + pending as u64 == 500
+    })
     .await;
     drop(strangers);
+}
+
+/// Over one `upgraded` transport.
+#[cfg(all(feature = "tokio", feature = "upgrade"))]
+#[tokio::test]
+async fn one_upgrade_serves_all_of_them() {
+    use libp2p::{
+        Swarm, SwarmBuilder,
+        identity::Keypair,
+        swarm::{SwarmEvent, dummy},
+    };
+
+    let swarm = |config: websocket::Config| -> Swarm<dummy::Behaviour> {
+        SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
+            .with_tokio()
+            .with_other_transport(|key| websocket::tokio::transport(config.clone()).upgraded(key))
+            .unwrap()
+            .with_behaviour(|_| dummy::Behaviour)
+            .unwrap()
+            .with_swarm_config(|config| {
+                config.with_idle_connection_timeout(Duration::from_secs(60))
+            })
+            .build()
+    };
+    let authority = Authority::new();
+    let certificates = authority.sign(&Leaf::default()).in_use();
+    let [config, dialer] = configs(Case::TOKIO, certificates, &authority);
+    let mut node = swarm(config);
+    node.listen_on("/ip4/127.0.0.1/tcp/0/ws".parse().unwrap())
+        .unwrap();
+    let plain = common::new_address(&mut node).await;
+    let at = format!("/ip4/127.0.0.1/tcp/{}", port(&plain));
+    for address in [at.clone(), format!("{at}/tls/ws")] {
+        node.listen_on(address.parse().unwrap()).unwrap();
+        assert_eq!(common::new_address(&mut node).await.to_string(), address);
+    }
+    for end in ["", "/ws", "/tls/ws", "/tls/sni/localhost/ws"] {
+        let mut peer = swarm(dialer.clone());
+        let address: Multiaddr = format!("{at}{end}").parse().unwrap();
+        peer.dial(address.clone()).unwrap();
+        let (mut here, mut there) = (false, false);
+        while !(here && there) {
+            let event = within(futures::future::select(
+                node.select_next_some(),
+                peer.select_next_some(),
+            ))
+            .await;
+            match event.factor_first().0 {
+                SwarmEvent::ConnectionEstablished { endpoint, .. } => {
+                    let (local, remote) = match &endpoint {
+                        libp2p::core::ConnectedPoint::Listener {
+                            local_addr,
+                            send_back_addr,
+                        } => {
+                            here = true;
+                            (local_addr, send_back_addr)
+                        }
+                        libp2p::core::ConnectedPoint::Dialer { address, .. } => {
+                            there = true;
+                            (address, address)
+                        }
+                    };
+                    let kind = |address: &Multiaddr| {
+                        address
+                            .protocol_stack()
+                            .map(str::to_owned)
+                            .skip(2)
+                            .collect::<Vec<_>>()
+                    };
+                    let is_tls = end.starts_with("/tls");
+                    assert!(
+                        kind(local).len() == kind(&address).len() || is_tls,
+                        "{local}"
+                    );
+                    assert_eq!(
+                        kind(remote).contains(&"ws".to_owned()),
+                        end.ends_with("/ws"),
+                        "{remote}"
+                    );
+                }
+                SwarmEvent::IncomingConnection { .. }
+                | SwarmEvent::Dialing { .. }
+                | SwarmEvent::ConnectionClosed { .. } => {}
+                other => panic!("{end}: {other:?}"),
+            }
+        }
+    }
 }

@@ -12,13 +12,15 @@ use crate::websocket::certificate::{NAMELESS, Names};
 /// What is spoken on the connections of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// TCP without WebSocket: nothing after the port.
+    Tcp,
     /// `/ws`
     Ws,
     /// `/wss`, `/tls/ws` or `/tls/sni/<host>/ws`
     Wss,
 }
 
-/// What the end of a WebSocket address says. It is the same for those that are listened on and for those that are
+/// What the end of an address says, be it of WebSocket or of TCP alone. It is the same for those that are listened on and for those that are
 /// dialled, which differ in what may be before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
@@ -34,7 +36,7 @@ pub(super) struct Address {
 
 impl Address {
     /// Reads `/ws`, `/wss`, `/tls/ws` or `/tls/sni/<host>/ws`, each with or without a path, at the end of an address, and
-    /// perhaps `/p2p/<peer id>` after that.
+    /// perhaps `/p2p/<peer id>` after that; or a host with a port and nothing else.
     pub(super) fn parse(address: &Multiaddr) -> Option<Self> {
         let mut before = address.clone();
         let mut last = before.pop()?;
@@ -56,6 +58,10 @@ impl Address {
                     (Kind::Ws, path, None)
                 }
             },
+            Protocol::Tcp(_) if before.iter().count() == 1 => {
+                before.push(last);
+                (Kind::Tcp, Cow::Borrowed(""), None)
+            }
             _ => return None,
         };
         // WebSocket or TLS once more, in which no transport here is.
@@ -211,7 +217,7 @@ enum Form {
 
 impl Listen {
     /// Reads `/ip4|ip6/<ip>/tcp/<port>` or `/dns|dns4|dns6/<host>/tcp/<port>`, followed by `/ws`, `/wss`, `/tls/ws`
-    /// or `/tls/sni/<host>/ws`, each with or without a path, and nothing before or after it.
+    /// or `/tls/sni/<host>/ws`, each with or without a path, or by nothing, and nothing before or after it.
     ///
     /// This is a little stricter than what is below, on purpose: libp2p-tcp ignores what comes before the IP address
     /// and a `/p2p` in the middle, and would then report an address that is not the one it was given.
@@ -235,7 +241,7 @@ impl Listen {
             _ => return None,
         };
         let verified = match (parsed.kind, parsed.sni) {
-            (Kind::Ws, _) => Verified::Nothing,
+            (Kind::Tcp | Kind::Ws, _) => Verified::Nothing,
             (Kind::Wss, None) => verified,
             (Kind::Wss, Some(name)) if is_host(&name) => Verified::Name(name.into_owned()),
             (Kind::Wss, Some(_)) => return None,
@@ -291,7 +297,7 @@ impl Listen {
 /// Says what may be wrong with an address that is not supported, as an error has no room for it.
 pub(super) fn log_unsupported(address: &Multiaddr) {
     if is_bare_tcp(address) {
-        tracing::debug!(%address, "not a WebSocket address: add `/ws` after the port");
+        tracing::debug!(%address, "not a WebSocket address: add `/ws` after the port, or see `Config::with_tcp`");
     }
 }
 
@@ -465,7 +471,8 @@ mod tests {
             "/ws".into(),
             "/ip4/127.0.0.1".into(),
             "/ip4/127.0.0.1/ws".into(),
-            "/ip4/127.0.0.1/tcp/1".into(),
+            "/tcp/1".into(),
+            "/ip4/127.0.0.1/tcp/1/tcp/1".into(),
             "/ip4/127.0.0.1/tcp/1/tls".into(),
             "/ip4/127.0.0.1/tcp/1/http".into(),
             "/ip4/127.0.0.1/udp/1/ws".into(),
@@ -489,19 +496,43 @@ mod tests {
             "/ip4/0.0.0.0/tcp/0/ws/http-path/a".into(),
             "/dns/localhost".into(),
             "/dns/localhost/ws".into(),
-            "/dns/localhost/tcp/1".into(),
+            "/dns/*.example.com/tcp/1".into(),
             "/dns/localhost/udp/1/ws".into(),
             "/dns4/localhost/ip4/127.0.0.1/tcp/1/ws".into(),
             "/dnsaddr/localhost/tcp/1/ws".into(),
             "/dnsaddr/localhost".into(),
             "/memory/1".into(),
             "/unix/a".into(),
+            format!("/ip4/127.0.0.1/tcp/1/p2p/{peer}"),
+            format!("/ip4/127.0.0.1/tcp/1/p2p/{peer}/p2p-circuit"),
             format!("/ip4/127.0.0.1/tcp/1/ws/p2p/{peer}"),
             format!("/dns4/localhost/tcp/1/ws/p2p/{peer}"),
             format!("/ip4/127.0.0.1/tcp/1/p2p/{peer}/ws"),
             format!("/ip4/127.0.0.1/tcp/1/ws/p2p/{peer}/p2p-circuit"),
         ] {
             assert_eq!(parse(&address), None, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_host_and_a_port_alone_are_tcp_and_shown_as_they_are() {
+        for (host, bound) in [
+            ("/ip4/0.0.0.0", "/ip4/0.0.0.0"),
+            ("/ip6/2001:db8::1", "/ip6/2001:db8::1"),
+            ("/dns4/a.example", "/ip4/0.0.0.0"),
+        ] {
+            let text = format!("{host}/tcp/1");
+            assert_eq!(parse(&text), Some(Kind::Tcp), "{text}");
+            let (sockets, shown) = read(&text);
+            assert_eq!(sockets.first, address(&format!("{bound}/tcp/1")));
+            let found = address("/ip4/192.0.2.1/tcp/2");
+            let expected = match host {
+                "/dns4/a.example" => "/dns4/a.example/tcp/2",
+                _ => "/ip4/192.0.2.1/tcp/2",
+            };
+            assert_eq!(shown.of(&found, &Names::default()), Some(address(expected)));
+            let remote = address("/ip4/192.0.2.9/tcp/9");
+            assert_eq!(shown.remote(&remote), remote);
         }
     }
 

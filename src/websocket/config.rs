@@ -32,6 +32,7 @@ const MAX_FRAME_SIZE: usize = 16 * 1024 * 1024;
 /// | bytes after the request in the same packet | are lost | belong to the stream |
 /// | the path of a request | is ignored | is compared with `with_path_matching(true)` |
 /// | a silent peer | is noticed when TCP gives up a write, or never | gets a ping after 30 s; the connection ends after 60 s |
+/// | TCP without WebSocket, see `with_tcp` | is not supported | is supported |
 /// | a TLS session of an earlier dial, after the certificate was replaced | is not resumed | is resumed |
 /// | a client that returns to a TLS listener | resumes its session if it is one of the last 256 and the certificate is the same | does so for 12 hours |
 ///
@@ -60,6 +61,7 @@ pub struct Config {
     trust_anchors: Vec<TrustAnchor>,
     #[cfg(feature = "system-roots")]
     trusts_system: bool,
+    speaks_tcp: bool,
     max_redirects: u8,
     matches_paths: bool,
     handshake_timeout: Duration,
@@ -84,6 +86,7 @@ impl Default for Config {
             trust_anchors: Vec::new(),
             #[cfg(feature = "system-roots")]
             trusts_system: false,
+            speaks_tcp: false,
             max_redirects: 0,
             matches_paths: false,
             handshake_timeout: Duration::from_secs(9),
@@ -108,6 +111,21 @@ impl Config {
     /// Defaults to [`Engine::Stream`], which moves bytes at the speed of TCP.
     pub fn with_engine(mut self, engine: Engine) -> Self {
         self.engine = engine;
+        self
+    }
+
+    /// Whether TCP without WebSocket is supported too: `<host>/tcp/<port>` can be listened on and dialled, by name and through
+    /// `/dnsaddr` as well, and its listeners are as lazy as those of WebSocket. One
+    /// [`upgraded`](crate::lazy::Transport::upgraded) serves both. It replaces `SwarmBuilder::with_tcp`.
+    ///
+    /// A listener of TCP may share its port with `/ws` and `/tls/ws`: see [one port](crate::websocket#one-port). There the
+    /// dialer has to speak first, as all libp2p implementations do. Not for private networks (libp2p-pnet), whose first bytes
+    /// are random: there, TCP needs a port of its own.
+    ///
+    /// Only with [`Engine::Stream`]. Defaults to false: such addresses are left to another transport. An `OrTransport` with
+    /// libp2p-tcp in front of this transport gives them, and their ports, to libp2p-tcp.
+    pub fn with_tcp(mut self, tcp: bool) -> Self {
+        self.speaks_tcp = tcp;
         self
     }
 
@@ -296,6 +314,10 @@ impl Config {
     pub(super) fn resolver(&self, system: Option<Resolver>) -> Option<Resolver> {
         let resolver = self.resolver.clone().or(system);
         resolver.map(|resolver| resolver.with_dnsaddr(self.resolves_dnsaddr))
+    }
+
+    pub(super) fn speaks_tcp(&self) -> bool {
+        self.speaks_tcp
     }
 
     pub(super) fn dial_timeout(&self) -> Duration {

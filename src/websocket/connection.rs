@@ -9,7 +9,8 @@ use futures::{AsyncRead, AsyncWrite};
 
 use crate::websocket::{Error, below::Io, handshake::Bounds};
 
-/// A WebSocket connection, as a stream of bytes in both directions.
+/// A WebSocket connection, as a stream of bytes in both directions. With
+/// [`Config::with_tcp`](crate::websocket::Config::with_tcp) it may also be a TCP connection, to which nothing below applies.
 ///
 /// Written bytes are sent in binary frames of any size, and the bytes of received binary frames are read as they arrive:
 /// libp2p needs no message boundaries. A failed read ends the connection.
@@ -61,10 +62,12 @@ pub struct Connection {
 impl Connection {
     /// Of whatever speaks WebSocket below.
     pub(super) fn new(connection: impl AsyncRead + AsyncWrite + Send + 'static) -> Self {
-        Self {
-            io: Box::pin(connection),
-            bounds: None,
-        }
+        Self::of(Box::pin(connection))
+    }
+
+    /// Of what is below, as it is.
+    pub(super) fn of(io: Io) -> Self {
+        Self { io, bounds: None }
     }
 
     /// After a step of its handshake. Unless another follows, its place is free.

@@ -121,9 +121,11 @@ where
     C: Send + 'static,
     D: Clone + Send + 'static,
 {
-    /// For what a `/dnsaddr` leads to. `None` if it is no such, or if nobody looks up its records.
+    /// For what a `/dnsaddr` leads to, with `tcp` also without WebSocket. `None` if it is no such, or if nobody looks up its
+    /// records.
     pub(super) fn of_dnsaddr(
         address: &Multiaddr,
+        tcp: bool,
         parse: Parse<D>,
         records: Option<&Resolver>,
         resolver: Option<&Resolver>,
@@ -131,7 +133,7 @@ where
     ) -> Option<Self> {
         let records = records.filter(|resolver| resolver.reads_txt())?;
         let mut contest = Self::new(address.clone(), resolver, connect);
-        contest.walk = Some((Walk::new(address)?, parse, records.clone()));
+        contest.walk = Some((Walk::new(address, tcp)?, parse, records.clone()));
         Some(contest)
     }
 

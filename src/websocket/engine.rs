@@ -29,12 +29,22 @@ impl Speaker {
 
     /// Whether listeners with this can be served.
     pub(super) fn can_serve(&self, kind: Kind) -> bool {
-        let has_certificate = match self {
+        match (kind, self) {
+            (Kind::Tcp, _) => self.speaks_tcp(),
+            (Kind::Ws, _) => true,
             #[cfg(feature = "libp2p-websocket")]
-            Self::Libp2p(engine) => engine.has_certificate(),
-            Self::Stream(engine) => engine.has_certificate(),
-        };
-        kind == Kind::Ws || has_certificate
+            (Kind::Wss, Self::Libp2p(engine)) => engine.has_certificate(),
+            (Kind::Wss, Self::Stream(engine)) => engine.has_certificate(),
+        }
+    }
+
+    /// Whether addresses of TCP without WebSocket are for this transport.
+    pub(super) fn speaks_tcp(&self) -> bool {
+        match self {
+            #[cfg(feature = "libp2p-websocket")]
+            Self::Libp2p(_) => false,
+            Self::Stream(engine) => engine.speaks_tcp(),
+        }
     }
 
     /// Nothing is done before it is polled. `None` if there is no certificate for what needs one.

@@ -142,6 +142,9 @@ async fn hear(upgrade: Pending<Io>) -> Result<(u8, Prefixed<Io>), Error> {
 /// What those speak whose first byte this is.
 fn kind(first: u8) -> Option<Kind> {
     match first {
+        // The length of `/multistream/1.0.0` and its line end, with which all begin that dial in libp2p:
+        // <https://github.com/multiformats/multistream-select>.
+        19 => Some(Kind::Tcp),
         // A record of a TLS handshake: RFC 8446, section 5.1.
         0x16 => Some(Kind::Wss),
         // A method of HTTP: RFC 9110, section 9.1.

@@ -77,12 +77,13 @@ impl Libp2p {
         from: Multiaddr,
     ) -> Option<Pending<Connection>> {
         let listener = match kind {
+            Kind::Tcp => return None,
             Kind::Ws => self.plain,
             Kind::Wss => self.tls?,
         };
         let upgrade = match incoming {
             Incoming::Unheard(upgrade) => upgrade,
-            Incoming::Heard(io) => ready(Ok(Box::pin(io) as Io)).boxed(),
+            Incoming::Heard(io) => ready(Ok(io.into_io())).boxed(),
         };
         *lock(&self.accepted) = Some(Accepted {
             listener,
@@ -108,7 +109,7 @@ impl Libp2p {
         let (stock, max_frame_size) = (Arc::clone(&self.stock), self.max_frame_size);
         let dial = move |address: Multiaddr| {
             // Refused as with the other engine, and with the address as it is.
-            Request::parse(&address)?;
+            Request::parse(&address, false)?;
             let dial = match lock(&stock).dial(address.clone(), opts) {
                 Ok(dial) => upgrading(dial, max_frame_size),
                 Err(error) => return Err(error.map(Error::from)),
@@ -120,7 +121,7 @@ impl Libp2p {
             Ok(dial.boxed())
         };
         let (records, connect) = (self.outbound.resolver.as_ref(), connect(dial.clone()));
-        match Contest::of_dnsaddr(&address, target, records, None, &connect) {
+        match Contest::of_dnsaddr(&address, false, target, records, None, &connect) {
             Some(contest) => Ok(first(contest, self.outbound.timeout).boxed()),
             None => dial(address),
         }

@@ -164,10 +164,17 @@ impl Listeners {
         true
     }
 
-    /// Whether an address can be listened on now; `tls` says so of all that need a certificate.
-    pub(super) fn support(&self, address: &Multiaddr, tls: impl FnOnce() -> Support) -> Support {
-        let listen = match Listen::parse(address) {
-            Some(listen) if listen.kind == Kind::Ws => return Support::Now,
+    /// Whether an address can be listened on now. `tcp` says whether that is so of TCP alone, and `tls` what is so of all
+    /// that need a certificate.
+    pub(super) fn support(
+        &self,
+        address: &Multiaddr,
+        tcp: bool,
+        tls: impl FnOnce() -> Support,
+    ) -> Support {
+        let listen = Listen::parse(address).filter(|listen| tcp || listen.kind != Kind::Tcp);
+        let listen = match listen {
+            Some(listen) if listen.kind != Kind::Wss => return Support::Now,
             Some(listen) => listen,
             None => {
                 log_unsupported(address);

@@ -1,4 +1,4 @@
-//! What [`Engine::Stream`](crate::websocket::Engine::Stream) requests at an address, and from whom.
+//! What [`Engine::Stream`](crate::websocket::Engine::Stream) speaks at an address, what it requests there, and from whom.
 
 use std::net::IpAddr;
 
@@ -17,6 +17,8 @@ use crate::websocket::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) address: Multiaddr,
+    /// What is spoken there.
+    pub(super) kind: Kind,
     /// What the transport below is to dial.
     pub(super) below: Multiaddr,
     /// Whom the certificate of the other side has to name, if it needs one.
@@ -29,10 +31,12 @@ pub(super) struct Request {
 impl Request {
     /// Reads an address as libp2p-websocket does: `/ip4|ip6/<ip>/tcp/<port>` or `/dns|dns4|dns6/<host>/tcp/<port>`,
     /// followed by `/ws`, `/wss`, `/tls/ws` or `/tls/sni/<host>/ws`, each with or without a path, and at the end
-    /// perhaps `/p2p/<id>`, which goes to the transport below. So does whatever else is before `/ws`.
-    pub(super) fn parse(address: &Multiaddr) -> Result<Self, TransportError<Error>> {
+    /// perhaps `/p2p/<id>`, which goes to the transport below. So does whatever else is before `/ws`. With `tcp`, also
+    /// such a host and port alone.
+    pub(super) fn parse(address: &Multiaddr, tcp: bool) -> Result<Self, TransportError<Error>> {
         let unsupported = || TransportError::MultiaddrNotSupported(address.clone());
-        let parsed = Address::parse(address).ok_or_else(unsupported)?;
+        let parsed = Address::parse(address).filter(|parsed| tcp || parsed.kind != Kind::Tcp);
+        let parsed = parsed.ok_or_else(unsupported)?;
         let (host, port) = host_and_port(&parsed.before).ok_or_else(unsupported)?;
         if let Some(reason) = undialable(&parsed.before) {
             let address = address.clone();
@@ -58,6 +62,7 @@ impl Request {
         };
         Ok(Self {
             address: address.clone(),
+            kind: parsed.kind,
             host: host_header(&name, port, is_tls),
             tls: is_tls.then_some(name),
             path: Path::new(&parsed.path),
@@ -95,7 +100,7 @@ impl Request {
             None => url.path().to_owned(),
         };
         address.push(Protocol::Ws(path.into()));
-        Self::parse(&address).map_err(|_| Error::InvalidRedirect)
+        Self::parse(&address, false).map_err(|_| Error::InvalidRedirect)
     }
 }
 

@@ -278,7 +278,8 @@ impl fmt::Debug for Transport {
 
 impl ListenSupport for Transport {
     fn support(&self, address: &Multiaddr) -> Support {
-        self.listeners.support(address, || self.tls.support())
+        let tcp = self.speaker.speaks_tcp();
+        self.listeners.support(address, tcp, || self.tls.support())
     }
 
     fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Changed> {

@@ -10,7 +10,10 @@ use std::{
 
 use multiaddr::{Multiaddr, Protocol};
 
-use crate::websocket::Error;
+use crate::websocket::{
+    Error,
+    address::{Address, Kind},
+};
 
 /// How many names are looked up for one dial, as in libp2p-dns. Whoever has one of the names chooses the next, so
 /// without a bound one dial could make this node ask for ever.
@@ -23,6 +26,8 @@ const MAX_RECORDS: usize = 16;
 /// One walk from a `/dnsaddr`.
 #[derive(Debug)]
 pub(super) struct Walk {
+    /// Whether it may end at TCP without WebSocket.
+    tcp: bool,
     /// What is looked up first.
     first: String,
     /// What is still to be looked up, at most [`MAX_RECORDS`] for each lookup.
@@ -38,10 +43,12 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// `None` if the address is not `/dnsaddr/<name>`, followed by nothing, or by what a WebSocket address can end with.
-    pub(super) fn new(address: &Multiaddr) -> Option<Self> {
-        let start = Dnsaddr::parse(address)?;
+    /// `None` if the address is not `/dnsaddr/<name>`, followed by nothing, or by what a WebSocket address can end with; or
+    /// with `tcp`, an address of TCP alone.
+    pub(super) fn new(address: &Multiaddr, tcp: bool) -> Option<Self> {
+        let start = Dnsaddr::parse(address, tcp)?;
         Some(Self {
+            tcp,
             first: start.txt_name(),
             names: VecDeque::from([start]),
             current: None,
@@ -77,7 +84,7 @@ impl Walk {
             .into_iter()
             .filter_map(|record| read(record.as_ref()))
             .filter(|found| current.leads_to(found))
-            .filter_map(|found| Some((Next::of(&found)?, found)))
+            .filter_map(|found| Some((Next::of(&found, self.tcp)?, found)))
             .take(MAX_RECORDS);
         for (next, found) in followed {
             if !self.found.insert(found.clone()) {
@@ -95,10 +102,17 @@ impl Walk {
         let source = match self.names.is_empty() {
             true => io::Error::new(
                 io::ErrorKind::NotFound,
-                "none of its TXT records leads to a WebSocket address with the same end as what is dialled",
+                match self.tcp {
+                    true => {
+                        "none of its TXT records leads to an address of TCP or WebSocket with the same end as what is dialled"
+                    }
+                    false => {
+                        "none of its TXT records leads to a WebSocket address with the same end as what is dialled"
+                    }
+                },
             ),
             false => io::Error::other(format!(
-                "its TXT records lead to more than {MAX_LOOKUPS} names, and to no WebSocket address"
+                "its TXT records lead to more than {MAX_LOOKUPS} names, and to no address that can be dialled"
             )),
         };
         Error::Lookup {
@@ -116,17 +130,18 @@ struct Dnsaddr {
 }
 
 impl Dnsaddr {
-    fn parse(address: &Multiaddr) -> Option<Self> {
+    fn parse(address: &Multiaddr, tcp: bool) -> Option<Self> {
         let mut protocols = address.iter();
         let Protocol::Dnsaddr(name) = protocols.next()? else {
             return None;
         };
         let suffix: Multiaddr = protocols.collect();
-        let may_lead_here = !has_dnsaddr(&suffix)
-            && matches!(
-                kind(&suffix),
-                None | Some(Protocol::Ws(_) | Protocol::Wss(_))
-            );
+        let may_lead_here = match end(&suffix) {
+            None | Some(Protocol::Ws(_) | Protocol::Wss(_)) => true,
+            Some(Protocol::Tcp(_)) => tcp,
+            Some(_) => false,
+        };
+        let may_lead_here = may_lead_here && !has_dnsaddr(&suffix);
         may_lead_here.then(|| Self {
             name: name.into_owned(),
             suffix,
@@ -152,18 +167,24 @@ enum Next {
 }
 
 impl Next {
-    /// `None` if it leads to nothing that can be dialled over WebSocket.
-    fn of(found: &Multiaddr) -> Option<Self> {
-        if let Some(name) = Dnsaddr::parse(found) {
+    /// `None` if it leads to nothing that can be dialled.
+    fn of(found: &Multiaddr, tcp: bool) -> Option<Self> {
+        if let Some(name) = Dnsaddr::parse(found, tcp) {
             return Some(Self::LookUp(name));
         }
-        let is_websocket = matches!(kind(found), Some(Protocol::Ws(_) | Protocol::Wss(_)));
-        (is_websocket && !has_dnsaddr(found)).then_some(Self::Dial)
+        let can_be_dialled = match end(found) {
+            Some(Protocol::Ws(_) | Protocol::Wss(_)) => !has_dnsaddr(found),
+            Some(Protocol::Tcp(_)) => {
+                tcp && Address::parse(found).is_some_and(|parsed| parsed.kind == Kind::Tcp)
+            }
+            _ => false,
+        };
+        can_be_dialled.then_some(Self::Dial)
     }
 }
 
 /// The last protocol that is not of a peer: what an address is of.
-fn kind(address: &Multiaddr) -> Option<Protocol<'_>> {
+fn end(address: &Multiaddr) -> Option<Protocol<'_>> {
     let protocols = address.iter();
     protocols
         .filter(|protocol| !matches!(protocol, Protocol::P2p(_)))

@@ -66,7 +66,7 @@ impl Network {
         let address: Multiaddr = address.parse().unwrap();
         let (resolver, connect) = (self.resolver(), self.connect());
         let names = Some(&resolver);
-        let contest = match Contest::of_dnsaddr(&address, target, names, names, &connect) {
+        let contest = match Contest::of_dnsaddr(&address, false, target, names, names, &connect) {
             Some(contest) => contest,
             None => Contest::of(target(&address).unwrap(), names, &connect),
         };

@@ -1,8 +1,8 @@
-//! WebSocket of this crate.
+//! WebSocket of this crate, and TCP without it.
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{AsyncRead, AsyncWrite, FutureExt as _, future::Either};
+use futures::{AsyncRead, AsyncWrite, FutureExt as _, TryFutureExt as _, future::Either};
 use futures_rustls::{TlsAcceptor, TlsConnector};
 use libp2p_core::transport::{DialOpts, TransportError};
 use multiaddr::Multiaddr;
@@ -11,7 +11,7 @@ use crate::websocket::{
     Config, Connection, Error,
     address::Kind,
     below::{Io, Pending},
-    dial::{Contest, Dial, Outbound, Target, connect},
+    dial::{Contest, Dial, Outbound, Parse, Target, connect},
     hearing::Incoming,
     path::Path,
     stream::Stream,
@@ -24,6 +24,7 @@ pub(in crate::websocket) struct Streams {
     acceptor: Option<TlsAcceptor>,
     connector: TlsConnector,
     outbound: Outbound,
+    speaks_tcp: bool,
     max_redirects: u8,
     keep_alive: Option<Duration>,
 }
@@ -34,6 +35,7 @@ impl Streams {
             acceptor: tls.server().map(TlsAcceptor::from),
             connector: tls.client().into(),
             outbound,
+            speaks_tcp: config.speaks_tcp(),
             max_redirects: config.max_redirects(),
             keep_alive: config.keep_alive(),
         }
@@ -41,6 +43,10 @@ impl Streams {
 
     pub(super) fn has_certificate(&self) -> bool {
         self.acceptor.is_some()
+    }
+
+    pub(super) fn speaks_tcp(&self) -> bool {
+        self.speaks_tcp
     }
 
     /// Nothing is done before it is polled. `None` if there is no certificate for what needs one.
@@ -51,6 +57,10 @@ impl Streams {
         only: Option<Path>,
     ) -> Option<Pending<Connection>> {
         Some(match kind {
+            Kind::Tcp => incoming
+                .io()
+                .map_ok(|io| Connection::of(io.into_io()))
+                .boxed(),
             Kind::Ws => accept(incoming, only, self.keep_alive).boxed(),
             Kind::Wss => {
                 accept_tls(incoming, self.acceptor.clone()?, only, self.keep_alive).boxed()
@@ -71,7 +81,12 @@ impl Streams {
         } = self.outbound.clone();
         let connect = connect(move |address| below.dial(address, opts));
         let names = resolver.as_ref();
-        let contest = match Contest::of_dnsaddr(address, target, names, names, &connect) {
+        let tcp = self.speaks_tcp;
+        let target: Parse<_> = match tcp {
+            true => with_tcp,
+            false => without_tcp,
+        };
+        let contest = match Contest::of_dnsaddr(address, tcp, target, names, names, &connect) {
             Some(contest) => contest,
             None => Contest::of(target(address)?, names, &connect),
         };
@@ -138,8 +153,12 @@ async fn accept_tls(
     Ok(Connection::new(stream))
 }
 
-fn target(address: &Multiaddr) -> Result<Target<Arc<Request>>, TransportError<Error>> {
-    Request::parse(address).map(Target::from)
+fn without_tcp(address: &Multiaddr) -> Result<Target<Arc<Request>>, TransportError<Error>> {
+    Request::parse(address, false).map(Target::from)
+}
+
+fn with_tcp(address: &Multiaddr) -> Result<Target<Arc<Request>>, TransportError<Error>> {
+    Request::parse(address, true).map(Target::from)
 }
 
 impl From<Request> for Target<Arc<Request>> {
@@ -164,6 +183,9 @@ async fn speak(
     to: &Request,
     keep_alive: Option<Duration>,
 ) -> Result<Spoken, Error> {
+    if to.kind == Kind::Tcp {
+        return Ok(Spoken::Connected(Connection::of(io)));
+    }
     let Some(name) = &to.tls else {
         return request(io, to, keep_alive).await;
     };

@@ -7,6 +7,8 @@ use std::{
 
 use futures::{AsyncRead, AsyncWrite};
 
+use crate::websocket::below::Io;
+
 /// A stream, and in front of it what has been read of it already.
 #[derive(Debug)]
 pub(in crate::websocket) struct Prefixed<S> {
@@ -29,6 +31,16 @@ impl<S> Prefixed<S> {
     pub(in crate::websocket) fn into_parts(self) -> (Vec<u8>, S) {
         let front = self.front.map(|front| Vec::from(*front));
         (front.unwrap_or_default(), self.io)
+    }
+}
+
+impl Prefixed<Io> {
+    /// As one that nothing has been read of.
+    pub(in crate::websocket) fn into_io(self) -> Io {
+        match self.front {
+            None => self.io,
+            Some(_) => Box::pin(self),
+        }
     }
 }
 

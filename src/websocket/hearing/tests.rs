@@ -63,6 +63,7 @@ fn the_first_byte_tells_and_nothing_that_was_read_is_lost() {
         (b"P", Some(Kind::Ws)),
         (&long, Some(Kind::Ws)),
         (b"\x16\x03\x01", Some(Kind::Wss)),
+        (b"\x13/multistream/1.0.0\n", Some(Kind::Tcp)),
         (b"\x00\x01", None),
         (b"\xff", None),
         (b"get / HTTP/1.1", None),

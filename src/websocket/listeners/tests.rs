@@ -566,7 +566,13 @@ fn a_name_is_shown_while_the_certificate_has_it() {
 fn what_the_certificate_cannot_verify_waits_for_another() {
     let mut listeners = Listeners::default();
     listeners.on_certificate(names(&[], &["a"]));
-    let support = |address: &str, tls| listeners.support(&address.parse().unwrap(), || tls);
+    let tcp = |tcp| {
+        listeners.support(&"/ip4/0.0.0.0/tcp/1".parse().unwrap(), tcp, || {
+            Support::Never
+        })
+    };
+    assert_eq!((tcp(true), tcp(false)), (Support::Now, Support::Never));
+    let support = |address: &str, tls| listeners.support(&address.parse().unwrap(), false, || tls);
     for (address, waits_for) in [
         ("/dns4/a/tcp/5/wss", None),
         ("/dns4/b/tcp/5/ws", None),
@@ -755,6 +761,12 @@ fn what_is_spoken_decides_between_those_who_share_a_socket() {
     assert_eq!(rig.reached(socket, Kind::Wss), None);
     rig.event(found(socket, "/ip4/192.0.2.1/tcp/4"));
 
+    let raw = rig.listening("/ip4/0.0.0.0/tcp/4");
+    assert_said(&rig.reports(), &[(raw, "new /ip4/192.0.2.1/tcp/4")]);
+    assert_eq!(rig.reached(socket, Kind::Tcp), Some(raw));
+    assert!(rig.remove(raw));
+    assert_eq!(rig.reached(socket, Kind::Tcp), None);
+    rig.reports();
     let first = rig.listening("/dns4/a/tcp/4/tls/ws");
     let second = rig.listening("/ip4/0.0.0.0/tcp/4/wss");
     let third = rig.listening("/ip4/0.0.0.0/tcp/4/tls/sni/b/ws");
@@ -804,6 +816,7 @@ fn those_who_cannot_be_told_apart_have_sockets_of_their_own() {
         ("/ip4/0.0.0.0/tcp/4/ws", "/dns4/a/tcp/4/ws"),
         ("/ip4/0.0.0.0/tcp/4/wss", "/ip4/0.0.0.0/tcp/4/tls/ws"),
         ("/dns4/a/tcp/4/wss", "/ip4/0.0.0.0/tcp/4/tls/sni/a/ws"),
+        ("/dns4/a/tcp/4", "/ip4/0.0.0.0/tcp/4"),
         // On other addresses, or other ports.
         ("/ip4/127.0.0.1/tcp/4/ws", "/ip4/127.0.0.2/tcp/4/wss"),
         ("/ip4/0.0.0.0/tcp/4/ws", "/ip6/::/tcp/4/wss"),
@@ -876,7 +889,7 @@ enum Op {
     Left,
 }
 
-const FORMS: [&str; 10] = [
+const FORMS: [&str; 11] = [
     "/dns/a/tcp/0/ws",
     "/dns/a/tcp/4/wss",
     "/dns4/a/tcp/0/tls/ws",
@@ -885,6 +898,7 @@ const FORMS: [&str; 10] = [
     "/ip6/::/tcp/4/tls/sni/b/ws",
     "/ip4/192.0.2.1/tcp/4/ws",
     "/ip4/0.0.0.0/tcp/4/ws",
+    "/ip4/0.0.0.0/tcp/4",
     "/ip4/0.0.0.0/tcp/4711/tls/sni/a/ws",
     "/ip4/192.0.2.1/tcp/4/tls/sni/b/ws",
 ];

@@ -23,7 +23,7 @@ fn address(text: &str) -> Multiaddr {
 }
 
 fn parse(text: &str) -> Request {
-    Request::parse(&address(text)).unwrap_or_else(|error| panic!("{text}: {error:?}"))
+    Request::parse(&address(text), false).unwrap_or_else(|error| panic!("{text}: {error:?}"))
 }
 
 #[test]
@@ -131,11 +131,50 @@ fn what_is_no_websocket_comes_back_unchanged() {
         &format!("/ip4/192.0.2.1/tcp/1/ws/p2p/{PEER}/p2p-circuit"),
     ] {
         let address = address(text);
-        match Request::parse(&address) {
+        match Request::parse(&address, false) {
             Err(TransportError::MultiaddrNotSupported(refused)) => assert_eq!(refused, address),
             other => panic!("{text}: {other:?}"),
         }
     }
+}
+
+#[test]
+fn tcp_alone_is_dialled_if_that_is_wanted() {
+    for (text, below) in [
+        ("/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.1/tcp/1"),
+        ("/dns/a.example/tcp/1", "/dns/a.example/tcp/1"),
+        (
+            &format!("/ip6/2001:db8::1/tcp/1/p2p/{PEER}"),
+            &format!("/ip6/2001:db8::1/tcp/1/p2p/{PEER}"),
+        ),
+    ] {
+        let to = Request::parse(&address(text), true).unwrap();
+        assert_eq!((to.kind, to.below), (Kind::Tcp, address(below)));
+        Request::parse(&address(text), false).unwrap_err();
+        let websocket = Request::parse(&address("/ip4/192.0.2.1/tcp/1/ws"), true);
+        assert_eq!(websocket.unwrap().kind, Kind::Ws);
+    }
+    for text in [
+        "/ip4/192.0.2.1/udp/1",
+        "/ip4/192.0.2.1/tcp/1/http",
+        "/ip4/192.0.2.1/tcp/1/tcp/2",
+        "/ip6zone/eth0/ip6/fe80::1/tcp/1",
+        "/dnsaddr/a.example/tcp/1",
+        &format!("/ip4/192.0.2.1/tcp/1/p2p/{PEER}/p2p-circuit"),
+        &format!("/ip4/192.0.2.1/tcp/1/ws/p2p/{PEER}/p2p-circuit"),
+    ] {
+        match Request::parse(&address(text), true) {
+            Err(TransportError::MultiaddrNotSupported(refused)) => {
+                assert_eq!(refused, address(text));
+            }
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+    let refused = Request::parse(&address("/ip4/192.0.2.1/tcp/0"), true);
+    assert!(matches!(
+        refused,
+        Err(TransportError::Other(Error::Undialable { .. }))
+    ));
 }
 
 #[test]
@@ -150,7 +189,7 @@ fn a_name_that_could_begin_another_header_is_none() {
                 address.push(Protocol::Sni(name.into()));
             }
             address.push(Protocol::Ws("/".into()));
-            match (Request::parse(&address), tls) {
+            match (Request::parse(&address, false), tls) {
                 (Err(TransportError::Other(Error::Tls(cause))), true) => {
                     assert_eq!(cause.to_string(), format!("{name:?} is not a DNS name"));
                 }
@@ -174,7 +213,7 @@ fn what_nothing_can_listen_on_is_told_with_its_reason() {
     ] {
         for end in ["/ws", "/tls/sni/a.example/ws"] {
             let text = format!("{host}{end}/p2p/{PEER}");
-            match Request::parse(&address(&text)) {
+            match Request::parse(&address(&text), false) {
                 Err(TransportError::Other(error)) => {
                     assert_eq!(error.to_string(), format!("cannot dial {text}: {why}"));
                 }
@@ -335,10 +374,10 @@ proptest! {
     ) {
         let address = address(&protocols.concat());
         let Some((dialled, said)) = stock(&address) else {
-            prop_assert!(Request::parse(&address).is_err(), "{}", address);
+            prop_assert!(Request::parse(&address, false).is_err(), "{}", address);
             return Ok(());
         };
-        let dial = Request::parse(&address);
+        let dial = Request::parse(&address, false);
         // It would have the transport below dial what is not of TCP.
         let is_of_tcp = |protocol| !matches!(
             protocol,

@@ -179,7 +179,7 @@ fn redirect(from: &str, location: &str) {
     use crate::websocket::target::Request;
 
     let from = from.parse().expect("an address");
-    let Ok(from) = Request::parse(&from) else {
+    let Ok(from) = Request::parse(&from, false) else {
         panic!("{from} can be dialled");
     };
     if let Ok(to) = from.redirected(location) {

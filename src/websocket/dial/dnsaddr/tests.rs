@@ -6,7 +6,7 @@ const PEER: &str = "12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5";
 const OTHER: &str = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
 
 fn walk(address: &str) -> Walk {
-    Walk::new(&address.parse().unwrap()).unwrap()
+    Walk::new(&address.parse().unwrap(), false).unwrap()
 }
 
 fn records<'a>(addresses: &[&'a str]) -> Vec<String> {
@@ -44,6 +44,37 @@ fn zone(names: &[(&str, &[&str])]) -> HashMap<String, Vec<String>> {
 }
 
 #[test]
+fn tcp_alone_is_found_if_that_is_wanted() {
+    let peer = format!("/p2p/{PEER}");
+    let found = [
+        "/ip4/192.0.2.1/tcp/1".to_owned(),
+        format!("/dns4/b.example/tcp/2{peer}"),
+        "/ip4/192.0.2.1/tcp/3/ws".to_owned(),
+        "/ip4/192.0.2.1/udp/1/quic-v1".to_owned(),
+        format!("/ip4/192.0.2.1/tcp/4{peer}/p2p-circuit"),
+        "/dnsaddr/c.example/tcp/5".to_owned(),
+    ];
+    for (tcp, expected) in [(true, vec![0, 1, 2]), (false, vec![2])] {
+        let mut walk = Walk::new(&"/dnsaddr/a.example".parse().unwrap(), tcp).unwrap();
+        assert_eq!(walk.next_name().unwrap(), "_dnsaddr.a.example");
+        walk.on_records(found.iter().map(|address| format!("dnsaddr={address}")));
+        let addresses = iter::from_fn(|| walk.next_address());
+        let expected = expected.into_iter().map(|at: usize| found[at].clone());
+        assert_eq!(
+            addresses
+                .map(|address| address.to_string())
+                .collect::<Vec<_>>(),
+            expected.collect::<Vec<_>>()
+        );
+        assert_eq!(walk.next_name().is_some(), tcp);
+    }
+    for suffix in ["/tcp/1", &format!("/tcp/1{peer}"), &peer] {
+        let address = format!("/dnsaddr/a.example{suffix}").parse().unwrap();
+        assert!(Walk::new(&address, true).is_some(), "{address}");
+    }
+}
+
+#[test]
 fn only_what_can_end_in_websocket_and_begins_with_dnsaddr_is_walked() {
     for rest in [
         "",
@@ -54,7 +85,7 @@ fn only_what_can_end_in_websocket_and_begins_with_dnsaddr_is_walked() {
     ] {
         for peer in ["", &format!("/p2p/{PEER}")] {
             let address = format!("/dnsaddr/a.example{rest}{peer}").parse().unwrap();
-            assert!(Walk::new(&address).is_some(), "{address}");
+            assert!(Walk::new(&address, false).is_some(), "{address}");
         }
     }
     for address in [
@@ -70,7 +101,10 @@ fn only_what_can_end_in_websocket_and_begins_with_dnsaddr_is_walked() {
         &format!("/dnsaddr/a.example/p2p/{PEER}/p2p-circuit"),
         &format!("/dnsaddr/a.example/p2p/{PEER}/p2p-circuit/p2p/{OTHER}"),
     ] {
-        assert!(Walk::new(&address.parse().unwrap()).is_none(), "{address}");
+        assert!(
+            Walk::new(&address.parse().unwrap(), false).is_none(),
+            "{address}"
+        );
     }
 }
 
