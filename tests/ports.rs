@@ -52,7 +52,9 @@ fn try_listen(transport: &mut Transport, ip: IpAddr, port: u16) -> io::Result<Li
         Ok(()) => Ok(id),
         Err(TransportError::Other(error)) => {
             let error: &io::Error = cause(&error).unwrap();
-            Err(io::Error::from_raw_os_error(error.raw_os_error().unwrap()))
+            // Of the operating system, unless both are of one transport.
+            let code = error.raw_os_error();
+            Err(code.map_or_else(|| error.kind().into(), io::Error::from_raw_os_error))
         }
         Err(error) => panic!("{error:?}"),
     }
