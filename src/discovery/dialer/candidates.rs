@@ -140,7 +140,7 @@ impl Candidates {
         if now.saturating_duration_since(since) >= STEADY {
             self.backoffs.remove(peer);
         } else if is_dialled {
-            self.back_off(now, peer, peers);
+            self.back_off(now, peer, peers, 1);
         }
         self.look_soon(now);
     }
@@ -199,13 +199,11 @@ impl Candidates {
         }
         let failure = Failure::of(error);
         match failure {
-            Failure::Local if is_own => self.put_off(now, peer, peers),
-            Failure::Local => {}
-            _ => self.back_off(now, peer, peers),
+            Failure::Local if !is_own => {}
+            _ => self.back_off(now, peer, peers, u32::from(failure != Failure::Local)),
         }
         let mut is_unreachable = false;
         match failure {
-            Failure::Local => {}
             Failure::WrongPeer(address) => {
                 peers.on_wrong_peer(peer, &address);
                 self.saved.on_wrong_peer(peer, &address);
@@ -219,8 +217,8 @@ impl Candidates {
                 }
             }
             Failure::NoAddresses if is_own => self.give_up(peer),
-            Failure::NoAddresses => {}
             Failure::Unreachable(addresses) => is_unreachable = peers.on_failed(peer, &addresses),
+            Failure::NoAddresses | Failure::Local => {}
         }
         if is_own {
             self.look_soon(now);
@@ -333,17 +331,6 @@ impl Candidates {
         }
     }
 
-    /// The peer is left alone for longer each time. Nothing is noted of one that is not in the table, and so nobody
-    /// who would be dialled.
-    fn back_off(&mut self, now: Instant, peer: &PeerId, peers: &Peers) {
-        self.leave_alone(now, peer, peers, 1);
-    }
-
-    /// The peer is left alone for a while, but it is not to blame.
-    fn put_off(&mut self, now: Instant, peer: &PeerId, peers: &Peers) {
-        self.leave_alone(now, peer, peers, 0);
-    }
-
     /// The peer, which has just been backed off from, is left alone until its addresses change. The backoff outlasts that, or
     /// a peer could have itself dialled as often as it announces others.
     fn give_up(&mut self, peer: &PeerId) {
@@ -352,7 +339,9 @@ impl Candidates {
         }
     }
 
-    fn leave_alone(&mut self, now: Instant, peer: &PeerId, peers: &Peers, failures: u32) {
+    /// The peer is left alone for longer with each of its `failures`; with none, it is not to blame. Nothing is noted of one that
+    /// is not in the table, and so nobody who would be dialled.
+    fn back_off(&mut self, now: Instant, peer: &PeerId, peers: &Peers, failures: u32) {
         if peers.get(peer).is_none() && self.saved.addresses(peer).is_none() {
             return;
         }

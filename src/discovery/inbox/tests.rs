@@ -915,9 +915,7 @@ proptest! {
                     rules.newcomers.remove(&neighbour);
                 }
                 Operation::Pop => {
-                    let mut expired: Vec<_> = std::iter::from_fn(|| inbox.pop_expired(now))
-                        .map(|expired| expired)
-                        .collect();
+                    let mut expired: Vec<_> = std::iter::from_fn(|| inbox.pop_expired(now)).collect();
                     expired.sort();
                     let mut expected: Vec<_> = rules
                         .known
