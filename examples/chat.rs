@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let mut gossipsub = Gossipsub::new(key, discovery::gossipsub::config().build()?)?;
             let mut scores = PeerScoreParams::default();
             for topic in [&talk, &alerts] {
-                // A chat is quiet, so that nobody is to blame for few messages.
+                // A chat is quiet, so few messages are no reason for a penalty.
                 let score = TopicScoreParams {
                     mesh_message_deliveries_weight: 0.0,
                     mesh_failure_penalty_weight: 0.0,

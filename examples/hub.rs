@@ -3,7 +3,10 @@
 //!
 //! The TLS listener waits until `chain.pem` and `key.pem` are in the current directory.
 
-use std::{error::Error, io, sync::Arc, time::Duration};
+#[path = "hub/metrics.rs"]
+mod metrics;
+
+use std::error::Error;
 
 use futures::StreamExt as _;
 use libp2p::{
@@ -15,12 +18,8 @@ use libp2p_lazy_websocket::{
     discovery, lazy,
     websocket::{self, Certificates},
 };
-use prometheus_client::{encoding::text, registry::Registry};
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{TcpListener, TcpStream},
-    time,
-};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
 
 #[derive(NetworkBehaviour)]
 struct Behaviour {
@@ -43,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let limits = ConnectionLimits::default()
                 .with_max_established_incoming(Some(4096))
                 .with_max_established_per_peer(Some(8));
-            // Room in the mesh for a thousand peers that are connected to nobody else.
+            // Room in the mesh for a thousand peers that have no other connection.
             let gossipsub = discovery::gossipsub::hub_config(1_000).build()?;
             let config = discovery::Config::default();
             Ok(Behaviour {
@@ -68,7 +67,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .ok_or("--metrics needs an address")?;
         let socket = TcpListener::bind(at).await?;
         println!("metrics at http://{}/metrics", socket.local_addr()?);
-        tokio::spawn(serve(socket, Arc::new(registry)));
+        tokio::spawn(metrics::serve(socket, registry));
     }
     if addresses.is_empty() {
         addresses = ["9000/ws", "9001/tls/ws"]
@@ -93,36 +92,4 @@ async fn main() -> Result<(), Box<dyn Error>> {
             _ = tokio::signal::ctrl_c() => return Ok(()),
         }
     }
-}
-
-async fn serve(socket: TcpListener, registry: Arc<Registry>) -> io::Result<()> {
-    loop {
-        let (stream, _) = socket.accept().await?;
-        let answer = answer(stream, Arc::clone(&registry));
-        tokio::spawn(time::timeout(Duration::from_secs(5), answer));
-    }
-}
-
-/// Reads one request and answers it.
-async fn answer(mut stream: TcpStream, registry: Arc<Registry>) -> io::Result<()> {
-    let mut lines = BufReader::new((&mut stream).take(8192)).lines();
-    let request = lines.next_line().await?.unwrap_or_default();
-    while lines
-        .next_line()
-        .await?
-        .is_some_and(|line| !line.is_empty())
-    {}
-    let mut body = String::new();
-    let status = match request.starts_with("GET /metrics ") {
-        true => text::encode(&mut body, &registry)
-            .map(|()| "200 OK")
-            .map_err(io::Error::other)?,
-        false => "404 Not Found",
-    };
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    stream.write_all((head + &body).as_bytes()).await
 }

@@ -1,8 +1,8 @@
 //! A node that listens lazily over WebSocket and is found by its peers through gossipsub.
 //!
-//! Without arguments it shows the crate at work in one process: a hub and a few peers that know only the hub find
-//! each other, and a table tells when. With `--listen`, `--hub` or `--dial` it is a node of its own, until Ctrl-C or SIGTERM. What
-//! it can be told, and the lines that it prints, are in `--help`.
+//! Without arguments, a hub and a few peers that know only the hub find each other in one process, and a table shows when. With
+//! `--listen`, `--hub` or `--dial` it is one node, until Ctrl-C or SIGTERM. `--help` lists its options and the lines that it
+//! prints.
 
 #[path = "node/demo.rs"]
 mod demo;
@@ -51,8 +51,7 @@ struct Arguments {
     /// Dial this address once. May be repeated.
     #[arg(long, value_name = "MULTIADDR", group = "own")]
     dial: Vec<Multiaddr>,
-    /// Announce this address too, at which others reach this node: through a proxy, or a port that NAT forwards. May be
-    /// repeated.
+    /// Announce this address too: that of a proxy in front of this node, or of a port that NAT forwards. May be repeated.
     #[arg(long, value_name = "MULTIADDR", requires = "own")]
     external: Vec<Multiaddr>,
     /// Announce on this topic instead of the one js-libp2p uses. May be repeated.
@@ -61,10 +60,10 @@ struct Arguments {
     /// Announce at this interval. [default: 10; for the demonstration 1, or a tenth of the number of peers]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     interval: Option<Duration>,
-    /// Hear what others announce, and announce nothing.
+    /// Receive announcements and make none.
     #[arg(long, requires = "own")]
     listen_only: bool,
-    /// Keep this many connections to peers of the topic, by dialling those that are discovered.
+    /// Keep this many connections to peers of the topic, by dialling discovered ones.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "own")]
     connections: usize,
     /// The certificate chain of TLS listeners, such as /ip4/0.0.0.0/tcp/443/tls/ws, in PEM. They wait until the file
@@ -78,23 +77,23 @@ struct Arguments {
     /// own. One of a node that is marked as that of an authority (CA:TRUE) is not accepted by `--engine libp2p`.
     #[arg(long, value_name = "FILE", requires = "own")]
     trust: Option<PathBuf>,
-    /// Keep the peers that are known in this file, and dial them after a restart if --connections asks for more. Written every
-    /// minute and at the end.
+    /// Keep the known peers in this file, and dial them after a restart if --connections asks for more. Written every minute
+    /// and at the end.
     #[arg(long, value_name = "FILE", requires = "own")]
     known: Option<PathBuf>,
-    /// What speaks WebSocket.
+    /// The implementation of WebSocket.
     #[arg(long, value_enum, default_value_t)]
     engine: Engine,
-    /// The private key of this node, as libp2p encodes it (protobuf). Made if it is missing.
+    /// The file of the private key of this node, in libp2p's encoding (protobuf). Created if it does not exist.
     #[arg(long, value_name = "FILE", requires = "own")]
     key: Option<PathBuf>,
     /// End when standard input ends, as well as on Ctrl-C and SIGTERM.
     #[arg(long, requires = "own")]
     until_stdin_closes: bool,
-    /// What it runs on, of what is compiled in.
+    /// The runtime.
     #[arg(long, value_enum, default_value_t = Runtime::default())]
     runtime: Runtime,
-    /// How many peers the demonstration has beside the hub.
+    /// The number of peers in the demonstration, beside the hub.
     #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "own", value_parser = clap::value_parser!(u32).range(1..=50))]
     peers: u32,
 }

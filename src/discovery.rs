@@ -67,7 +67,7 @@
 //! addresses of a peer are announced or kept, the most useful first. [`Config::with_filter`] and
 //! [`Config::with_received_filter`] replace the rule of one direction by a closure.
 //!
-//! # Whom it believes
+//! # What it accepts
 //!
 //! An announcement counts only if the message is signed by the peer whose key it carries, so no peer can announce another.
 //! Addresses that name another peer are dropped. [`Config`] bounds messages, addresses, peers and rates. Announcements that
@@ -94,7 +94,7 @@
 //! gossipsub has forgotten it, which takes a minute or two, it counts until the next one. A replayed announcement of an expired
 //! peer counts once, for three of its intervals.
 //!
-//! # Whom it dials
+//! # What it dials
 //!
 //! - Hubs ([`Config::with_hubs`]), again whenever they are not connected.
 //! - Known peers, only with [`Config::with_connections`]: while there are fewer connections to subscribers than that, at random,
@@ -124,7 +124,7 @@
 //!
 //! # Differences from js-libp2p
 //!
-//! - js-libp2p announces an empty list of addresses at its interval when it only dials; this crate only when somebody
+//! - js-libp2p announces an empty list of addresses at its interval when it only dials; this crate only when a peer
 //!   subscribes. Both report such a peer, without addresses.
 //! - js-libp2p's `listenOnly` also ignores what it hears; [`Config::with_listen_only`] does not.
 //! - js-libp2p announces and accepts loopback and private addresses everywhere; this crate only where they are useful.

@@ -166,7 +166,7 @@ enum Report {
     Problem(String),
 }
 
-/// Runs one node until nobody listens to its reports. A peer dials the hub as soon as that has an address.
+/// Runs one node until its reports have no receiver. A peer dials the hub as soon as the hub has an address.
 async fn node(
     index: usize,
     mut swarm: Swarm<Behaviour>,

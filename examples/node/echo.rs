@@ -92,7 +92,7 @@ impl ConnectionHandler for Handler {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, (), Self::ToBehaviour>> {
-        // A stream that fails concerns the peer that opened it, and nobody else.
+        // A failed stream concerns only the peer that opened it.
         while let Poll::Ready(Some(_)) = self.echoes.poll_next_unpin(cx) {}
         Poll::Pending
     }

@@ -12,8 +12,7 @@ use libp2p_lazy_websocket::discovery::SavedPeer;
 
 use crate::{chain, say};
 
-/// What is in the file; nobody if there is none yet. A file with a line that cannot be read is set aside, and the other lines
-/// are taken.
+/// Reads the file, which may not exist yet. If a line cannot be read, the file is set aside and the other lines are used.
 pub(crate) fn read(file: &Path) -> Result<Vec<SavedPeer>, Box<dyn Error + Send + Sync>> {
     let bytes = match fs::read(file) {
         Ok(bytes) => bytes,
@@ -40,7 +39,7 @@ pub(crate) fn read(file: &Path) -> Result<Vec<SavedPeer>, Box<dyn Error + Send +
     Ok(peers)
 }
 
-/// Replaces the file as a whole, or leaves it as it is. Nobody known is no reason to forget those who were.
+/// Replaces the file as a whole, or leaves it. An empty list is not written, so that the older one is kept.
 pub(crate) fn write(file: &Path, peers: &[SavedPeer]) -> io::Result<()> {
     if peers.is_empty() {
         return Ok(());

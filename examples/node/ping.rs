@@ -1,4 +1,4 @@
-//! `/ipfs/ping/1.0.0`: answers whoever pings, and never pings.
+//! `/ipfs/ping/1.0.0`: answers pings and sends none.
 //!
 //! In place of `libp2p::ping::Behaviour`, whose handler (libp2p-ping 0.48) answers no pings any more once the other side
 //! has refused its own. js-libp2p refuses pings unless it has the ping service, but its connection monitor pings every
