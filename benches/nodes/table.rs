@@ -1,9 +1,7 @@
 //! What came out, as Markdown.
 
-use super::{
-    common::{rounds::Rounds, table::Table},
-    hub::{Kind, Security},
-};
+use super::hub::{Kind, Security};
+use crate::common::{rounds::Rounds, table::Table};
 
 /// What each connection took.
 #[derive(Debug, Clone, Copy)]

@@ -1,10 +1,10 @@
 //! The plot of benches/README.md: how fast each row is, as a share of what TCP reaches.
 
 use super::{
-    common::plot::{OTHERS, OURS, Svg, TEXT},
     link::Kind,
     table::{Row, Unit},
 };
+use crate::common::plot::{OTHERS, OURS, Svg, TEXT};
 
 const WIDTH: f64 = 720.0;
 

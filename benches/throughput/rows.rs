@@ -3,13 +3,13 @@
 use std::convert::Infallible;
 
 use super::{
-    common::rounds::Rounds,
     link::{self, Authority, Kind, Link},
     load::{Direction, Transfer, handshakes, ping_pong},
     memory,
     place::{Cores, Cost, Place},
     table::{Row, Target, Unit},
 };
+use crate::common::rounds::Rounds;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;

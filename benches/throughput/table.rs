@@ -1,10 +1,10 @@
 //! What came out, as the tables of benches/README.md.
 
 use super::{
-    common::{rounds::Rounds, table::Table},
     link::Kind,
     place::{Cores, Cost},
 };
+use crate::common::{rounds::Rounds, table::Table};
 
 /// With fewer rounds, a row is not judged.
 const MIN_ROUNDS: usize = 7;
