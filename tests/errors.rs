@@ -213,3 +213,26 @@ async fn a_failure_is_one_sentence_in_which_nothing_is_said_twice() {
         assert_eq!(repeated(&text), None, "{text}");
     }
 }
+
+/// The first link has the reason, as most applications print no other.
+#[tokio::test]
+async fn a_failed_listener_says_why_in_its_first_link() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let address = format!("/ip4/127.0.0.1/tcp/{port}/ws");
+    let mut node = swarm(Config::default());
+    node.listen_on(address.parse().unwrap()).unwrap();
+    let error = loop {
+        if let SwarmEvent::ListenerError { error, .. } = node.select_next_some().await {
+            break error;
+        }
+    };
+    let links = links(&error);
+    let [first, failure, tcp, cause] = &links[..] else {
+        panic!("{links:?}");
+    };
+    assert!(failure.contains(&address), "{failure}");
+    assert_eq!(*first, format!("{failure}: address in use"));
+    assert_eq!(tcp, "TCP failed");
+    assert!(cause.contains("in use"), "{cause}");
+}
