@@ -178,8 +178,11 @@ mod interfaces;
 mod libp2p;
 mod listeners;
 mod path;
+mod pool;
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 mod probe;
+#[cfg(any(test, fuzzing))]
+mod scripted;
 #[cfg(feature = "smol")]
 pub mod smol;
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]

@@ -13,7 +13,10 @@ use futures::{
     task::{ArcWake, AtomicWaker, waker_ref},
 };
 
-use crate::deadline::{self, Deadline, Instant};
+use crate::{
+    deadline::{self, Deadline, Instant},
+    websocket::pool::{self, Buffer},
+};
 
 mod close;
 mod error;
@@ -22,12 +25,9 @@ mod keep_alive;
 mod mask;
 #[cfg(any(test, fuzzing))]
 mod outside;
-mod pool;
 mod reader;
 #[cfg(test)]
 mod schedules;
-#[cfg(any(test, fuzzing))]
-mod scripted;
 mod writer;
 
 pub use error::ProtocolError;
@@ -37,7 +37,6 @@ pub(crate) use outside::run as fuzz;
 use close::Code;
 use frame::Role;
 use keep_alive::{KeepAlive, Outcome};
-use pool::Buffer;
 use reader::Reader;
 use writer::Writer;
 

@@ -5,10 +5,8 @@ use std::{cell::RefCell, future::poll_fn};
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, io::IoSlice};
 use proptest::prelude::*;
 
-use super::{
-    scripted::{self, Direction, Pipe, Script, Shared},
-    *,
-};
+use super::*;
+use crate::websocket::scripted::{self, Direction, Pipe, Script, Shared};
 
 #[derive(Debug, Clone)]
 enum Operation {

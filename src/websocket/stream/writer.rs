@@ -1,10 +1,12 @@
 //! What goes out: the bytes that are written become frames, put together in one buffer.
 
-use crate::websocket::stream::{
-    close::Code,
-    frame::{Header, MAX_CONTROL, MAX_SHORT, Opcode, Role},
-    mask::Mask,
+use crate::websocket::{
     pool::{Buffer, Pool},
+    stream::{
+        close::Code,
+        frame::{Header, MAX_CONTROL, MAX_SHORT, Opcode, Role},
+        mask::Mask,
+    },
 };
 
 /// The longest payload of one frame. Below [`MAX_SHORT`], so that the room for a header is known before the payload;
