@@ -20,9 +20,11 @@ use crate::{
 };
 
 mod error;
+mod stream;
 mod verifier;
 
 pub use error::TlsError;
+pub(super) use stream::TlsStream;
 use verifier::Verifier;
 
 /// What one transport needs for TLS: whom it trusts when it dials, and the certificate of its listeners.

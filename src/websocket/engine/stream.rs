@@ -1,11 +1,11 @@
 //! WebSocket of this crate, and TCP without it.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use futures::{AsyncRead, AsyncWrite, FutureExt as _, TryFutureExt as _, future::Either};
-use futures_rustls::{TlsAcceptor, TlsConnector};
 use libp2p_core::transport::{DialOpts, TransportError};
 use multiaddr::Multiaddr;
+use rustls::{ClientConfig, ServerConfig};
 
 use crate::websocket::{
     Config, Connection, Error,
@@ -16,13 +16,13 @@ use crate::websocket::{
     path::Path,
     stream::Stream,
     target::Request,
-    tls::Tls,
+    tls::{Tls, TlsStream},
     upgrade::{self, Answer},
 };
 
 pub(in crate::websocket) struct Streams {
-    acceptor: Option<TlsAcceptor>,
-    connector: TlsConnector,
+    server: Option<Arc<ServerConfig>>,
+    client: Arc<ClientConfig>,
     outbound: Outbound,
     speaks_tcp: bool,
     max_redirects: u8,
@@ -32,8 +32,8 @@ pub(in crate::websocket) struct Streams {
 impl Streams {
     pub(super) fn new(outbound: Outbound, config: &Config, tls: &Tls) -> Self {
         Self {
-            acceptor: tls.server().map(TlsAcceptor::from),
-            connector: tls.client().into(),
+            server: tls.server(),
+            client: tls.client(),
             outbound,
             speaks_tcp: config.speaks_tcp(),
             max_redirects: config.max_redirects(),
@@ -42,7 +42,7 @@ impl Streams {
     }
 
     pub(super) fn has_certificate(&self) -> bool {
-        self.acceptor.is_some()
+        self.server.is_some()
     }
 
     pub(super) fn speaks_tcp(&self) -> bool {
@@ -62,9 +62,7 @@ impl Streams {
                 .map_ok(|io| Connection::of(io.into_io()))
                 .boxed(),
             Kind::Ws => accept(incoming, only, self.keep_alive).boxed(),
-            Kind::Wss => {
-                accept_tls(incoming, self.acceptor.clone()?, only, self.keep_alive).boxed()
-            }
+            Kind::Wss => accept_tls(incoming, self.server.clone()?, only, self.keep_alive).boxed(),
         })
     }
 
@@ -90,7 +88,7 @@ impl Streams {
             Some(contest) => contest,
             None => Contest::of(target(address)?, names, &connect),
         };
-        let connector = self.connector.clone();
+        let client = Arc::clone(&self.client);
         let (max_redirects, keep_alive) = (usize::from(self.max_redirects), self.keep_alive);
         Ok(async move {
             let mut dial = Dial::begin(contest, timeout);
@@ -98,7 +96,7 @@ impl Streams {
                 let (to, io) = dial.connected().await?;
                 let redirects = dial.redirects();
                 let spoken = async {
-                    let location = match speak(io, &connector, &to.data, keep_alive).await? {
+                    let location = match speak(io, &client, &to.data, keep_alive).await? {
                         Spoken::Connected(connection) => return Ok(Either::Left(connection)),
                         Spoken::Redirected(location) => location,
                     };
@@ -122,7 +120,7 @@ impl Streams {
 
     /// What is dialled stays as it is, and with it the sessions that can be resumed.
     pub(super) fn set_tls(&mut self, tls: &Tls) {
-        self.acceptor = tls.server().map(TlsAcceptor::from);
+        self.server = tls.server();
     }
 }
 
@@ -142,15 +140,19 @@ async fn accept(
 
 async fn accept_tls(
     incoming: Incoming,
-    acceptor: TlsAcceptor,
+    config: Arc<ServerConfig>,
     only: Option<Path>,
     keep_alive: Option<Duration>,
 ) -> Result<Connection, Error> {
-    let accepting = incoming.io().await.map(|io| acceptor.accept(io))?;
-    let mut io = accepting.await.map_err(|error| Error::Tls(error.into()))?;
+    let mut io = TlsStream::server(incoming.io().await?, config).map_err(failed)?;
+    io.handshake().await.map_err(failed)?;
     let received = upgrade::accept(&mut io, only).await?;
     let stream = Stream::server(io, received).with_keep_alive(keep_alive);
     Ok(Connection::new(stream))
+}
+
+fn failed(error: io::Error) -> Error {
+    Error::Tls(error.into())
 }
 
 fn without_tcp(address: &Multiaddr) -> Result<Target<Arc<Request>>, TransportError<Error>> {
@@ -179,7 +181,7 @@ enum Spoken {
 
 async fn speak(
     io: Io,
-    connector: &TlsConnector,
+    client: &Arc<ClientConfig>,
     to: &Request,
     keep_alive: Option<Duration>,
 ) -> Result<Spoken, Error> {
@@ -189,10 +191,8 @@ async fn speak(
     let Some(name) = &to.tls else {
         return request(io, to, keep_alive).await;
     };
-    let io = connector
-        .connect(name.clone(), io)
-        .await
-        .map_err(|error| Error::Tls(error.into()))?;
+    let mut io = TlsStream::client(io, Arc::clone(client), name.clone()).map_err(failed)?;
+    io.handshake().await.map_err(failed)?;
     request(io, to, keep_alive).await
 }
 
@@ -214,7 +214,7 @@ where
 mod tests {
     use std::future::pending;
 
-    use futures_rustls::server::TlsStream;
+    use rustls::server::UnbufferedServerConnection;
 
     use super::*;
     use crate::websocket::{Certificate, Certificates, hearing::Prefixed};
@@ -234,10 +234,9 @@ mod tests {
 
         let plain = size_of_val(&accept(tcp(), None, None));
         assert!(plain < 512, "{plain}");
-        let acceptor = tls.server().unwrap().into();
-        let secured = size_of_val(&accept_tls(tcp(), acceptor, None, None));
+        let secured = size_of_val(&accept_tls(tcp(), tls.server().unwrap(), None, None));
         assert!(
-            secured < 512 + size_of::<TlsStream<Prefixed<Io>>>(),
+            secured < 512 + size_of::<TlsStream<Prefixed<Io>, UnbufferedServerConnection>>(),
             "{secured}"
         );
     }

@@ -78,6 +78,14 @@ fn client(
     Arc::new(config)
 }
 
+/// What a server and a client need for a handshake of this version.
+pub(super) fn configs(
+    version: &'static SupportedProtocolVersion,
+) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let (served, der) = Served::new();
+    (served.tls.server().unwrap(), client(&der, version))
+}
+
 #[test]
 fn a_client_that_returns_resumes_its_session_however_many_others_came() {
     for version in [&version::TLS12, &version::TLS13] {
