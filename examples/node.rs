@@ -66,6 +66,21 @@ struct Arguments {
     /// Keep this many connections to peers of the topic, by dialling discovered ones.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "own")]
     connections: usize,
+    /// Support TCP without WebSocket too, such as --listen /ip4/0.0.0.0/tcp/9000, also on the port of other listeners.
+    #[arg(long, requires = "own")]
+    tcp: bool,
+    /// Take the address of the client from the header X-Forwarded-For, on connections from this network of HTTP proxies, such as
+    /// 10.0.0.0/8. May be repeated.
+    #[arg(
+        long,
+        value_name = "NETWORK",
+        requires = "own",
+        conflicts_with = "proxy_protocol"
+    )]
+    proxy_header: Vec<websocket::Network>,
+    /// The same from the PROXY protocol, which every connection from this network has to begin with. May be repeated.
+    #[arg(long, value_name = "NETWORK", requires = "own")]
+    proxy_protocol: Vec<websocket::Network>,
     /// The certificate chain of TLS listeners, such as /ip4/0.0.0.0/tcp/443/tls/ws, in PEM. They wait until the file
     /// is there, and it may be replaced at any time.
     #[arg(long, value_name = "FILE", requires_all = ["own", "tls_key"])]
@@ -109,11 +124,20 @@ enum Engine {
 
 impl Arguments {
     fn websocket(&self) -> websocket::Config {
-        websocket::Config::default().with_engine(match self.engine {
+        let engine = match self.engine {
             Engine::Stream => websocket::Engine::Stream,
             #[cfg(feature = "libp2p-websocket")]
             Engine::Libp2p => websocket::Engine::Libp2p,
-        })
+        };
+        let config = websocket::Config::default()
+            .with_engine(engine)
+            .with_tcp(self.tcp);
+        let [http, tcp] = [&self.proxy_header, &self.proxy_protocol].map(|all| all.iter().copied());
+        match (http.len(), tcp.len()) {
+            (0, 0) => config,
+            (_, 0) => config.with_proxies(websocket::Proxies::http(http)),
+            _ => config.with_proxies(websocket::Proxies::tcp(tcp)),
+        }
     }
 
     fn discovery(&self, default_interval: Duration) -> discovery::Config {

@@ -181,6 +181,7 @@ mod path;
 mod pool;
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 mod probe;
+mod proxies;
 #[cfg(any(test, fuzzing))]
 mod scripted;
 #[cfg(feature = "smol")]
@@ -212,6 +213,7 @@ pub use connection::Connection;
 pub use counters::Counters;
 pub use dial::Resolve;
 pub use error::{Attempt, Error};
+pub use proxies::{Network, NetworkError, Proxies};
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 pub use socket::TcpOptions;
 pub use stream::ProtocolError;

@@ -28,7 +28,7 @@ use libp2p::{
     Multiaddr, Transport as _,
     core::transport::{ListenerId, TransportEvent},
 };
-use libp2p_lazy_websocket::websocket::{self, Certificates, Counters};
+use libp2p_lazy_websocket::websocket::{self, Certificates, Counters, Proxies};
 
 /// Listens and sends everything back, in a task of its own.
 struct Node {
@@ -360,6 +360,101 @@ async fn strangers_on_a_shared_port_keep_nobody_out(case: Case) {
     })
     .await;
     drop(strangers);
+}
+
+on_each!(a_tcp_proxy_tells_for_whom_it_connects);
+
+async fn a_tcp_proxy_tells_for_whom_it_connects(case: Case) {
+    let config = case
+        .config()
+        .with_proxies(Proxies::tcp(["127.0.0.1".parse().unwrap()]));
+    let mut node = Node::start(case, config);
+    let (ws, plain) = node.listening("/ip4/127.0.0.1/tcp/0/ws").await;
+    for (header, from) in [
+        (
+            &b"PROXY TCP4 192.0.2.1 127.0.0.1 4711 80\r\n"[..],
+            "/ip4/192.0.2.1/tcp/…/ws",
+        ),
+        (
+            b"PROXY TCP6 2001:db8::1 ::1 4711 80\r\n",
+            "/ip6/2001:db8::1/tcp/…/ws",
+        ),
+        (b"PROXY UNKNOWN\r\n", "/ip4/127.0.0.1/tcp/…/ws"),
+    ] {
+        let mut stream = TcpStream::connect(socket_address(&plain)).unwrap();
+        stream.write_all(header).unwrap();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+        assert_eq!(
+            node.next().await,
+            Report::Incoming(ws, plain.clone(), from.to_owned())
+        );
+        let answer = String::from_utf8(closes(stream).await).unwrap();
+        let is_answered = answer.starts_with("HTTP/1.1 426");
+        assert_eq!(
+            is_answered,
+            matches!(case.engine, Engine::Stream),
+            "{answer}"
+        );
+    }
+    // Whoever comes without is refused, and nobody is told.
+    assert_eq!(node.counters.unknown(), 0);
+    dial(case, case.config(), &plain)
+        .await
+        .map(drop)
+        .unwrap_err();
+    assert_eq!(node.counters.unknown(), 1);
+}
+
+on_each!(an_http_proxy_tells_for_whom_it_connects);
+
+async fn an_http_proxy_tells_for_whom_it_connects(case: Case) {
+    let config = case
+        .config()
+        .with_proxies(Proxies::http(["127.0.0.1".parse().unwrap()]));
+    let mut node = Node::start(case, config.clone());
+    let (ws, plain) = node.listening("/ip4/127.0.0.1/tcp/0/ws").await;
+    for (header, from) in [
+        (
+            "X-Forwarded-For: 203.0.113.7, 192.0.2.1\r\n",
+            "/ip4/192.0.2.1/tcp/0/ws",
+        ),
+        (
+            "X-Forwarded-For: [2001:db8::1]:4711\r\n",
+            "/ip6/2001:db8::1/tcp/…/ws",
+        ),
+        ("Forwarded: for=192.0.2.1\r\n", "/ip4/127.0.0.1/tcp/…/ws"),
+    ] {
+        let mut stream = TcpStream::connect(socket_address(&plain)).unwrap();
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: a\r\n{header}Upgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let Report::Incoming(id, local, reported) = node.next().await else {
+            panic!("a connection");
+        };
+        assert_eq!((id, local), (ws, plain.clone()));
+        // What has a port of its own is not replaced by the helper.
+        let reported = reported.replace("tcp/…", "tcp/0");
+        assert_eq!(reported, from.replace("tcp/…", "tcp/0"));
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 101");
+    }
+    // Those who are no proxy are not believed.
+    let config = case
+        .config()
+        .with_proxies(Proxies::http(["10.0.0.0/8".parse().unwrap()]));
+    let mut node = Node::start(case, config);
+    let (ws, plain) = node.listening("/ip4/127.0.0.1/tcp/0/ws").await;
+    let mut stream = TcpStream::connect(socket_address(&plain)).unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n")
+        .unwrap();
+    let from = "/ip4/127.0.0.1/tcp/…/ws".to_owned();
+    assert_eq!(node.next().await, Report::Incoming(ws, plain, from));
 }
 
 /// Over one `upgraded` transport.

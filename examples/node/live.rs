@@ -14,7 +14,7 @@ use futures::StreamExt as _;
 use futures_timer::Delay;
 use libp2p::{
     Multiaddr, PeerId, Swarm,
-    core::transport::ListenerId,
+    core::{ConnectedPoint, transport::ListenerId},
     identity::Keypair,
     swarm::{ConnectionError, DialError, SwarmEvent},
 };
@@ -42,6 +42,7 @@ Lines on standard output, one per event:
   listening <multiaddr>/p2p/<own id>   an address at which this node can be dialled
   no longer <multiaddr>/p2p/<own id>   and one at which it cannot any more
   listener <multiaddr> <state>         what becomes of a --listen
+  incoming <id> <multiaddr>            an accepted connection, and the address of the peer or of the client of a proxy
   connected <id>                       the first connection to a peer
   disconnected <id> <cause>            the last connection to a peer is closed, and why
   hub <multiaddr> <state>              what becomes of a --hub
@@ -191,8 +192,16 @@ fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId, hubs: &[Multiaddr]) {
         SwarmEvent::ConnectionEstablished {
             peer_id,
             num_established,
+            endpoint,
             ..
-        } if num_established.get() == 1 => say(format_args!("connected {peer_id}")),
+        } => {
+            if let ConnectedPoint::Listener { send_back_addr, .. } = endpoint {
+                say(format_args!("incoming {peer_id} {send_back_addr}"));
+            }
+            if num_established.get() == 1 {
+                say(format_args!("connected {peer_id}"));
+            }
+        }
         SwarmEvent::ConnectionClosed {
             peer_id,
             num_established: 0,

@@ -308,6 +308,15 @@ fn is_bare_tcp(address: &Multiaddr) -> bool {
     matches!(protocols.last(), Some(Protocol::Tcp(_)))
 }
 
+/// The first IP address.
+pub(super) fn ip(address: &Multiaddr) -> Option<IpAddr> {
+    address.iter().find_map(|protocol| match protocol {
+        Protocol::Ip4(ip) => Some(ip.into()),
+        Protocol::Ip6(ip) => Some(ip.into()),
+        _ => None,
+    })
+}
+
 /// Reads `/ip4|ip6/<ip>/tcp/<port>`, with or without a `/p2p/<peer id>` after it.
 pub(super) fn socket_address(tcp: &Multiaddr) -> Option<SocketAddr> {
     let mut protocols = tcp.iter();

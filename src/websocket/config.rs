@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 use crate::websocket::TcpOptions;
-use crate::websocket::{Certificates, Resolve, TrustAnchor, dial::Resolver};
+use crate::websocket::{Certificates, Proxies, Resolve, TrustAnchor, dial::Resolver};
 
 /// The most that [`Config::with_max_frame_size`] allows.
 #[cfg(feature = "libp2p-websocket")]
@@ -62,6 +62,7 @@ pub struct Config {
     #[cfg(feature = "system-roots")]
     trusts_system: bool,
     speaks_tcp: bool,
+    proxies: Option<Proxies>,
     max_redirects: u8,
     matches_paths: bool,
     handshake_timeout: Duration,
@@ -87,6 +88,7 @@ impl Default for Config {
             #[cfg(feature = "system-roots")]
             trusts_system: false,
             speaks_tcp: false,
+            proxies: None,
             max_redirects: 0,
             matches_paths: false,
             handshake_timeout: Duration::from_secs(9),
@@ -126,6 +128,30 @@ impl Config {
     /// libp2p-tcp in front of this transport gives them, and their ports, to libp2p-tcp.
     pub fn with_tcp(mut self, tcp: bool) -> Self {
         self.speaks_tcp = tcp;
+        self
+    }
+
+    /// Proxies in front of this node, which tell the address of their client. That address is the `send_back_addr` of the
+    /// connection, by which limits, the scores of gossipsub, identify and AutoNAT know the client. It counts towards the
+    /// [pending handshakes](Self::with_max_pending_handshakes) of one remote address, as the address of the proxy does not. Its
+    /// port is 0 if the proxy does not tell it.
+    ///
+    /// ```
+    /// use libp2p_lazy_websocket::websocket::{Config, Proxies};
+    ///
+    /// // HTTP proxies on this host, which add to `X-Forwarded-For`:
+    /// let http = Config::default().with_proxies(Proxies::http(["127.0.0.1".parse()?]));
+    /// // TCP load balancers in this network, which use the PROXY protocol:
+    /// let tcp = Config::default().with_proxies(Proxies::tcp(["10.1.0.0/16".parse()?]));
+    /// # drop((http, tcp));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// A connection from a TCP proxy without the header is closed, and [counted](crate::websocket::Counters::unknown).
+    ///
+    /// Defaults to none: nobody is believed.
+    pub fn with_proxies(mut self, proxies: Proxies) -> Self {
+        self.proxies = Some(proxies);
         self
     }
 
@@ -314,6 +340,10 @@ impl Config {
     pub(super) fn resolver(&self, system: Option<Resolver>) -> Option<Resolver> {
         let resolver = self.resolver.clone().or(system);
         resolver.map(|resolver| resolver.with_dnsaddr(self.resolves_dnsaddr))
+    }
+
+    pub(super) fn proxies(&self) -> Option<&Proxies> {
+        self.proxies.as_ref()
     }
 
     pub(super) fn speaks_tcp(&self) -> bool {

@@ -46,8 +46,8 @@ impl Counters {
         self.0.upgraded.load(Ordering::Relaxed)
     }
 
-    /// How many were closed as they spoke what nobody listens for on their port, for instance TLS where there is no
-    /// certificate yet, or nothing that is known here. Nobody else hears of them.
+    /// How many were closed as no listener on their port is for what they spoke, for instance TLS without a certificate, or as
+    /// they came from a [proxy](crate::websocket::Proxies::tcp) without its header. The swarm does not hear of them.
     pub fn unknown(&self) -> u64 {
         self.0.unknown.load(Ordering::Relaxed)
     }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use futures::{FutureExt as _, task::AtomicWaker};
-use multiaddr::{Multiaddr, Protocol};
+use multiaddr::Multiaddr;
 
 use self::places::{Places, Remote, Ticket};
 use crate::{
@@ -48,14 +48,16 @@ impl Admission {
 
     /// The bounds of a connection to `local` that is accepted `now`. If no place was left, the handshake that has given
     /// way ends when it is next polled, for which it is woken.
-    pub(super) fn admit(&self, local: &Multiaddr, remote: &Multiaddr, now: Instant) -> Bounds {
+    ///
+    /// `remote` is not bounded by itself if it is that of a proxy, which connects for others.
+    pub(super) fn admit(&self, local: &Multiaddr, remote: Option<IpAddr>, now: Instant) -> Bounds {
         Bounds::new(Some(self.place(local, remote)), now, self.0.timeout)
     }
 
-    fn place(&self, local: &Multiaddr, remote: &Multiaddr) -> Place {
+    fn place(&self, local: &Multiaddr, remote: Option<IpAddr>) -> Place {
         // An address without a port is none that can be listened on.
         let port = address::port(local).unwrap_or_default();
-        let remote = ip(remote).and_then(Remote::of);
+        let remote = remote.and_then(Remote::of);
         let eviction = Arc::<Eviction>::default();
         let mut places = self.0.places();
         let (ticket, evicted) = places.admit(port, remote, Arc::clone(&eviction));
@@ -81,14 +83,6 @@ impl Shared {
         // Nothing panics half-way through a change.
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn ip(address: &Multiaddr) -> Option<IpAddr> {
-    address.iter().find_map(|protocol| match protocol {
-        Protocol::Ip4(ip) => Some(ip.into()),
-        Protocol::Ip6(ip) => Some(ip.into()),
-        _ => None,
-    })
 }
 
 /// Tells a handshake that its place has been taken.
@@ -178,6 +172,22 @@ impl Bounds {
         }
         place.shared.counters.on_upgraded();
         Ok(())
+    }
+
+    /// It comes for a client at this address, which is bounded like any other.
+    pub(super) fn identify(&self, client: IpAddr) {
+        let (Some(place), Some(remote)) = (&self.place, Remote::of(client)) else {
+            return;
+        };
+        let mut places = place.shared.places();
+        let evicted = places.identify(place.ticket, remote);
+        if evicted.is_some() {
+            place.shared.counters.on_evicted();
+        }
+        drop(places);
+        if let Some(evicted) = evicted {
+            evicted.signal();
+        }
     }
 
     /// It speaks what nobody listens for.
@@ -273,7 +283,7 @@ mod tests {
     use tokio_test::{assert_pending, assert_ready, task};
 
     use super::*;
-    use crate::websocket::{Config, Transport};
+    use crate::websocket::{Config, Transport, address::ip};
 
     fn admission(max: usize) -> (Admission, Counters) {
         let counters = Counters::default();
@@ -287,7 +297,7 @@ mod tests {
     const REMOTE: &str = "/ip4/127.0.0.1/tcp/50000/ws";
 
     fn admit(admission: &Admission) -> Place {
-        admission.place(&LOCAL.parse().unwrap(), &REMOTE.parse().unwrap())
+        admission.place(&LOCAL.parse().unwrap(), ip(&REMOTE.parse().unwrap()))
     }
 
     #[test]
@@ -298,7 +308,7 @@ mod tests {
             "/dns6/a.example/tcp/1/tls/ws",
             "/ip4/192.0.2.1/tcp/2/ws",
         ]
-        .map(|local| admission.place(&local.parse().unwrap(), &REMOTE.parse().unwrap()));
+        .map(|local| admission.place(&local.parse().unwrap(), ip(&REMOTE.parse().unwrap())));
         assert_eq!((counters.pending_handshakes(), counters.evicted()), (3, 0));
         drop(first);
         let third = admit(&admission);
@@ -328,7 +338,7 @@ mod tests {
         ];
         let mut places = Vec::new();
         for (remote, evicted) in remotes {
-            places.push(admission.place(&LOCAL.parse().unwrap(), &remote.parse().unwrap()));
+            places.push(admission.place(&LOCAL.parse().unwrap(), ip(&remote.parse().unwrap())));
             assert_eq!(counters.evicted(), evicted, "{remote}");
         }
         assert_eq!(counters.pending_handshakes(), 7);

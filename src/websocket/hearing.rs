@@ -1,13 +1,17 @@
-//! Connections of which it is not known yet what they speak, as several listen on their socket.
+//! Connections of which it is not known yet what they speak, as several listen on their socket, or for whom, as they come from
+//! a proxy.
 //!
-//! The first byte tells: all that dial in libp2p speak first. What is read with it is given back in front of the connection.
+//! The first byte tells what they speak: all that dial in libp2p speak first. A proxy tells for whom it connects, in front of that
+//! or in the request. What is read is given back in front of the connection, without what is the proxy's own.
 //! This happens in the task of the transport, before anything above hears of the connection, since an event of a transport
 //! says with it to which listener it belongs. So nothing here may be expensive.
 
 use std::{
     future::poll_fn,
     io,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -16,18 +20,25 @@ use libp2p_core::transport::ListenerId;
 use multiaddr::Multiaddr;
 
 use crate::websocket::{
-    Error,
+    Error, Proxies,
     address::Kind,
     below::{Io, Pending},
     handshake::{Bounds, Handshake},
+    proxies::Tells,
 };
 
+mod forwarded;
 mod prefixed;
+mod proxy;
 
 pub(super) use prefixed::Prefixed;
 
 /// How much is read at once. A whole request fits, and a whole `ClientHello`.
 const MAX_READ: usize = 2048;
+
+/// How much of a request is read for the headers of a proxy, and how many headers: as much as those read who answer it.
+const MAX_HEAD: usize = 16 * 1024;
+const MAX_HEADERS: usize = 100;
 
 /// Whom a connection has reached.
 #[derive(Debug)]
@@ -67,8 +78,10 @@ impl Incoming {
 /// A connection that has begun to speak.
 pub(super) struct Heard {
     pub(super) arrived: Arrived<Incoming>,
-    /// `None` if that is nothing that is known here.
+    /// `None` if that is nothing that is known here, or if the header of the proxy is missing.
     pub(super) kind: Option<Kind>,
+    /// For whom it comes, if a proxy has told.
+    pub(super) client: Option<SocketAddr>,
     /// Those of its handshake, which goes on.
     pub(super) bounds: Bounds,
 }
@@ -78,9 +91,9 @@ pub(super) struct Heard {
 pub(super) struct Hearing(FuturesUnordered<Silent>);
 
 impl Hearing {
-    pub(super) fn push(&mut self, arrived: Arrived<Pending<Io>>, bounds: Bounds) {
+    pub(super) fn push(&mut self, arrived: Arrived<Pending<Io>>, wanted: Wanted, bounds: Bounds) {
         let mut hearing = None;
-        let arrived = arrived.map(|upgrade| hearing = Some(hear(upgrade).boxed()));
+        let arrived = arrived.map(|upgrade| hearing = Some(hear(upgrade, wanted).boxed()));
         let Some(hearing) = hearing else { return };
         self.0.push(Silent {
             arrived: Some(arrived),
@@ -103,44 +116,133 @@ impl Hearing {
 struct Silent {
     /// `None` once it has spoken.
     arrived: Option<Arrived<()>>,
-    handshake: Handshake<Pending<(u8, Prefixed<Io>)>>,
+    handshake: Handshake<Pending<Beginning>>,
 }
 
 impl Future for Silent {
     type Output = Result<Heard, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let ((first, io), bounds) = ready!(self.handshake.poll_unpin(cx))?;
+        let (beginning, bounds) = ready!(self.handshake.poll_unpin(cx))?;
         let Some(arrived) = self.arrived.take() else {
             return Poll::Pending;
         };
         Poll::Ready(Ok(Heard {
-            arrived: arrived.map(|()| Incoming::Heard(io)),
-            kind: kind(first),
+            arrived: arrived.map(|()| Incoming::Heard(beginning.io)),
+            kind: beginning.kind,
+            client: beginning.client,
             bounds,
         }))
     }
 }
 
-/// The first byte, and the connection with it.
-async fn hear(upgrade: Pending<Io>) -> Result<(u8, Prefixed<Io>), Error> {
+/// What is to be found out about a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    /// What it speaks, if that is known already.
+    pub(super) kind: Option<Kind>,
+    /// Those that it comes from, if it comes from one.
+    pub(super) proxies: Option<Arc<Proxies>>,
+}
+
+/// How a connection begins.
+struct Beginning {
+    kind: Option<Kind>,
+    client: Option<SocketAddr>,
+    io: Prefixed<Io>,
+}
+
+async fn hear(upgrade: Pending<Io>, wanted: Wanted) -> Result<Beginning, Error> {
+    let mut read = Vec::new();
     let mut io = upgrade.await?;
-    // Nothing is kept of a buffer while nothing comes.
-    let read = poll_fn(|cx| {
+    let mut client = None;
+    let tells = wanted.proxies.as_deref().map(Proxies::tells);
+    if let Some(Tells::Proxy) = tells {
+        let header = loop {
+            match proxy::header(&read) {
+                Ok(None) => more(&mut io, &mut read).await?,
+                Ok(Some(header)) => break Ok(header),
+                Err(error) => break Err(error),
+            }
+        };
+        match header {
+            Ok(header) => {
+                read.drain(..header.len);
+                client = header.client;
+            }
+            Err(error) => {
+                tracing::debug!(?error, "refused a connection from a trusted proxy");
+                let io = Prefixed::new(read, io);
+                let (kind, client) = (None, None);
+                return Ok(Beginning { kind, client, io });
+            }
+        }
+    }
+    let kind = match wanted.kind {
+        Some(kind) => Some(kind),
+        None => {
+            if read.is_empty() {
+                more(&mut io, &mut read).await?;
+            }
+            read.first().and_then(|first| kind_of(*first))
+        }
+    };
+    if let (Some(Tells::Http(name)), Some(Kind::Ws)) = (tells, kind) {
+        let is_trusted = |ip| wanted.proxies.as_ref().is_some_and(|all| all.are_at(ip));
+        client = forwarded_for(&mut io, &mut read, name, is_trusted).await?;
+    }
+    let io = Prefixed::new(read, io);
+    Ok(Beginning { kind, client, io })
+}
+
+/// The client in the headers of this name. What is wrong with the request is left to those who answer it.
+async fn forwarded_for(
+    io: &mut Io,
+    read: &mut Vec<u8>,
+    name: &str,
+    is_trusted: impl Fn(IpAddr) -> bool,
+) -> Result<Option<SocketAddr>, Error> {
+    let mut scanned = 0;
+    loop {
+        let new = read.get(scanned..).unwrap_or_default();
+        let is_whole =
+            new.windows(2).any(|end| end == b"\n\n") || new.windows(3).any(|end| end == b"\n\r\n");
+        if is_whole || read.len() >= MAX_HEAD {
+            break;
+        }
+        scanned = read.len().saturating_sub(2);
+        more(io, read).await?;
+    }
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    if request.parse(read).is_err() {
+        return Ok(None);
+    }
+    let named = request
+        .headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case(name));
+    let values = named.map(|header| header.value);
+    Ok(forwarded::client(values, is_trusted))
+}
+
+/// Adds what comes next to what has been read. Nothing is kept of a buffer while nothing comes.
+async fn more(io: &mut Io, read: &mut Vec<u8>) -> Result<(), Error> {
+    let count = poll_fn(|cx| {
         let mut bytes = [0; MAX_READ];
         let count = ready!(io.as_mut().poll_read(cx, &mut bytes))?;
-        Poll::Ready(Ok(bytes.get(..count).unwrap_or_default().to_vec()))
+        read.extend(bytes.get(..count).unwrap_or_default());
+        Poll::Ready(Ok(count))
     });
-    let read: io::Result<_> = read.await;
-    let read = read.map_err(Error::below)?;
-    match read.first() {
-        Some(&first) => Ok((first, Prefixed::new(read, io))),
-        None => Err(Error::below(io::Error::from(io::ErrorKind::UnexpectedEof))),
+    let count: io::Result<_> = count.await;
+    match count.map_err(Error::below)? {
+        0 => Err(Error::below(io::Error::from(io::ErrorKind::UnexpectedEof))),
+        _ => Ok(()),
     }
 }
 
 /// What those speak whose first byte this is.
-fn kind(first: u8) -> Option<Kind> {
+fn kind_of(first: u8) -> Option<Kind> {
     match first {
         // The length of `/multistream/1.0.0` and its line end, with which all begin that dial in libp2p:
         // <https://github.com/multiformats/multistream-select>.

@@ -2,12 +2,13 @@ use std::{
     fmt, io,
     net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use futures::{AsyncRead, AsyncWrite, FutureExt as _};
 use libp2p_core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
-use multiaddr::Multiaddr;
+use multiaddr::{Multiaddr, Protocol};
 
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 use crate::websocket::{interfaces::Watch, probe::probe};
@@ -15,13 +16,13 @@ use crate::{
     deadline,
     lazy::{self, Changed, ListenSupport, Support},
     websocket::{
-        Config, Connection, Counters, Error,
-        address::{Listen, log_unsupported, socket_address},
+        Config, Connection, Counters, Error, Proxies,
+        address::{Listen, ip, log_unsupported, socket_address},
         below::{Below, Io, Pending},
         dial::{Outbound, Resolver},
         engine::Speaker,
         handshake::{Admission, Handshake},
-        hearing::{Arrived, Heard, Hearing, Incoming},
+        hearing::{Arrived, Heard, Hearing, Incoming, Wanted},
         interfaces::{Interfaces, Meaning},
         listeners::{Action, Listeners},
         path::Path,
@@ -53,6 +54,7 @@ pub struct Transport {
     probe: Option<fn(SocketAddr) -> io::Result<()>>,
     admission: Admission,
     hearing: Hearing,
+    proxies: Option<Arc<Proxies>>,
     counters: Counters,
     holds_places: bool,
     config: Config,
@@ -100,6 +102,7 @@ impl Transport {
                 counters.clone(),
             ),
             hearing: Hearing::default(),
+            proxies: config.proxies().cloned().map(Arc::new),
             counters,
             holds_places: false,
             config,
@@ -170,24 +173,37 @@ impl Transport {
         arrived: Arrived<Pending<Io>>,
     ) -> Option<TransportEvent<Pending<Connection>, Error>> {
         let now = deadline::now();
-        let bounds = self.admission.admit(&arrived.local, &arrived.remote, now);
-        let Some(kind) = self.listeners.only_kind(arrived.socket) else {
-            self.hearing.push(arrived, bounds);
-            return None;
-        };
-        self.accept(Heard {
-            arrived: arrived.map(Incoming::Unheard),
-            kind: Some(kind),
-            bounds,
-        })
+        let remote = ip(&arrived.remote);
+        let proxies = self.proxies.as_ref();
+        let proxies = proxies.filter(|proxies| remote.is_some_and(|ip| proxies.are_at(ip)));
+        let bounded = remote.filter(|_| proxies.is_none());
+        let bounds = self.admission.admit(&arrived.local, bounded, now);
+        let kind = self.listeners.only_kind(arrived.socket);
+        if let (Some(_), None) = (kind, proxies) {
+            return self.accept(Heard {
+                arrived: arrived.map(Incoming::Unheard),
+                kind,
+                client: None,
+                bounds,
+            });
+        }
+        let proxies = proxies.cloned();
+        self.hearing.push(arrived, Wanted { kind, proxies }, bounds);
+        None
     }
 
     fn accept(&mut self, heard: Heard) -> Option<TransportEvent<Pending<Connection>, Error>> {
         let Heard {
-            arrived,
+            mut arrived,
             kind,
+            client,
             bounds,
         } = heard;
+        if let Some(client) = client {
+            bounds.identify(client.ip());
+            let ip = Multiaddr::from(client.ip());
+            arrived.remote = ip.with(Protocol::Tcp(client.port()));
+        }
         let accepted = kind.and_then(|kind| {
             self.listeners
                 .claim(arrived.socket, kind, &arrived.local, &arrived.remote)

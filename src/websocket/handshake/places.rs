@@ -102,6 +102,22 @@ impl<T> Places<T> {
         (Ticket { port, number }, evicted)
     }
 
+    /// It is known now which remote address a handshake is of, if none was known before. What came with the oldest of that
+    /// address, if there were too many.
+    pub(super) fn identify(&mut self, ticket: Ticket, remote: Remote) -> Option<T> {
+        let port = self.ports.get_mut(&ticket.port)?;
+        let pending = port.pending.get_mut(&ticket.number)?;
+        if pending.remote.is_some() {
+            return None;
+        }
+        pending.remote = Some(remote);
+        let own = port.by_remote.entry(remote).or_default();
+        let is_full = own.len() >= self.max_per_remote;
+        let oldest = own.first().copied().filter(|_| is_full);
+        own.insert(ticket.number);
+        oldest.and_then(|oldest| port.remove(oldest))
+    }
+
     /// A handshake has ended. `None` if it had given way before.
     pub(super) fn leave(&mut self, ticket: Ticket) -> Option<T> {
         let Entry::Occupied(mut port) = self.ports.entry(ticket.port) else {
@@ -162,6 +178,28 @@ mod tests {
         for loopback in ["127.0.0.1", "127.255.0.9", "::1", "::ffff:127.0.0.1"] {
             assert_eq!(remote(loopback), None, "{loopback}");
         }
+    }
+
+    #[test]
+    fn who_is_identified_later_counts_from_then_on() {
+        let mut places = places(8);
+        let client = remote("192.0.2.1").unwrap();
+        let mut tickets = Vec::new();
+        for number in 0..4 {
+            let (ticket, evicted) = places.admit(1, None, number);
+            assert_eq!(evicted, None);
+            tickets.push(ticket);
+        }
+        // A quarter of eight.
+        assert_eq!(places.identify(tickets[3], client), None);
+        assert_eq!(places.identify(tickets[1], client), None);
+        assert_eq!(places.identify(tickets[1], client), None, "once");
+        assert_eq!(places.identify(tickets[2], client), Some(1));
+        assert_eq!(places.identify(tickets[1], client), None, "it is gone");
+        assert_eq!(places.admit(1, Some(client), 4).1, Some(2));
+        assert_eq!(places.leave(tickets[3]), Some(3));
+        assert_eq!(places.leave(tickets[2]), None);
+        assert_eq!(places.leave(tickets[0]), Some(0));
     }
 
     #[test]
