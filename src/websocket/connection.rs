@@ -52,8 +52,8 @@ use crate::websocket::{Error, below::Io, handshake::Bounds};
 /// An idle stream has no buffer. All streams of a process share two pools, of 32 MiB for writing and 16 MiB for reading. If a
 /// pool is empty, a stream uses 4 KiB of its own. Peers that do not read therefore cannot make the memory of a node grow.
 ///
-/// TLS adds 3.4 KiB to an idle connection. All connections share a pool of 18 MiB for incomplete records, and each holds at most
-/// 80 KiB of encrypted bytes that the socket has not taken.
+/// TLS adds 3.4 KiB to an idle connection. All TLS connections share two pools, of 18 MiB for incomplete records and 21 MiB for
+/// unsent ones, of which a connection has at most 84 KiB.
 ///
 /// The two halves of a stream may be used in two tasks, as by [`AsyncReadExt::split`](futures::AsyncReadExt::split).
 pub struct Connection {

@@ -20,10 +20,7 @@ mod input;
 mod records;
 
 use input::Input;
-use records::{End, Records, Session};
-
-/// Maximum number of bytes that are encrypted and not sent. A WebSocket frame has 64 KiB and a header.
-const MAX_UNSENT: usize = 80 * 1024;
+use records::{End, MAX_UNSENT, Records, Session};
 
 /// A TLS connection over `S`, in either role.
 ///

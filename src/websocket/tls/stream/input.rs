@@ -10,7 +10,7 @@ pub(super) const MAX_SIZE: usize = 72 * 1024;
 /// Minimum size of a read.
 const MIN_READ: usize = 4096;
 
-static POOL: Pool = Pool::new(MAX_SIZE, 256, 32);
+static POOL: Pool = Pool::new(MAX_SIZE, 256, 16);
 
 /// A buffer that exists only while there are bytes in it. All connections share a pool of 18 MiB. If it is empty, a
 /// connection has a buffer of its own, which grows with the received bytes.

@@ -12,6 +12,14 @@ use rustls::{
     },
 };
 
+use crate::websocket::pool::{Buffer, Pool};
+
+/// Maximum number of bytes that are encrypted and not sent. A WebSocket frame has 64 KiB and a header.
+pub(super) const MAX_UNSENT: usize = 80 * 1024;
+
+/// With room for the overhead of these records.
+static POOL: Pool = Pool::new(MAX_UNSENT + 4096, 256, 16);
+
 /// The largest record: 16 KiB, the overhead of a cipher, and the header.
 const MAX_RECORD: usize = 16 * 1024 + 2048 + 5;
 
@@ -92,7 +100,8 @@ impl<C> Records<C> {
     }
 
     pub(super) fn unsent(&self) -> &[u8] {
-        &self.outgoing.bytes[self.outgoing.start..self.outgoing.end]
+        let Outgoing { buffer, start, end } = &self.outgoing;
+        buffer.as_ref().map_or(&[], |buffer| &buffer[*start..*end])
     }
 
     pub(super) fn on_sent(&mut self, count: usize) {
@@ -102,7 +111,7 @@ impl<C> Records<C> {
         }
     }
 
-    /// Frees the memory for outgoing records, if all are sent.
+    /// Gives back the buffer of outgoing records, if all are sent.
     pub(super) fn release(&mut self) {
         if self.unsent().is_empty() {
             self.outgoing = Outgoing::default();
@@ -202,7 +211,7 @@ impl<C: Session> Records<C> {
 /// Unsent records.
 #[derive(Default)]
 struct Outgoing {
-    bytes: Vec<u8>,
+    buffer: Option<Buffer>,
     start: usize,
     end: usize,
 }
@@ -210,10 +219,13 @@ struct Outgoing {
 impl Outgoing {
     /// Room for at least `size` bytes.
     fn room(&mut self, size: usize) -> &mut [u8] {
-        if self.bytes.len() < self.end + size {
-            self.bytes.resize(self.end + size, 0);
+        let buffer = self.buffer.get_or_insert_with(|| POOL.lend());
+        if buffer.len() < self.end + size {
+            let mut larger = buffer.to_vec();
+            larger.resize(self.end + size, 0);
+            *buffer = larger.into();
         }
-        &mut self.bytes[self.end..]
+        &mut buffer[self.end..]
     }
 
     fn encode<Data>(&mut self, data: &mut EncodeTlsData<'_, Data>) {
@@ -225,7 +237,7 @@ impl Outgoing {
         &mut self,
         mut write: impl FnMut(&mut [u8]) -> Result<usize, EncryptError>,
     ) -> Result<(), Error> {
-        let written = match write(self.room(0)) {
+        let written = match write(&mut []) {
             Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => {
                 write(self.room(required_size))
             }
@@ -239,6 +251,7 @@ impl Outgoing {
 #[cfg(test)]
 impl<C> Records<C> {
     pub(super) fn capacity(&self) -> usize {
-        self.decrypted.capacity() + self.outgoing.bytes.capacity()
+        let outgoing = self.outgoing.buffer.as_ref();
+        self.decrypted.capacity() + outgoing.map_or(0, |buffer| buffer.len())
     }
 }

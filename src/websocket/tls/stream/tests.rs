@@ -396,7 +396,7 @@ fn a_peer_that_does_not_read_is_not_written_for_without_end() {
     let taken = assert_ready_ok!(tested.write(&bytes));
     assert!(taken < 100_000 + 2 * MAX_UNSENT, "{taken}");
     assert_pending!(tested.write(&bytes));
-    assert!(tested.stream.records.capacity() < MAX_UNSENT + 1_000);
+    assert!(tested.stream.records.capacity() <= MAX_UNSENT + 4096);
 
     tested.there.lock().capacity = LARGE;
     let rest = assert_ready_ok!(tested.write(&bytes[taken..]));
