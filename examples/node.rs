@@ -82,12 +82,12 @@ struct Arguments {
     #[arg(long, value_name = "NETWORK", requires = "own")]
     proxy_protocol: Vec<websocket::Network>,
     /// The certificate chain of TLS listeners, such as /ip4/0.0.0.0/tcp/443/tls/ws, in PEM. They wait until the file
-    /// is there, and it may be replaced at any time.
+    /// is there, and it may be replaced at any time. May be repeated, each with a --tls-key: the names decide which is served.
     #[arg(long, value_name = "FILE", requires_all = ["own", "tls_key"])]
-    tls_cert: Option<PathBuf>,
+    tls_cert: Vec<PathBuf>,
     /// The private key of that certificate, in PEM.
     #[arg(long, value_name = "FILE", requires_all = ["own", "tls_cert"])]
-    tls_key: Option<PathBuf>,
+    tls_key: Vec<PathBuf>,
     /// Trust this certificate when dialling, in PEM: of an authority that is not public, or of a node that has signed its
     /// own. One of a node that is marked as that of an authority (CA:TRUE) is not accepted by `--engine libp2p`.
     #[arg(long, value_name = "FILE", requires = "own")]

@@ -67,7 +67,7 @@
 //! | first byte | listener |
 //! | --- | --- |
 //! | 19, the length of `/multistream/1.0.0` | `<host>/tcp/<port>` |
-//! | 22, a record of a TLS handshake | `…/tls/ws`; with several names, the connection is reported as that of the listener that was first |
+//! | 22, a record of a TLS handshake | `…/tls/ws`; with several names, each with [its certificate](Config::with_certificates), the connection is reported as that of the listener that was first |
 //! | `A` to `Z`, an HTTP method | `…/ws` |
 //! | any other | none: the connection is closed and [counted](Counters::unknown) |
 //!

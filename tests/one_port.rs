@@ -365,6 +365,53 @@ async fn strangers_on_a_shared_port_keep_nobody_out(case: Case) {
     drop(strangers);
 }
 
+/// Of several certificates, each listener on the port is reached by its own name.
+#[cfg(feature = "tokio")]
+#[tokio::test]
+async fn each_name_on_a_port_has_its_certificate() {
+    let case = Case::TOKIO;
+    let [one, other] = [Authority::new(), Authority::new()];
+    let leaf = |names| Leaf {
+        names,
+        ..Leaf::default()
+    };
+    let late = Certificates::new();
+    let config = case
+        .config()
+        .with_certificates(one.sign(&leaf(&["localhost"])).in_use())
+        .with_certificates(late.clone());
+    let mut node = Node::start(case, config);
+    let (_, first) = node.listening("/dns4/localhost/tcp/0/tls/ws").await;
+    let port = port(&first);
+    let sni = |name: &str| -> Multiaddr {
+        let text = format!("/ip4/127.0.0.1/tcp/{port}/tls/sni/{name}/ws");
+        text.parse().unwrap()
+    };
+    let id = node.listen(&format!("/dns4/b.example/tcp/{port}/tls/ws"));
+    let trusts = |authority: &Authority| case.config().with_trust_anchor(authority.anchor());
+    dial(case, trusts(&other), &sni("b.example"))
+        .await
+        .map(drop)
+        .unwrap_err();
+    late.set(other.sign(&leaf(&["b.example"])).certificate())
+        .unwrap();
+    let address = format!("/dns4/b.example/tcp/{port}/tls/ws")
+        .parse()
+        .unwrap();
+    while node.next().await != Report::New(id, Multiaddr::clone(&address)) {}
+    for (authority, name) in [(&one, "localhost"), (&other, "b.example")] {
+        let connection = dial(case, trusts(authority), &sni(name)).await;
+        assert_echoes(connection.unwrap_or_else(|e| panic!("{name}: {e:?}"))).await;
+    }
+    // Each with its own.
+    for (authority, name) in [(&one, "b.example"), (&other, "localhost")] {
+        dial(case, trusts(authority), &sni(name))
+            .await
+            .map(drop)
+            .unwrap_err();
+    }
+}
+
 on_each!(a_tcp_proxy_tells_for_whom_it_connects);
 
 async fn a_tcp_proxy_tells_for_whom_it_connects(case: Case) {

@@ -67,7 +67,11 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
         discovery = discovery.with_saved_peers(saved);
     }
     let mut websocket = arguments.websocket();
-    if let (Some(chain), Some(key)) = (&arguments.tls_cert, &arguments.tls_key) {
+    let (chains, keys) = (&arguments.tls_cert, &arguments.tls_key);
+    if chains.len() != keys.len() {
+        return Err("each --tls-cert needs a --tls-key".into());
+    }
+    for (chain, key) in chains.iter().zip(keys) {
         websocket = websocket.with_certificates(websocket::Certificates::watch(chain, key)?);
     }
     if let Some(file) = &arguments.trust {

@@ -22,6 +22,9 @@ mod shared;
 mod watch;
 mod watched;
 
+#[cfg(feature = "metrics")]
+pub(super) use metrics::register;
+
 use shared::Shared;
 use watch::Files;
 

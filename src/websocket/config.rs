@@ -57,7 +57,7 @@ pub enum Engine {
 #[derive(Debug, Clone)]
 pub struct Config {
     engine: Engine,
-    certificates: Option<Certificates>,
+    certificates: Vec<Certificates>,
     trust_anchors: Vec<TrustAnchor>,
     #[cfg(feature = "system-roots")]
     trusts_system: bool,
@@ -83,7 +83,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             engine: Engine::default(),
-            certificates: None,
+            certificates: Vec::new(),
             trust_anchors: Vec::new(),
             #[cfg(feature = "system-roots")]
             trusts_system: false,
@@ -155,11 +155,15 @@ impl Config {
         self
     }
 
-    /// The source of the certificate of TLS listeners. The certificate may come later: TLS listeners wait for it.
+    /// Adds a source of a certificate of TLS listeners. The certificate may come later: TLS listeners wait for it.
+    ///
+    /// With several, a client is served the first certificate that has the name it asks for (SNI), and otherwise the first of all:
+    /// a dialer by IP asks for no name. The listeners are announced by the names of all. With `Engine::Libp2p` only the first
+    /// certificate is served.
     ///
     /// Defaults to none. Without it, TLS addresses are not supported for listening.
     pub fn with_certificates(mut self, certificates: Certificates) -> Self {
-        self.certificates = Some(certificates);
+        self.certificates.push(certificates);
         self
     }
 
@@ -367,8 +371,8 @@ impl Config {
         self.matches_paths
     }
 
-    pub(super) fn certificates(&self) -> Option<&Certificates> {
-        self.certificates.as_ref()
+    pub(super) fn certificates(&self) -> &[Certificates] {
+        &self.certificates
     }
 
     pub(super) fn trust_anchors(&self) -> &[TrustAnchor] {

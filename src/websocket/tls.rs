@@ -7,70 +7,95 @@ use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring},
     server::{NoServerSessionStorage, ProducesTickets},
-    sign::SingleCertAndKey,
 };
 
 use crate::{
     lazy::{Missing, Support},
     websocket::{
-        Certificate, Config, TrustAnchor,
+        Certificate, Certificates, Config, TrustAnchor,
         certificate::Names,
         certificates::{Offered, Subscription},
     },
 };
 
+mod by_name;
 mod error;
 mod stream;
 mod verifier;
 
+use by_name::ByName;
 pub use error::TlsError;
 pub(super) use stream::TlsStream;
 use verifier::Verifier;
 
-/// What one transport needs for TLS: whom it trusts when it dials, and the certificate of its listeners.
+/// What one transport needs for TLS: whom it trusts when it dials, and the certificates of its listeners.
 pub(super) struct Tls {
     trust_anchors: Vec<TrustAnchor>,
     #[cfg(feature = "system-roots")]
     trusts_system: bool,
     /// Where certificates come from, if they ever do.
-    certificates: Option<Subscription>,
-    /// The one that is served. Never taken away again: libp2p-websocket panics when a TLS listener accepts and there
-    /// is none.
-    certificate: Option<Certificate>,
+    sources: Vec<Source>,
     ticketer: Arc<dyn ProducesTickets>,
 }
 
-impl Tls {
-    pub(super) fn new(config: &Config) -> Self {
-        let mut certificates = config.certificates().map(|handle| handle.subscribe());
-        let certificate = match certificates.as_mut().and_then(Subscription::take) {
+struct Source {
+    subscription: Subscription,
+    /// The one that is served. Never taken away again: libp2p-websocket panics when a TLS listener accepts and there
+    /// is none.
+    certificate: Option<Certificate>,
+}
+
+impl Source {
+    fn new(certificates: &Certificates) -> Self {
+        let mut subscription = certificates.subscribe();
+        let certificate = match subscription.take() {
             Some(Offered::Accepted(certificate)) => Some(certificate),
             Some(Offered::Refused) | None => None,
         };
         Self {
+            subscription,
+            certificate,
+        }
+    }
+}
+
+impl Tls {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
             trust_anchors: config.trust_anchors().to_vec(),
             #[cfg(feature = "system-roots")]
             trusts_system: config.trusts_system(),
-            certificate,
-            certificates,
+            sources: config.certificates().iter().map(Source::new).collect(),
             ticketer: ring::Ticketer::new().expect("the system has randomness"),
         }
     }
 
     /// Whether TLS addresses can be listened on.
     pub(super) fn support(&self) -> Support {
-        match (&self.certificate, &self.certificates) {
-            (Some(_), _) => Support::Now,
-            (None, Some(certificates)) => Support::Waiting(Missing::Certificate {
-                last_error: certificates.last_error().map(|error| error as _),
-            }),
-            (None, None) => Support::Never,
+        if self.certificates().next().is_some() {
+            return Support::Now;
         }
+        if self.sources.is_empty() {
+            return Support::Never;
+        }
+        let mut errors = self
+            .sources
+            .iter()
+            .map(|source| source.subscription.last_error());
+        let last_error = errors.find_map(|error| error).map(|error| error as _);
+        Support::Waiting(Missing::Certificate { last_error })
+    }
+
+    /// Those that are served, in the order in which their sources were given.
+    fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        self.sources
+            .iter()
+            .filter_map(|source| source.certificate.as_ref())
     }
 
     #[cfg(feature = "libp2p-websocket")]
     pub(super) fn certificate(&self) -> Option<&Certificate> {
-        self.certificate.as_ref()
+        self.certificates().next()
     }
 
     #[cfg(feature = "libp2p-websocket")]
@@ -78,10 +103,15 @@ impl Tls {
         &self.trust_anchors
     }
 
-    /// What the certificate verifies; nothing as long as there is none.
+    /// What the certificates verify; nothing as long as there is none. Of IP addresses only the first, as who dials one names
+    /// nobody.
     pub(super) fn names(&self) -> Names {
-        let certificate = self.certificate.as_ref();
-        certificate.map_or_else(Names::default, |certificate| certificate.names().clone())
+        let mut all = self.certificates().map(Certificate::names);
+        let mut names = all.next().cloned().unwrap_or_default();
+        names
+            .dns
+            .extend(all.flat_map(|names| names.dns.iter().cloned()));
+        names
     }
 
     /// For listening, as soon as there is a certificate.
@@ -94,12 +124,12 @@ impl Tls {
     /// Neither side names a protocol by ALPN, as in libp2p-websocket: without one it is HTTP/1.1, and that is all that
     /// is spoken here. To name it would only turn away those who offer nothing but others.
     pub(super) fn server(&self) -> Option<Arc<ServerConfig>> {
-        let certified = self.certificate.as_ref()?.certified();
+        self.certificates().next()?;
         let mut config = ServerConfig::builder_with_provider(ring::default_provider().into())
             .with_safe_default_protocol_versions()
             .expect("ring has ciphers for all of them")
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+            .with_cert_resolver(Arc::new(ByName::new(self.certificates())));
         config.ticketer = Arc::clone(&self.ticketer);
         config.session_storage = Arc::new(NoServerSessionStorage {});
         // The one connection of a peer takes one, and brings the next.
@@ -138,16 +168,20 @@ impl Tls {
     /// Ready with `true` when there is a new certificate to serve, and with `false` when there is another reason to wait
     /// for the first.
     pub(super) fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        let Some(certificates) = &mut self.certificates else {
-            return Poll::Pending;
-        };
-        certificates.poll(cx).map(|offered| match offered {
-            Offered::Accepted(certificate) => {
-                self.certificate = Some(certificate);
-                true
+        let mut changed = Poll::Pending;
+        for source in &mut self.sources {
+            match source.subscription.poll(cx) {
+                Poll::Ready(Offered::Accepted(certificate)) => {
+                    source.certificate = Some(certificate);
+                    changed = Poll::Ready(true);
+                }
+                Poll::Ready(Offered::Refused) if changed.is_pending() => {
+                    changed = Poll::Ready(false);
+                }
+                Poll::Ready(Offered::Refused) | Poll::Pending => {}
             }
-            Offered::Refused => false,
-        })
+        }
+        changed
     }
 }
 

@@ -10,6 +10,8 @@ use futures::{AsyncRead, AsyncWrite, FutureExt as _};
 use libp2p_core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
 use multiaddr::{Multiaddr, Protocol};
 
+#[cfg(feature = "metrics")]
+use crate::websocket::certificates;
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 use crate::websocket::{interfaces::Watch, probe::probe};
 use crate::{
@@ -239,8 +241,8 @@ impl lazy::Transport<Transport> {
     /// | `libp2p_websocket_…` | |
     /// | --- | --- |
     /// | `pending_handshakes` | a gauge, see [`Counters`] |
-    /// | `evicted_total`, `timed_out_total`, `upgraded_total` | see [`Counters`] |
-    /// | `certificate_remaining_seconds` | a gauge: the remaining time of the certificate in use, by the clock of this host. Negative after it has expired, 0 if there is none |
+    /// | `evicted_total`, `timed_out_total`, `unknown_total`, `upgraded_total` | see [`Counters`] |
+    /// | `certificate_remaining_seconds` | a gauge: the remaining time of the certificate in use, by the clock of this host. Negative after it has expired, 0 if there is none. Of several, the least |
     /// | `certificates_refused_total` | the number of refused certificates. Files that are missing before the first certificate do not count |
     ///
     /// The last two exist only with [`Config::with_certificates`](crate::websocket::Config::with_certificates). Metrics of the
@@ -278,9 +280,7 @@ impl lazy::Transport<Transport> {
     pub fn register_metrics(&mut self, registry: &mut prometheus_client::registry::Registry) {
         self.readiness().register_metrics(registry);
         self.counters().register_metrics(registry);
-        if let Some(certificates) = self.inner().config().certificates() {
-            certificates.register_metrics(registry);
-        }
+        certificates::register(registry, self.inner().config().certificates());
     }
 }
 

@@ -109,6 +109,8 @@ fn a_session_is_resumed_only_with_the_server_that_it_was_with() {
     let returning = client(&der, &version::TLS13);
     served.connect(&returning);
     let mut other = Served::new().0;
-    other.tls.certificate.clone_from(&served.tls.certificate);
+    other.tls.sources[0]
+        .certificate
+        .clone_from(&served.tls.sources[0].certificate);
     assert_eq!(other.connect(&returning), HandshakeKind::Full);
 }
