@@ -178,15 +178,12 @@ async fn hear(upgrade: Pending<Io>, wanted: Wanted) -> Result<Beginning, Error> 
             }
         }
     }
-    let kind = match wanted.kind {
-        Some(kind) => Some(kind),
-        None => {
-            if read.is_empty() {
-                more(&mut io, &mut read).await?;
-            }
-            read.first().and_then(|first| kind_of(*first))
-        }
-    };
+    // Also where it is known what comes: a proxy that only looks whether this node is up says nothing, and is no failure.
+    if read.is_empty() {
+        more(&mut io, &mut read).await?;
+    }
+    let first = read.first();
+    let kind = wanted.kind.or_else(|| kind_of(*first?));
     if let (Some(Tells::Http(name)), Some(Kind::Ws)) = (tells, kind) {
         let is_trusted = |ip| wanted.proxies.as_ref().is_some_and(|all| all.are_at(ip));
         client = forwarded_for(&mut io, &mut read, name, is_trusted).await?;

@@ -94,9 +94,12 @@ fn a_tcp_proxy_tells_before_all_else_and_has_to() {
         let refused = heard_of(behind(Some(Kind::Ws), proxies()), rest);
         assert!(matches!(refused, Some((None, None, _))), "{refused:?}");
     }
-    // Where only one kind is, nothing more is waited for.
-    let alone = heard_of(behind(Some(Kind::Wss), proxies()), line.as_bytes());
-    assert_eq!(alone, Some((Some(Kind::Wss), client, vec![])));
+    // A proxy that looks whether this node is up says nothing more, and nobody is told, whatever is listened for.
+    for kind in [None, Some(Kind::Ws), Some(Kind::Wss)] {
+        for bytes in [line, "PROXY UNKNOWN\r\n", ""] {
+            assert_eq!(heard_of(behind(kind, proxies()), bytes.as_bytes()), None);
+        }
+    }
     let itself = heard_of(behind(Some(Kind::Ws), proxies()), b"PROXY UNKNOWN\r\nGET");
     assert_eq!(itself, Some((Some(Kind::Ws), None, b"GET".to_vec())));
     // From anybody else it is nothing that is known here, or a bad request.
