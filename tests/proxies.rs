@@ -1,0 +1,312 @@
+//! The node behind proxies, with the configurations of `docs/production.md`. Needs nginx with its stream module, HAProxy and
+//! Caddy.
+#![cfg(all(feature = "interop", feature = "tokio"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "common/authority.rs"]
+mod authority;
+#[path = "common/process.rs"]
+mod process;
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use authority::{Authority, Leaf, Signed};
+use process::{Process, SCRATCH, Scene, build};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring};
+use tokio::process::Command;
+
+/// Where the clients connect from, and to: nobody trusts them, as proxies connect over IPv4.
+const CLIENT: &str = "::1";
+
+fn scratch(name: &str) -> PathBuf {
+    Path::new(SCRATCH).join(name)
+}
+
+/// The blocks of this language in the chapter on proxies.
+fn configurations(language: &str) -> Vec<String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/production.md");
+    let text = fs::read_to_string(file).unwrap();
+    let begin = format!("```{language}\n");
+    let blocks = text.split(&begin).skip(1);
+    let end = |block: &str| block.split("```").next().unwrap().to_owned();
+    blocks.map(end).collect()
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// A certificate for localhost, in the files of this name.
+struct Files {
+    authority: Authority,
+    signed: Signed,
+    name: &'static str,
+}
+
+impl Files {
+    fn new(name: &'static str) -> Self {
+        let authority = Authority::new();
+        let signed = authority.sign(&Leaf::default());
+        let files = Self {
+            authority,
+            signed,
+            name,
+        };
+        fs::write(files.path("ca"), files.authority.pem()).unwrap();
+        fs::write(files.path("chain"), files.signed.chain_pem()).unwrap();
+        fs::write(files.path("key"), files.signed.key_pem()).unwrap();
+        let both = files.signed.chain_pem() + &files.signed.key_pem();
+        fs::write(files.path("both"), both).unwrap();
+        files
+    }
+
+    fn path(&self, what: &str) -> String {
+        let path = scratch(&format!("{}-{what}.pem", self.name));
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+fn node(scene: &Scene, name: &'static str, arguments: &str) -> Process {
+    let program = build().unwrap_or_else(|error| panic!("{error}"));
+    let mut command = Command::new(program);
+    command.args(arguments.split_whitespace());
+    scene.spawn(name, command)
+}
+
+/// The port on which the node listens, and the node.
+async fn behind_a_proxy(scene: &Scene, arguments: &str) -> (u16, Process) {
+    let port = free_port();
+    let arguments = arguments.replace("9000", &port.to_string());
+    let node = node(scene, "node", &arguments);
+    node.listening(&arguments).await;
+    (port, node)
+}
+
+async fn accepts(port: u16) {
+    let connects = async {
+        while tokio::net::TcpStream::connect((CLIENT, port))
+            .await
+            .is_err()
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    let connected = tokio::time::timeout(process::PATIENCE, connects).await;
+    connected.unwrap_or_else(|_| panic!("the proxy listens"));
+}
+
+/// Starts a proxy with this configuration in a file.
+async fn proxy(
+    scene: &Scene,
+    program: &'static str,
+    configuration: String,
+    listens: u16,
+) -> Process {
+    let file = scratch(&format!("{program}-{listens}.conf"));
+    fs::write(&file, configuration).unwrap();
+    let mut command = Command::new(program);
+    match program {
+        "nginx" => command.arg("-c").arg(&file).args(["-e", "stderr"]),
+        "haproxy" => command.arg("-db").arg("-f").arg(&file),
+        _ => command
+            .args(["run", "--adapter", "caddyfile", "--config"])
+            .arg(&file),
+    };
+    let process = scene.spawn(program, command);
+    accepts(listens).await;
+    process
+}
+
+/// What an installation has around the blocks of the documentation.
+fn nginx(files: &Files, block: &str, kind: &str) -> String {
+    let pid = files.path("pid");
+    let modules = "/usr/lib/nginx/modules/ngx_stream_module.so";
+    let load = match kind {
+        "stream" => format!("load_module {modules};\n"),
+        _ => String::new(),
+    };
+    let block = match kind {
+        "http" => format!("http {{\naccess_log off;\n{block}}}\n"),
+        _ => block.to_owned(),
+    };
+    format!("{load}daemon off;\npid {pid};\nevents {{}}\n{block}")
+}
+
+/// A peer that dials this arrives with its own address.
+async fn assert_arrives(scene: &Scene, node: &Process, files: &Files, address: &str, kind: &str) {
+    let ca = files.path("ca");
+    let listen = "--listen /ip4/127.0.0.1/tcp/0/ws";
+    let arguments = format!("{listen} --tcp --trust {ca} --dial {address} --until-stdin-closes");
+    let client = self::node(scene, "client", &arguments);
+    let own = client.listening(listen).await.pop_first().unwrap();
+    let id = own.rsplit('/').next().unwrap().to_owned();
+    client
+        .wait("connected", |line| {
+            line.starts_with("connected ").then_some(())
+        })
+        .await;
+    let start = format!("incoming {id} ");
+    let from = node
+        .wait("who has come", |line| {
+            line.starts_with(&start).then(|| line.to_owned())
+        })
+        .await;
+    let address = format!(" /ip6/{CLIENT}/tcp/");
+    let rest = from
+        .split(&address)
+        .nth(1)
+        .unwrap_or_else(|| panic!("{from}"));
+    let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    assert_eq!(rest, kind, "{from}");
+    client.finish().await;
+}
+
+/// The end of this header, as it would be read from the left, is a lie.
+fn lie(files: &Files, port: u16) {
+    let socket = TcpStream::connect((CLIENT, port)).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(files.authority.der().into()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let session = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = StreamOwned::new(session, socket);
+    stream
+        .write_all(
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 203.0.113.7\r\nUpgrade: websocket\r\n\
+              Connection: Upgrade\r\nSec-WebSocket-Version: 12\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )
+        .unwrap();
+    let _ = stream.read(&mut [0; 1024]);
+}
+
+/// Peers arrive with their own address, and nobody with one that it has made up.
+async fn assert_clients_of_http(
+    program: &'static str,
+    configuration: impl Fn(&Files, u16, u16) -> String,
+) {
+    let scene = Scene::default();
+    let files = Files::new(program);
+    let arguments = "--listen /ip4/127.0.0.1/tcp/9000/ws --proxy-header 127.0.0.1";
+    let (port, node) = behind_a_proxy(&scene, arguments).await;
+    let listens = free_port();
+    let configuration = configuration(&files, port, listens);
+    let _proxy = proxy(&scene, program, configuration, listens).await;
+    let address = format!("/ip6/{CLIENT}/tcp/{listens}/tls/sni/localhost/ws");
+    assert_arrives(&scene, &node, &files, &address, "/ws").await;
+    lie(&files, listens);
+    let refused = node
+        .wait("a refusal", |line| {
+            line.strip_prefix("error ").map(ToOwned::to_owned)
+        })
+        .await;
+    assert!(
+        refused.starts_with(&format!("/ip6/{CLIENT}/tcp/0/ws: ")),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn nginx_tells_the_clients_of_websocket() {
+    assert_clients_of_http("nginx", |files, port, listens| {
+        let block = &configurations("nginx")[0];
+        let block = block
+            .replace("443", &format!("[{CLIENT}]:{listens}"))
+            .replace("127.0.0.1:9000", &format!("127.0.0.1:{port}"))
+            .replace(
+                "/etc/letsencrypt/live/node.example.com/fullchain.pem",
+                &files.path("chain"),
+            )
+            .replace(
+                "/etc/letsencrypt/live/node.example.com/privkey.pem",
+                &files.path("key"),
+            );
+        nginx(files, &block, "http")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn haproxy_tells_the_clients_of_websocket() {
+    assert_clients_of_http("haproxy", |files, port, listens| {
+        configurations("haproxy")[0]
+            .replace(":443", &format!("[{CLIENT}]:{listens}"))
+            .replace("127.0.0.1:9000", &format!("127.0.0.1:{port}"))
+            .replace("/etc/haproxy/node.pem", &files.path("both"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn caddy_tells_the_clients_of_websocket() {
+    assert_clients_of_http("caddy", |files, port, listens| {
+        let tls = format!("tls {} {}\n", files.path("chain"), files.path("key"));
+        let block = configurations("caddyfile")[0]
+            .replace("127.0.0.1:9000", &format!("127.0.0.1:{port}"))
+            .replace(
+                "node.example.com {\n",
+                &format!("https://localhost:{listens} {{\n{tls}"),
+            );
+        format!("{{\nadmin off\nauto_https off\n}}\n{block}")
+    })
+    .await;
+}
+
+/// All kinds of one port arrive with the client's own address, and a look whether the node is up is no error.
+async fn assert_clients_of_tcp(
+    program: &'static str,
+    name: &'static str,
+    configuration: impl Fn(&Files, u16, u16) -> String,
+) {
+    let scene = Scene::default();
+    let files = Files::new(name);
+    let (chain, key) = (files.path("chain"), files.path("key"));
+    let at = "--listen /ip4/127.0.0.1/tcp/9000";
+    let arguments = format!(
+        "{at} {at}/ws {at}/tls/ws --tcp --tls-cert {chain} --tls-key {key} --proxy-protocol 127.0.0.1"
+    );
+    let (port, node) = behind_a_proxy(&scene, &arguments).await;
+    let listens = free_port();
+    let configuration = configuration(&files, port, listens);
+    let _proxy = proxy(&scene, program, configuration, listens).await;
+    for (dialled, kind) in [
+        ("", ""),
+        ("/ws", "/ws"),
+        ("/tls/sni/localhost/ws", "/tls/ws"),
+    ] {
+        let address = format!("/ip6/{CLIENT}/tcp/{listens}{dialled}");
+        assert_arrives(&scene, &node, &files, &address, kind).await;
+    }
+    assert!(!node.printed("error "), "nobody has failed");
+}
+
+#[tokio::test]
+async fn nginx_tells_the_clients_of_one_port() {
+    assert_clients_of_tcp("nginx", "nginx-stream", |files, port, listens| {
+        let block = configurations("nginx")[1]
+            .replace("4001", &format!("[{CLIENT}]:{listens}"))
+            .replace("127.0.0.1:9000", &format!("127.0.0.1:{port}"));
+        nginx(files, &block, "stream")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn haproxy_tells_the_clients_of_one_port() {
+    assert_clients_of_tcp("haproxy", "haproxy-tcp", |_, port, listens| {
+        configurations("haproxy")[1]
+            .replace(":4001", &format!("[{CLIENT}]:{listens}"))
+            .replace("127.0.0.1:9000", &format!("127.0.0.1:{port}"))
+    })
+    .await;
+}
