@@ -22,7 +22,7 @@ impl ByName {
 
     fn of(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
         let named = name.and_then(|name| self.0.iter().find(|(names, _)| names.has(name)));
-        let (_, certified) = named.or(self.0.first())?;
+        let (_, certified) = named.or_else(|| self.0.first())?;
         Some(Arc::clone(certified))
     }
 }
