@@ -36,11 +36,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let identify = identify::Config::new("/example-relay/1.0.0".into(), key.public());
             let identify = identify.with_push_listen_addr_updates(true);
             let local = key.public().to_peer_id();
+            let relay = relay::Config {
+                max_reservations: 1_000,
+                ..relay::Config::default()
+            };
             Ok(Behaviour {
                 limits: Limits::new(limits),
                 discovery: discovery::Behaviour::gossipsub(key, gossipsub, config)?,
                 identify: identify::Behaviour::new(identify),
-                relay: relay::Behaviour::new(local, relay::Config::default()),
+                relay: relay::Behaviour::new(local, relay),
             })
         })?
         .build();

@@ -24,7 +24,7 @@
 //! | `/dns/<name>` | both, on one port; on a host without IPv6 only `0.0.0.0` |
 //!
 //! If one of the two cannot be bound, the other is closed. The name in `/tls/sni/<name>` is announced and has no effect on the
-//! handshake: all clients are served the same certificate, whatever name they ask for.
+//! handshake: which certificate a client is served depends on the name that it asks for, see [`Config::with_certificates`].
 //!
 //! Dialers refuse an address that the certificate does not verify, so a TLS listener has only addresses that it verifies:
 //!

@@ -147,7 +147,8 @@ impl Config {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// A connection from a TCP proxy without the header is closed, and [counted](crate::websocket::Counters::unknown).
+    /// A second call replaces the first. A connection from an HTTP proxy without the header has the address of the proxy, and a
+    /// warning in the log, once in a process. A connection from a TCP proxy without the header is closed, and [counted](crate::websocket::Counters::unknown).
     ///
     /// Defaults to none: nobody is believed.
     pub fn with_proxies(mut self, proxies: Proxies) -> Self {
@@ -232,7 +233,8 @@ impl Config {
     ///
     /// One remote address may have a quarter of them, 64 by default and at least one. Beyond that, the oldest of that
     /// address is closed. IPv6 addresses count by /56, and IPv4-mapped ones as IPv4. Loopback has no such limit, so
-    /// that a proxy on this host can connect on behalf of all peers. A proxy on another host counts as one address.
+    /// that a proxy on this host can connect on behalf of all peers. A proxy on another host counts as one address unless
+    /// it is one of [`with_proxies`](Self::with_proxies), whose clients count.
     /// All listeners on a port share the limit.
     ///
     /// Zero counts as one. Defaults to 256, enough for a thousand new connections a second with a round trip of a

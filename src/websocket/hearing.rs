@@ -11,7 +11,10 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -187,9 +190,24 @@ async fn hear(upgrade: Pending<Io>, wanted: Wanted) -> Result<Beginning, Error> 
     if let (Some(Tells::Http(name)), Some(Kind::Ws)) = (tells, kind) {
         let is_trusted = |ip| wanted.proxies.as_ref().is_some_and(|all| all.are_at(ip));
         client = forwarded_for(&mut io, &mut read, name, is_trusted).await?;
+        if client.is_none() {
+            warn_of_no_client(name);
+        }
     }
     let io = Prefixed::new(read, io);
     Ok(Beginning { kind, client, io })
+}
+
+/// Once in a process, as it is a mistake in a configuration, and each connection would say it.
+fn warn_of_no_client(header: &str) {
+    static HAS_WARNED: AtomicBool = AtomicBool::new(false);
+
+    if !HAS_WARNED.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            header,
+            "a trusted proxy does not tell its client by this header, so the client has the address of the proxy"
+        );
+    }
 }
 
 /// The client in the headers of this name. What is wrong with the request is left to those who answer it.

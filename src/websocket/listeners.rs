@@ -672,7 +672,7 @@ struct Left;
 /// Why a socket is not bound although the system would.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "another listener has this port on an address that includes this one, or is included in it"
+    "address in use: another listener of this node has the port, on all addresses or on one of them"
 )]
 struct Overlaps;
 

@@ -8,6 +8,7 @@
 //! ```toml
 //! libp2p = { version = "0.57", features = ["macros"] } # without "tokio"
 //! libp2p-lazy-websocket = { version = "0.1", default-features = false, features = ["gossipsub", "smol", "upgrade"] }
+//! futures = "0.3"
 //! smol = "2"
 //! ```
 //!

@@ -212,6 +212,7 @@ impl Transport {
         });
         // What is counted comes before the end of a connection, after which the other side may look at it.
         let Some(accepted) = accepted else {
+            tracing::debug!(from = %arrived.remote, local = %arrived.local, ?kind, "no listener is for a connection");
             bounds.refuse();
             return None;
         };
