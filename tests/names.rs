@@ -238,16 +238,12 @@ async fn tls_forms_need_a_certificate_as_those_of_an_ip_do(case: Case) {
         transport
             .listen_on(ListenerId::next(), address.clone())
             .unwrap();
-        let mut next = poll_fn(|cx| Pin::new(&mut transport).poll(cx));
-        assert!((&mut next).now_or_never().is_none(), "{listen}");
+        let next = poll_fn(|cx| Pin::new(&mut transport).poll(cx));
+        assert!(next.now_or_never().is_none(), "{listen}");
         let signed = Authority::new().sign(&Leaf::default());
         certificates.set(signed.certificate()).unwrap();
-        match within(next).await {
-            TransportEvent::NewAddress { listen_addr, .. } => {
-                assert_eq!(listen_addr, with_port_of(listen, &listen_addr));
-            }
-            other => panic!("a new address, not {other:?}"),
-        }
+        let listen_addr = echo::new_address(&mut transport).await;
+        assert_eq!(listen_addr, with_port_of(listen, &listen_addr));
     }
 }
 

@@ -21,7 +21,7 @@ use libp2p_lazy_websocket::{
     websocket::{self, Connection},
 };
 
-use crate::common::{Case, Transport, within};
+use crate::common::{Case, Transport, cause, within};
 
 pub(crate) type Error = lazy::Error<websocket::Error>;
 
@@ -34,11 +34,8 @@ pub(crate) async fn echo(case: Case, config: websocket::Config, listen: &[&str])
             .unwrap();
     }
     let mut addresses = Vec::new();
-    for _ in listen {
-        match within(poll_fn(|cx| Pin::new(&mut transport).poll(cx))).await {
-            TransportEvent::NewAddress { listen_addr, .. } => addresses.push(listen_addr),
-            other => panic!("a new address, not {other:?}"),
-        }
+    while addresses.len() < listen.len() {
+        addresses.push(new_address(&mut transport).await);
     }
     case.spawn(async move {
         loop {
@@ -57,6 +54,23 @@ pub(crate) async fn echo(case: Case, config: websocket::Config, listen: &[&str])
     })
     .forget();
     addresses
+}
+
+/// The next event, which must be a new address. The port that the system has chosen in one family may be taken in the other, by
+/// a test beside this one: then it is tried again.
+pub(crate) async fn new_address(transport: &mut Transport) -> Multiaddr {
+    loop {
+        match within(poll_fn(|cx| Pin::new(&mut *transport).poll(cx))).await {
+            TransportEvent::NewAddress { listen_addr, .. } => return listen_addr,
+            TransportEvent::ListenerError { error, .. } if is_in_use(&error) => {}
+            other => panic!("a new address, not {other:?}"),
+        }
+    }
+}
+
+fn is_in_use(error: &Error) -> bool {
+    let error: Option<&io::Error> = cause(error);
+    error.is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
 pub(crate) async fn send_back(connection: Connection) -> io::Result<()> {
