@@ -118,7 +118,7 @@ impl Config {
 
     /// Whether TCP without WebSocket is supported too: `<host>/tcp/<port>` can be listened on and dialled, by name and through
     /// `/dnsaddr` as well, and its listeners are as lazy as those of WebSocket. One
-    /// [`upgraded`](crate::lazy::Transport::upgraded) serves both. It replaces `SwarmBuilder::with_tcp`.
+    /// `lazy::Transport::upgraded` serves both. It replaces `SwarmBuilder::with_tcp`.
     ///
     /// A listener of TCP may share its port with `/ws` and `/tls/ws`: see [one port](crate::websocket#one-port). There the
     /// dialer has to speak first, as all libp2p implementations do. Not for private networks (libp2p-pnet), whose first bytes
