@@ -28,6 +28,7 @@ use crate::websocket::{
     below::{Io, Pending},
     handshake::{Bounds, Handshake},
     proxies::Tells,
+    upgrade::{MAX_HEAD, NO_HEADERS},
 };
 
 mod forwarded;
@@ -38,10 +39,6 @@ pub(super) use prefixed::Prefixed;
 
 /// How much is read at once. A whole request fits, and a whole `ClientHello`.
 const MAX_READ: usize = 2048;
-
-/// How much of a request is read for the headers of a proxy, and how many headers: as much as those read who answer it.
-const MAX_HEAD: usize = 16 * 1024;
-const MAX_HEADERS: usize = 100;
 
 /// Whom a connection has reached.
 #[derive(Debug)]
@@ -95,12 +92,20 @@ pub(super) struct Hearing(FuturesUnordered<Silent>);
 
 impl Hearing {
     pub(super) fn push(&mut self, arrived: Arrived<Pending<Io>>, wanted: Wanted, bounds: Bounds) {
-        let mut hearing = None;
-        let arrived = arrived.map(|upgrade| hearing = Some(hear(upgrade, wanted).boxed()));
-        let Some(hearing) = hearing else { return };
+        let Arrived {
+            socket,
+            upgrade,
+            local,
+            remote,
+        } = arrived;
         self.0.push(Silent {
-            arrived: Some(arrived),
-            handshake: Handshake::new(hearing, bounds),
+            arrived: Some(Arrived {
+                socket,
+                upgrade: (),
+                local,
+                remote,
+            }),
+            handshake: Handshake::new(hear(upgrade, wanted).boxed(), bounds),
         });
     }
 
@@ -228,7 +233,7 @@ async fn forwarded_for(
         scanned = read.len().saturating_sub(2);
         more(io, read).await?;
     }
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut headers = NO_HEADERS;
     let mut request = httparse::Request::new(&mut headers);
     if request.parse(read).is_err() {
         return Ok(None);

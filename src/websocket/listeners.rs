@@ -325,6 +325,10 @@ impl Listeners {
                 local_addr,
                 send_back_addr,
             } => {
+                // Nobody is left to hear of it, and it takes no place.
+                if self.listening_on(socket).is_empty() {
+                    return None;
+                }
                 return Some(Arrived {
                     socket,
                     upgrade,

@@ -216,7 +216,10 @@ impl Transport {
             bounds.refuse();
             return None;
         };
-        let upgrade = self.speaker.accept(arrived.upgrade, &accepted)?;
+        let Some(upgrade) = self.speaker.accept(arrived.upgrade, &accepted) else {
+            bounds.refuse();
+            return None;
+        };
         let is_pending = self.holds_places;
         let upgrade = Handshake::new(upgrade, bounds).map(move |ended| {
             let (connection, bounds) = ended?;

@@ -30,7 +30,9 @@ pub use error::{ForeignProtocol, HandshakeError};
 
 use body::Body;
 use client::Response;
+pub(super) use head::MAX_SIZE as MAX_HEAD;
 use head::{Head, Parser};
+pub(super) use http::NO_HEADERS;
 
 /// How many bytes are read at once.
 const MAX_READ: usize = 2048;

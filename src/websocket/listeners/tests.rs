@@ -794,6 +794,8 @@ fn what_is_spoken_decides_between_those_who_share_a_socket() {
     assert!(rig.removed.is_empty());
     assert!(rig.remove(third));
     assert_eq!(rig.removed, [socket]);
+    let event = incoming(socket, "/ip4/192.0.2.1/tcp/4");
+    assert!(rig.listeners.on_event(event).is_none(), "nobody is left");
     // One that is closing is shared no more.
     let again = rig.listening("/ip4/0.0.0.0/tcp/4/ws");
     assert_eq!(rig.below.len(), 2);

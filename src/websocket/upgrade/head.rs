@@ -4,7 +4,7 @@ use super::error::HandshakeError;
 
 /// How many bytes a request or a response may have up to the end of its headers. Browsers send less than one KiB
 /// beside their cookies.
-pub(super) const MAX_SIZE: usize = 16 * 1024;
+pub(in crate::websocket) const MAX_SIZE: usize = 16 * 1024;
 
 /// How many empty lines may come first. RFC 9112 asks in section 2.2 that one be passed over.
 const MAX_EMPTY_LINES: usize = 2;

@@ -75,7 +75,8 @@ impl<'a> Headers<'a> {
 }
 
 /// Room for the headers that are parsed.
-pub(super) const NO_HEADERS: [Header<'_>; MAX_HEADERS] = [httparse::EMPTY_HEADER; MAX_HEADERS];
+pub(in crate::websocket) const NO_HEADERS: [Header<'_>; MAX_HEADERS] =
+    [httparse::EMPTY_HEADER; MAX_HEADERS];
 
 /// What of the headers cannot be read.
 pub(super) fn malformed(error: httparse::Error) -> HandshakeError {
