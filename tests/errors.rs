@@ -21,7 +21,7 @@ use libp2p::{
 use libp2p_lazy_websocket::websocket::{self, Certificates, Config, Resolve};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
 };
 
 struct Names;
@@ -73,9 +73,12 @@ async fn server(answer: &'static [u8]) -> u16 {
     port
 }
 
-async fn closed_port() -> u16 {
-    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    socket.local_addr().unwrap().port()
+/// A port that nobody listens on, nor can as long as the socket is there.
+fn closed_port() -> (TcpSocket, u16) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
 }
 
 /// Each link on its own, from the error that a swarm reports.
@@ -144,8 +147,9 @@ async fn a_failure_is_one_sentence_in_which_nothing_is_said_twice() {
     let ip = |port: u16, end: &str| format!("/ip4/127.0.0.1/tcp/{port}/{end}");
     let answers = async |answer: &'static str| ip(server(answer.as_bytes()).await, "ws");
     let redirect = "HTTP/1.1 302 Found\r\nlocation: ftp://localhost/\r\n\r\n";
+    let (_closed, closed_port) = closed_port();
     let cases = [
-        ("refused", ip(closed_port().await, "ws")),
+        ("refused", ip(closed_port, "ws")),
         ("before it sent anything", ip(server(b"").await, "ws")),
         (
             "answered 404 Not Found",
@@ -178,10 +182,7 @@ async fn a_failure_is_one_sentence_in_which_nothing_is_said_twice() {
         ("not a DNS name", ip(1, "tls/sni/a%20b/ws")),
         ("no address", "/dns4/none.test/tcp/1/ws".to_owned()),
         ("the server refused", "/dnsaddr/none.test".to_owned()),
-        (
-            "127.0.0.2",
-            format!("/dns4/two.test/tcp/{}/ws", closed_port().await),
-        ),
+        ("127.0.0.2", format!("/dns4/two.test/tcp/{closed_port}/ws")),
         ("port", ip(0, "ws")),
         ("peer", format!("{ws}/p2p/{}", PeerId::random())),
     ];

@@ -8,11 +8,13 @@
 mod common;
 #[path = "common/node.rs"]
 mod node;
+#[path = "common/ports.rs"]
+mod ports;
 
 use std::{
     collections::BTreeSet,
     io,
-    net::{IpAddr, Ipv4Addr, TcpListener},
+    net::{IpAddr, Ipv4Addr},
     slice,
     sync::{
         Arc,
@@ -39,12 +41,7 @@ use libp2p_lazy_websocket::{
     websocket::Resolve,
 };
 use node::{Behaviour, Node, config, listen, node_with, until};
-
-/// A port on which nobody listens, on all addresses of this host that the tests use.
-fn free_port() -> u16 {
-    let socket = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    socket.local_addr().unwrap().port()
-}
+use ports::free_port;
 
 /// On a host of this machine.
 fn address(host: u8, port: u16) -> Multiaddr {
@@ -119,7 +116,7 @@ on_each!(a_hub_that_comes_late_or_restarts_is_connected);
 async fn a_hub_that_comes_late_or_restarts_is_connected(case: Case) {
     let key = Keypair::generate_ed25519();
     let peer = key.public().to_peer_id();
-    let at = address(1, free_port());
+    let at = address(1, free_port(Ipv4Addr::UNSPECIFIED));
     for address in [at.clone(), at.clone().with_p2p(peer).unwrap()] {
         let mut leaf = leaf(case, &address);
         let error = unreachable(&mut leaf, &mut []).await;
@@ -139,7 +136,7 @@ on_each!(a_hub_that_moves_to_another_ip_of_its_name_is_connected);
 
 async fn a_hub_that_moves_to_another_ip_of_its_name_is_connected(case: Case) {
     let key = Keypair::generate_ed25519();
-    let port = free_port();
+    let port = free_port(Ipv4Addr::UNSPECIFIED);
     let name = Name(Arc::new(AtomicU8::new(1)));
     let named: Multiaddr = format!("/dns4/hub.example/tcp/{port}/ws").parse().unwrap();
     let mut leaf = {
@@ -184,7 +181,9 @@ on_each!(one_list_can_be_given_to_all_nodes);
 /// Each finds the other in it, and itself.
 async fn one_list_can_be_given_to_all_nodes(case: Case) {
     let keys = [Keypair::generate_ed25519(), Keypair::generate_ed25519()];
-    let list = keys.each_ref().map(|_| address(1, free_port()));
+    let list = keys
+        .each_ref()
+        .map(|_| address(1, free_port(Ipv4Addr::UNSPECIFIED)));
     let mut nodes = Vec::new();
     for (key, at) in keys.iter().zip(&list) {
         let mut node = with_key(case, key, &list);

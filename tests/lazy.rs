@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "common/ports.rs"]
+mod ports;
 
 use std::{
     collections::BTreeSet,
@@ -20,6 +22,7 @@ use libp2p::{
     multiaddr::Protocol,
     swarm::{SwarmEvent, dummy},
 };
+use ports::free_port;
 
 fn lazy_swarm(case: Case) -> Swarm<dummy::Behaviour> {
     swarm(case, case.transport(case.config()))
@@ -44,11 +47,6 @@ fn own_ip(test: u8) -> Ipv4Addr {
 }
 
 /// A port that was free a moment ago.
-fn free_port(ip: Ipv4Addr) -> u16 {
-    let listener = TcpListener::bind((ip, 0)).unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 fn connect(address: impl Into<SocketAddr>) -> io::Result<TcpStream> {
     TcpStream::connect_timeout(&address.into(), Duration::from_secs(10))
 }

@@ -5,18 +5,21 @@
 
 #[path = "common/authority.rs"]
 mod authority;
+#[path = "common/ports.rs"]
+mod ports;
 #[path = "common/process.rs"]
 mod process;
 
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use authority::{Authority, Leaf, Signed};
+use ports::free_port;
 use process::{Process, SCRATCH, Scene, build};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring};
 use tokio::process::Command;
@@ -36,11 +39,6 @@ fn configurations(language: &str) -> Vec<String> {
     let blocks = text.split(&begin).skip(1);
     let end = |block: &str| block.split("```").next().unwrap().to_owned();
     blocks.map(end).collect()
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// A certificate for localhost, in the files of this name.
@@ -82,7 +80,7 @@ fn node(scene: &Scene, name: &'static str, arguments: &str) -> Process {
 
 /// The port on which the node listens, and the node.
 async fn behind_a_proxy(scene: &Scene, arguments: &str) -> (u16, Process) {
-    let port = free_port();
+    let port = free_port(Ipv4Addr::LOCALHOST);
     let arguments = arguments.replace("9000", &port.to_string());
     let node = node(scene, "node", &arguments);
     node.listening(&arguments).await;
@@ -199,7 +197,7 @@ async fn assert_clients_of_http(
     let files = Files::new(program);
     let arguments = "--listen /ip4/127.0.0.1/tcp/9000/ws --proxy-header 127.0.0.1";
     let (port, node) = behind_a_proxy(&scene, arguments).await;
-    let listens = free_port();
+    let listens = free_port(Ipv4Addr::LOCALHOST);
     let configuration = configuration(&files, port, listens);
     let _proxy = proxy(&scene, program, configuration, listens).await;
     let address = format!("/ip6/{CLIENT}/tcp/{listens}/tls/sni/localhost/ws");
@@ -276,7 +274,7 @@ async fn assert_clients_of_tcp(
         "{at} {at}/ws {at}/tls/ws --tcp --tls-cert {chain} --tls-key {key} --proxy-protocol 127.0.0.1"
     );
     let (port, node) = behind_a_proxy(&scene, &arguments).await;
-    let listens = free_port();
+    let listens = free_port(Ipv4Addr::LOCALHOST);
     let configuration = configuration(&files, port, listens);
     let _proxy = proxy(&scene, program, configuration, listens).await;
     for (dialled, kind) in [
