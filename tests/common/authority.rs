@@ -10,10 +10,7 @@ use libp2p_lazy_websocket::websocket::{Certificate, Certificates, TrustAnchor};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub(crate) struct Authority {
-    certificate: rcgen::Certificate,
-    key: rcgen::KeyPair,
-}
+pub(crate) struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
 
 /// What a certificate is to say.
 pub(crate) struct Leaf<'a> {
@@ -62,16 +59,16 @@ impl Authority {
         let mut parameters = rcgen::CertificateParams::default();
         parameters.distinguished_name = named("an authority");
         parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let certificate = parameters.self_signed(&key).expect("a signature");
-        Self { certificate, key }
+        let issuer = rcgen::CertifiedIssuer::self_signed(parameters, key);
+        Self(issuer.expect("a signature"))
     }
 
     pub(crate) fn der(&self) -> Vec<u8> {
-        self.certificate.der().to_vec()
+        self.0.der().to_vec()
     }
 
     pub(crate) fn pem(&self) -> String {
-        self.certificate.pem()
+        self.0.pem()
     }
 
     pub(crate) fn anchor(&self) -> TrustAnchor {
@@ -82,7 +79,7 @@ impl Authority {
         let key = rcgen::KeyPair::generate().expect("a key");
         let signed = leaf
             .parameters()
-            .signed_by(&key, &self.certificate, &self.key)
+            .signed_by(&key, &self.0)
             .expect("a signature");
         Signed {
             leaf: signed,

@@ -6,7 +6,7 @@ use crate::websocket::libp2p;
 
 fn self_signed() -> (Vec<u8>, Vec<u8>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    (made.cert.der().to_vec(), made.key_pair.serialize_der())
+    (made.cert.der().to_vec(), made.signing_key.serialize_der())
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_certificate_has_the_names_that_rustls_verifies() {
     ];
     let made = rcgen::generate_simple_self_signed(claimed.map(str::to_owned)).unwrap();
     let chain = vec![made.cert.der().to_vec()];
-    let certificate = Certificate::from_der(chain, made.key_pair.serialize_der()).unwrap();
+    let certificate = Certificate::from_der(chain, made.signing_key.serialize_der()).unwrap();
     assert_eq!(certificate.names().first(), Some("a.example"));
     let parsed = ParsedCertificate::try_from(made.cert.der()).unwrap();
     let mut verified = 0;
@@ -74,7 +74,7 @@ fn a_trust_anchor_is_the_first_certificate_of_its_pem() {
     let [first, second] = ["first", "second"]
         .map(|name| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap());
     let pem = [
-        first.key_pair.serialize_pem(),
+        first.signing_key.serialize_pem(),
         first.cert.pem(),
         second.cert.pem(),
     ]
@@ -236,7 +236,7 @@ fn dates_that_no_clock_shows_can_be_written_down() {
 
 fn pem() -> (String, String) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    (made.cert.pem(), made.key_pair.serialize_pem())
+    (made.cert.pem(), made.signing_key.serialize_pem())
 }
 
 macro_rules! fixture {

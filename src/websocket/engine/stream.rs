@@ -227,7 +227,7 @@ mod tests {
     fn who_is_waited_for_is_held_once() {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let chain = vec![made.cert.der().to_vec()];
-        let certificate = Certificate::from_der(chain, made.key_pair.serialize_der()).unwrap();
+        let certificate = Certificate::from_der(chain, made.signing_key.serialize_der()).unwrap();
         let certificates = Certificates::new();
         certificates.set(certificate).unwrap();
         let tls = Tls::new(&Config::default().with_certificates(certificates));

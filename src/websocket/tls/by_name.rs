@@ -41,7 +41,7 @@ mod tests {
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
         let made = rcgen::generate_simple_self_signed(names).unwrap();
         let chain = vec![made.cert.der().to_vec()];
-        Certificate::from_der(chain, made.key_pair.serialize_der()).unwrap()
+        Certificate::from_der(chain, made.signing_key.serialize_der()).unwrap()
     }
 
     #[test]

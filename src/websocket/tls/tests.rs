@@ -60,7 +60,7 @@ fn pass<A: SideData, B: SideData>(from: &mut ConnectionCommon<A>, to: &mut Conne
 fn certificate() -> (Certificate, CertificateDer<'static>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let der = made.cert.der().clone();
-    let key = made.key_pair.serialize_der();
+    let key = made.signing_key.serialize_der();
     (Certificate::from_der(vec![der.to_vec()], key).unwrap(), der)
 }
 

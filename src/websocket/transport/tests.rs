@@ -116,7 +116,7 @@ impl Rig {
             rcgen::generate_simple_self_signed(["localhost".to_owned(), "192.0.2.1".to_owned()])
                 .unwrap();
         let chain = vec![made.cert.der().to_vec()];
-        let certificate = Certificate::from_der(chain, made.key_pair.serialize_der()).unwrap();
+        let certificate = Certificate::from_der(chain, made.signing_key.serialize_der()).unwrap();
         let certificates = Certificates::new();
         certificates.set(certificate).unwrap();
         let config = Config::default()

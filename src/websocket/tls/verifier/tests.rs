@@ -1,6 +1,9 @@
 use std::{io, time::Duration};
 
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair,
+};
 use rustls::crypto::ring;
 
 use super::*;
@@ -121,12 +124,8 @@ fn an_anchor_is_accepted_as_the_certificate_of_a_peer() {
 #[test]
 fn an_anchor_that_somebody_else_has_signed_is_accepted_too() {
     let (authority_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-    let authority = CertificateParams::default()
-        .self_signed(&authority_key)
-        .unwrap();
-    let signed = parameters()
-        .signed_by(&key, &authority, &authority_key)
-        .unwrap();
+    let authority = Issuer::new(CertificateParams::default(), authority_key);
+    let signed = parameters().signed_by(&key, &authority).unwrap();
     let anchor = TrustAnchor::from_der(signed.der().to_vec()).unwrap();
     verify_own(&anchor, "localhost", now()).unwrap();
 }
@@ -238,14 +237,14 @@ fn a_trust_anchor_of_an_older_key_is_named_as_the_likely_reason() {
 #[test]
 fn what_an_anchor_has_signed_is_left_to_webpki() {
     let key = KeyPair::generate().unwrap();
-    let authority = parameters().self_signed(&key).unwrap();
+    let authority = CertifiedIssuer::self_signed(parameters(), key).unwrap();
     let anchor = TrustAnchor::from_der(authority.der().to_vec()).unwrap();
     let anchors = std::slice::from_ref(&anchor);
     let sign = |is_ca: IsCa| {
         let mut leaf = parameters();
         leaf.is_ca = is_ca;
         leaf.distinguished_name = rcgen::DistinguishedName::new();
-        let signed = leaf.signed_by(&KeyPair::generate().unwrap(), &authority, &key);
+        let signed = leaf.signed_by(&KeyPair::generate().unwrap(), &authority);
         signed.unwrap().der().clone()
     };
     let leaf = sign(IsCa::NoCa);
