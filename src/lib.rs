@@ -16,8 +16,9 @@
 #[doc = include_str!("../docs/production.md")]
 mod production {}
 
+#[cfg(feature = "autotls")]
+pub mod autotls;
 mod deadline;
-
 pub mod discovery;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
