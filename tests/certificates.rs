@@ -549,7 +549,9 @@ async fn a_name_waits_for_a_certificate_that_has_it(case: Case) {
         let status = readiness.status(id).unwrap();
         assert_eq!(
             status.to_string(),
-            format!("{address}: waiting for a certificate for its name")
+            format!(
+                "{address}: waiting for a certificate for its name; the present one is for a.example, 127.0.0.1"
+            )
         );
         case.spawn(async move {
             loop {

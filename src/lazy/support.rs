@@ -1,4 +1,5 @@
 use std::{
+    borrow::Cow,
     error, fmt,
     pin::Pin,
     sync::Arc,
@@ -64,8 +65,8 @@ pub enum Missing {
         /// Why the last certificate was refused; `None` if there was none.
         last_error: Option<Arc<dyn error::Error + Send + Sync>>,
     },
-    /// Anything else, in a word or two.
-    Other(&'static str),
+    /// Anything else, in a few words.
+    Other(Cow<'static, str>),
 }
 
 impl fmt::Display for Missing {

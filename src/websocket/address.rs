@@ -278,7 +278,7 @@ impl Listen {
     }
 
     /// What is missing if a certificate with these names can verify no address of it.
-    pub(super) fn missing(&self, names: &Names) -> Option<&'static str> {
+    pub(super) fn missing(&self, names: &Names) -> Option<Cow<'static, str>> {
         let (is_verified, missing) = match &self.verified {
             Verified::Nothing => return None,
             Verified::Name(name) => (names.has(name), "a certificate for its name"),
@@ -289,8 +289,13 @@ impl Listen {
                 "a certificate for its IP address, or for a name that is no wildcard",
             ),
         };
-        let missing = if names.is_empty() { NAMELESS } else { missing };
-        (!is_verified).then_some(missing)
+        if is_verified {
+            return None;
+        }
+        Some(match names.is_empty() {
+            true => NAMELESS.into(),
+            false => format!("{missing}; the present one is for {}", names.list()).into(),
+        })
     }
 }
 
@@ -731,7 +736,7 @@ mod tests {
             let found = missing(listen, &names(ips, dns));
             let fits = |found: &str| expected.is_some_and(|expected| found.contains(expected));
             assert!(
-                found.map_or_else(|| expected.is_none(), fits),
+                found.as_deref().map_or_else(|| expected.is_none(), fits),
                 "{listen}: {found:?}"
             );
         }

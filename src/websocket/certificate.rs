@@ -295,6 +295,12 @@ impl Names {
         self.ips.is_empty() && self.dns.is_empty()
     }
 
+    /// The first three, DNS names before IP addresses.
+    pub(super) fn list(&self) -> String {
+        let ips: Vec<_> = self.ips.iter().map(ToString::to_string).collect();
+        list(self.dns.iter().chain(&ips), 3)
+    }
+
     /// The first DNS name that is no wildcard.
     pub(super) fn first(&self) -> Option<&str> {
         let mut dns = self.dns.iter().map(String::as_str);
@@ -313,6 +319,20 @@ impl Names {
                 .is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent)),
             None => dns.eq_ignore_ascii_case(name),
         })
+    }
+}
+
+/// The first `shown` of these names, and the number of the others.
+pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a String>, shown: usize) -> String {
+    let mut names = names.into_iter();
+    let mut text = String::new();
+    for (index, name) in names.by_ref().take(shown).enumerate() {
+        let separator = if index == 0 { "" } else { ", " };
+        text = text + separator + name;
+    }
+    match names.count() {
+        0 => text,
+        more => format!("{text} and {more} more"),
     }
 }
 

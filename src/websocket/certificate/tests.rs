@@ -10,6 +10,28 @@ fn self_signed() -> (Vec<u8>, Vec<u8>) {
 }
 
 #[test]
+fn three_names_are_listed_and_the_others_counted() {
+    let names = |ips: &[&str], dns: &[&str]| Names {
+        ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+        dns: dns.iter().map(|dns| (*dns).to_owned()).collect(),
+    };
+    for (names, expected) in [
+        (names(&[], &[]), ""),
+        (names(&["192.0.2.1"], &[]), "192.0.2.1"),
+        (
+            names(&["192.0.2.1"], &["a", "*.b.c"]),
+            "a, *.b.c, 192.0.2.1",
+        ),
+        (
+            names(&["192.0.2.1", "::1"], &["a", "b", "c"]),
+            "a, b, c and 2 more",
+        ),
+    ] {
+        assert_eq!(names.list(), expected);
+    }
+}
+
+#[test]
 fn a_chain_and_its_key_are_accepted_and_the_key_is_not_shown() {
     let (certificate, key) = self_signed();
     let made = Certificate::from_der(vec![certificate.clone()], key).unwrap();

@@ -573,17 +573,15 @@ fn what_the_certificate_cannot_verify_waits_for_another() {
     };
     assert_eq!((tcp(true), tcp(false)), (Support::Now, Support::Never));
     let support = |address: &str, tls| listeners.support(&address.parse().unwrap(), false, || tls);
+    let other = "a certificate for its name; the present one is for a";
     for (address, waits_for) in [
         ("/dns4/a/tcp/5/wss", None),
         ("/dns4/b/tcp/5/ws", None),
-        ("/dns4/b/tcp/5/wss", Some("a certificate for its name")),
-        (
-            "/ip4/0.0.0.0/tcp/5/tls/sni/b/ws",
-            Some("a certificate for its name"),
-        ),
+        ("/dns4/b/tcp/5/wss", Some(other)),
+        ("/ip4/0.0.0.0/tcp/5/tls/sni/b/ws", Some(other)),
     ] {
         let expected = waits_for.map_or(Support::Now, |missing| {
-            Support::Waiting(Missing::Other(missing))
+            Support::Waiting(Missing::Other(missing.into()))
         });
         assert_eq!(support(address, Support::Now), expected, "{address}");
     }

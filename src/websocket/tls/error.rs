@@ -1,10 +1,10 @@
-use std::{fmt, io, time::Duration};
+use std::{io, time::Duration};
 
 use rustls::{AlertDescription, PeerIncompatible, pki_types::UnixTime};
 
 use crate::{
     deadline::SystemTime,
-    websocket::certificate::{OPENSSL, date},
+    websocket::certificate::{OPENSSL, date, list},
 };
 
 /// How many names of a peer's certificate are shown.
@@ -47,7 +47,7 @@ pub enum TlsError {
     #[error(
         "the peer's certificate is not valid for {expected}, only for {}; dial one of these, or name it with \
          `/tls/sni/<name>`",
-        Names(presented)
+        list(presented, MAX_NAMES)
     )]
     #[non_exhaustive]
     NotValidForName {
@@ -175,22 +175,6 @@ fn readable(name: &str) -> String {
 
 fn system_time(time: UnixTime) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs()))
-}
-
-/// Names of a certificate, which has as many as the peer likes.
-struct Names<'a>(&'a [String]);
-
-impl fmt::Display for Names<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, name) in self.0.iter().take(MAX_NAMES).enumerate() {
-            let separator = if index == 0 { "" } else { ", " };
-            write!(f, "{separator}{name}")?;
-        }
-        match self.0.len().saturating_sub(MAX_NAMES) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
-        }
-    }
 }
 
 #[cfg(test)]
