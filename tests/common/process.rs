@@ -60,9 +60,12 @@ impl Scene {
         }
     }
 
+    /// In [`SCRATCH`], unless the command says where.
     pub(crate) fn spawn(&self, name: &'static str, mut command: Command) -> Process {
+        if command.as_std().get_current_dir().is_none() {
+            command.current_dir(SCRATCH);
+        }
         let mut child = command
-            .current_dir(SCRATCH)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
