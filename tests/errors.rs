@@ -167,7 +167,7 @@ async fn a_failure_is_one_sentence_in_which_nothing_is_said_twice() {
         ("no header", answers("HTTP/1.1 101 Switching\r\n\r\n").await),
         ("with_max_redirects", answers(redirect).await),
         (
-            "InvalidContentType",
+            "with `/ws` in place of `/tls/ws`",
             ip(server(b"HTTP/1.1 400 Bad Request\r\n\r\n").await, "tls/ws"),
         ),
         ("speaks TLS", ip(wss_port.parse().unwrap(), "ws")),

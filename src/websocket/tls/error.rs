@@ -1,6 +1,6 @@
 use std::{io, time::Duration};
 
-use rustls::{AlertDescription, PeerIncompatible, pki_types::UnixTime};
+use rustls::{AlertDescription, InvalidMessage, PeerIncompatible, pki_types::UnixTime};
 
 use crate::{
     deadline::SystemTime,
@@ -77,6 +77,11 @@ pub enum TlsError {
          bits, ends like this too"
     )]
     BadSignature,
+    /// The peer does not speak TLS on this port.
+    #[error(
+        "the peer does not speak TLS on this port; WebSocket without TLS is dialled with `/ws` in place of `/tls/ws`"
+    )]
+    NotTls,
     /// The peer speaks only older versions of TLS, or SSL.
     #[error("the peer speaks neither TLS 1.2 nor TLS 1.3")]
     UnsupportedVersion,
@@ -110,6 +115,7 @@ impl From<io::Error> for TlsError {
 fn named(error: &rustls::Error) -> Option<TlsError> {
     Some(match error {
         rustls::Error::InvalidCertificate(error) => return named_certificate(error),
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => TlsError::NotTls,
         rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)
         | rustls::Error::PeerIncompatible(
             PeerIncompatible::ServerDoesNotSupportTls12Or13
@@ -234,6 +240,8 @@ mod tests {
         ] {
             assert!(matches!(refused(cause), TlsError::NoAlgorithmsInCommon));
         }
+        let foreign = refused(InvalidMessage::InvalidContentType);
+        assert!(matches!(foreign, TlsError::NotTls));
     }
 
     #[test]
