@@ -13,6 +13,7 @@ use crate::{
     deadline,
     websocket::{
         CertificateError,
+        certificate::date,
         certificates::{
             shared::Shared,
             watched::{Again, Outcome, Reading, Watched},
@@ -120,8 +121,8 @@ fn carry_out(outcome: Outcome, files: &Files, shared: &Shared) {
     let is_served = shared.state().current.is_some();
     match outcome {
         Outcome::Accept(certificate) => {
-            let left = certificate.time_left(deadline::wall_clock());
-            tracing::info!(chain = %files.chain.display(), valid_for = ?left, "a new certificate is in use");
+            let valid_until = date(certificate.not_after());
+            tracing::info!(chain = %files.chain.display(), %valid_until, "a new certificate is in use");
             shared.accept(certificate);
         }
         Outcome::Refuse(error) => {
