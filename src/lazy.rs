@@ -27,7 +27,7 @@
 //! - One `poll` binds at most 16 listeners. Its cost does not depend on the number of waiting ones.
 //! - Addresses that other hosts cannot dial are not reported: link-local IPv6 of a listener on `/ip6/::`, `/ip6zone`, and
 //!   names with a `*`.
-//! - Dials, and the bytes of connections, are those of the inner transport.
+//! - Dials and connections are passed through to the inner transport unchanged.
 //!
 //! # Example
 //!

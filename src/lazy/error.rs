@@ -13,7 +13,7 @@ use crate::lazy::status::{Exhausted, ListenError, Seconds};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error<E> {
-    /// A dial, an upgrade, or a listener that goes on, failed in the inner transport, whose error is the source.
+    /// A dial, an upgrade or a listener failed in the inner transport, whose error is the source. The listener continues.
     Inner(E),
     /// A listener failed. [`ListenError::find`] finds the details in the error that a swarm reports.
     Listen(ListenError),
@@ -40,7 +40,7 @@ impl<E> fmt::Display for Error<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inner(_) => f.write_str("the connection failed"),
-            // With the reason, for those who print no more than this.
+            // With the reason, because many applications print only this link.
             Self::Listen(error) => match error.source() {
                 Some(_) => write!(f, "{error}: {}", error.reason()),
                 None => error.fmt(f),
@@ -59,7 +59,7 @@ impl<E> fmt::Display for Error<E> {
 impl<E: error::Error + 'static> error::Error for Error<E> {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            // Links of their own: what a swarm wraps around `Self` hides `Self` itself, and shows its source.
+            // Links of their own: the `io::Error` that a swarm wraps around `Self` hides `Self` and shows its source.
             Self::Inner(error) => Some(error),
             Self::Listen(error) => Some(error),
             Self::Exhausted(error) => Some(error),

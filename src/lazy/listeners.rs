@@ -1,4 +1,4 @@
-//! What every listener is doing, and what is to be done next.
+//! The state of every listener, and the next action.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -29,31 +29,31 @@ use errors::{APART, Verdict};
 use listener::{Bound, Listener, MAX_HELD, State, is_undialable};
 use pace::Pace;
 
-/// How many sockets one `poll` binds or closes. Each is a handful of system calls, so a poll stays well below a
-/// millisecond.
+/// Maximum number of sockets that one `poll` binds or closes. Each takes a handful of system calls, so a poll stays well
+/// below a millisecond.
 const MAX_SOCKETS_PER_POLL: usize = 16;
 
-/// How many waiting listeners one `poll` asks about. Asking is cheap, and goes on in the next.
+/// Maximum number of waiting listeners that one `poll` asks the inner transport about. The next poll asks about the rest.
 const MAX_ASKS_PER_POLL: usize = 64;
 
-/// How often one `poll` goes on to the next event of the inner transport after one that led to nothing.
+/// Maximum number of inner events without an effect that one `poll` skips.
 const MAX_FRUITLESS_PER_POLL: usize = 64;
 
 /// The state of every listener, and the decisions about them: to bind, to report, to retry, to close.
 ///
-/// It does no work of its own. `U` and `E` are the upgrades and errors of the inner transport; it keeps them and never
-/// looks into them. Its methods are of three kinds:
+/// It performs no I/O. `U` and `E` are the upgrades and errors of the inner transport, which it stores and never
+/// inspects. Its methods are of three kinds:
 ///
 /// - *commands* of the application: [`on_listen`](Self::on_listen) and [`on_remove`](Self::on_remove);
-/// - *inputs*, all called `on_*`: what happened to the inner transport, or what it answered;
-/// - *outputs*: [`poll_action`](Self::poll_action), what to do now; [`next_timeout`](Self::next_timeout), when to
-///   poll again; and [`poll_note`](Self::poll_note), what those who watch are to be told.
+/// - *inputs*, all called `on_*`: events and answers of the inner transport;
+/// - *outputs*: [`poll_action`](Self::poll_action), the next action; [`next_timeout`](Self::next_timeout), the time of
+///   the next poll; and [`poll_note`](Self::poll_note), the changes for the readiness handles.
 ///
-/// A poll of the shell begins with [`on_poll`](Self::on_poll), and carries out one action after the other, with the
-/// input that each asks for, until one of them ends it: [`Action::Report`] or [`Action::Rest`].
+/// A poll of the shell begins with [`on_poll`](Self::on_poll). It then carries out one action after the other, and
+/// returns the input that each asks for, until [`Action::Report`] or [`Action::Rest`].
 ///
-/// Each bind gets a fresh id of the inner transport, which may still know the last one. Events for an inner id that no
-/// listener has any more are dropped.
+/// Each bind gets a fresh inner id, because the inner transport may still know the last one. Events for an inner id
+/// without a listener are dropped.
 #[derive(Debug)]
 pub(crate) struct Listeners<U, E> {
     retry: Retry,
@@ -62,31 +62,31 @@ pub(crate) struct Listeners<U, E> {
     now: Instant,
     /// One for each `listen_on` of the application whose `ListenerClosed` has not been reported.
     listeners: HashMap<ListenerId, Listener<U, E>>,
-    /// From the ids of the inner transport to the application's, for listeners that it may have something to say about.
+    /// Maps inner ids to the ids of the application, for listeners that the inner transport may report on.
     by_inner: HashMap<ListenerId, ListenerId>,
-    /// Those in [`State::Registered`] and [`State::Waiting`], in the order in which they came there.
+    /// Listeners in [`State::Registered`] and in [`State::Waiting`], in order of arrival.
     registered: BTreeMap<u64, ListenerId>,
     waiting: BTreeMap<u64, ListenerId>,
     next_turn: u64,
-    /// Listeners that wait since before this turn are asked about again.
+    /// The inner transport is asked again about listeners that have been waiting since before this turn.
     ask_before: u64,
-    /// Those in [`State::Retrying`]; apart, those whose last socket may still be open.
+    /// Listeners in [`State::Retrying`]. `rebinds` has those whose last socket may still be open.
     retries: Due,
     rebinds: Due,
     hurry: Hurry,
-    /// Exhausted listeners, by when that is over if they report nothing.
+    /// Exhausted listeners, by the time at which they count as recovered if they report nothing.
     exhausted: Due,
-    /// Those that came into [`State::Closing`], until the inner transport is told.
+    /// Listeners in [`State::Closing`] that the inner transport has not been told to close.
     closing: VecDeque<ListenerId>,
     /// Decided and not yet reported.
     events: VecDeque<TransportEvent<U, Error<E>>>,
-    /// `None` if nobody watches.
+    /// `None` while there is no readiness handle.
     notes: Option<VecDeque<Note>>,
     pace: Pace,
     budget: Budget,
 }
 
-/// What one `poll` may still do.
+/// The remaining work that one `poll` may do.
 #[derive(Debug)]
 struct Budget {
     sockets: usize,
@@ -102,31 +102,31 @@ impl Budget {
     };
 }
 
-/// What the shell is to do now, and the input that it answers with.
+/// An action of the shell, and the input that answers it.
 #[derive(Debug)]
 pub(crate) enum Action<U, E> {
     /// Return this from `poll`.
     Report(TransportEvent<U, Error<E>>),
-    /// Let the inner transport listen: [`Listeners::on_bound`] or [`Listeners::on_bind_failed`].
+    /// Call `listen_on` of the inner transport, then [`Listeners::on_bound`] or [`Listeners::on_bind_failed`].
     Bind {
         listener: ListenerId,
         inner: ListenerId,
         address: Multiaddr,
     },
-    /// Ask the inner transport again: [`Listeners::on_answer`].
+    /// Ask the inner transport again for its support, then [`Listeners::on_answer`].
     Ask {
         listener: ListenerId,
         address: Multiaddr,
     },
-    /// Let the inner transport close this one: [`Listeners::on_removed`].
+    /// Call `remove_listener` of the inner transport, then [`Listeners::on_removed`].
     Remove {
         listener: ListenerId,
         inner: ListenerId,
     },
-    /// Poll the inner transport for changes, [`Listeners::on_changed`], and if there is none, for events:
-    /// [`Listeners::on_inner_event`] or [`Listeners::on_inner_pending`].
+    /// Poll the inner transport for changes ([`Listeners::on_changed`]), and if there is none, for events
+    /// ([`Listeners::on_inner_event`] or [`Listeners::on_inner_pending`]).
     PollInner,
-    /// Return `Pending`. With `again` there is more to do, so that the task must wake itself.
+    /// Return `Pending`. With `again`, work is left, so the task must wake itself.
     Rest { again: bool },
 }
 
@@ -134,7 +134,7 @@ impl<U, E> Listeners<U, E>
 where
     E: error::Error + Send + Sync + 'static,
 {
-    /// `seed` is for the random part of delays.
+    /// `seed` determines the random part of delays.
     pub(crate) fn new(config: &Config, seed: u64, now: Instant) -> Self {
         Self {
             retry: config.retry.clone(),
@@ -158,18 +158,18 @@ where
         }
     }
 
-    /// From now on, changes are told by [`poll_note`](Self::poll_note); first, how things are.
+    /// Starts to report changes through [`poll_note`](Self::poll_note), beginning with the current statuses.
     pub(crate) fn watch(&mut self) {
         let notes = self.notes.get_or_insert_default();
         notes.extend(self.listeners.iter().map(|(id, row)| row.note(*id)));
     }
 
-    /// What those who watch are to be told next. To be drained before anything else happens.
+    /// The next change for the readiness handles. Drained before any other call.
     pub(crate) fn poll_note(&mut self) -> Option<Note> {
         self.notes.as_mut()?.pop_front()
     }
 
-    /// The application wants to listen, and the inner transport has answered `support` for that address.
+    /// The application calls `listen_on`, and the inner transport has answered `support` for that address.
     pub(crate) fn on_listen(
         &mut self,
         id: ListenerId,
@@ -194,7 +194,7 @@ where
         Ok(())
     }
 
-    /// The application wants a listener to end. Returns whether there was one.
+    /// The application removes a listener. Returns whether there was one.
     pub(crate) fn on_remove(&mut self, id: ListenerId) -> bool {
         let Some(listener) = self.listeners.get_mut(&id) else {
             return false;
@@ -253,7 +253,7 @@ where
         self.budget = Budget::FULL;
     }
 
-    /// When to poll again, if nothing happens before.
+    /// The time of the next poll, if nothing happens before.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let hurry = self.hurry.next_time().filter(|_| self.is_retrying());
         let times = [
@@ -265,7 +265,7 @@ where
         times.into_iter().flatten().min()
     }
 
-    /// What to do now. What is decided comes before what is to be found out.
+    /// The next action. Decisions that are already made come before new information.
     pub(crate) fn poll_action(&mut self) -> Action<U, E> {
         while let Some(event) = self.events.pop_front() {
             if self.on_reporting(&event) {
@@ -312,14 +312,14 @@ where
         let due = *due;
         self.by_inner.remove(inner);
         let (failure, source) = match error {
-            // The address in here is often what was left of ours on the way down.
+            // Its address is often only the part that a lower transport was given.
             TransportError::MultiaddrNotSupported(_) => (Failure::Unsupported, None),
             TransportError::Other(error) => (Failure::Bind, Some(Box::new(error) as _)),
         };
         self.fail(id, failure, source, due);
     }
 
-    /// The inner transport was told to close a listener. If it knew that one, its `ListenerClosed` is still to come.
+    /// The inner transport was told to close a listener. If the listener was `known` there, its `ListenerClosed` follows.
     pub(crate) fn on_removed(&mut self, id: ListenerId, known: bool) {
         let state = self.listeners.get(&id).map(|listener| &listener.state);
         if let Some(State::Closing { inner, .. }) = state
@@ -330,7 +330,7 @@ where
         }
     }
 
-    /// What the inner transport says now about the address of a waiting listener.
+    /// The new answer of the inner transport for the address of a waiting listener.
     pub(crate) fn on_answer(&mut self, id: ListenerId, support: Support) {
         let state = self.listeners.get(&id).map(|listener| &listener.state);
         let Some(State::Waiting { turn, missing }) = state else {
@@ -352,7 +352,7 @@ where
         }
     }
 
-    /// The inner transport says that something has changed.
+    /// The inner transport reports an external change.
     pub(crate) fn on_changed(&mut self, changed: Changed) {
         match changed {
             Changed::Support => self.ask_before = self.next_turn,
@@ -366,12 +366,12 @@ where
         self.spend_fruitless();
     }
 
-    /// The inner transport has nothing to say.
+    /// The inner transport returned `Pending`.
     pub(crate) fn on_inner_pending(&mut self) {
         self.pace.on_inner_pending();
     }
 
-    /// The inner transport says something.
+    /// The inner transport returned an event.
     pub(crate) fn on_inner_event(&mut self, event: TransportEvent<U, E>) {
         self.pace.on_inner_event(self.is_bind_due());
         let before = self.events.len();
@@ -456,7 +456,7 @@ where
         }
     }
 
-    /// A bound listener reports an error, and goes on unless it has reported nothing else for long.
+    /// A bound listener reports an error. It continues, unless it is stuck with this error.
     fn on_inner_error(&mut self, id: ListenerId, error: E) {
         let Some(listener) = self.listeners.get_mut(&id) else {
             return;
@@ -471,7 +471,7 @@ where
         let error = match bound.errors.on_error(cause, &what, self.now) {
             Verdict::Tell => {
                 match cause {
-                    // Strangers can cause these as often as they like.
+                    // Strangers can cause these at any rate.
                     Cause::Connection => {
                         tracing::debug!(parent: span, %address, error = %what, "lost a connection before it was accepted");
                     }
@@ -513,7 +513,7 @@ where
         });
     }
 
-    /// A listener has accepted a connection, or has not reported for long that it is exhausted.
+    /// A listener has accepted a connection, or has reported no exhaustion for [`APART`].
     fn on_recovered(&mut self, id: ListenerId) {
         let Some(listener) = self.listeners.get_mut(&id) else {
             return;
@@ -537,7 +537,7 @@ where
         self.note(id);
     }
 
-    /// Ends the exhaustion of listeners that have been quiet since.
+    /// Ends the exhaustion of listeners that have reported none since.
     fn end_exhaustions(&mut self) {
         while let Some((id, _)) = self.exhausted.pop(self.now) {
             let state = self.listeners.get_mut(&id).map(|row| &mut row.state);
@@ -574,7 +574,7 @@ where
         }
     }
 
-    /// What a listener had bound is given up. It has worked until then.
+    /// A bound listener has ended. It worked until `until`.
     fn on_unbound(&mut self, id: ListenerId, bound: Bound<U, E>, until: Instant) {
         if let Some((_, place)) = bound.errors.told() {
             self.exhausted.remove(*place);
@@ -656,8 +656,8 @@ where
         });
     }
 
-    /// Whether this event is still to be reported: after a removal, the application is told of the close only. With that
-    /// the listener is forgotten.
+    /// Whether this event is still to be reported: after a removal, only the close is. Reporting the close forgets the
+    /// listener.
     fn on_reporting(&mut self, event: &TransportEvent<U, Error<E>>) -> bool {
         let id = id_of(event);
         if matches!(event, TransportEvent::ListenerClosed { .. }) {
@@ -682,7 +682,7 @@ where
         }
     }
 
-    /// The state of a listener that could bind but for what is missing.
+    /// The state of a listener that is to be bound as soon as nothing is `missing`.
     fn enqueue(&mut self, id: ListenerId, missing: Option<Missing>) -> State<U, E> {
         let turn = self.next_turn;
         self.next_turn += 1;
@@ -734,7 +734,7 @@ where
         })
     }
 
-    /// Which listener to bind, and when that was due if it is not the first attempt.
+    /// The next listener to bind, and the time at which that was due if it is not the first attempt.
     fn next_to_bind(&mut self) -> Option<(ListenerId, Option<Instant>)> {
         let mut next = None;
         if self.pace.may_bind() {
@@ -761,7 +761,7 @@ where
         })
     }
 
-    /// Whether a listener is to be bound now.
+    /// Whether a bind is due.
     fn is_bind_due(&self) -> bool {
         !self.registered.is_empty() || self.retries.has(self.now) || self.rebinds.has(self.now)
     }
@@ -776,7 +776,7 @@ where
         !self.retries.is_empty() || !self.rebinds.is_empty()
     }
 
-    /// Lets all make their next attempt now, if it is time for that.
+    /// Makes all next attempts due now, if an early attempt is due.
     fn hurry_up(&mut self) {
         if self.hurry.take(self.now) {
             self.retries.hurry();

@@ -1,4 +1,4 @@
-//! The handle by which an application watches its listeners once the transport is in the swarm.
+//! The handle through which an application watches its listeners after the transport has moved into the swarm.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,10 +21,10 @@ use crate::{
 #[cfg(feature = "metrics")]
 mod metrics;
 
-/// How many changes are kept for slow readers.
+/// Number of changes kept for slow readers.
 const MAX_CHANGES: usize = 1024;
 
-/// How many closed listeners are remembered.
+/// Number of closed listeners that are remembered.
 const MAX_CLOSED: usize = 64;
 
 /// Watches the listeners of a [`lazy::Transport`](crate::lazy::Transport) that is in a swarm.
@@ -83,7 +83,7 @@ struct Board {
     totals: metrics::Totals,
 }
 
-/// One listener. A task that waits for it keeps the row when the board has dropped it.
+/// One listener. A task that waits for it keeps the row after the board has dropped it.
 struct Row {
     status: Mutex<Status>,
     changed: Event,
@@ -106,7 +106,7 @@ impl Readiness {
         statuses.collect()
     }
 
-    /// Waits until a listener has an address, and returns all it has then.
+    /// Waits until a listener has an address, and returns all its addresses.
     ///
     /// # Errors
     ///
@@ -223,7 +223,7 @@ impl fmt::Debug for Readiness {
     }
 }
 
-/// The transport's end, which records what the handles show.
+/// The transport's end, which records the changes for the handles.
 pub(super) struct Publisher(Arc<Shared>);
 
 impl Publisher {
@@ -248,7 +248,7 @@ impl Publisher {
             board.is_settled()
         };
         self.0.changed.notify(usize::MAX);
-        // Not for every change, so that a task that waits for thousands of listeners is woken once.
+        // Not on every change, so that a task that waits for thousands of listeners is woken once.
         if is_settled {
             self.0.settled.notify(usize::MAX);
         }
@@ -368,7 +368,7 @@ impl Board {
         self.closed.push_back((listener, status));
     }
 
-    /// The row of a listener. For a closed one, it is made from what is remembered.
+    /// The row of a listener. For a closed one, it is made from the remembered status.
     fn find(&self, id: ListenerId) -> Result<Arc<Row>, NotReady> {
         if let Some(row) = self.rows.get(&id) {
             return Ok(Arc::clone(row));
@@ -404,7 +404,7 @@ impl Board {
         Some(Err(NotAllReady { listeners }))
     }
 
-    /// The number of the next change to come.
+    /// The number of the next change.
     fn written(&self) -> u64 {
         self.thrown_away + self.changes.len() as u64
     }

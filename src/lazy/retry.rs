@@ -7,7 +7,7 @@ use rand::{RngExt as _, rngs::SmallRng};
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(30);
 
-/// The least delay to double, in case the first one is zero.
+/// The smallest delay to double, in case the first one is zero.
 const MIN_DOUBLED: Duration = Duration::from_millis(1);
 
 /// The random part of a delay.
@@ -17,13 +17,12 @@ const JITTER: f64 = 0.25;
 ///
 /// The delay before the next attempt starts at [`with_first_delay`](Self::with_first_delay), doubles with every failed
 /// attempt, and is capped by [`with_max_delay`](Self::with_max_delay). A random part of up to a quarter is subtracted,
-/// but the delay never falls below the first one: nodes that lost the same resource at the same moment do not all
-/// come back for it at the same moment. The count starts again once a listener has worked for as long as the longest
-/// delay.
+/// but the delay never falls below the first one, so that nodes that lost a resource at the same moment do not all
+/// return at the same moment. The count starts again once a listener has worked for the longest delay.
 ///
 /// When the network changes, for instance because an address is back on an interface, all listeners make an attempt
-/// ahead of time, at most once a second. If it fails, nothing changes: it counts neither for
-/// [`with_max_attempts`](Self::with_max_attempts) nor for the delay, and the next attempt is due when it was.
+/// ahead of time, at most once a second. A failure of this attempt counts neither for
+/// [`with_max_attempts`](Self::with_max_attempts) nor for the delay, and the next attempt is due as before.
 ///
 /// # What can heal
 ///
@@ -48,8 +47,7 @@ const JITTER: f64 = 0.25;
 /// An address that the inner transport refuses at the bind never heals, and a listener that was closed without an error
 /// always does.
 ///
-/// The last row is a choice: a node that keeps trying, and reports each failure, serves its operator better than one
-/// that stays deaf because of an error that this table does not know.
+/// The last row is a choice: keep trying and report each failure, rather than stay closed because of an unknown error.
 #[derive(Clone)]
 pub struct Retry {
     first_delay: Duration,
@@ -88,8 +86,7 @@ impl Retry {
 
     /// The longest delay. The first delay is used if this is shorter.
     ///
-    /// Defaults to 30 s: an attempt costs a few system calls, and a port that is free again should not stay unused for
-    /// longer.
+    /// Defaults to 30 s: an attempt costs a few system calls, and a port should not stay free and unused for longer.
     pub fn with_max_delay(mut self, delay: Duration) -> Self {
         self.max_delay = delay;
         self
@@ -165,7 +162,7 @@ impl Retry {
         Some(longest.saturating_sub(chance).max(self.first_delay))
     }
 
-    /// How long a listener must have worked for its failures to be forgotten.
+    /// The time that a listener must have worked for its failures to be forgotten.
     pub(super) fn forgets_after(&self) -> Duration {
         self.max_delay.max(self.first_delay)
     }
@@ -181,7 +178,7 @@ impl fmt::Debug for Retry {
     }
 }
 
-/// The first I/O error in the chain of sources, itself included; or what it wraps, if that is one.
+/// The first I/O error in the chain of sources, `error` included. If it wraps another I/O error, that one.
 pub(super) fn io_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     let mut link = Some(error);
     while let Some(error) = link {
@@ -196,8 +193,8 @@ pub(super) fn io_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::E
     None
 }
 
-/// Whether this error of the operating system, which `io::ErrorKind` has no name for, means that it does not know
-/// the address family or the protocol.
+/// Whether this error of the operating system, for which `io::ErrorKind` has no name, means that the address family or
+/// the protocol is not supported.
 fn is_unsupported(code: i32) -> bool {
     #[cfg(unix)]
     const CODES: [i32; 2] = [libc::EPROTONOSUPPORT, libc::EAFNOSUPPORT];

@@ -1,4 +1,4 @@
-//! The status of a listener and its failures: plain values, which depend on nothing else in here.
+//! The status of a listener and its failures: plain values.
 
 use std::{error, fmt, io, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     lazy::{retry::io_error, support::Missing},
 };
 
-/// How many listeners the text of [`NotAllReady`] names.
+/// Number of listeners that the text of [`NotAllReady`] names.
 pub(super) const MAX_NAMED: usize = 8;
 
 /// The status of a listener. Displays as one line, such as `/ip4/0.0.0.0/tcp/0/ws: listening at
@@ -44,7 +44,7 @@ pub enum State {
     /// Failed. The next attempt is due [`ListenError::retry_in`] after [`Status::since`]. Displays that whole delay, not
     /// the rest of it.
     Retrying(ListenError),
-    /// Bound, and has had an address. Without one now, it waits until an interface has one again.
+    /// Bound, and has had an address. Without one now, it waits until an interface gets one.
     Listening,
     /// Being closed: for good if the application removed it, otherwise to be bound again.
     Closing,
@@ -136,7 +136,7 @@ pub(crate) struct Note {
 /// Each is reported in a `ListenerError`. The last one is also the reason of the `ListenerClosed` that follows.
 #[derive(Debug, Clone)]
 pub struct ListenError {
-    // Behind one pointer, because every `Result` of the transport has room for it.
+    // Behind one pointer, because every `Result` of the transport reserves space for it.
     inner: Arc<Record>,
 }
 
@@ -149,14 +149,14 @@ struct Record {
     source: Option<Box<dyn error::Error + Send + Sync>>,
 }
 
-/// The first error of this type in what a swarm reports.
+/// The first error of this type in an error that a swarm reports.
 pub(crate) fn find<E: error::Error + 'static>(error: &io::Error) -> Option<&E> {
     let mut link: &(dyn error::Error + 'static) = error.get_ref()?;
     loop {
         if let Some(found) = link.downcast_ref() {
             return Some(found);
         }
-        // The source of an `io::Error` is that of the error it wraps, which would be skipped.
+        // The source of an `io::Error` is the source of the error that it wraps. The wrapped error would be skipped.
         let wrapped = link
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref);
@@ -338,7 +338,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A delay as logs show it: "3.2 s".
+/// A delay as in logs: "3.2 s".
 pub(super) struct Seconds(pub(super) Duration);
 
 impl fmt::Display for Seconds {
@@ -388,7 +388,7 @@ impl Status {
 }
 
 impl State {
-    /// Whether only the addresses or the reason to wait can have changed.
+    /// Whether at most the addresses or the reason to wait differ.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         matches!(
             (self, other),

@@ -21,7 +21,7 @@ pub trait ListenSupport: Transport {
     /// even after [`Support::Now`].
     fn support(&self, address: &Multiaddr) -> Support;
 
-    /// Takes up external changes, such as a new certificate, and tells which waiting listeners they may concern.
+    /// Takes up an external change, such as a new certificate, and returns its kind.
     ///
     /// Called before every `Transport::poll`, so that connections accepted there already use the new certificate. It
     /// must be cheap, and return `Pending` after each change has been reported once.
@@ -103,7 +103,7 @@ impl PartialEq for Missing {
 
 impl Eq for Missing {}
 
-/// Any transport, with a closure that tells on which addresses it could listen.
+/// Any transport, with a closure that decides on which addresses it could listen.
 ///
 /// An address that the closure accepts and the transport refuses later closes its listener with
 /// [`Failure::Unsupported`](crate::lazy::Failure::Unsupported), and is not offered to the next transport.

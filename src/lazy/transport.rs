@@ -29,7 +29,7 @@ pub struct Transport<T: ListenSupport> {
     /// Made with the first handle.
     publisher: Option<Publisher>,
     deadline: Deadline,
-    /// Of the last `poll` that returned `Pending`. Woken by changes outside `poll`.
+    /// The waker of the last `poll` that returned `Pending`. Woken by changes outside `poll`.
     waker: Option<Waker>,
 }
 
@@ -212,7 +212,7 @@ where
 
 type Outward<U, E> = MapErr<U, fn(E) -> Error<E>>;
 
-/// Gives the upgrade the errors of this transport.
+/// Converts the errors of the upgrade into those of this transport.
 fn outward<U, E>(event: TransportEvent<U, Error<E>>) -> TransportEvent<Outward<U, E>, Error<E>>
 where
     U: TryFuture<Error = E>,

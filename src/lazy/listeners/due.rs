@@ -8,7 +8,7 @@ use crate::deadline::{self, Instant};
 /// many binds.
 pub(super) const MIN_HURRY_GAP: Duration = Duration::from_secs(1);
 
-/// Listeners by the time at which each is due. Each can be removed before, and has at most one entry.
+/// Listeners by due time, with at most one entry each. Entries can be removed.
 #[derive(Debug, Default)]
 pub(super) struct Due {
     at: BTreeMap<Place, ListenerId>,
@@ -17,7 +17,7 @@ pub(super) struct Due {
     next: u64,
 }
 
-/// A place in [`Due`]: when, and the order within the same instant.
+/// A place in [`Due`]: the due time, and the order within the same instant.
 pub(super) type Place = (Instant, u64);
 
 impl Due {
@@ -34,7 +34,7 @@ impl Due {
         }
     }
 
-    /// All are due now.
+    /// Makes all due now.
     pub(super) fn hurry(&mut self) {
         if self.now.is_empty() {
             self.now = mem::take(&mut self.at);
@@ -43,7 +43,7 @@ impl Due {
         }
     }
 
-    /// Takes the first one that is due, and the time at which it was to be: later than now if it is early.
+    /// Takes the first due listener, with its due time: later than now if it is early.
     pub(super) fn pop(&mut self, now: Instant) -> Option<(ListenerId, Instant)> {
         if let Some(((at, _), listener)) = self.now.pop_first() {
             return Some((listener, at));
@@ -61,13 +61,13 @@ impl Due {
         !self.now.is_empty() || self.next_time().is_some_and(|at| at <= now)
     }
 
-    /// When the next one is due, early ones aside.
+    /// The next due time, early ones aside.
     pub(super) fn next_time(&self) -> Option<Instant> {
         self.at.first_key_value().map(|((at, _), _)| *at)
     }
 }
 
-/// Decides when all attempts come early.
+/// Decides when all attempts are made early.
 #[derive(Debug, Default)]
 pub(super) struct Hurry {
     last: Option<Instant>,
@@ -75,7 +75,7 @@ pub(super) struct Hurry {
 }
 
 impl Hurry {
-    /// The network has changed: hurry at once, or [`MIN_HURRY_GAP`] after the last time.
+    /// The network has changed: hurry at once, or [`MIN_HURRY_GAP`] after the last hurry.
     pub(super) fn on_reason(&mut self, now: Instant) {
         let earliest = self.last.map(|last| deadline::after(last, MIN_HURRY_GAP));
         self.next

@@ -6,12 +6,12 @@ use crate::{
     lazy::{Exhausted, accept::Cause},
 };
 
-/// How long a listener may report the same error without accepting anything before it is bound anew. Most errors of
-/// accepting pass within seconds; one that does not may be a fault of the socket.
+/// Time for which a listener may report the same error without accepting anything, before it is bound again. Most errors
+/// of `accept` pass within seconds. One that does not may be a fault of the socket.
 pub(super) const STUCK_AFTER: Duration = Duration::from_secs(30);
 
-/// Errors further apart than this are separate ones: a lasting error recurs as soon as accepting is tried again, with
-/// libp2p-tcp within 100 ms. Also the least time between two reports of exhaustion.
+/// Errors further apart than this are separate ones: a lasting error recurs with the next `accept`, in libp2p-tcp within
+/// 100 ms. Also the minimum time between two reports of exhaustion.
 pub(super) const APART: Duration = Duration::from_secs(10);
 
 /// The errors that a bound listener has reported since it last accepted a connection.
@@ -19,9 +19,9 @@ pub(super) const APART: Duration = Duration::from_secs(10);
 pub(super) struct Errors {
     /// Out of descriptors or memory, which is not a fault of the socket.
     exhaustion: Option<Exhaustion>,
-    /// When an exhaustion was last reported.
+    /// The time of the last report of an exhaustion.
     told: Option<Instant>,
-    /// Any other error, repeatedly.
+    /// Any other error, and its repetitions.
     repeated: Option<Repeated>,
 }
 
@@ -40,16 +40,16 @@ struct Repeated {
     last: Instant,
 }
 
-/// What to do about an error.
+/// The treatment of an error.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Report it: it is new, or about one connection.
+    /// Report it: it is new, or concerns one connection.
     Tell,
     /// It has been reported.
     Known,
     /// Report that the listener is exhausted, and call [`Errors::on_told`].
     Exhausted,
-    /// Bind the listener anew. It has not worked since then.
+    /// Bind the listener again. It has not worked since `since`.
     Stuck { since: Instant },
 }
 
@@ -114,8 +114,8 @@ impl Errors {
         }
     }
 
-    /// The listener has accepted a connection. Returns the beginning and the timer of an exhaustion that was reported, and
-    /// is over now.
+    /// The listener has accepted a connection. Returns the beginning and the timer of a reported exhaustion, which has now
+    /// ended.
     pub(super) fn on_accepted(&mut self) -> Option<(Instant, Place)> {
         self.repeated = None;
         let exhaustion = self.exhaustion.take()?;

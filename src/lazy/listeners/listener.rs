@@ -1,4 +1,4 @@
-//! One listener: what it is doing, and what it remembers while it is bound again and again.
+//! One listener: its state, and what it keeps between one bind and the next.
 
 use std::error;
 
@@ -14,8 +14,8 @@ use crate::{
     },
 };
 
-/// How many connections are held back while a listener has no address. Further ones are dropped, as a full backlog of
-/// the kernel would drop them.
+/// Maximum number of connections held back while a listener has no address. Further ones are dropped, as by a full
+/// backlog of the kernel.
 pub(super) const MAX_HELD: usize = 16;
 
 /// One accepted `listen_on`, until its `ListenerClosed` is reported.
@@ -26,7 +26,7 @@ pub(super) struct Listener<U, E> {
     pub(super) state: State<U, E>,
     /// The port that the system chose for an address without one.
     port: Option<u16>,
-    /// Failures in a row, since it last worked for long.
+    /// Failures in a row. Reset once a listener has worked for the longest delay.
     pub(super) failures: u32,
     pub(super) span: tracing::Span,
 }
@@ -56,7 +56,7 @@ pub(super) enum State<U, E> {
     Registered {
         turn: u64,
     },
-    /// The inner transport is told to listen, and its answer comes next.
+    /// The inner transport is being told to listen. Its answer is the next input.
     Binding {
         inner: ListenerId,
         /// When this attempt was due, if it is not the first. Later than now if the network has changed.
@@ -70,10 +70,10 @@ pub(super) enum State<U, E> {
         is_rebind: bool,
         error: ListenError,
     },
-    /// The inner transport is to close it, and has not done so yet.
+    /// The inner transport has not closed it yet.
     Closing {
         inner: ListenerId,
-        /// It was stuck with this error, and is bound again. `None` if the application has removed it.
+        /// The error with which it was stuck; it is bound again. `None` if the application has removed it.
         error: Option<Box<dyn error::Error + Send + Sync>>,
     },
     /// Its `ListenerClosed` is among the events: with this failure, or because the application has removed it.
@@ -120,7 +120,7 @@ impl<U, E> Listener<U, E> {
         }
     }
 
-    /// What the inner transport is to listen on.
+    /// The address for the inner transport: the registered one, with the port of the last bind.
     pub(super) fn bind_address(&self) -> Multiaddr {
         let (Some(port), Some(index)) = (self.port, port_zero(&self.address)) else {
             return self.address.clone();
@@ -133,7 +133,7 @@ impl<U, E> Listener<U, E> {
         self.address.iter().enumerate().map(with_port).collect()
     }
 
-    /// Keeps the port that the system chose, as `announced` has it.
+    /// Keeps the port that the system chose, taken from `announced`.
     pub(super) fn remember_port(&mut self, announced: &Multiaddr) {
         let index = port_zero(&self.address);
         if let Some(Protocol::Tcp(port) | Protocol::Udp(port)) =
@@ -143,7 +143,7 @@ impl<U, E> Listener<U, E> {
         }
     }
 
-    /// What those who watch are told.
+    /// Its status, for the readiness handles.
     pub(super) fn note(&self, listener: ListenerId) -> Note {
         let state = match &self.state {
             State::Waiting { missing, .. } => status::State::Waiting(missing.clone()),
@@ -185,7 +185,7 @@ pub(super) fn is_undialable(registered: &Multiaddr, found: &Multiaddr) -> bool {
     })
 }
 
-/// Where in the address the system is left to choose a port.
+/// The index of the protocol that leaves the choice of a port to the system.
 fn port_zero(address: &Multiaddr) -> Option<usize> {
     address
         .iter()

@@ -1,20 +1,20 @@
-/// How many events in a row an inner transport may have while a listener waits to be bound. Then the bind goes ahead, so
-/// that a flood of connections on one listener does not keep another from starting.
+/// Number of inner events in a row after which a waiting bind goes ahead, so that a flood of connections on one listener
+/// does not keep another from starting.
 pub(super) const MAX_EVENTS_BEFORE_BIND: usize = 16;
 
-/// The same for a listener whose last socket may still be open. The inner transport drops it in one of its next turns,
-/// and a socket that is bound before that loses what is kept by port, such as the port to dial from.
+/// The same for a listener whose last socket may still be open. The inner transport drops that socket in one of its next
+/// polls. A socket that is bound before loses state that is kept by port, such as the port to dial from.
 pub(super) const MAX_EVENTS_BEFORE_REBIND: usize = 4096;
 
 /// Decides whether a bind goes ahead of the inner transport.
 ///
-/// Usually it does not: a bind waits until the inner transport has nothing to say, and a closed socket is gone. The
-/// exceptions are the two constants.
+/// Usually it does not: a bind waits until the inner transport is pending, when closed sockets are gone. The exceptions
+/// are the two constants.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// The inner transport has nothing to say before it wakes the task.
+    /// The inner transport has returned `Pending` and has not been touched since.
     is_pending: bool,
-    /// Events since then, and those of them since the last bind for which a bind has waited.
+    /// Events since it was last pending, and the number of them since the last bind while a bind was due.
     events: usize,
     events_before_bind: usize,
 }
@@ -32,7 +32,7 @@ impl Pace {
         self.is_pending
     }
 
-    /// The inner transport was told something, or a new poll begins: it may have something to say.
+    /// The inner transport was called, or a new poll begins: it may have an event.
     pub(super) fn on_touched(&mut self) {
         self.is_pending = false;
     }
@@ -49,7 +49,7 @@ impl Pace {
         };
     }
 
-    /// The inner transport says something; `is_bind_due` if a listener waits to be bound.
+    /// The inner transport returned an event. `is_bind_due` if a listener waits to be bound.
     pub(super) fn on_inner_event(&mut self, is_bind_due: bool) {
         self.is_pending = false;
         self.events = self.events.saturating_add(1);
