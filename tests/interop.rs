@@ -1,4 +1,4 @@
-//! Rust nodes, most of them the example `node`, and js-libp2p nodes, over WebSocket on loopback. See
+//! Rust nodes, most of them the example `node`, js-libp2p and go-libp2p nodes, over WebSocket and TCP on loopback. See
 //! `interop/README.md`.
 
 #![cfg(feature = "interop")]
@@ -7,8 +7,14 @@
 #[path = "common/authority.rs"]
 mod authority;
 mod common;
+#[path = "common/go.rs"]
+mod go;
 #[path = "common/node.rs"]
 mod node;
+#[path = "interop/one_port.rs"]
+mod one_port;
+#[path = "common/ports.rs"]
+mod ports;
 #[path = "common/process.rs"]
 mod process;
 #[path = "interop/watched.rs"]
@@ -688,6 +694,16 @@ impl Scene {
         Node::started(self.spawn(name, command), &args).await
     }
 
+    /// A go node, where there is Go.
+    async fn go(&self, args: &str) -> Option<Node> {
+        static PROGRAMS: OnceLock<Option<PathBuf>> = OnceLock::new();
+
+        let programs = PROGRAMS.get_or_init(|| go::build("go", &["."])).as_ref()?;
+        let mut command = Command::new(programs.join("go"));
+        command.args(args.split(' '));
+        Some(Node::started(self.spawn("go", command), args).await)
+    }
+
     fn script(&self, name: &'static str, file: &str, args: &str) -> Process {
         self.spawn(name, script(file, args))
     }
@@ -706,7 +722,7 @@ struct Node {
 }
 
 impl Node {
-    /// A js node, once it has.
+    /// A js or go node, once it has.
     async fn started(process: Process, args: &str) -> Self {
         let id = process
             .wait("peer id", |line| {
@@ -772,6 +788,13 @@ impl Node {
                     (heard == times).then_some(())
                 },
             )
+            .await;
+    }
+
+    async fn connects(&self, other: &Self) {
+        let line = format!("connected {}", other.id);
+        self.process
+            .wait(&line, |found| (found == line).then_some(()))
             .await;
     }
 

@@ -2,6 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { setImmediate } from 'node:timers/promises'
 import { connect } from 'node:tls'
@@ -14,6 +15,7 @@ import { identify } from '@libp2p/identify'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { ping } from '@libp2p/ping'
 import { pubsubPeerDiscovery, TOPIC } from '@libp2p/pubsub-peer-discovery'
+import { tcp } from '@libp2p/tcp'
 import { webSockets } from '@libp2p/websockets'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
@@ -46,7 +48,7 @@ async function start (options) {
     start: false,
     privateKey: await generateKeyPair(KEY_TYPES[options['key-type']]),
     addresses: { listen: options.listen ?? [] },
-    transports: [webSockets()],
+    transports: [tcp(), webSockets({ https: await certificate(options) })],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     peerDiscovery: [discovery],
@@ -75,6 +77,10 @@ async function start (options) {
   node.getMultiaddrs().forEach(address => say('listening', address))
   await Promise.all((options.dial ?? []).map(address => dial(node, address)))
   return node
+}
+
+async function certificate ({ cert, key }) {
+  return cert != null ? { cert: await readFile(cert), key: await readFile(key) } : undefined
 }
 
 function forTests (options) {
@@ -258,6 +264,8 @@ const { values: options } = parseArgs({
     'as-documented': { type: 'boolean', default: false },
     monitor: { type: 'boolean', default: false },
     'key-type': { type: 'string', default: 'ed25519' },
+    cert: { type: 'string' },
+    key: { type: 'string' },
     count: { type: 'string', default: '1' }
   }
 })
