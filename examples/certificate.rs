@@ -33,11 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut before = String::new();
     loop {
         tokio::select! {
-            Some(change) = changes.next() => {
-                if let lazy::Change::Status { status, .. } = change {
-                    println!("{status}");
-                }
-            }
+            Some(lazy::Change::Status { status, .. }) = changes.next() => println!("{status}"),
             _ = second.tick() => {
                 let now = state(&certificates);
                 if now != before {

@@ -1,7 +1,7 @@
 //! A chat over two topics of its own, with peer scoring, among peers that discovery finds.
 //!
 //! `cargo run --example chat` prints its address; `cargo run --example chat -- <address>` joins there. A line that begins
-//! with `!` goes to the topic `alerts`, any other to `talk`. Ctrl-C ends it.
+//! with `!` goes to the topic `alerts`, any other to `talk`. Ctrl-C or Ctrl-D ends it.
 
 use std::error::Error;
 
@@ -38,9 +38,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 gossipsub.behaviour_mut().subscribe(topic)?;
             }
             let thresholds = PeerScoreThresholds::default();
-            gossipsub
-                .behaviour_mut()
-                .with_peer_score(scores, thresholds)?;
+            let behaviour = gossipsub.behaviour_mut();
+            behaviour.with_peer_score(scores, thresholds)?;
             let config = discovery::Config::default().with_connections(4);
             Ok(discovery::Behaviour::with_gossipsub(gossipsub, config)?)
         })?
@@ -51,10 +50,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let mut lines = BufReader::new(stdin()).lines();
-    let mut is_open = true;
     loop {
         tokio::select! {
-            line = lines.next_line(), if is_open => match line? {
+            line = lines.next_line() => match line? {
                 Some(line) => {
                     let topic = if line.starts_with('!') { &alerts } else { &talk };
                     let gossipsub = swarm.behaviour_mut().gossipsub_mut();
@@ -62,7 +60,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                         println!("not sent: {error}");
                     }
                 }
-                None => is_open = false,
+                None => return Ok(()),
             },
             event = swarm.select_next_some() => match event {
                 SwarmEvent::NewListenAddr { address, .. } => println!("listening on {address}"),

@@ -1,12 +1,13 @@
-//! A hub, where peers that do not know each other meet, over `ws` and `wss`, with metrics for Prometheus.
-//! Run: `cargo run --features metrics --example hub -- --metrics 127.0.0.1:9100`, with the addresses to listen on behind it
+//! A hub, where peers that do not know each other meet, over `ws` and `wss` on one port.
+//! Run: `cargo run --features metrics --example hub -- /ip4/127.0.0.1/tcp/9000/ws /ip4/127.0.0.1/tcp/9000/tls/ws`
 //!
-//! The TLS listener waits until `chain.pem` and `key.pem` are in the current directory.
+//! The second listener waits for `chain.pem` and `key.pem` in the current directory. `METRICS=127.0.0.1:9100` in the
+//! environment serves metrics for Prometheus there.
 
 #[path = "hub/metrics.rs"]
 mod metrics;
 
-use std::error::Error;
+use std::{error::Error, iter};
 
 use futures::StreamExt as _;
 use libp2p::{
@@ -19,7 +20,6 @@ use libp2p_lazy_websocket::{
     websocket::{self, Certificates},
 };
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 
 #[derive(NetworkBehaviour)]
 struct Behaviour {
@@ -51,45 +51,30 @@ async fn main() -> Result<(), Box<dyn Error>> {
             })
         })?
         .build();
-    swarm
-        .behaviour_mut()
-        .discovery
-        .register_metrics(&mut registry);
-
-    let mut addresses: Vec<String> = std::env::args().skip(1).collect();
-    if addresses
-        .first()
-        .is_some_and(|argument| argument == "--metrics")
-    {
-        let at = addresses
-            .drain(..2)
-            .nth(1)
-            .ok_or("--metrics needs an address")?;
-        let socket = TcpListener::bind(at).await?;
-        println!("metrics at http://{}/metrics", socket.local_addr()?);
-        tokio::spawn(metrics::serve(socket, registry));
+    let discovery = &mut swarm.behaviour_mut().discovery;
+    discovery.register_metrics(&mut registry);
+    if let Ok(address) = std::env::var("METRICS") {
+        metrics::serve(&address, registry).await?;
     }
-    if addresses.is_empty() {
-        addresses = ["9000/ws", "9001/tls/ws"]
-            .map(|port| format!("/ip4/127.0.0.1/tcp/{port}"))
-            .into();
-    }
-    for address in addresses {
+    for address in std::env::args().skip(1) {
         swarm.listen_on(address.parse()?)?;
     }
     loop {
         tokio::select! {
-            Some(change) = changes.next() => {
-                if let lazy::Change::Status { status, .. } = change {
-                    println!("{status}");
-                }
-            }
+            Some(lazy::Change::Status { status, .. }) = changes.next() => println!("{status}"),
             event = swarm.select_next_some() => match event {
                 SwarmEvent::Behaviour(BehaviourEvent::Discovery(event)) => println!("{event:?}"),
-                SwarmEvent::IncomingConnectionError { error, .. } => println!("{error}"),
+                SwarmEvent::IncomingConnectionError { error, .. } => println!("{}", causes(&error)),
                 _ => {}
             },
             _ = tokio::signal::ctrl_c() => return Ok(()),
         }
     }
+}
+
+/// An error with its causes, without which the text of the swarm says little.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let links = iter::successors(Some(error), |&error| error.source());
+    let links: Vec<_> = links.map(ToString::to_string).collect();
+    links.join(": ")
 }

@@ -34,6 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let gossipsub = discovery::gossipsub::hub_config(1_000).build()?;
             let config = discovery::Config::default();
             let identify = identify::Config::new("/example-relay/1.0.0".into(), key.public());
+            // Connected peers hear of addresses that come later.
             let identify = identify.with_push_listen_addr_updates(true);
             let local = key.public().to_peer_id();
             let relay = relay::Config {

@@ -18,11 +18,15 @@ use authority::{Authority, Leaf};
 use process::{Process, SCRATCH, Scene, build_example};
 use tokio::process::Command;
 
-fn start(scene: &Scene, example: &'static str, arguments: &[&str]) -> Process {
+fn command(example: &str, arguments: &[&str]) -> Command {
     let program = build_example(example).unwrap_or_else(|error| panic!("{error}"));
     let mut command = Command::new(program);
     command.args(arguments);
-    scene.spawn(example, command)
+    command
+}
+
+fn start(scene: &Scene, example: &'static str, arguments: &[&str]) -> Process {
+    scene.spawn(example, command(example, arguments))
 }
 
 /// What stands behind `start` in a line that begins with it.
@@ -58,7 +62,9 @@ async fn a_client_that_only_dials_finds_all_through_the_hub_which_counts_them() 
     const LISTEN: &str = "/ip4/127.0.0.1/tcp/0/ws";
 
     let scene = Scene::default();
-    let hub = start(&scene, "hub", &["--metrics", "127.0.0.1:0", LISTEN]);
+    let mut command = command("hub", &[LISTEN]);
+    command.env("METRICS", "127.0.0.1:0");
+    let hub = scene.spawn("hub", command);
     let metrics = after(&hub, "metrics at http://").await;
     let metrics = metrics.strip_suffix("/metrics").unwrap();
     let address = after(&hub, &format!("{LISTEN}: listening at ")).await;

@@ -9,9 +9,16 @@ use tokio::{
     time,
 };
 
-/// Each request has five seconds. An error of `accept`, such as too many open files, is waited for.
-pub(crate) async fn serve(socket: TcpListener, registry: Registry) {
-    let registry = Arc::new(registry);
+/// Binds the address and answers in a task of its own.
+pub(crate) async fn serve(address: &str, registry: Registry) -> io::Result<()> {
+    let socket = TcpListener::bind(address).await?;
+    println!("metrics at http://{}/metrics", socket.local_addr()?);
+    tokio::spawn(answer_all(socket, Arc::new(registry)));
+    Ok(())
+}
+
+/// Each request has five seconds. After an error of `accept`, such as too many open files, it tries again a second later.
+async fn answer_all(socket: TcpListener, registry: Arc<Registry>) {
     loop {
         let Ok((stream, _)) = socket.accept().await else {
             time::sleep(Duration::from_secs(1)).await;
