@@ -14,8 +14,9 @@
 //! `listen_on` returns other addresses unchanged as `MultiaddrNotSupported`: `/dnsaddr`, addresses with `/p2p/<peer id>` at the
 //! end, and TLS addresses without [`Config::with_certificates`] among them.
 //!
-//! A listener on a name is bound to all addresses of this host and has one address: the name, with the port. It is not checked
-//! whether the name leads to this host.
+//! A listener on a name is bound to all addresses of this host and has one address: the name, with the port. The name is not
+//! looked up. This also applies to `/dns4/localhost`, which other hosts therefore reach: to listen on loopback only, listen on
+//! `/ip4/127.0.0.1`.
 //!
 //! | listens on | is bound to |
 //! | --- | --- |
