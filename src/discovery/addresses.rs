@@ -1,4 +1,4 @@
-//! CORE: what the swarm listens on, and which of it is announced.
+//! CORE: the addresses that the swarm listens on, and which of them are announced.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -19,7 +19,7 @@ use super::{
 /// as soon as one of them goes. Here it goes with the last.
 #[derive(Debug, Default)]
 pub(crate) struct Addresses {
-    /// Every listener that is registered, and has not closed.
+    /// Every registered listener that has not closed.
     by_listener: HashMap<ListenerId, Vec<Multiaddr>>,
     /// How many listeners report an address. Invariant: the multiset of all lists in `by_listener`.
     count: HashMap<Multiaddr, usize>,
@@ -28,7 +28,7 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    /// There is a listener more, without addresses yet.
+    /// A new listener, without addresses so far.
     pub(crate) fn on_registered(&mut self, listener: ListenerId) {
         self.by_listener.entry(listener).or_default();
     }
@@ -49,7 +49,7 @@ impl Addresses {
         is_first
     }
 
-    /// An address of a listener has gone. Returns whether the set of addresses has changed.
+    /// An address of a listener has expired. Returns whether the set of addresses has changed.
     pub(crate) fn on_expired(&mut self, listener: ListenerId, address: &Multiaddr) -> bool {
         let Some(addresses) = self.by_listener.get_mut(&listener) else {
             return false;
@@ -61,7 +61,7 @@ impl Addresses {
         self.forget(address)
     }
 
-    /// A listener has gone, and what was left of its addresses with it. Returns whether the set has changed.
+    /// A listener has closed, and its remaining addresses have expired. Returns whether the set has changed.
     pub(crate) fn on_closed(&mut self, listener: ListenerId) -> bool {
         let addresses = self.by_listener.remove(&listener).unwrap_or_default();
         addresses
@@ -90,7 +90,7 @@ impl Addresses {
         self.by_listener.values().flatten()
     }
 
-    /// What that comes to, with the external addresses.
+    /// Whether the node can be dialled, by its listeners and its external addresses.
     pub(crate) fn listening<'a>(
         &self,
         mut external: impl Iterator<Item = &'a Multiaddr>,
@@ -103,7 +103,7 @@ impl Addresses {
         }
     }
 
-    /// Whether anybody on the internet could dial one of these, or of the `external` ones, without a relay.
+    /// Whether one of these or of the `external` addresses can be dialled from the internet without a relay.
     pub(crate) fn are_public<'a>(&self, mut external: impl Iterator<Item = &'a Multiaddr>) -> bool {
         self.public > 0 || external.any(is_public)
     }
@@ -113,10 +113,10 @@ fn is_public(address: &Multiaddr) -> bool {
     Reach::of(address).is_some_and(Reach::is_public)
 }
 
-/// What an announcement says of `external` and `listening` addresses, and why it says nothing.
+/// The addresses to announce, selected from `external` and `listening`, or the reason why there are none.
 ///
-/// Each address ends in `/p2p/<local>`. External addresses come first, since somebody has confirmed them, and among
-/// each the useful ones. The rest is sorted, so that the same set makes the same announcement whatever order the swarm
+/// Each address ends in `/p2p/<local>`. External addresses come first, because a peer has confirmed them, and within
+/// each group the useful ones. The rest is sorted, so that the same set makes the same announcement whatever order the swarm
 /// lists it in.
 pub(crate) fn announceable<'a>(
     local: PeerId,
@@ -218,7 +218,7 @@ mod tests {
     const PRIVATE: &str = "/ip4/192.168.1.2/tcp/1/ws";
     const LOOPBACK: &str = "/ip4/127.0.0.1/tcp/1/ws";
 
-    /// The texts of what is announced, without the suffix.
+    /// The announced addresses as text, without the suffix.
     fn announced(external: &[&str], listening: &[&str], filter: &Filter) -> Vec<String> {
         let local = PeerId::random();
         let parse = |texts: &[&str]| -> Vec<Multiaddr> {

@@ -1,4 +1,4 @@
-//! SHELL: feeds the swarm's and the pubsub's events into the cores, and carries out what they decide.
+//! SHELL: feeds the events of the swarm and of the pubsub into the cores, and carries out their decisions.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -47,15 +47,15 @@ pub struct Behaviour<P: PubSub> {
     schedule: Schedule,
     sequence: Sequence,
     inbox: Inbox,
-    /// Of the own announcements.
+    /// The counters of the own announcements.
     rounds: Counters,
     #[cfg(feature = "metrics")]
     metrics: Option<super::metrics::Metrics>,
     dialer: Dialer,
-    /// The topics to which nobody had subscribed when the last announcement went out.
+    /// The topics without a subscriber at the last announcement.
     unreached: BTreeSet<String>,
     deadline: Deadline,
-    /// What a single round or message has led to; drained before the next one.
+    /// Events of a single round or message; drained before the next one.
     outputs: VecDeque<Output<P>>,
     waker: Option<Waker>,
 }
@@ -256,7 +256,7 @@ impl<P: PubSub> Behaviour<P> {
         self.dialer.count_hubs(counters)
     }
 
-    /// Hands on what the pubsub tells, and keeps the messages on the topics of discovery.
+    /// Passes on the events of the pubsub, except for messages on the topics of discovery.
     fn on_pubsub_event(&mut self, event: PubSubToSwarm<P>, now: Instant) {
         match self.pubsub.observe(&event) {
             PubSubEvent::Message {
@@ -306,7 +306,7 @@ impl<P: PubSub> Behaviour<P> {
         self.tell(Event::PubSub(event));
     }
 
-    /// Tells the application of a peer, and the swarm of its addresses.
+    /// Reports a peer to the application, and its addresses to the swarm.
     fn on_change(&mut self, change: Change, now: Instant) {
         let (Change::Discovered(peer_id) | Change::Updated(peer_id)) = change;
         let Some(known) = self.inbox.peers().get(&peer_id) else {
@@ -318,7 +318,7 @@ impl<P: PubSub> Behaviour<P> {
             peer_id,
             address: address.clone(),
         };
-        // Before the event, so that whoever acts on that can dial the peer by its id.
+        // Before the event, so that its reader can dial the peer by its id.
         self.outputs.extend(addresses.iter().map(to_swarm));
         self.tell(match change {
             Change::Discovered(_) => Event::Discovered { peer_id, addresses },
@@ -326,7 +326,7 @@ impl<P: PubSub> Behaviour<P> {
         });
     }
 
-    /// Tells the pubsub whom to listen to.
+    /// Mutes and unmutes neighbours in the pubsub.
     fn mute(&mut self, now: Instant) {
         while let Some(muting) = self.inbox.pop_muting(now) {
             match muting {
@@ -336,10 +336,10 @@ impl<P: PubSub> Behaviour<P> {
         }
     }
 
-    /// The next dial that is due, on its way.
+    /// Starts the next due dial.
     fn dial(&mut self, now: Instant) -> Option<DialOpts> {
         let dial = self.dialer.next_dial(now, self.inbox.peers())?;
-        // Not extended through the behaviours: this one would say the same again, and a failure shall tell of the
+        // Not extended by the behaviours: this one would return the same addresses again, and a failure has to list the
         // addresses that the dialer knows.
         let options = match (dial.peer, dial.addresses.first()) {
             // The address may be that of this node. From the port that it listens on, TCP would connect the socket to itself.
@@ -358,7 +358,7 @@ impl<P: PubSub> Behaviour<P> {
         Some(options)
     }
 
-    /// Something has changed outside `poll`.
+    /// Wakes the task after a change outside `poll`.
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -370,7 +370,7 @@ impl<P: PubSub> Behaviour<P> {
     }
 }
 
-/// Why a connection to a hub is denied.
+/// The reason for which a connection to a hub is denied.
 #[derive(Debug, thiserror::Error)]
 #[error("the hub that was dialled is connected already")]
 struct AlreadyConnected;
@@ -469,7 +469,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
             }) => {
                 let now = deadline::now();
                 self.inbox.on_neighbour_gone(&peer_id);
-                // Before the pubsub hears of it, which does not greet a muted peer that comes back.
+                // Before the pubsub hears of it: it does not greet a muted peer that returns.
                 self.mute(now);
                 self.dialer
                     .on_disconnected(now, &peer_id, self.inbox.peers());
@@ -578,12 +578,12 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
             if let Some(opts) = self.dial(now) {
                 return Poll::Ready(ToSwarm::Dial { opts });
             }
-            // After the dials: that a hub has nothing to be dialled at turns out there.
+            // After the dials, which find out that a hub has no address.
             if let Some(event) = self.dialer.pop_hub_event() {
                 self.tell(event.into());
                 continue;
             }
-            // Every message, and whatever else is counted, leads past here before the task sleeps.
+            // Every message, and everything else that is counted, passes here before the task sleeps.
             #[cfg(feature = "metrics")]
             if let Some(metrics) = &self.metrics {
                 metrics.show(self.counters());

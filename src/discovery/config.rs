@@ -19,18 +19,18 @@ use super::{
 /// The default topic of js-libp2p's `@libp2p/pubsub-peer-discovery`.
 pub const DEFAULT_TOPIC: &str = "_peer-discovery._p2p._pubsub";
 
-/// How many topics one [`Behaviour`](super::Behaviour) may announce on: each costs a publication a round.
+/// Maximum number of topics of one [`Behaviour`](super::Behaviour): each costs a publication a round.
 const MAX_TOPICS: usize = 64;
 
-/// A behaviour that always has something to do keeps the swarm from its connections and listeners.
+/// A behaviour that is never idle keeps the swarm from its connections and listeners.
 const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// That of js-libp2p.
 const INTERVAL: Duration = Duration::from_secs(10);
 const MAX_INTERVAL: Duration = Duration::from_secs(20 * 60);
 
-/// An announcement above this is ignored unread. Holds 16 addresses of the greatest length that is read (512 bytes) and a key
-/// of any type twice over. Gossipsub has a limit of its own (64 KiB by default).
+/// Maximum size of an announcement that is read. Twice the size of 16 addresses of the maximum length (512 bytes) and a key
+/// of any type. Gossipsub has a limit of its own (64 KiB by default).
 const MAX_MESSAGE_SIZE: usize = 16 * 1024;
 
 /// Options of a [`Behaviour`](super::Behaviour), and their defaults.
@@ -367,14 +367,14 @@ impl Config {
         self.max_addresses
     }
 
-    /// How often a known peer may announce itself between those announcements that are due: ten times what js-libp2p sends, on
-    /// each topic that is shared with it.
+    /// The rate at which a known peer may announce itself beyond its due announcements: ten times that of js-libp2p, for
+    /// each shared topic.
     pub(crate) fn author_rate(&self) -> Rate {
         let topics = u32::try_from(self.topics.len()).map_or(u32::MAX, |topics| topics.max(1));
         Rate::new(topics.saturating_mul(10), Duration::from_secs(1) / topics)
     }
 
-    /// Whom to dial, by a pubsub with such a heartbeat.
+    /// The options of the dialer, for a pubsub with this heartbeat.
     pub(crate) fn dialer(&self, heartbeat: Duration) -> dialer::Settings {
         if self.connections == 0 && !self.saved_peers.is_empty() {
             tracing::warn!(
@@ -399,7 +399,7 @@ impl Config {
         }
     }
 
-    /// What the core that judges incoming messages goes by.
+    /// The options of the core that judges incoming messages.
     pub(crate) fn inbox(&self) -> Settings {
         Settings {
             max_message_size: MAX_MESSAGE_SIZE,
@@ -408,9 +408,9 @@ impl Config {
             capacity: self.max_peers,
             lifetimes: Lifetimes {
                 unknown: self.time_to_live(),
-                // However long our own is: those who keep theirs shall be forgotten by that.
+                // Independent of the own interval: peers with a short one expire by theirs.
                 shortest: self.interval.min(INTERVAL),
-                // However little we stretch our own: others may, and then promise so.
+                // Independent of the own maximum: other peers may stretch more, and promise so.
                 longest: schedule::longest(self.max_interval().max(MAX_INTERVAL)),
             },
             author_rate: self.author_rate(),
@@ -418,7 +418,7 @@ impl Config {
         }
     }
 
-    /// What the core that decides when to announce goes by.
+    /// The options of the core that decides when to announce.
     pub(crate) fn timing(&self) -> Timing {
         Timing {
             interval: self.interval,

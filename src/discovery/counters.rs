@@ -90,7 +90,7 @@ impl Counters {
             + self.ignored_foreign_key
     }
 
-    /// With what `rounds` has of the own announcements.
+    /// Adds the counters of the own announcements from `rounds`.
     pub(super) fn with_rounds(self, rounds: Self) -> Self {
         Self {
             announced: rounds.announced,
@@ -104,7 +104,7 @@ impl Counters {
         }
     }
 
-    /// An announcement was due, or asked for.
+    /// An announcement was due or requested.
     pub(super) fn on_announced(&mut self, announced: AnnounceOutcome) {
         let counter = match announced {
             AnnounceOutcome::Published => &mut self.announced,

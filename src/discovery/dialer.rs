@@ -1,8 +1,8 @@
-//! CORE: whom to dial: hubs always, and others so that there are enough connections to subscribers.
+//! CORE: which peers to dial: hubs always, and others until there are enough connections to subscribers.
 //!
-//! [`Dialer`] is told what becomes of connections, subscriptions and dials (`on_*`), and says who is to be dialled
-//! now ([`Dialer::next_dial`]) and when to ask again ([`Dialer::next_timeout`]). The candidates are the rows
-//! of the table of known peers, which is passed in; what a failed dial says about a row goes back into it. Spurious
+//! The inputs of [`Dialer`] are connections, subscriptions and the results of dials (`on_*`). Its outputs are the next
+//! dial ([`Dialer::next_dial`]) and the time of the next call ([`Dialer::next_timeout`]). The candidates are the rows
+//! of the table of known peers, which is passed in; the result of a failed dial is written back to its row. Spurious
 //! calls do nothing.
 
 use std::{
@@ -33,21 +33,21 @@ pub(crate) use hubs::HubEvent;
 use hubs::{Hubs, check_count};
 use saved::Saved;
 
-/// What the application wants.
+/// The options that the application has set.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// How many connections to subscribers there should be. With 0, only hubs are dialled.
+    /// The wanted number of connections to subscribers. With 0, only hubs are dialled.
     pub(crate) target: usize,
     pub(crate) hubs: Vec<Multiaddr>,
-    /// The longest time between two tries of a hub.
+    /// The longest delay between two dials of a hub.
     pub(crate) max_hub_delay: Duration,
-    /// Of the pubsub: see [`PubSub::heartbeat_interval`](super::PubSub::heartbeat_interval).
+    /// See [`PubSub::heartbeat_interval`](super::PubSub::heartbeat_interval).
     pub(crate) heartbeat: Duration,
-    /// Those that were known before this node was restarted.
+    /// The peers that were known before the restart.
     pub(crate) saved: Vec<SavedPeer>,
 }
 
-/// What has to be dialled for the hubs, and for enough connections to subscribers.
+/// Decides on dials, for the hubs and for enough connections to subscribers.
 #[derive(Debug)]
 pub(crate) struct Dialer {
     local: PeerId,
@@ -55,11 +55,11 @@ pub(crate) struct Dialer {
     candidates: Candidates,
     graces: Graces,
     rng: SmallRng,
-    /// All connected peers: as many as the application's limit on connections lets in.
+    /// All connected peers, bounded by the application's limit on connections.
     links: HashMap<PeerId, Link>,
-    /// The dials under way that discovery has asked for, those of hubs among them that are named no more.
+    /// The pending dials of discovery, including those of removed hubs.
     dials: HashSet<ConnectionId>,
-    /// When to close a connection to whom: [`Link::close_at`] of each.
+    /// The peers by [`Link::close_at`], the time at which to close a connection to them.
     closing: BTreeSet<(Instant, PeerId)>,
 }
 
@@ -67,17 +67,17 @@ pub(crate) struct Dialer {
 #[derive(Debug)]
 struct Link {
     since: Instant,
-    /// Whether the connection has come of an attempt.
+    /// Whether the connection is the result of a candidate's attempt.
     is_dialled: bool,
-    /// Those of discovery that it is subscribed to.
+    /// The topics of discovery that it is subscribed to.
     topics: BTreeSet<String>,
     connections: Connections,
-    /// When one of them is to be closed.
+    /// The time at which one of them is to be closed.
     close_at: Option<Instant>,
 }
 
 impl Dialer {
-    /// Nobody is connected yet. `local` is this node. Fails if there are too many hubs.
+    /// Without any connection. `local` is this node. Fails if there are too many hubs.
     pub(crate) fn new(
         local: PeerId,
         settings: Settings,
@@ -110,7 +110,7 @@ impl Dialer {
         })
     }
 
-    /// The peers to save: those in the table and the saved ones that have not been heard yet, connected ones first and then
+    /// The peers to save, from the table and from the saved ones that have not been heard yet: connected ones first, then
     /// those heard last, at most [`MAX_SAVED`].
     pub(crate) fn to_save(&self, now: Instant, peers: &Peers) -> Vec<SavedPeer> {
         let known = peers.iter().map(|known| SavedPeer {
@@ -125,7 +125,7 @@ impl Dialer {
         all
     }
 
-    /// A connection to `peer` has been established, whoever has dialled, after `failed` had been tried in vain.
+    /// A connection to `peer` has been established, by either side, after the addresses `failed`.
     pub(crate) fn on_connected(
         &mut self,
         now: Instant,
@@ -162,7 +162,7 @@ impl Dialer {
         self.plan_closing(peer);
     }
 
-    /// A connection to `peer` has ended, and it is not the last one.
+    /// A connection to `peer` has ended, and others remain.
     pub(crate) fn on_closed(&mut self, peer: &PeerId, id: ConnectionId) {
         if let Some(link) = self.links.get_mut(peer) {
             link.connections.on_closed(id);
@@ -170,7 +170,7 @@ impl Dialer {
         }
     }
 
-    /// A connection that is one too many, which is to be closed now. To be called like [`Dialer::next_dial`].
+    /// A duplicate connection to close now. Called like [`Dialer::next_dial`].
     pub(crate) fn next_close(&mut self, now: Instant) -> Option<(PeerId, ConnectionId)> {
         let &(at, peer) = self.closing.first()?;
         if at > now {
@@ -203,7 +203,7 @@ impl Dialer {
         self.hubs.on_disconnected(now, peer, &mut self.rng);
     }
 
-    /// Names a hub. Returns `false` if it is named already, and fails if there are as many as there may be.
+    /// Adds a hub. Returns `false` if it was there already, and fails at the maximum number.
     pub(crate) fn add_hub(
         &mut self,
         now: Instant,
@@ -214,7 +214,7 @@ impl Dialer {
             .add(now, address, |peer| links.get(peer).map(|link| link.since))
     }
 
-    /// Dials a hub no more. Returns `false` if it is not named.
+    /// Removes a hub. Returns `false` if it was not there.
     pub(crate) fn remove_hub(&mut self, address: &Multiaddr) -> bool {
         self.hubs.remove(address)
     }
@@ -224,30 +224,30 @@ impl Dialer {
         self.hubs.addresses()
     }
 
-    /// With how many hubs there are, and how they are doing.
+    /// Adds the counters of the hubs.
     pub(crate) fn count_hubs(&self, counters: Counters) -> Counters {
         self.hubs.count(counters)
     }
 
-    /// What the application is to be told.
+    /// The next event for the application.
     pub(crate) fn pop_hub_event(&mut self) -> Option<HubEvent> {
         self.hubs.pop_event()
     }
 
-    /// There is an address of this node more, as a listener reports it or as others have confirmed it.
+    /// This node has a new address, from a listener or confirmed by others.
     pub(crate) fn on_network_changed(&mut self, now: Instant) {
         self.hubs.on_network_changed(now);
     }
 
-    /// A dial has got through to `peer`. Returns `false` if the connection is to be denied, because the hub that was dialled
-    /// has turned out to be a peer that is connected.
+    /// A dial has reached `peer`. Returns `false` if the connection is to be denied, because the dialled hub turned out to be
+    /// a connected peer.
     pub(crate) fn on_reached(&mut self, id: ConnectionId, peer: PeerId) -> bool {
         let is_connected = self.links.contains_key(&peer);
         self.hubs.on_reached(id, peer, is_connected)
     }
 
-    /// A peer has subscribed to a topic of discovery. Ignored unless it is connected: what the pubsub tells may come
-    /// after the connection has ended.
+    /// A peer has subscribed to a topic of discovery. Ignored unless it is connected, because events of the pubsub may
+    /// arrive after the end of the connection.
     pub(crate) fn on_subscribed(&mut self, peer: &PeerId, topic: &str) {
         let Some(link) = self.links.get_mut(peer) else {
             return;
@@ -267,12 +267,12 @@ impl Dialer {
         }
     }
 
-    /// There is a topic of discovery more. Of its subscribers only those count that subscribe from now on.
+    /// A topic of discovery was added. Only peers that subscribe from now on count as its subscribers.
     pub(crate) fn on_topic_added(&mut self, now: Instant) {
         self.candidates.on_topics_changed(now, true);
     }
 
-    /// There is a topic of discovery less, and whether others are left.
+    /// A topic of discovery was removed. `has_topics` if others remain.
     pub(crate) fn on_topic_removed(&mut self, now: Instant, topic: &str, has_topics: bool) {
         for link in self.links.values_mut() {
             if link.topics.remove(topic) && link.topics.is_empty() {
@@ -282,7 +282,7 @@ impl Dialer {
         self.candidates.on_topics_changed(now, has_topics);
     }
 
-    /// `peer` is new in the table, or has other addresses now.
+    /// `peer` is new in the table, or its addresses have changed.
     pub(crate) fn on_candidate(&mut self, now: Instant, peer: &PeerId) {
         self.candidates.on_candidate(now, peer);
         self.hubs.on_candidate(now, peer);
@@ -293,7 +293,7 @@ impl Dialer {
         self.candidates.on_expired(peer);
     }
 
-    /// What [`Dialer::next_dial`] has asked for is under way, as `id`.
+    /// The dial of [`Dialer::next_dial`] has been started, as `id`.
     pub(crate) fn on_dialling(&mut self, now: Instant, dial: &Dial, id: ConnectionId) {
         self.dials.insert(id);
         if self.hubs.on_dialling(now, dial, id) {
@@ -304,7 +304,7 @@ impl Dialer {
         }
     }
 
-    /// A dial has failed, whoever has asked for it. `peer` is `None` if it was one without a peer id, and nobody has answered.
+    /// Any dial of the swarm has failed. `peer` is `None` for a dial without a peer id that no peer answered.
     pub(crate) fn on_dial_failed(
         &mut self,
         now: Instant,
@@ -322,16 +322,16 @@ impl Dialer {
             return;
         };
         let is_unreachable = self.candidates.on_dial_failed(now, peer, id, error, peers);
-        // Without any connection it is this node that cannot be reached, for all that is known. To forget the
-        // others for it would leave nobody to come back to.
+        // Without any connection, the fault may lie with this node. Forgetting the others for it would leave no peer to
+        // return to.
         let is_cut_off = self.links.is_empty();
         if is_unreachable && !is_cut_off && !self.links.contains_key(peer) {
             peers.on_unreachable(peer);
         }
     }
 
-    /// Whom to dial now, hubs first; [`Dialer::on_dialling`] says that it has been done. To be called
-    /// until it returns `None` whenever the time of [`Dialer::next_timeout`] has come.
+    /// The next dial, hubs first, confirmed by [`Dialer::on_dialling`]. Called until it returns `None`, whenever the time
+    /// of [`Dialer::next_timeout`] has come.
     pub(crate) fn next_dial(&mut self, now: Instant, peers: &Peers) -> Option<Dial> {
         if let Some(dial) = self.hubs.next_dial(now, peers) {
             return Some(dial);
@@ -342,7 +342,7 @@ impl Dialer {
         })
     }
 
-    /// When [`Dialer::next_dial`] will next have something to do, as far as is known.
+    /// The time at which [`Dialer::next_dial`] next has work, as far as is known.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let closing = self.closing.first().map(|&(at, _)| at);
         let timeouts = [
@@ -358,7 +358,7 @@ impl Dialer {
         self.local.to_bytes() > peer.to_bytes()
     }
 
-    /// Looks anew whether there is a connection too many.
+    /// Looks again for a duplicate connection.
     fn plan_closing(&mut self, peer: PeerId) {
         let yields = self.yields(&peer);
         let Some(link) = self.links.get_mut(&peer) else {

@@ -15,7 +15,7 @@ pub enum ConfigError {
     /// The list of topics is empty.
     #[error("no topic to announce on")]
     NoTopics,
-    /// More topics than one announcement may be published on.
+    /// More topics than one behaviour may announce on.
     #[error("{topics} topics, at most {max} are possible")]
     TooManyTopics {
         /// Their number, without duplicates.
@@ -129,7 +129,7 @@ pub enum HubError {
 }
 
 impl HubError {
-    /// What the swarm says of a dial of a hub with this `id`, if that was given.
+    /// From the error of the swarm for a dial of a hub, with the configured `id` if there is one.
     pub(super) fn of(error: &DialError, id: Option<PeerId>, local: PeerId) -> Self {
         let wrong_peer = |found: PeerId, address: &Multiaddr| match id {
             Some(expected) => Self::WrongPeer {

@@ -1,4 +1,4 @@
-//! CORE: which addresses are worth telling to others, and which are worth keeping of what others tell.
+//! CORE: which addresses are announced, and which addresses of other peers are kept.
 
 use std::{fmt, sync::Arc};
 
@@ -6,14 +6,14 @@ use multiaddr::Multiaddr;
 
 use super::scope::{Reach, Scope};
 
-/// Which addresses pass. One that nobody can dial never does.
+/// Decides which addresses pass. An address that no host can dial never does.
 #[derive(Clone, Default)]
 pub(crate) enum Filter {
     /// Suits a node on the internet. Private addresses pass only while the node itself has no public one, and those
     /// of the host only if there are no others beside them; relayed ones pass.
     #[default]
     ByReach,
-    /// The application decides.
+    /// A closure of the application.
     Custom(Arc<dyn Fn(&Multiaddr) -> bool + Send + Sync>),
 }
 
@@ -23,7 +23,7 @@ impl Filter {
     }
 
     /// The most useful of the addresses that pass, at most `max`, without duplicates. `is_public` is whether the own
-    /// node has a public address. What is equally useful stays in its order.
+    /// node has a public address. Equally useful addresses keep their order.
     pub(crate) fn select(
         &self,
         is_public: bool,
@@ -37,7 +37,7 @@ impl Filter {
         match self {
             Self::Custom(permits) => rows.retain(|(_, offered)| permits(&offered.address)),
             Self::ByReach => {
-                // Also if what reaches farther does not pass: a peer with a private address is not to be found on our host.
+                // Also if the addresses of wider scope do not pass: a peer with a private address is not on this host.
                 let is_host_only = rows.iter().all(|(reach, _)| reach.scope == Scope::Host);
                 rows.retain(|(reach, _)| match reach.scope {
                     _ if reach.is_relayed => true,
@@ -58,14 +58,14 @@ impl Filter {
     }
 }
 
-/// An address that is to be told or kept.
+/// An address to be announced or kept.
 #[derive(Debug)]
 pub(crate) struct Offered {
-    /// As it is judged.
+    /// The form that is judged.
     pub(crate) address: Multiaddr,
-    /// As it is told or kept.
+    /// The form that is announced or kept.
     pub(crate) full: Multiaddr,
-    /// Whether somebody has dialled it, so that it comes first.
+    /// Whether a peer has confirmed it, so that it comes first.
     pub(crate) is_confirmed: bool,
 }
 
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(at_home(&[UNSPECIFIED, LOOPBACK]), [LOOPBACK]);
         assert_eq!(public(&[LOOPBACK]), [LOOPBACK]);
         assert_eq!(at_home(&[UNSPECIFIED]), [""; 0]);
-        // The loopback of somebody with a private address is not ours.
+        // The loopback of a peer with a private address is not that of this host.
         assert_eq!(public(&[LOOPBACK, PRIVATE]), [""; 0]);
     }
 

@@ -1,4 +1,4 @@
-//! What becomes of an incoming message: whether it is believed, and what it changes.
+//! CORE: whether an incoming message is accepted, and what it changes.
 
 use std::{error::Error, num::NonZeroUsize};
 
@@ -18,43 +18,43 @@ mod mutes;
 use mutes::Mutes;
 pub(crate) use mutes::Muting;
 
-/// What is believed, and how much of it.
+/// The limits on accepted messages.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// The longest message that is read at all, in bytes.
+    /// Maximum size of a message that is read, in bytes.
     pub(crate) max_message_size: usize,
-    /// Which addresses of an announcement are kept.
+    /// Selects the addresses of an announcement that are kept.
     pub(crate) filter: Filter,
-    /// How many of them, the most useful first.
+    /// Maximum number of kept addresses, the most useful first.
     pub(crate) max_addresses: usize,
-    /// How many peers may be known at once.
+    /// Maximum number of known peers.
     pub(crate) capacity: NonZeroUsize,
-    /// For how long a peer is known after its last announcement.
+    /// The time to live of a peer after its last announcement.
     pub(crate) lifetimes: Lifetimes,
-    /// What one known author may send.
+    /// The rate at which one known author may send.
     pub(crate) author_rate: Rate,
-    /// What one neighbour may deliver of authors that are not known.
+    /// The rate at which one neighbour may deliver messages of unknown authors.
     pub(crate) newcomer_rate: Rate,
 }
 
 /// One message of the topic, as the pubsub delivered it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Incoming<'a> {
-    /// Who delivered it.
+    /// The propagation source.
     pub(crate) neighbour: PeerId,
-    /// Who signed it; `None` if the pubsub does not vouch for the signature.
+    /// The verified author; `None` if the pubsub has not verified a signature.
     pub(crate) author: Option<PeerId>,
     pub(crate) payload: &'a [u8],
 }
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// What the pubsub is to do with it.
+    /// The verdict for the pubsub.
     pub(crate) acceptance: MessageAcceptance,
-    /// What it changed. Nothing unless it is accepted, and not always then.
+    /// The change of the table. Accepted messages may change nothing.
     pub(crate) change: Option<Change>,
-    /// That its author has announced itself, unless it is the same thing once more. Only if it is accepted.
+    /// Set if the message is accepted and not a duplicate.
     pub(crate) news: Option<News>,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct News {
     pub(crate) is_solicitation: bool,
 }
 
-/// Why a message is not believed.
+/// The reason for which a message is refused.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
     #[error("the pubsub does not vouch for the author")]
@@ -114,26 +114,26 @@ impl Refused {
 
 /// Judges incoming messages and keeps the table of known peers.
 ///
-/// Believed is what an author says about itself, within two rates: that of the author if it is known, and of the neighbour
-/// that delivers it if not. So identities that are invented use up only what is meant for newcomers. Rates come before
-/// decoding, so that a flood costs a look-up or two per message.
+/// Accepts what an author says about itself, within two rates: that of the author if it is known, otherwise that of the
+/// neighbour that delivers it. Invented identities therefore use up only the allowance for newcomers. Rates are checked
+/// before decoding, so that a flood costs a look-up or two per message.
 ///
-/// An announcement of a known peer that is due passes without charge, so that no flood makes a peer forgotten: all of them
-/// together are no more than two an interval for each row. If it turns out to be an old one, or the same once more, it is
-/// charged after all, since anybody can send old announcements of others again. If it cannot be read, or is about
-/// another peer, its author has made it: until the author's next good one, all of its messages are charged before they are
-/// read. The neighbour that delivers such a message is charged as for a newcomer.
+/// A due announcement of a known peer passes without charge, so that no flood makes a peer expire. These are at most two an
+/// interval for each row. If the announcement turns out to be old or a duplicate, it is charged after all, because any peer
+/// can replay announcements of others. If it is malformed, or about another peer, its author is to blame: until the author's
+/// next good one, all of its messages are charged before they are read. The neighbour that delivers such a message is charged
+/// as for a newcomer.
 ///
-/// A neighbour that delivers more newcomers than it may is not listened to for a while if there are enough others, see
-/// [`Muting`], and may fill a quarter of the table at most.
+/// A neighbour that delivers more newcomers than allowed is muted for a while if there are enough others, see [`Muting`],
+/// and may fill at most a quarter of the table.
 ///
-/// The inputs are [`Inbox::on_message`], [`Inbox::on_own_reach`], and what is told of neighbours and their subscriptions.
-/// The outputs are [`Inbox::pop_expired`], that of [`Peers`], and [`Inbox::pop_muting`], which is to be called until it
-/// returns `None` after each input and whenever the time of [`Inbox::next_timeout`] has come.
+/// The inputs are [`Inbox::on_message`], [`Inbox::on_own_reach`], and the changes of neighbours and their subscriptions.
+/// The outputs are [`Inbox::pop_expired`], that of [`Peers`], and [`Inbox::pop_muting`], which is called until it returns
+/// `None`, after each input and whenever the time of [`Inbox::next_timeout`] has come.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     local: PeerId,
-    /// Whether we have a public address.
+    /// Whether this node has a public address.
     is_public: bool,
     settings: Settings,
     peers: Peers,
@@ -142,7 +142,7 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Knows nobody yet. `local` is who we are.
+    /// Without known peers. `local` is this node.
     pub(crate) fn new(local: PeerId, settings: Settings) -> Self {
         Self {
             local,
@@ -154,12 +154,12 @@ impl Inbox {
         }
     }
 
-    /// What one known author may send from now on.
+    /// Sets the rate of one known author.
     pub(crate) fn set_author_rate(&mut self, rate: Rate) {
         self.settings.author_rate = rate;
     }
 
-    /// A message has come.
+    /// A message has arrived.
     pub(crate) fn on_message(&mut self, now: Instant, incoming: Incoming<'_>) -> Outcome {
         match self.hear(now, incoming) {
             Ok(outcome) => {
@@ -183,8 +183,8 @@ impl Inbox {
                     "announcement refused"
                 );
                 Outcome {
-                    // Whoever delivers it need not have looked at it: js-libp2p forwards without validation, and so does
-                    // gossipsub unless told otherwise.
+                    // The neighbour that delivers it need not have validated it: js-libp2p forwards without validation,
+                    // and so does gossipsub by default.
                     acceptance: MessageAcceptance::Ignore,
                     change: None,
                     news: None,
@@ -193,7 +193,7 @@ impl Inbox {
         }
     }
 
-    /// Our own addresses have changed. What is known stays as it is; each peer is judged anew when it announces itself.
+    /// The own addresses have changed. Known peers stay unchanged until their next announcement.
     pub(crate) fn on_own_reach(&mut self, is_public: bool) {
         self.is_public = is_public;
     }
@@ -213,26 +213,26 @@ impl Inbox {
         self.mutes.on_unsubscribed(neighbour, topic);
     }
 
-    /// There is a topic of discovery less.
+    /// A topic of discovery was removed.
     pub(crate) fn on_topic_removed(&mut self, topic: &str) {
         self.mutes.on_topic_removed(topic);
     }
 
     /// A neighbour has disconnected.
     ///
-    /// Should it come back, its rates start anew. A fresh identity would give it the same, so what bounds that is
-    /// the application's limit on connections.
+    /// If it returns, its rates start again. A fresh identity would have the same effect, so only the application's limit on
+    /// connections bounds that.
     pub(crate) fn on_neighbour_gone(&mut self, neighbour: &PeerId) {
         self.mutes.on_disconnected(neighbour);
     }
 
-    /// When the next known peer will have been silent for too long, or a neighbour muted for long enough.
+    /// The time at which the next known peer expires, or the next neighbour is unmuted.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let timeouts = [self.peers.next_timeout(), self.mutes.next_timeout()];
         timeouts.into_iter().flatten().min()
     }
 
-    /// Whom to mute, or to unmute.
+    /// The next neighbour to mute or unmute.
     pub(crate) fn pop_muting(&mut self, now: Instant) -> Option<Muting> {
         let muting = self.mutes.pop(now)?;
         self.counters.muted += u64::from(matches!(muting, Muting::Mute(_)));
@@ -240,7 +240,7 @@ impl Inbox {
         Some(muting)
     }
 
-    /// Forgets one peer that has been silent for too long.
+    /// Removes one expired peer.
     pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<PeerId> {
         let expired = self.peers.pop_expired(now)?;
         self.counters.expired += 1;
@@ -252,12 +252,12 @@ impl Inbox {
         &self.peers
     }
 
-    /// Who is known, for what dials find out about them.
+    /// The table, for the results of dials.
     pub(crate) fn peers_mut(&mut self) -> &mut Peers {
         &mut self.peers
     }
 
-    /// What became of the messages so far, and of the peers.
+    /// The counters of messages and peers.
     pub(crate) fn counters(&self) -> Counters {
         Counters {
             known: self.peers.iter().len() as u64,
@@ -307,7 +307,7 @@ impl Inbox {
             Heard::Discovered => Some(Change::Discovered(author)),
             Heard::Updated => Some(Change::Updated(author)),
             Heard::Refreshed => None,
-            // Somebody with more room may well keep it.
+            // A node with more room may keep it.
             Heard::Full => {
                 self.counters.not_kept += 1;
                 None
@@ -329,7 +329,7 @@ impl Inbox {
         })
     }
 
-    /// What the author says about itself.
+    /// Decodes what the author says about itself.
     fn read(&self, author: PeerId, payload: &[u8]) -> Result<Announcement, Refused> {
         let Settings {
             max_message_size,
@@ -352,7 +352,7 @@ impl Inbox {
         Ok(announcement)
     }
 
-    /// Takes the message from what its author may still send, or its neighbour if the author is not known.
+    /// Charges the message to its author, or to its neighbour if the author is not known.
     fn charge(&mut self, now: Instant, author: PeerId, neighbour: PeerId) -> Result<(), Refused> {
         let Settings {
             author_rate,
@@ -376,8 +376,8 @@ impl Inbox {
         Ok(())
     }
 
-    /// The author has sent what is no announcement of its own. Its neighbour is charged as for a newcomer, unless it has
-    /// been.
+    /// The author has sent something other than an announcement of its own. Its neighbour is charged as for a newcomer,
+    /// unless it has been.
     fn on_malformed(&mut self, now: Instant, author: PeerId, neighbour: PeerId, is_paid: bool) {
         let rate = self.settings.newcomer_rate;
         let allowance = self.mutes.allowance(&neighbour);

@@ -1,4 +1,4 @@
-//! Bytes of one announcement, and what they say.
+//! The encoding of an announcement.
 //!
 //! ```protobuf
 //! message Peer {
@@ -10,14 +10,14 @@
 //! }
 //! ```
 //!
-//! The first two are js-libp2p's, which skips the others. `sequence` grows with each announcement of a peer, also over its
-//! restarts (it is the time of day in milliseconds, or one more than the last). `promise` is the longest time until the
-//! next one, in milliseconds. 2003 was a number that is not sent any more, and is skipped. A signed peer record (libp2p RFC 0003) would hold the key, the addresses and a signature once more, and prove
-//! nothing that the signature of the pubsub over this message does not.
+//! The first two fields are those of js-libp2p, which skips the others. `sequence` grows with each announcement of a peer,
+//! also over its restarts: it is the time of day in milliseconds, or one more than the last. `promise` is the longest time
+//! until the next one, in milliseconds. Field 2003 is no longer sent, and is skipped. A signed peer record (libp2p RFC 0003)
+//! would repeat the key, the addresses and a signature, and prove nothing beyond the signature of the pubsub.
 //!
-//! Decoding is for hostile bytes: the sizes are checked before anything is allocated, and the sender chooses the size
-//! of no allocation. One address that cannot be read does not condemn the others, since other implementations know
-//! protocols that ours does not.
+//! Decoding expects hostile bytes: sizes are checked before anything is allocated, and the sender chooses the size of no
+//! allocation. An unreadable address does not invalidate the others, because other implementations know protocols that this
+//! one does not.
 
 use std::{error::Error, time::Duration};
 
@@ -30,30 +30,30 @@ use prost::{
 
 use crate::deadline::SystemTime;
 
-/// More entries than any honest peer lists. Each of them is read, since the useful ones may come last.
+/// Maximum number of entries, above that of any honest peer. All are read, because the useful ones may come last.
 pub(super) const MAX_ENTRIES: usize = 256;
 
-/// Room for any host name, or for two certificate hashes and a relay.
+/// Maximum size of an address: any host name, or two certificate hashes and a relay.
 pub(super) const MAX_ADDRESS_LEN: usize = 512;
 
-/// An RSA key of 8192 bits, the longest whose signatures libp2p verifies, takes 1,062 bytes.
+/// Maximum size of a key. An RSA key of 8192 bits, the longest whose signatures libp2p verifies, takes 1,062 bytes.
 const MAX_PUBLIC_KEY_LEN: usize = 2048;
 
-/// What a peer says about itself.
+/// A decoded announcement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Announcement {
-    /// Whose key the message carries. Whether that peer sent it is for the caller to compare.
+    /// The peer whose key the message carries. The caller has to compare it with the author.
     pub(crate) peer: PeerId,
-    /// Where it listens, as far as the reader has selected it, each ending in `/p2p/<peer>`.
+    /// Its selected addresses, each ending in `/p2p/<peer>`.
     pub(crate) addresses: Vec<Multiaddr>,
-    /// How many entries are not among `addresses`: unreadable, too long, empty, somebody else's, or not selected.
+    /// The number of entries that are not in `addresses`: unreadable, too long, empty, of another peer, or not selected.
     pub(crate) dropped: usize,
     pub(crate) stamp: Stamp,
 }
 
 impl Announcement {
-    /// Whether the peer cannot be dialled, and has only announced itself to be answered: by our rules it does not do so at
-    /// any interval. (js-libp2p announces an empty list at its interval.)
+    /// Whether the peer cannot be dialled and announced itself only to be answered, so without an interval. (js-libp2p
+    /// announces an empty list at its interval.)
     pub(crate) fn is_solicitation(&self) -> bool {
         let Stamp {
             sequence, promise, ..
@@ -62,7 +62,7 @@ impl Announcement {
     }
 }
 
-/// What an announcement says about itself. js-libp2p says nothing.
+/// The number and the promise of an announcement. js-libp2p sends neither.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Stamp {
     /// Greater than that of any earlier announcement of the same peer.
@@ -86,7 +86,7 @@ impl Sequence {
     }
 }
 
-/// Why the bytes of an announcement say nothing.
+/// The reason for which an announcement cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum DecodeError {
@@ -108,7 +108,7 @@ pub(crate) enum DecodeError {
     /// on the topic.
     #[error("announcement is not a protobuf message `Peer`")]
     Malformed(#[source] Box<dyn Error + Send + Sync + 'static>),
-    /// The message carries no public key, so it is about nobody.
+    /// The message carries no public key.
     #[error("announcement carries no public key")]
     MissingPublicKey,
     /// The public key is longer than any key that libp2p can use.
@@ -124,10 +124,10 @@ pub(crate) enum DecodeError {
     InvalidPublicKey(#[source] DecodingError),
 }
 
-/// Reads an announcement, of whose addresses `select` makes the list that is kept.
+/// Decodes an announcement. `select` selects the addresses to keep.
 ///
-/// They come to it one by one, each read only then, so that they take no more memory than what it keeps. A payload of more
-/// than `max_size` bytes is not read at all.
+/// Addresses are decoded one by one as `select` takes them, so only the kept ones use memory. A payload of more than
+/// `max_size` bytes is not read.
 pub(crate) fn decode(
     payload: &[u8],
     max_size: usize,
@@ -140,7 +140,7 @@ pub(crate) fn decode(
         });
     }
 
-    // Twice over the bytes rather than once with a list of what was found: the key, which the addresses need, may
+    // Two passes over the bytes rather than one with a list of the fields: the key, which the addresses need, may
     // come last.
     let mut public_key: &[u8] = &[];
     let mut entries = 0;
@@ -171,9 +171,9 @@ pub(crate) fn decode(
     })
 }
 
-/// Writes an announcement as js-libp2p does, each address ending in `/p2p/<own id>`.
+/// Encodes an announcement as js-libp2p does, each address ending in `/p2p/<own id>`.
 ///
-/// Addresses that end in another peer's id are left out: a reader would drop them.
+/// Addresses that end in the id of another peer are left out, because a reader drops them.
 pub(crate) fn encode(
     public_key: &PublicKey,
     addresses: impl IntoIterator<Item = Multiaddr>,
@@ -224,13 +224,13 @@ fn decode_public_key(bytes: &[u8]) -> Result<PublicKey, DecodeError> {
     PublicKey::try_decode_protobuf(bytes).map_err(DecodeError::InvalidPublicKey)
 }
 
-/// The address if it can be read and may be one of `peer`'s, ending in its id.
+/// The address with the id of `peer` at its end, if it can be decoded and can belong to `peer`.
 fn decode_address(bytes: &[u8], peer: PeerId) -> Option<Multiaddr> {
     if bytes.len() > MAX_ADDRESS_LEN {
         return None;
     }
     let address = Multiaddr::try_from(bytes.to_vec()).ok()?;
-    // Ids alone lead nowhere; a relay that is known by its id is followed by `/p2p-circuit`.
+    // Ids alone cannot be dialled. A relay given by its id is followed by `/p2p-circuit`.
     let mut components = address.iter();
     if components.all(|component| matches!(component, Protocol::P2p(_))) || !is_legible(&address) {
         return None;
@@ -258,7 +258,7 @@ fn is_legible(address: &Multiaddr) -> bool {
     })
 }
 
-/// The message as it is written. It is not read through this: a list of byte strings costs its reader many times what
+/// The message for encoding. It is not used for decoding: a list of byte strings costs its reader many times what
 /// it costs its sender.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Peer {
@@ -277,7 +277,7 @@ const ADDRESS: u32 = 2;
 const SEQUENCE: u32 = 2001;
 const PROMISE: u32 = 2002;
 
-/// A field of the message that we know, borrowed from its bytes.
+/// A known field of the message, borrowed from its bytes.
 enum Field<'a> {
     PublicKey(&'a [u8]),
     Address(&'a [u8]),
@@ -289,9 +289,9 @@ enum Field<'a> {
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    /// The next field, `None` if it is one that we do not know.
+    /// The next field, `None` for an unknown one.
     ///
-    /// The primitives of prost are those that its derived code calls, so they stay while prost is 0.14.
+    /// These functions of prost are called by its derived code, so they stay within prost 0.14.
     fn read(&mut self) -> Result<Option<Field<'a>>, prost::DecodeError> {
         let (tag, wire_type) = encoding::decode_key(&mut self.0)?;
         let known: fn(&'a [u8]) -> Field<'a> = match tag {
@@ -307,7 +307,7 @@ impl<'a> Fields<'a> {
         encoding::check_wire_type(WireType::LengthDelimited, wire_type)?;
         let mut value = self.0;
         encoding::decode_varint(&mut value)?;
-        // Checks the length that has just been read against what there is.
+        // Checks the length against the remaining bytes.
         encoding::skip_field(wire_type, tag, &mut self.0, DecodeContext::default())?;
         let (value, _rest) = value.split_at(value.len() - self.0.len());
         Ok(Some(known(value)))

@@ -8,7 +8,7 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, regis
 use super::Counters;
 use crate::metrics::{self, Page};
 
-/// The counters as a behaviour has last shown them: it belongs to its swarm, and a registry to whoever is scraped.
+/// The last counters of a behaviour. The behaviour belongs to its swarm, and the registry to another task.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Metrics(Arc<Mutex<Counters>>);
 
@@ -21,7 +21,7 @@ impl Metrics {
         *self.shown() = counters;
     }
 
-    /// Held for a copy, and no longer.
+    /// Locked only for a copy.
     fn shown(&self) -> MutexGuard<'_, Counters> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -29,7 +29,7 @@ impl Metrics {
 
 impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        // Each by its name, so that none is forgotten here.
+        // Destructured, so that none is forgotten here.
         let Counters {
             announced,
             delayed,

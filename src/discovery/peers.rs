@@ -1,4 +1,4 @@
-//! The table of known peers: who has announced itself lately, and where it listens.
+//! CORE: the table of known peers and their addresses.
 
 use std::{
     cmp::Ordering,
@@ -25,90 +25,89 @@ use expired::ExpiredAuthors;
 pub(crate) use pace::{Lifetimes, Pace};
 use shares::Shares;
 
-/// Which part of the capacity is kept for peers that are connected, beyond it.
+/// The part of the capacity that is added for connected peers.
 const CONNECTED: usize = 8;
 
-/// Which part of the capacity a single neighbour may fill while there are others.
+/// The part of the capacity that a single neighbour may fill while there are others.
 const SHARE: usize = 4;
 
-/// Known peers, at most `capacity` of them, each until it has been silent for its time to live: three of its own intervals.
-/// One whose interval is learnt, and longer than was believed, expires once before it is: what has passed between its last
-/// announcement and the one with which it comes back counts as its interval. Whatever is lost, it does not expire again within
-/// an hour unless it has been silent for the longest interval: such a peer may have gone for good, and is known for so long.
+/// Holds at most `capacity` peers, each until it has been silent for its time to live: three of its own intervals. A peer
+/// with a longer interval than the learnt one expires once: the time between its last announcement and the one with which it
+/// returns then counts as its interval. For an hour after that, it expires only if it has been silent for the longest
+/// interval, even if announcements are lost.
 ///
 /// The methods are of three kinds:
-/// - getters, and [`Peers::next_timeout`], which says when a peer will next fall silent;
+/// - getters, and [`Peers::next_timeout`], the time at which the next peer expires;
 /// - the inputs: [`Peers::on_announcement`], [`Peers::on_unreadable`], [`Peers::try_take`], which a message has to pass
-///   before it is worth reading, and what dials find out, [`Peers::on_failed`], [`Peers::on_unreachable`] and
+///   before it is decoded, and the results of dials, [`Peers::on_failed`], [`Peers::on_unreachable`] and
 ///   [`Peers::on_wrong_peer`];
-/// - [`Peers::pop_expired`], the one output. It is to be called until it returns `None` whenever the time of
-///   [`Peers::next_timeout`] has come; calling it without need does nothing. A peer is known until it is popped,
-///   however late that may be.
+/// - [`Peers::pop_expired`], the only output. It is called until it returns `None`, whenever the time of
+///   [`Peers::next_timeout`] has come; a spurious call does nothing. A peer is known until it is popped, however late.
 #[derive(Debug)]
 pub(crate) struct Peers {
     capacity: NonZeroUsize,
     lifetimes: Lifetimes,
     rows: HashMap<PeerId, Row>,
-    /// `expires_at` of every row, and nothing else.
+    /// `expires_at` of every row.
     expiry: BTreeSet<(Instant, PeerId)>,
-    /// Of those whose interval is learnt.
+    /// The expired peers whose interval is learnt.
     expired: ExpiredAuthors,
     shares: Shares,
-    /// Those that have had to make room, and when. At most one for each announcement since the last [`Peers::pop_expired`].
+    /// The evicted peers, and the time. At most one for each announcement since the last [`Peers::pop_expired`].
     replaced: VecDeque<(Instant, PeerId)>,
 }
 
 #[derive(Debug)]
 struct Row {
-    /// As many as decoding lets through.
+    /// Bounded by decoding.
     addresses: Vec<Multiaddr>,
     last_heard: Instant,
-    /// For how long it is known from then on.
+    /// Its time to live from then on.
     ttl: Duration,
-    /// The end of that, or of half of it once the peer has turned out to be unreachable.
+    /// The end of its time to live, or of half of it once the peer has turned out to be unreachable.
     expires_at: Instant,
     pace: Pace,
     sequence: Option<u64>,
-    /// The neighbour that has delivered all its announcements, if that is not the peer itself.
+    /// The neighbour that has delivered all its announcements, unless that is the peer itself.
     sole_forwarder: Option<PeerId>,
     /// Whether its author has sent something unreadable since its last announcement that counts.
     is_suspect: bool,
-    /// What its author may still send. It starts full, since what comes before the row is not charged to it.
+    /// The allowance of its author. It starts full, because messages before the row are not charged to it.
     messages: Bucket,
 }
 
-/// Who has delivered an announcement.
+/// The neighbour that has delivered an announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// Its author, which therefore is connected, and has not been invented.
+    /// Its author, which is therefore connected and not invented.
     Author,
     /// A neighbour.
     Forwarder {
         neighbour: PeerId,
-        /// Whether it may fill no more than its share of the table, since there are others.
+        /// Whether it is limited to its share of the table, because there are others.
         is_limited: bool,
     },
 }
 
-/// What an announcement has changed.
+/// The effect of an announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heard {
     /// The peer was not known before.
     Discovered,
     /// The peer was known with other addresses.
     Updated,
-    /// The peer was known with these very addresses; it is now known for longer.
+    /// The peer was known with the same addresses. It expires later now.
     Refreshed,
-    /// The peer is known by this very announcement, which came on another topic or once more.
+    /// A duplicate of the last announcement, on another topic or repeated.
     Repeated,
-    /// The peer is known by a later announcement.
+    /// A later announcement of the peer is known.
     Outdated,
-    /// There is no room for another peer.
+    /// The table is full.
     Full,
 }
 
 impl Peers {
-    /// An empty table for at most `capacity` peers, and an eighth more of those that are connected.
+    /// An empty table for at most `capacity` peers, and an eighth more if they are connected.
     pub(crate) fn new(capacity: NonZeroUsize, lifetimes: Lifetimes) -> Self {
         Self {
             capacity,
@@ -121,10 +120,10 @@ impl Peers {
         }
     }
 
-    /// Notes what a peer says about itself.
+    /// Takes up an announcement.
     ///
-    /// A forwarder with others beside it that has brought a quarter of the table alone brings another peer in place of
-    /// the one of them that has been silent for longest, which [`Peers::pop_expired`] returns next.
+    /// If there are other neighbours, and the forwarder alone has delivered a quarter of the table, the new peer replaces the
+    /// one of them that has been silent for longest, which [`Peers::pop_expired`] returns next.
     pub(crate) fn on_announcement(
         &mut self,
         now: Instant,
@@ -173,7 +172,7 @@ impl Peers {
                 let ttl = row.pace.time_to_live(now, &self.lifetimes);
                 let expires_at = after(now, ttl);
                 let is_same = is_same_set(&row.addresses, &addresses);
-                // Also when only their order has changed: it is the peer's preference.
+                // Also when only the order has changed: it is the preference of the peer.
                 row.addresses = addresses;
                 row.last_heard = now;
                 row.ttl = ttl;
@@ -186,8 +185,8 @@ impl Peers {
                     Heard::Updated
                 }
             }
-            // Whoever is in the table keeps announcing itself, or will soon make room. To evict any of them for a
-            // newcomer would let anybody who invents identities empty the table.
+            // A known peer keeps announcing itself, or expires soon. Evicting one for a newcomer would let an attacker
+            // empty the table with invented identities.
             Entry::Vacant(_) if is_full => Heard::Full,
             Entry::Vacant(entry) => {
                 let pace = match self.expired.remove(now, &peer) {
@@ -216,9 +215,9 @@ impl Peers {
         }
     }
 
-    /// Whether an announcement of a known peer is due, about: half the interval that is believed of it has passed since the
-    /// last one, or half the shortest one if none is known. Nothing is due after [`Peers::on_unreadable`] until the next
-    /// announcement that counts. `None` if the peer is not known.
+    /// Whether an announcement of a known peer is roughly due: half its accepted interval has passed since the last one, or
+    /// half the shortest one if none is known. Nothing is due after [`Peers::on_unreadable`] until the next announcement that
+    /// counts. `None` if the peer is not known.
     pub(crate) fn is_due(&self, now: Instant, peer: &PeerId) -> Option<bool> {
         let row = self.rows.get(peer)?;
         let interval = row.pace.interval(&self.lifetimes);
@@ -227,15 +226,15 @@ impl Peers {
         Some(elapsed >= interval / 2 && !row.is_suspect)
     }
 
-    /// The author has sent what is no announcement of its own, or is too large.
+    /// The author has sent something that is not an announcement of its own, or is too large.
     pub(crate) fn on_unreadable(&mut self, author: &PeerId) {
         if let Some(row) = self.rows.get_mut(author) {
             row.is_suspect = true;
         }
     }
 
-    /// These addresses of a peer have failed; they go behind the others until it announces itself again. Returns
-    /// whether it has some, and none that are not among them.
+    /// These addresses of a peer have failed. They move behind the others until it announces itself again. Returns whether
+    /// it has addresses and all of them have failed.
     pub(crate) fn on_failed(&mut self, peer: &PeerId, failed: &[Multiaddr]) -> bool {
         let Some(row) = self.rows.get_mut(peer) else {
             return false;
@@ -246,9 +245,8 @@ impl Peers {
         first.is_some_and(|address| failed.contains(address))
     }
 
-    /// A peer cannot be reached. It is forgotten sooner: when half of its time to live has passed, which may be now.
-    /// That is long enough for the next announcement of one that is there all the same, and what it says counts again
-    /// as if nothing had failed.
+    /// A peer cannot be reached. It expires when half of its time to live has passed, which may be now. That is long enough
+    /// for the next announcement of a live peer, after which the failure no longer counts.
     pub(crate) fn on_unreachable(&mut self, peer: &PeerId) {
         let Some(row) = self.rows.get_mut(peer) else {
             return;
@@ -259,20 +257,20 @@ impl Peers {
         row.expires_at = expires_at;
     }
 
-    /// At this address of a peer there is somebody else. Known again if the peer announces it again.
+    /// Another peer answered at this address. It is dropped until the peer announces it again.
     pub(crate) fn on_wrong_peer(&mut self, peer: &PeerId, address: &Multiaddr) {
         if let Some(row) = self.rows.get_mut(peer) {
             row.addresses.retain(|known| known != address);
         }
     }
 
-    /// Whether a known peer keeps within `rate` with one more message; `None` if it is not known.
+    /// Charges a message to a known peer. Returns whether it is within `rate`; `None` if the peer is not known.
     pub(crate) fn try_take(&mut self, now: Instant, peer: &PeerId, rate: Rate) -> Option<bool> {
         let row = self.rows.get_mut(peer)?;
         Some(row.messages.try_take(now, rate))
     }
 
-    /// When the next peer will have been silent for too long, or had to make room.
+    /// The time at which the next peer expires, or was evicted.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         match self.replaced.front() {
             Some(&(at, _)) => Some(at),
@@ -280,7 +278,7 @@ impl Peers {
         }
     }
 
-    /// Forgets one peer that has had to make room or been silent for too long, the longest one first.
+    /// Removes one evicted or expired peer, the longest expired first.
     pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<PeerId> {
         if let Some((_, replaced)) = self.replaced.pop_front() {
             return Some(replaced);
@@ -300,7 +298,7 @@ impl Peers {
         Some(peer)
     }
 
-    /// Lets the oldest peer that the neighbour alone has brought make room for another, if those are as many as may be.
+    /// Evicts the oldest peer that the neighbour alone has delivered, if its share is full.
     fn make_room_in_share(&mut self, now: Instant, neighbour: &PeerId) {
         let share = (self.capacity.get() / SHARE).max(1);
         if self.shares.len(neighbour) < share {
@@ -317,13 +315,13 @@ impl Peers {
         self.replaced.push_back((now, peer));
     }
 
-    /// What is known of a peer.
+    /// The entry of a peer.
     pub(crate) fn get(&self, peer: &PeerId) -> Option<KnownPeer<'_>> {
         let (&peer_id, row) = self.rows.get_key_value(peer)?;
         Some(KnownPeer { peer_id, row })
     }
 
-    /// How many peers are known, as far as they can be counted: the largest number if there is no room for more.
+    /// The number of known peers; the largest number if the table is full, because more cannot be counted.
     pub(crate) fn count(&self) -> usize {
         match self.rows.len() {
             known if known < self.capacity.get() => known,
@@ -381,7 +379,7 @@ impl fmt::Debug for KnownPeer<'_> {
     }
 }
 
-/// Of two lists without duplicates.
+/// For two lists without duplicates.
 fn is_same_set(a: &[Multiaddr], b: &[Multiaddr]) -> bool {
     a == b || (a.len() == b.len() && a.iter().all(|address| b.contains(address)))
 }

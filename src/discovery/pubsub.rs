@@ -42,10 +42,10 @@ pub trait PubSub: 'static {
     /// Whether messages are held back until [`PubSub::report`] has been called for them.
     fn validates_messages(&self) -> bool;
 
-    /// How long what the pubsub has to say may wait before it goes out, such as the heartbeat of gossipsub.
+    /// The longest time for which the pubsub may hold back its own messages, such as the heartbeat of gossipsub.
     ///
-    /// Of two connections to one peer, discovery closes its own after two of these times and five seconds, so that nothing is
-    /// sent that follows from a connection while one of them is closed. Asked once. Defaults to a second, as gossipsub does.
+    /// Of two connections to one peer, discovery closes its own after two of these times and five seconds, so that none of the
+    /// messages that follow a new connection is lost with it. Called once. Defaults to one second, as in gossipsub.
     fn heartbeat_interval(&self) -> Duration {
         Duration::from_secs(1)
     }

@@ -1,4 +1,4 @@
-//! How often something may happen.
+//! Rate limits.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ impl Rate {
         Self { burst, interval }
     }
 
-    /// The number that may come at once.
+    /// The number of events allowed at once.
     pub const fn burst(&self) -> u32 {
         self.burst
     }
 
-    /// The time between two in the long run.
+    /// The time between two events in the long run.
     pub const fn interval(&self) -> Duration {
         self.interval
     }
@@ -36,16 +36,15 @@ impl Rate {
 
 /// A token bucket, full at first.
 ///
-/// It holds a debt in place of tokens: taking one costs the rate's interval, and what has been taken is forgiven
-/// as time passes. That is exact where fractions of tokens would be rounded, and the bucket needs no rate until it
-/// is asked, so a table of many buckets keeps one rate beside it.
+/// It holds a debt in place of tokens: taking one adds the rate's interval to the debt, which decreases as time passes. This
+/// is exact where fractions of tokens would be rounded. The bucket stores no rate, so many buckets share one.
 ///
-/// Only differences of time count. A clock that stands still refills nothing; one that jumps back keeps the debt as
-/// it was, to be forgiven from there; one that jumps ahead fills the bucket, never more.
+/// Only differences of time count. A clock that stands still refills nothing. One that jumps back keeps the debt, which
+/// decreases from there. One that jumps ahead at most fills the bucket.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Bucket {
     debt: Duration,
-    /// When `debt` was that much; `None` until the first token has been taken.
+    /// The time of `debt`; `None` until the first token has been taken.
     at: Option<Instant>,
 }
 
@@ -67,7 +66,7 @@ impl Bucket {
         self.debt_at(now) > rate.depth() / 2
     }
 
-    /// When there will be a token, unless one is taken before; `None` for a new bucket, which has one at any time.
+    /// The time of the next token, unless one is taken before; `None` for a new bucket, which always has one.
     pub(crate) fn next_at(&self, rate: Rate) -> Option<Instant> {
         let wanting = self
             .debt

@@ -1,4 +1,4 @@
-//! PURE: a peer as it is kept over a restart, and as one line of a file.
+//! PURE: a peer that is kept over a restart, as one line of a file.
 
 use std::{fmt, num::ParseIntError, str::FromStr, time::Duration};
 
@@ -84,7 +84,7 @@ impl FromStr for SavedPeer {
             return Err(ParseSavedPeerError::Form);
         };
         let seconds = age.parse().map_err(ParseSavedPeerError::Age)?;
-        // The empty text would be an address without a single protocol.
+        // The empty text is an address without protocols.
         if addresses.split(',').any(str::is_empty) {
             return Err(ParseSavedPeerError::Form);
         }

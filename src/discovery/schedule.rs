@@ -1,19 +1,18 @@
 //! CORE: when to announce.
 //!
-//! [`Schedule`] knows nothing of addresses, topics or messages. It is told what happens (`on_*`), and says whether
-//! a round is due ([`Schedule::is_due`]) and when to ask again ([`Schedule::next_timeout`]). The shell
-//! carries out the round and reports its [`Outcome`], on which the next round depends. Spurious calls do
-//! nothing.
+//! [`Schedule`] knows nothing of addresses, topics or messages. Its inputs are events (`on_*`). Its outputs are whether a
+//! round is due ([`Schedule::is_due`]), and the time of the next call ([`Schedule::next_timeout`]). The shell carries out the
+//! round and reports its [`Outcome`], on which the next round depends. Spurious calls do nothing.
 //!
-//! All nodes together announce at about the target rate, however many they are. Each announces once in the time in which
-//! as many announcements may come as it knows peers: the interval. A round that is due by a shorter interval is put off when
-//! more peers are known by then, so that a crowd that starts at once does not announce at once. (The timer
-//! reconsideration of RTCP, RFC 3550 section 6.3.) The second announcement of a node comes after a random part of the
-//! interval, so that nodes started together do not go on together.
+//! All nodes together announce at about the target rate, for any number of nodes. Each announces once per interval, the time
+//! that all known peers need at that rate. A round that was due by a shorter interval is postponed if more peers are known by
+//! then, so that nodes started together do not all announce at once (the timer reconsideration of RTCP, RFC 3550 section
+//! 6.3). The second announcement of a node comes after a random part of the interval, so that nodes started together do not
+//! stay synchronised.
 //!
 //! Each announcement promises the time until the next one: the interval, or twice that while the number of peers grows. The
-//! promise is kept however many there are by then. Where promises grow from one to the next, the one after comes early enough
-//! for those who have missed the longer one, which would forget us by the shorter.
+//! promise is kept, however many peers there are by then. After a promise that is longer than the previous one, the next
+//! announcement comes early enough for peers that missed the longer promise and expire this node by the shorter one.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -36,44 +35,45 @@ use solicitation::Solicitation;
 pub(crate) use round::longest;
 pub(crate) use solicitation::Listening;
 
-/// After how long a publication that failed on all topics is tried again, unless the minimum gap is longer.
+/// The delay before a publication that failed on all topics is repeated, unless the minimum gap is longer.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A newcomer that has been answered by this many others knows enough peers to ask for the rest.
+/// Number of answers after which a newcomer knows enough peers to learn of the rest.
 const ENOUGH: u32 = 20;
 
-/// For how many intervals a node counts as a newcomer. By then it has heard all others, even if an announcement was lost.
+/// Number of intervals for which a node counts as a newcomer. By then it has heard all others, even if an announcement was
+/// lost.
 const NEWCOMER: u32 = 3;
 
-/// The durations that a [`Schedule`] goes by, and the rate that all nodes together aim at.
+/// The durations of a [`Schedule`], and the target rate of all nodes together.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
     /// The shortest interval.
     pub(crate) interval: Duration,
-    /// The longest one, at least as long.
+    /// The longest interval, at least as long.
     pub(crate) max_interval: Duration,
     pub(crate) minimum_gap: Duration,
     pub(crate) coalescing: Duration,
-    /// How many announcements a second all nodes together may make.
+    /// The number of announcements a second of all nodes together.
     pub(crate) target_rate: NonZeroU32,
 }
 
-/// What became of a round.
+/// The outcome of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// At least one topic took the announcement.
     Published,
-    /// The same, and it lists no addresses; see [`Schedule::may_solicit`].
+    /// The same, for an announcement without addresses; see [`Schedule::may_solicit`].
     Solicited,
-    /// There was nothing to say or nobody to say it to. What ends the reason causes a round of its own.
+    /// There was nothing to announce, or no subscriber. The end of the reason causes a round.
     Skipped(SkipReason),
-    /// There was somebody to say it to, and no topic took it.
+    /// There was a subscriber, and no topic took the announcement.
     Failed,
 }
 
 impl Outcome {
-    /// The outcome of a round that has been offered to all topics: how many took it, how many failed for another
-    /// reason than that nobody is subscribed, and how many addresses it lists.
+    /// The outcome of a round on all topics: the number of topics that took it, the number that failed for another reason
+    /// than a lack of subscribers, and the number of listed addresses.
     pub(crate) fn of_topics(published: usize, failed: usize, addresses: usize) -> Self {
         match (published, failed, addresses) {
             (1.., _, 1..) => Self::Published,
@@ -89,31 +89,31 @@ pub(crate) struct Schedule {
     timing: Timing,
     silent: bool,
     rng: SmallRng,
-    /// What the announcements of others leave of twice the target rate.
+    /// Twice the target rate, less the announcements of others.
     heard: Bucket,
-    /// How many peers are known.
+    /// The number of known peers.
     others: usize,
-    /// The time between two rounds that nothing else causes.
+    /// The time between two regular rounds.
     interval: Duration,
     history: History,
-    /// Since when anybody else has been known, or since the start.
+    /// The time since which another peer has been known, or the start.
     since: Instant,
     round: Round,
-    /// When an announcement is due because there is news: addresses, or a subscriber that has never heard of us.
+    /// The time of an announcement of news: new addresses, or a subscriber that has not heard of this node.
     wanted: Option<Instant>,
     reply: Option<Reply>,
     solicitation: Solicitation,
-    /// What became of the last round.
+    /// The outcome of the last round.
     last: Option<Outcome>,
-    /// What the announcement promises that is being made.
+    /// The promise of the announcement that is being made.
     promised: Option<Duration>,
-    /// What the last one promised that was published.
+    /// The promise of the last published announcement.
     promised_before: Option<Duration>,
-    /// When the minimum gap after the last round that was handed to the pubsub ends, whether or not that took it.
+    /// The end of the minimum gap after the last round that was handed to the pubsub, whether or not the pubsub took it.
     gap_ends: Option<Instant>,
 }
 
-/// An announcement for a newcomer, unless enough others make theirs before.
+/// An announcement for a newcomer, unless enough others answer first.
 #[derive(Debug, Clone, Copy)]
 struct Reply {
     at: Instant,
@@ -150,11 +150,11 @@ impl Schedule {
         }
     }
 
-    /// So many peers are known now, or more than can be: then the interval is as long as it may be. To be told before
-    /// [`Schedule::is_due`].
+    /// The number of known peers; the largest number for a full table, which makes the interval as long as allowed. Called
+    /// before [`Schedule::is_due`].
     pub(crate) fn on_known_peers(&mut self, now: Instant, others: usize) {
         if self.others == 0 && others > 0 {
-            // How few there were while nobody could be heard is no measure for how many there may be.
+            // A low number from a time without connections says nothing about the size of the network.
             self.history = History::new(now);
             self.since = now;
         }
@@ -168,19 +168,19 @@ impl Schedule {
         self.want(after(now, self.timing.coalescing));
     }
 
-    /// What this node listens on is now this. Returns whether that is another thing than before.
+    /// Sets whether this node listens. Returns whether that has changed.
     pub(crate) fn on_listening(&mut self, now: Instant, listening: Listening) -> bool {
         self.solicitation.on_listening(now, listening)
     }
 
-    /// There is a topic more, whose subscribers may never have heard of us.
+    /// A topic was added, whose subscribers may not have heard of this node.
     pub(crate) fn on_topic_added(&mut self, now: Instant) {
         let at = after(now, self.timing.coalescing);
         self.want(at);
         self.solicitation.want(at);
     }
 
-    /// Whether to keep silent from now on. What has been waiting for the end of silence is due at once.
+    /// Sets whether to stay silent. At the end of the silence, pending announcements are due at once.
     pub(crate) fn set_silent(&mut self, now: Instant, silent: bool) {
         if self.silent && !silent {
             self.want(after(now, self.timing.coalescing));
@@ -188,29 +188,29 @@ impl Schedule {
         self.silent = silent;
     }
 
-    /// Somebody new listens to one of the topics.
+    /// A new subscriber of one of the topics.
     pub(crate) fn on_subscriber(&mut self, now: Instant) {
         match self.last {
             Some(Outcome::Published) if !self.is_stretched() => self.reply(now),
             Some(Outcome::Published) => {}
-            // The first address is announced by itself.
+            // The first address causes an announcement anyway.
             Some(
                 Outcome::Solicited
                 | Outcome::Skipped(SkipReason::NoListeners | SkipReason::NothingLeft),
             ) => {}
-            // Nobody could hear us before, so that others cannot answer in our place.
+            // No peer could hear this node before, so others cannot answer in its place.
             Some(Outcome::Skipped(_) | Outcome::Failed) | None => self.want_soon(now),
         }
         self.solicit_soon(now);
     }
 
-    /// The same, and nobody listened to that topic when the last announcement went out to others.
+    /// The same, on a topic that had no subscriber at the last announcement.
     pub(crate) fn on_first_subscriber(&mut self, now: Instant) {
         self.want_soon(now);
         self.solicit_soon(now);
     }
 
-    /// An announcement of another author has been accepted. `is_newcomer`: the author was not known before.
+    /// An announcement of another author was accepted. `is_newcomer`: the author was not known before.
     pub(crate) fn on_announcement(&mut self, now: Instant, is_newcomer: bool) {
         if let Some(reply) = &mut self.reply {
             reply.heard += 1;
@@ -221,13 +221,13 @@ impl Schedule {
         self.on_heard(now, is_newcomer);
     }
 
-    /// The same of an announcement without addresses that its author does not repeat at any interval. It is answered, but
-    /// tells a newcomer of nobody that it could dial.
+    /// The same for an announcement without addresses, which its author does not repeat. It is answered, but gives a newcomer
+    /// no peer to dial.
     pub(crate) fn on_solicitation(&mut self, now: Instant, is_newcomer: bool) {
         self.on_heard(now, is_newcomer);
     }
 
-    /// The application asks for an announcement. `Ok`: it may go out now. `Err`: it will be due later, or never.
+    /// The application requests an announcement. `Ok`: it may be made now. `Err`: it is due later, or never.
     pub(crate) fn on_request(&mut self, now: Instant) -> Result<(), AnnounceOutcome> {
         if self.silent {
             return Err(AnnounceOutcome::Skipped(SkipReason::ListenOnly));
@@ -241,13 +241,13 @@ impl Schedule {
         }
     }
 
-    /// A round that was due, or that the application asked for, has been carried out. Returns what it has led to.
+    /// A round that was due, or that the application requested, has been carried out. Returns its result.
     pub(crate) fn on_outcome(&mut self, now: Instant, outcome: Outcome) -> AnnounceOutcome {
         self.wanted = None;
         self.reply = None;
         let before = self.last.replace(outcome);
         let (part, random) = match (before, outcome) {
-            // Nobody could be told before. Whoever has been in the same place is now heard at the same moment.
+            // There was no subscriber before. Nodes in the same position announce at the same moment.
             (before, Outcome::Published) if before != Some(Outcome::Published) => {
                 let at = self.random_time(self.interval);
                 (Part::Some, at.as_secs_f64() / self.interval.as_secs_f64())
@@ -264,7 +264,7 @@ impl Schedule {
             },
             soon: None,
         };
-        // A failure has cost a signature too. A skipped round has cost nothing, and the first address does not wait.
+        // A failure cost a signature too. A skipped round cost nothing, and the first address is not delayed.
         if !matches!(outcome, Outcome::Skipped(_)) {
             self.gap_ends = Some(after(now, self.timing.minimum_gap));
         }
@@ -301,7 +301,7 @@ impl Schedule {
                 self.wanted = None;
                 self.queue_up(now);
             }
-            // Nobody would answer, and whoever hears so much hears of enough.
+            // Under this load no peer answers, and this node hears enough of them as it is.
             if self.may_solicit(now) {
                 self.solicitation.put_off(after(now, self.interval));
             }
@@ -309,14 +309,14 @@ impl Schedule {
         is_due(self.next_timeout())
     }
 
-    /// Whether the round that is due may be published with an empty list, should there be no address, in place of being
-    /// skipped: for a subscriber that has not heard of this node, and once more if nobody has been heard an interval later.
-    /// Without a promise, as nothing follows.
+    /// Whether the due round may be published with an empty list if there is no address, in place of being skipped: for a
+    /// subscriber that has not heard of this node, and once more if no peer has been heard an interval later. It carries no
+    /// promise, because no announcement follows.
     pub(crate) fn may_solicit(&self, now: Instant) -> bool {
         self.solicitation.due().is_some_and(|at| at <= now)
     }
 
-    /// When the next round is due, as far as is known.
+    /// The time at which the next round is due, as far as is known.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         if self.silent {
             return None;
@@ -328,13 +328,13 @@ impl Schedule {
         Some(self.gap_ends.map_or(due, |end| end.max(due)))
     }
 
-    /// The time between two rounds that nothing else causes, without what is added at random.
+    /// The time between two regular rounds, without the random part.
     pub(crate) fn interval(&self) -> Duration {
         self.interval
     }
 
-    /// The longest time until the next announcement, to be told by the one that is published next. While the number of
-    /// peers grows, the interval may double until then.
+    /// The promise of the next published announcement: the longest time until the one after it. While the number of peers
+    /// grows, the interval may double until then.
     pub(crate) fn promise(&mut self, now: Instant) -> Duration {
         let longest_to_come = match self.history.is_steady(now, self.interval) {
             true => self.interval,
@@ -348,9 +348,9 @@ impl Schedule {
         promise
     }
 
-    /// In what time the next announcement follows on one that has made this promise: as promised, unless that would be
-    /// too late for those who have missed it. They go by the one before, and forget us after three times what that promised;
-    /// one of these had passed at most, and a little is for the way.
+    /// The time from an announcement with this promise to the next one: as promised, unless that is too late for peers that
+    /// missed the promise. They expire this node after three times the previous promise, at most one third of which has
+    /// passed, and a little is left for propagation.
     fn keep(&mut self, promised: Duration) -> Duration {
         match self.promised_before.replace(promised) {
             Some(before) => promised.min(before.saturating_mul(19) / 10),
@@ -376,16 +376,16 @@ impl Schedule {
         }
     }
 
-    /// For a new subscriber, whether or not there is an address: that may go before it is announced. Within a quarter of the
-    /// gap, since the answers take up to a whole one.
+    /// For a new subscriber, with or without an address, which may expire before it is announced. Within a quarter of the gap,
+    /// because the answers take up to a whole one.
     fn solicit_soon(&mut self, now: Instant) {
         let at = after(now, self.part_of_gap() / 4);
         self.solicitation.want(at);
     }
 
-    /// Announces for a newcomer, unless the others do it anyway or more is heard than there should be.
+    /// Announces for a newcomer, unless others do, or traffic is above the target.
     ///
-    /// To a node that has just started everybody is new. It leaves the answers to the others once there are enough.
+    /// To a node that has just started, every peer is new. It leaves the answers to others once there are enough.
     fn reply(&mut self, now: Instant) {
         let newcomer_until = after(self.since, self.interval.saturating_mul(NEWCOMER));
         let is_new_itself = now < newcomer_until && self.others >= ENOUGH as usize;
@@ -396,14 +396,14 @@ impl Schedule {
         self.reply = Some(Reply { at, heard: 0 });
     }
 
-    /// Whether there are so many that newcomers need cause no announcements: they hear enough as it is. Not as soon as there
-    /// is one too many for the shortest interval, since not all count the same.
+    /// Whether there are so many peers that newcomers need no answers, because they hear enough. With a margin above the
+    /// shortest interval, because nodes count differently.
     fn is_stretched(&self) -> bool {
         is_much_longer(self.interval, self.timing.interval)
     }
 
-    /// Sees to it that a newcomer hears of us within an interval of its coming, whether it is answered or not. It came
-    /// at most a gap before it was heard, and the way there and back takes less than another one.
+    /// Makes a newcomer hear of this node within an interval of its arrival, whether it is answered or not. It arrived at most
+    /// a gap before it was heard, and the round trip takes less than another one.
     fn hurry(&mut self, now: Instant) {
         let gaps = self.timing.minimum_gap.saturating_mul(2);
         let soon = self.timing.interval.saturating_sub(gaps);
@@ -412,15 +412,15 @@ impl Schedule {
         }
     }
 
-    /// When the round is due. Where there turn out to be many, newcomers need not hear of everybody soon, and those who
-    /// started together would go on within a part of the interval, with silence in the rest.
+    /// The time at which the round is due. In a large network, newcomers need not hear all peers soon: otherwise nodes that
+    /// started together would keep announcing within a part of the interval, with silence in the rest.
     fn round_due(&self) -> Instant {
         let due = self.round.due(self.interval);
         let soon = self.round.soon.filter(|_| !self.is_stretched());
         soon.map_or(due, |soon| soon.min(due))
     }
 
-    /// Takes a random place among those who wait, unless the own round comes before.
+    /// Picks a random time among the waiting nodes, unless the own round comes first.
     fn queue_up(&mut self, now: Instant) {
         let round = Round {
             from: now,
@@ -434,7 +434,7 @@ impl Schedule {
         }
     }
 
-    /// In what time so many others and we may announce ourselves.
+    /// The interval for this number of other peers: the time that all need at the target rate.
     #[expect(
         clippy::cast_precision_loss,
         reason = "more than 2^52 are too many anyway"
@@ -445,8 +445,8 @@ impl Schedule {
         all.clamp(self.timing.interval, self.timing.max_interval)
     }
 
-    /// Whether more is heard than there should be: in a moment as much as from all authors that there may be before the
-    /// interval is stretched, or twice the target rate for longer.
+    /// Whether traffic is above the target: a burst as large as from all authors before the interval is stretched, or twice
+    /// the target rate for longer.
     fn is_busy(&self, now: Instant) -> bool {
         self.heard.is_half_empty(now, self.twice_the_target())
     }
@@ -479,7 +479,7 @@ impl Schedule {
     }
 }
 
-/// Whether it makes a difference, and is not a count that is a little off.
+/// Whether the difference is more than a slightly different count.
 fn is_much_longer(interval: Duration, than: Duration) -> bool {
     interval > than.saturating_add(than / 4)
 }

@@ -1,21 +1,21 @@
-//! CORE: from how far away an address can be dialled.
+//! CORE: the scope from which an address can be dialled.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use multiaddr::{Multiaddr, Protocol};
 
-/// Who can dial an address. The lesser, the more useful to a node on the internet.
+/// The reach of an address. A smaller value is more useful to a node on the internet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Reach {
-    /// How far away from it somebody may be: for a relayed address from its relay, which is all that is dialled.
+    /// The scope of the address. For a relayed address, that of its relay, which is what is dialled.
     pub(crate) scope: Scope,
-    /// Whether the way leads through another peer.
+    /// Whether it leads through another peer.
     pub(crate) is_relayed: bool,
-    /// Whether something has to be looked up before it can be dialled.
+    /// Whether a name has to be looked up before it can be dialled.
     is_named: bool,
 }
 
-/// How far away from an address somebody may be who dials it.
+/// The scope from which an address can be dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
     /// Anywhere on the internet.
@@ -27,8 +27,8 @@ pub(crate) enum Scope {
 }
 
 impl Reach {
-    /// `None` if no transport can dial the address: it is unspecified, of a group, of a link, on port 0, names no host,
-    /// or has none of the forms that [`is_dialable`] knows.
+    /// `None` if no transport can dial the address: it is unspecified, multicast, link-local, on port 0, without a host, or
+    /// of a form that [`is_dialable`] does not know.
     pub(crate) fn of(address: &Multiaddr) -> Option<Self> {
         let is_relayed = address.iter().any(|part| part == Protocol::P2pCircuit);
         let (scope, is_named) = match address.iter().next()? {
@@ -42,7 +42,7 @@ impl Reach {
             | Protocol::Onion3(_)
             | Protocol::Garlic32(_)
             | Protocol::Garlic64(_) => (Scope::Internet, true),
-            // The dialler knows where the relay is, or asks.
+            // The dialler knows the address of the relay, or looks it up.
             Protocol::P2p(_) | Protocol::P2pCircuit if is_relayed => (Scope::Internet, true),
             Protocol::Memory(_) | Protocol::Unix(_) => (Scope::Host, false),
             _ => return None,
@@ -54,17 +54,17 @@ impl Reach {
         })
     }
 
-    /// Whether it can be dialled from anywhere, and needs nobody else for it.
+    /// Whether it can be dialled from anywhere, without a relay.
     pub(crate) fn is_public(self) -> bool {
         self.scope == Scope::Internet && !self.is_relayed
     }
 }
 
-/// Whether an address has a form that some transport of some libp2p can dial.
+/// Whether an address has a form that a transport of any libp2p implementation can dial.
 fn is_dialable(address: &Multiaddr) -> bool {
     let can_be_dialled = |part| match part {
         Protocol::Tcp(port) | Protocol::Udp(port) => port != 0,
-        // A zone is the name of an interface of one host, and paths are of requests.
+        // A zone names an interface of one host, and paths belong to requests.
         Protocol::Ip6zone(_) | Protocol::HttpPath(_) => false,
         Protocol::Dns(name)
         | Protocol::Dns4(name)
@@ -73,7 +73,7 @@ fn is_dialable(address: &Multiaddr) -> bool {
         | Protocol::Sni(name) => !name.contains('*'),
         _ => true,
     };
-    // What is behind a relay is not dialled from here.
+    // The part after the relay is not dialled from here.
     let direct = || {
         address
             .iter()
@@ -101,7 +101,7 @@ fn is_dialable(address: &Multiaddr) -> bool {
         })
 }
 
-/// `None` if nobody can dial it. What is not routed on the internet counts as of a network.
+/// `None` if no host can dial it. Ranges that are not routed on the internet count as [`Scope::Network`].
 fn of_ip(ip: IpAddr) -> Option<Scope> {
     let ip = match ip {
         IpAddr::V6(ip) => embedded(ip).map_or(IpAddr::V6(ip), IpAddr::V4),
@@ -109,7 +109,7 @@ fn of_ip(ip: IpAddr) -> Option<Scope> {
     };
     let is_for_nobody = match ip {
         IpAddr::V4(ip) => ip.is_broadcast() || ip.octets()[0] == 0,
-        // The same address exists on each link, so without a zone it leads nowhere.
+        // The same address exists on each link, so it cannot be dialled without a zone.
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
     if is_for_nobody || ip.is_unspecified() || ip.is_multicast() {
@@ -122,7 +122,7 @@ fn of_ip(ip: IpAddr) -> Option<Scope> {
             let is_special = matches!((a, b), (100, 64..=127) | (198, 18..=19) | (240.., _));
             !(is_special || ip.is_private() || ip.is_link_local() || ip.is_documentation())
         }
-        // All that is assigned to the internet (RFC 4291), but for documentation (RFC 3849, RFC 9637).
+        // All global unicast addresses (RFC 4291), except for documentation (RFC 3849, RFC 9637).
         IpAddr::V6(ip) => match ip.segments() {
             [0x2001, 0xdb8, ..] | [0x3fff, ..=0xfff, ..] => false,
             [first, ..] => first >> 13 == 1,
@@ -135,7 +135,7 @@ fn of_ip(ip: IpAddr) -> Option<Scope> {
     })
 }
 
-/// The IPv4 address that is dialled through this one: mapped (RFC 4291) or translated (RFC 6052).
+/// The embedded IPv4 address: mapped (RFC 4291) or translated (RFC 6052).
 fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     match ip.octets() {
         [0x00, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] => {
@@ -145,9 +145,9 @@ fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// How far away somebody may be who can resolve a name.
+/// The scope in which a name can be resolved.
 fn of_name(name: &str) -> Option<Scope> {
-    /// Endings that the DNS of the internet does not know, and private networks do (RFC 6761, RFC 6762, RFC 8375).
+    /// Endings that only private networks resolve (RFC 6761, RFC 6762, RFC 8375).
     const LOCAL: [&str; 7] = [
         "home",
         "home.arpa",

@@ -1,6 +1,6 @@
-//! The one door to the cores for `benches/discovery`, which simulates networks of them in virtual time.
+//! The interface to the cores for `benches/discovery`, which simulates networks of them in virtual time.
 //!
-//! Everything has the options that it has by default.
+//! All options have their defaults.
 
 #![allow(
     missing_docs,
@@ -23,10 +23,10 @@ use super::{
 };
 use crate::deadline::Instant;
 
-/// Made once, as it is asked for with each message.
+/// Created once, because each message needs it.
 static SETTINGS: LazyLock<inbox::Settings> = LazyLock::new(|| Config::default().inbox());
 
-/// When a node announces itself that has an address.
+/// The schedule of a node with an address.
 #[derive(Debug)]
 pub struct Schedule(schedule::Schedule);
 
@@ -42,7 +42,7 @@ impl Schedule {
         self.0.on_subscriber(now);
     }
 
-    /// So many peers are known.
+    /// Sets the number of known peers.
     pub fn on_known_peers(&mut self, now: Instant, others: usize) {
         self.0.on_known_peers(now, others);
     }
@@ -55,7 +55,7 @@ impl Schedule {
         self.0.is_due(now)
     }
 
-    /// It was due. Nothing is published while nobody is subscribed.
+    /// Carries out a due round. Nothing is published without a subscriber.
     pub fn on_round(&mut self, now: Instant, is_published: bool) {
         let outcome = match is_published {
             true => Outcome::Published,
@@ -77,7 +77,7 @@ impl Schedule {
     }
 }
 
-/// Whom a node believes and knows.
+/// The inbox and the table of a node.
 #[derive(Debug)]
 pub struct Inbox(inbox::Inbox);
 
@@ -114,7 +114,7 @@ impl Inbox {
     }
 
     pub fn pop_expired(&mut self, now: Instant) -> Option<PeerId> {
-        // There is no pubsub that could be told.
+        // There is no pubsub to mute a neighbour.
         while self.0.pop_muting(now).is_some() {}
         self.0.pop_expired(now)
     }
@@ -127,18 +127,18 @@ impl Inbox {
         self.0.peers().iter().len()
     }
 
-    /// What the schedule is to be told.
+    /// The input of the schedule.
     pub fn count(&self) -> usize {
         self.0.peers().count()
     }
 
-    /// How many peers it may know.
+    /// Maximum number of known peers.
     pub fn capacity() -> usize {
         SETTINGS.capacity.get()
     }
 }
 
-/// What a neighbour may still deliver of newcomers.
+/// The allowance of a neighbour for newcomers.
 #[derive(Debug, Clone, Default)]
 pub struct Newcomers(Bucket);
 
@@ -168,7 +168,7 @@ pub fn decode(payload: &[u8]) -> Option<Vec<Multiaddr>> {
     announcement.ok().map(|announcement| announcement.addresses)
 }
 
-/// For how long a node knows a peer by an announcement with this promise.
+/// The time to live of a peer after an announcement with this promise.
 pub fn time_to_live(now: Instant, promise: Option<Duration>) -> Duration {
     let stamp = Stamp {
         promise,
@@ -178,7 +178,7 @@ pub fn time_to_live(now: Instant, promise: Option<Duration>) -> Duration {
     Pace::new(stamp, None, None, lifetimes).time_to_live(now, lifetimes)
 }
 
-/// How long it takes at most from one announcement to the next at this interval.
+/// The longest time from one announcement to the next at this interval.
 pub fn longest(interval: Duration) -> Duration {
     schedule::longest(interval)
 }

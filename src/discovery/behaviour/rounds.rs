@@ -16,8 +16,8 @@ use crate::{
 impl<P: PubSub> Behaviour<P> {
     /// Announces the listen addresses and the confirmed external ones now, on all topics.
     ///
-    /// For an application that wants to say it itself: the behaviour announces without being asked when addresses
-    /// change, when somebody subscribes, and at its interval. It never fails; the outcome says what it has led to.
+    /// Optional: the behaviour announces by itself when addresses change, when a peer subscribes, and at its interval.
+    /// It never fails; the outcome has the result.
     ///
     /// ```
     /// # use libp2p_lazy_websocket::discovery;

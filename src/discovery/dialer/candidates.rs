@@ -1,4 +1,4 @@
-//! CORE: peers that are not hubs: whom of them to dial, so that there are enough connections to subscribers.
+//! CORE: which peers other than hubs to dial, so that there are enough connections to subscribers.
 //!
 //! Candidates are the rows of the table of known peers, and when none of these is left, the saved ones. Like
 //! [`Dialer`](super::Dialer), which owns them and knows who is connected, [`Candidates`] are told what happens and say whom to
@@ -25,45 +25,45 @@ use crate::{
     },
 };
 
-/// How many attempts are under way at once. Each may hold as many sockets as the swarm dials addresses of one peer at
-/// a time, by default eight.
+/// Maximum number of pending attempts. Each may hold as many sockets as the swarm dials addresses of one peer at a time,
+/// by default eight.
 pub(super) const MAX_ATTEMPTS: usize = 8;
 
-/// How often the table is looked through for somebody to dial, and so how often anybody is dialled. It bounds what a
-/// table full of unreachable addresses costs, in dials and in time: a look goes over all rows.
+/// The rate of searches through the table for a candidate, and so of dials. It bounds the cost of a table full of
+/// unreachable addresses, in dials and in time: a search visits all rows.
 const LOOKS: Rate = Rate::new(MAX_ATTEMPTS as u32, Duration::from_millis(500));
 
-/// A connection is missed for a random part of this before somebody is dialled. Meanwhile more candidates come in,
-/// so that those who lack a connection at the same moment do not all dial the one whom all of them heard first.
+/// The first dial after a connection is missing is delayed by a random part of this. Meanwhile more candidates arrive,
+/// so that nodes that lack a connection at the same moment do not all dial the peer that they heard first.
 pub(super) const SPREAD: Duration = Duration::from_secs(1);
 
-/// How long a peer that has been dialled may take to subscribe before somebody else is dialled as well.
+/// The time that a dialled peer may take to subscribe before another one is dialled as well.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 pub(super) const FIRST_DELAY: Duration = Duration::from_secs(10);
 pub(super) const MAX_DELAY: Duration = Duration::from_secs(600);
 
-/// The part of a delay that is left to chance.
+/// The random part of a delay.
 pub(super) const JITTER: f64 = 0.25;
 
-/// Whom to dial, and how many are missing.
+/// Decides which candidates to dial, and how many connections are missing.
 #[derive(Debug)]
 pub(super) struct Candidates {
-    /// How many connections to subscribers there should be; 0 if nobody is to be dialled.
+    /// The wanted number of connections to subscribers; 0 to dial no candidate.
     pub(super) target: usize,
-    /// Without a topic nobody can be subscribed.
+    /// Whether there is a topic. Without one, no peer can be subscribed.
     has_topics: bool,
-    /// How many connected peers are subscribed to a topic.
+    /// The number of connected peers that are subscribed to a topic.
     pub(super) subscribers: usize,
     /// At most [`MAX_ATTEMPTS`].
     pub(super) attempts: HashMap<PeerId, Attempt>,
-    /// Only of peers in the table or saved ones, so at most as many as these are.
+    /// Only for peers in the table and saved ones, which bounds the number.
     pub(super) backoffs: HashMap<PeerId, Backoff>,
     rng: SmallRng,
     looks: Bucket,
-    /// When to look for somebody to dial. `None` while nobody is missing, or nobody is there to be dialled.
+    /// The time of the next search. `None` while no connection is missing, or there is no candidate.
     look_at: Option<Instant>,
-    /// Those of before the restart that have not been heard since.
+    /// The saved peers that have not been heard since the restart.
     saved: Saved,
 }
 
@@ -76,12 +76,12 @@ pub(super) enum Attempt {
     },
 }
 
-/// A peer that has been dialled in vain.
+/// The backoff of a peer after failed dials.
 #[derive(Debug)]
 pub(super) struct Backoff {
     pub(super) failures: u32,
     until: Instant,
-    /// Whether none of its addresses can be dialled from here: no attempt is made until they change.
+    /// Whether this node supports none of its addresses: no attempt is made until they change.
     is_futile: bool,
 }
 
@@ -104,20 +104,20 @@ impl Candidates {
         candidates
     }
 
-    /// The saved ones that have not been heard yet.
+    /// The saved peers that have not been heard yet.
     pub(super) fn saved(&self, now: Instant) -> impl Iterator<Item = SavedPeer> {
         self.saved.iter(now)
     }
 
-    /// Whether `id` is the attempt that is under way to `peer`.
+    /// Whether `id` is the pending attempt to `peer`.
     pub(super) fn is_dialled(&self, peer: &PeerId, id: ConnectionId) -> bool {
         matches!(self.attempts.get(peer), Some(Attempt::Dialling(under_way)) if *under_way == id)
     }
 
-    /// The attempt that is under way to `peer` has led to a connection.
+    /// The pending attempt to `peer` has led to a connection.
     pub(super) fn on_connected(&mut self, now: Instant, peer: PeerId, is_subscribed: bool) {
         if is_subscribed {
-            // It has dialled this node meanwhile, subscribed, and counted twice.
+            // It has dialled this node meanwhile and subscribed, so it was counted twice.
             self.attempts.remove(&peer);
             self.look_soon(now);
         } else {
@@ -126,8 +126,8 @@ impl Candidates {
         }
     }
 
-    /// The last connection to `peer` has ended, which there was since then. [`Candidates::on_unsubscribed`] says so first if it
-    /// was subscribed.
+    /// The last connection to `peer`, which was connected since that time, has ended. If the peer was subscribed,
+    /// [`Candidates::on_unsubscribed`] is called before.
     pub(super) fn on_disconnected(
         &mut self,
         now: Instant,
@@ -145,7 +145,7 @@ impl Candidates {
         self.look_soon(now);
     }
 
-    /// A connected peer has subscribed to a topic, which is its `first`.
+    /// A connected peer has subscribed to a topic. `first` if it is its first one.
     pub(super) fn on_subscribed(&mut self, peer: &PeerId, first: bool) {
         self.subscribers += usize::from(first);
         self.end_grace(peer);
@@ -164,7 +164,7 @@ impl Candidates {
         self.look_soon(now);
     }
 
-    /// `peer` is new in the table, or has other addresses now.
+    /// `peer` is new in the table, or its addresses have changed.
     pub(super) fn on_candidate(&mut self, now: Instant, peer: &PeerId) {
         if let Some(backoff) = self.backoffs.get_mut(peer) {
             backoff.is_futile = false;
@@ -178,13 +178,13 @@ impl Candidates {
         self.backoffs.remove(peer);
     }
 
-    /// `peer` is dialled, as `id`.
+    /// A dial of `peer` has been started, as `id`.
     pub(super) fn on_dialling(&mut self, peer: PeerId, id: ConnectionId) {
         self.attempts.insert(peer, Attempt::Dialling(id));
         self.rest();
     }
 
-    /// A dial of `peer` has failed, whoever has asked for it. Returns whether all that is known to lead to it has failed.
+    /// A dial of `peer` has failed, for any caller. Returns whether all its known addresses have failed.
     pub(super) fn on_dial_failed(
         &mut self,
         now: Instant,
@@ -209,7 +209,7 @@ impl Candidates {
                 self.saved.on_wrong_peer(peer, &address);
             }
             Failure::Unsupported(addresses) => {
-                // The application may have dialled others than those in the table.
+                // The application may have dialled other addresses than those in the table.
                 let known = peers.get(peer).map(|known| known.addresses());
                 let known = known.or_else(|| self.saved.addresses(peer));
                 if known.is_some_and(|known| known.iter().all(|at| addresses.contains(at))) {
@@ -226,10 +226,10 @@ impl Candidates {
         is_unreachable
     }
 
-    /// A peer to dial, and all its addresses. It is none of those who are `taken`: connected, or dialled as hubs.
+    /// The next peer to dial, with all its addresses. Never one that is `taken`: connected, or dialled as a hub.
     ///
-    /// It goes over the whole table if somebody is missing and a look is due, as [`LOOKS`] allows, which takes about a
-    /// millisecond for 16,384 rows; and otherwise over nothing.
+    /// Searches the whole table if a connection is missing and [`LOOKS`] allows it, which takes about a millisecond for
+    /// 16,384 rows. Otherwise it searches nothing.
     pub(super) fn next_dial(
         &mut self,
         now: Instant,
@@ -258,7 +258,7 @@ impl Candidates {
             .iter()
             .map(|known| (known.peer_id(), known.addresses()));
         let (mut chosen, mut next) = choose(&mut self.rng, known, readiness);
-        // Those who have announced themselves lately are likelier to be there.
+        // Peers that announced themselves lately are more likely to be up.
         if chosen.is_none() {
             let (saved, later) = choose(&mut self.rng, self.saved.candidates(), readiness);
             chosen = saved;
@@ -295,7 +295,7 @@ impl Candidates {
         )
     }
 
-    /// How many attempts have to be made on top of those under way.
+    /// The number of attempts needed in addition to the pending ones.
     fn missing(&self) -> usize {
         if !self.has_topics {
             return 0;
@@ -305,7 +305,7 @@ impl Candidates {
             .saturating_sub(self.attempts.len())
     }
 
-    /// Somebody may be missing who was not before, or there may be somebody to dial.
+    /// A connection may be missing now, or a new candidate may be there.
     fn look_soon(&mut self, now: Instant) {
         if self.missing() == 0 {
             return;
@@ -317,30 +317,30 @@ impl Candidates {
         }
     }
 
-    /// It may be that nobody is missing any more.
+    /// Possibly no connection is missing any more.
     fn rest(&mut self) {
         if self.missing() == 0 {
             self.look_at = None;
         }
     }
 
-    /// The peer is not waited for any more, if it was connected and had not subscribed yet.
+    /// Stops waiting for a connected peer to subscribe.
     fn end_grace(&mut self, peer: &PeerId) {
         if let Some(Attempt::Connected { .. }) = self.attempts.get(peer) {
             self.attempts.remove(peer);
         }
     }
 
-    /// The peer, which has just been backed off from, is left alone until its addresses change. The backoff outlasts that, or
-    /// a peer could have itself dialled as often as it announces others.
+    /// Stops dialling a peer until its addresses change. Its backoff, which has just begun, stays: otherwise a peer could
+    /// cause a dial with each announcement of new addresses.
     fn give_up(&mut self, peer: &PeerId) {
         if let Some(backoff) = self.backoffs.get_mut(peer) {
             backoff.is_futile = true;
         }
     }
 
-    /// The peer is left alone for longer with each of its `failures`; with none, it is not to blame. Nothing is noted of one that
-    /// is not in the table, and so nobody who would be dialled.
+    /// Delays the next dial of a peer, longer with each of its `failures`; 0 if the peer is not to blame. Peers that are
+    /// neither in the table nor saved are never dialled, so they get no entry.
     fn back_off(&mut self, now: Instant, peer: &PeerId, peers: &Peers, failures: u32) {
         if peers.get(peer).is_none() && self.saved.addresses(peer).is_none() {
             return;
@@ -364,14 +364,14 @@ impl Candidates {
     }
 }
 
-/// Whether a candidate may be dialled.
+/// Whether a candidate may be dialled now.
 enum Readiness {
     Ready,
     Later(Instant),
     Never,
 }
 
-/// One of the candidates that may be dialled now, all of them equally likely, and when the next one may.
+/// One of the candidates that may be dialled now, chosen uniformly, and the time from which the next one may.
 fn choose<'a>(
     rng: &mut SmallRng,
     all: impl Iterator<Item = (PeerId, &'a [Multiaddr])>,
@@ -385,7 +385,7 @@ fn choose<'a>(
         match readiness(&peer) {
             Readiness::Never => {}
             Readiness::Later(at) => next = Some(next.map_or(at, |next| next.min(at))),
-            // It takes the place of the one before with a probability that makes all equally likely.
+            // It replaces the previous one with the probability that makes all equally likely.
             Readiness::Ready => {
                 candidates += 1;
                 if rng.random_range(0..candidates) == 0 {

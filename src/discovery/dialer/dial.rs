@@ -12,7 +12,7 @@ pub(super) const STEADY: Duration = Duration::from_secs(120);
 /// One attempt to connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Dial {
-    /// `None` if whoever answers is welcome.
+    /// `None` to accept any peer that answers.
     pub(crate) peer: Option<PeerId>,
     /// All of them, in this one attempt.
     pub(crate) addresses: Vec<Multiaddr>,

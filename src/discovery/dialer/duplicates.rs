@@ -1,8 +1,8 @@
-//! CORE: which of several connections to one peer is closed.
+//! CORE: which of several connections to one peer to close.
 //!
-//! Two nodes that dial each other at the same moment end up with two connections, which is more than some peers bear:
-//! gossipsub of go-libp2p accepts five substreams of a peer, all connections together. Closed is only what discovery has
-//! dialled itself, never a relayed connection and never the last direct one.
+//! Two nodes that dial each other at the same moment end up with two connections, which is more than some peers support:
+//! gossipsub of go-libp2p accepts five substreams of a peer, over all its connections. Only connections that discovery has
+//! dialled are closed, never a relayed one, and never the last direct one.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use libp2p_swarm::ConnectionId;
 
 use crate::deadline::{Instant, after};
 
-/// How long two connections are left alone.
+/// How long two connections are kept.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Graces {
     /// What is sent while one of them is closed may be lost, so by then the subscriptions that follow a connection have been
     /// exchanged.
     usual: Duration,
-    /// After this time the side that was to leave it to the other closes its own dial all the same: that other one may have
-    /// been dialled by the application, or run another implementation.
+    /// After this time, the side that waited for the other one closes its own dial: the other connection may have been
+    /// dialled by the application, or the peer may run another implementation.
     late: Duration,
 }
 
@@ -32,7 +32,7 @@ impl Graces {
     }
 }
 
-/// Where a connection comes from.
+/// The origin of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
     /// Dialled by discovery.
@@ -40,11 +40,11 @@ pub(super) enum Origin {
     /// Dialled by this node for another reason.
     Application,
     Remote,
-    /// Through a relay, whoever has dialled.
+    /// Through a relay, dialled by either side.
     Relay,
 }
 
-/// The connections to one peer, at most as many as the application lets in.
+/// The connections to one peer, bounded by the application's limit on connections.
 #[derive(Debug, Default)]
 pub(super) struct Connections(Vec<Connection>);
 
@@ -77,7 +77,7 @@ impl Connections {
         }
     }
 
-    /// Which connection is to be closed next, and when. The side of the two that `yields` is first to close its own dial.
+    /// The next connection to close, and the time. The side that `yields` closes its own dial first.
     pub(super) fn surplus(&self, graces: Graces, yields: bool) -> Option<(Instant, ConnectionId)> {
         let is_from = |origin: Origin| {
             let here = self.0.iter().filter(|connection| !connection.is_closing);

@@ -1,10 +1,10 @@
-//! What to make of a dial that failed.
+//! The meaning of a failed dial.
 
 use libp2p_core::transport::TransportError;
 use libp2p_swarm::DialError;
 use multiaddr::Multiaddr;
 
-/// What a dial that failed says.
+/// The meaning of a failed dial for the dialer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Failure {
     /// The peer cannot be reached, and these addresses lead nowhere. Addresses that no transport of this node can
@@ -12,11 +12,11 @@ pub(super) enum Failure {
     Unreachable(Vec<Multiaddr>),
     /// No transport of this node supports these addresses, and there were no others.
     Unsupported(Vec<Multiaddr>),
-    /// The peer names nothing but addresses that this node listens on itself.
+    /// The peer names only addresses that this node itself listens on.
     NoAddresses,
-    /// Somebody else is at this address. Whether the others are good is not known.
+    /// Another peer answered at this address. Nothing is known of the remaining ones.
     WrongPeer(Multiaddr),
-    /// The dial has not been made, for a reason that lies here.
+    /// This node did not make the dial.
     Local,
 }
 

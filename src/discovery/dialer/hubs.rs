@@ -1,7 +1,7 @@
-//! CORE: the hubs, which the application names and which are dialled again whenever they are not connected.
+//! CORE: the configured hubs, which are dialled whenever they are not connected.
 //!
 //! A hub is one row: the addresses given for one peer id, or a single address without an id, whose peer is learnt at each
-//! try. Like [`Dialer`](super::Dialer), which owns it, [`Hubs`] is told what happens and says whom to dial.
+//! dial. [`Dialer`](super::Dialer) owns [`Hubs`], passes its inputs on, and asks it for dials.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
 /// The maximum number of addresses of hubs.
 const MAX_HUBS: usize = 64;
 
-/// Fails if there may not be so many addresses.
+/// Fails above the maximum number of addresses.
 pub(super) fn check_count(hubs: usize) -> Result<(), ConfigError> {
     match hubs > MAX_HUBS {
         true => Err(ConfigError::TooManyHubs {
@@ -33,17 +33,17 @@ pub(super) fn check_count(hubs: usize) -> Result<(), ConfigError> {
     }
 }
 
-/// The first redial after a connection is lost comes after a random part of this, so that the leaves of a hub that dies do
-/// not return in the same moment.
+/// The first redial after a lost connection is delayed by a random part of this, so that the leaves of a hub that dies do
+/// not return at the same moment.
 const SPREAD: Duration = Duration::from_secs(3);
 
-/// The delay after the first failed try. It doubles with each further one.
+/// The delay after the first failed dial. It doubles with each further one.
 pub(super) const FIRST_DELAY: Duration = Duration::from_secs(1);
 
-/// The part of a delay that is left to chance, downwards.
+/// The random part of a delay, which is subtracted.
 const JITTER: f64 = 0.25;
 
-/// The shortest time between two tries of one hub, however often the network changes.
+/// The minimum time between two dials of one hub, however often the network changes.
 const HURRIED: Duration = Duration::from_secs(1);
 
 /// What the application is told about a hub. `hub` is the address as given; the first one if several were given for one peer
@@ -105,26 +105,26 @@ pub(super) struct Hubs {
     max_delay: Duration,
     /// At most [`MAX_HUBS`] addresses in all.
     rows: Vec<Hub>,
-    /// Failed tries of all hubs since the start, those among them that are named no more.
+    /// The number of failed dials of all hubs since the start, including removed ones.
     failed_in_all: u64,
-    /// At most one for each row and input.
+    /// At most one event for each row and input.
     events: VecDeque<HubEvent>,
 }
 
 #[derive(Debug)]
 struct Hub {
-    /// As given, and not empty. With [`Hub::id`], all that end in that id, and otherwise one.
+    /// The addresses as given; not empty. With [`Hub::id`], all that end in that id, otherwise one.
     addresses: Vec<Multiaddr>,
     /// The peer id that the application has given.
     id: Option<PeerId>,
-    /// Who is there: the id given, or the one learnt at the last try.
+    /// The peer: the id given, or the one learnt at the last dial.
     peer: Option<PeerId>,
-    /// Addresses at which another peer was found since the hub was last connected.
+    /// Addresses at which another peer answered since the hub was last connected.
     wrong: Vec<Multiaddr>,
-    /// The last dial, until it has ended.
+    /// The pending dial.
     dial: Option<ConnectionId>,
     dialled_at: Option<Instant>,
-    /// Failed tries since the last connection that lasted.
+    /// The number of failed dials since the last connection that lasted.
     failures: u32,
     state: State,
 }
@@ -139,12 +139,12 @@ enum State {
         peer: PeerId,
         since: Instant,
     },
-    /// A dial would fail as the last one did until the network changes.
+    /// Whether a dial would fail like the last one until the network changes.
     Futile,
 }
 
 impl Hubs {
-    /// `max_delay` is the longest time between two tries.
+    /// `max_delay` is the longest delay between two dials.
     pub(super) fn new(local: PeerId, max_delay: Duration) -> Self {
         Self {
             local,
@@ -155,8 +155,8 @@ impl Hubs {
         }
     }
 
-    /// Names a hub more, to be dialled at once unless it is connected: `connected_since` looks that up. Returns `false` if the
-    /// address was named before, and fails if there is no room for it.
+    /// Adds a hub, to be dialled at once unless it is connected, which `connected_since` looks up. Returns `false` if the
+    /// address was there already, and fails if there is no room for it.
     pub(super) fn add(
         &mut self,
         now: Instant,
@@ -203,7 +203,7 @@ impl Hubs {
         Ok(true)
     }
 
-    /// Returns whether it was named.
+    /// Removes an address. Returns whether it was there.
     pub(super) fn remove(&mut self, address: &Multiaddr) -> bool {
         let before = self.addresses().count();
         for hub in &mut self.rows {
@@ -218,7 +218,7 @@ impl Hubs {
         self.rows.iter().flat_map(|hub| &hub.addresses)
     }
 
-    /// Whether the application has named this peer by its id.
+    /// Whether a hub was given with the id of this peer.
     pub(super) fn is_named(&self, peer: &PeerId) -> bool {
         self.rows.iter().any(|hub| hub.id.as_ref() == Some(peer))
     }
@@ -233,8 +233,8 @@ impl Hubs {
         }
     }
 
-    /// A dial has got through to `peer`, which is not known to the swarm as connected yet. Returns `false` if the connection is
-    /// not wanted: it is that of a hub without an id, and `is_connected`.
+    /// A dial has reached `peer`, before the swarm counts it as connected. Returns `false` if the connection is to be denied:
+    /// it belongs to a hub without an id, and `is_connected`.
     pub(super) fn on_reached(
         &mut self,
         id: ConnectionId,
@@ -251,7 +251,7 @@ impl Hubs {
         !is_connected
     }
 
-    /// `peer` is connected since then.
+    /// `peer` has been connected since this time.
     pub(super) fn on_connected(&mut self, peer: &PeerId, id: ConnectionId, since: Instant) {
         if let Some(hub) = self.dialled_as(id) {
             hub.dial = None;
@@ -291,7 +291,7 @@ impl Hubs {
         }
     }
 
-    /// A dial has failed. `connected_since` tells of each peer whether it is connected.
+    /// A dial has failed. `connected_since` looks up the connection of a peer.
     pub(super) fn on_dial_failed(
         &mut self,
         now: Instant,
@@ -317,7 +317,7 @@ impl Hubs {
             self.events.push_back(event);
             return;
         }
-        // The application or another behaviour is dialling it. What comes of that is told.
+        // The application or another behaviour is dialling it. The result of that is an input as well.
         if let DialError::DialPeerConditionFalse(_) = error {
             hub.wait(now, FIRST_DELAY);
             return;
@@ -355,7 +355,7 @@ impl Hubs {
         self.failed_in_all += 1;
     }
 
-    /// What this node listens on, or how others see it, has changed.
+    /// The listen addresses or the external addresses of this node have changed.
     pub(super) fn on_network_changed(&mut self, now: Instant) {
         for hub in &mut self.rows {
             if hub.id != Some(self.local) {
@@ -373,7 +373,7 @@ impl Hubs {
         }
     }
 
-    /// The next hub whose time has come. [`Hubs::on_dialling`] says that it is under way.
+    /// The next due dial of a hub, confirmed by [`Hubs::on_dialling`].
     pub(super) fn next_dial(&mut self, now: Instant, peers: &Peers) -> Option<Dial> {
         for hub in &mut self.rows {
             let State::Waiting { until } = hub.state else {
@@ -396,7 +396,7 @@ impl Hubs {
         None
     }
 
-    /// Returns whether it is a hub that is dialled.
+    /// A dial has been started. Returns whether it is that of a hub.
     pub(super) fn on_dialling(&mut self, now: Instant, dial: &Dial, id: ConnectionId) -> bool {
         let is_target = |hub: &&mut Hub| match dial.peer {
             Some(peer) => hub.id == Some(peer),
@@ -452,7 +452,7 @@ impl Hub {
         }
     }
 
-    /// Where to dial it: at what was given and, if the peer id was, at what the peer has announced.
+    /// The addresses to dial: those given and, for a given peer id, those that the peer has announced.
     fn targets(&self, peers: &Peers) -> Vec<Multiaddr> {
         let Some(id) = self.id else {
             return self.addresses.clone();
@@ -475,14 +475,14 @@ impl Hub {
         self.state = State::Waiting { until };
     }
 
-    /// The delay after one more failed try.
+    /// The delay after one more failed dial.
     fn back_off(&mut self, max_delay: Duration, rng: &mut SmallRng) -> Duration {
         let delay = FIRST_DELAY.saturating_mul(2_u32.saturating_pow(self.failures));
         self.failures = self.failures.saturating_add(1);
         jittered(delay.min(max_delay), rng)
     }
 
-    /// Tries it now, or as soon as [`HURRIED`] allows.
+    /// Dials it now, or as soon as [`HURRIED`] allows.
     fn hurry(&mut self, now: Instant) {
         let earliest = self
             .dialled_at

@@ -1,4 +1,4 @@
-//! The peers of before the restart: candidates to dial, not known peers.
+//! The peers from before the restart: candidates to dial, not known peers.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::{
     discovery::{SavedPeer, saved::MAX_SAVED},
 };
 
-/// Those that have not been heard since, at most [`MAX_SAVED`].
+/// The saved peers that have not been heard since the restart, at most [`MAX_SAVED`].
 #[derive(Debug)]
 pub(super) struct Saved {
     since: Instant,
@@ -18,7 +18,7 @@ pub(super) struct Saved {
 }
 
 impl Saved {
-    /// `since` is when this node was started.
+    /// `since` is the start of this node.
     pub(super) fn new(local: PeerId, saved: Vec<SavedPeer>, since: Instant) -> Self {
         let mut peers = HashMap::new();
         for peer in saved.into_iter().take(MAX_SAVED) {
@@ -38,12 +38,12 @@ impl Saved {
         Some(&saved.addresses)
     }
 
-    /// A peer has announced itself, and is in the table from now on.
+    /// A peer has announced itself and has moved into the table.
     pub(super) fn forget(&mut self, peer: &PeerId) {
         self.peers.remove(peer);
     }
 
-    /// At this address of a peer there is another one.
+    /// Another peer answered at this address.
     pub(super) fn on_wrong_peer(&mut self, peer: &PeerId, address: &Multiaddr) {
         let Some(saved) = self.peers.get_mut(peer) else {
             return;
@@ -54,7 +54,7 @@ impl Saved {
         }
     }
 
-    /// All of them, as old as they are now.
+    /// All of them, with their current age.
     pub(super) fn iter(&self, now: Instant) -> impl Iterator<Item = SavedPeer> {
         let passed = now.saturating_duration_since(self.since);
         self.peers.values().map(move |peer| SavedPeer {

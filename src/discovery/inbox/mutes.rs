@@ -1,4 +1,4 @@
-//! CORE: what each neighbour may deliver, and which are not listened to for a while.
+//! CORE: the allowance of each neighbour, and which neighbours are muted.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
@@ -13,16 +13,16 @@ use crate::{
     discovery::rate::Bucket,
 };
 
-/// For how long a neighbour is muted, and counts as greedy.
+/// The time for which a neighbour is muted and counts as greedy.
 pub(super) const MUTE: Duration = Duration::from_secs(10);
 
-/// How often a neighbour that goes on being greedy is noted again.
+/// The minimum time between two updates of a neighbour that stays greedy.
 const RENEWAL: Duration = Duration::from_secs(1);
 
-/// How many other neighbours have to be within their allowances.
+/// Minimum number of other neighbours within their allowances.
 const OTHERS: usize = 2;
 
-/// A change of what the pubsub is to listen to.
+/// A change of the muted neighbours, for the pubsub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Muting {
     Mute(PeerId),
@@ -32,30 +32,30 @@ pub(crate) enum Muting {
 /// Decides which neighbours are muted: those that exceed their allowance for newcomers, or send malformed announcements
 /// of their own, while there are enough others.
 ///
-/// What a neighbour delivers beyond its allowance is ignored, and gossipsub drops the copies of it that come from others. So
-/// a neighbour that is fast and has used up its allowance could hide newcomers. Of a muted one nothing is delivered, and the
-/// copies count.
+/// Messages beyond the allowance of a neighbour are ignored, and gossipsub drops the copies from other neighbours. A fast
+/// neighbour that has used up its allowance could therefore hide newcomers. Messages of a muted neighbour are not delivered,
+/// so the copies count.
 ///
-/// Others are enough while two subscribed neighbours, and more than half of all, have not exceeded their allowances lately.
-/// So the only hub of a node is never muted, nor is anybody where all neighbours forward the same flood.
+/// There are enough others while two subscribed neighbours, and more than half of all, have not exceeded their allowances
+/// lately. The only hub of a node is therefore never muted, and no neighbour is if all forward the same flood.
 ///
-/// The inputs are the `on_*` methods, each of which may lead to what [`Mutes::pop`] returns. It is to be called until it
-/// returns `None` after each of them and whenever the time of [`Mutes::next_timeout`] has come.
+/// The inputs are the `on_*` methods. The output is [`Mutes::pop`], which is called until it returns `None`, after each input
+/// and whenever the time of [`Mutes::next_timeout`] has come.
 #[derive(Debug, Default)]
 pub(super) struct Mutes {
-    /// The connected peers: as many as the application's limit on connections lets in.
+    /// The connected peers, bounded by the application's limit on connections.
     neighbours: HashMap<PeerId, Neighbour>,
-    /// Of those that are not connected.
+    /// The shared allowance of peers that are not connected.
     others: Allowance,
     counts: Counts,
-    /// `greedy_until` of every neighbour that has it, and nothing else.
+    /// `greedy_until` of every neighbour that has one.
     timeouts: BTreeSet<(Instant, PeerId)>,
     muted: HashSet<PeerId>,
-    /// At most two for each call of an input and neighbour.
+    /// At most two entries for each call of an input and neighbour.
     decided: VecDeque<Muting>,
 }
 
-/// What a neighbour may still deliver of peers that are not known.
+/// The number of messages of unknown peers that a neighbour may still deliver.
 #[derive(Debug, Default)]
 pub(super) struct Allowance {
     /// Its own announcements.
@@ -67,12 +67,12 @@ pub(super) struct Allowance {
 #[derive(Debug, Default)]
 struct Neighbour {
     allowance: Allowance,
-    /// Those of discovery that it is subscribed to.
+    /// The topics of discovery that it is subscribed to.
     topics: BTreeSet<String>,
     greedy_until: Option<Instant>,
 }
 
-/// How many neighbours are subscribed, and how many of those are within their allowances.
+/// The number of subscribed neighbours, and of those within their allowances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Counts {
     subscribed: usize,
@@ -90,7 +90,7 @@ impl Neighbour {
 }
 
 impl Counts {
-    /// Whether there are enough for the others to be muted.
+    /// Whether there are enough of them to mute the others.
     fn is_enough(self) -> bool {
         self.within >= OTHERS && 2 * self.within > self.subscribed
     }
@@ -111,7 +111,7 @@ impl SubAssign for Counts {
 }
 
 impl Mutes {
-    /// A peer has connected. Nobody else is muted, since the pubsub would not greet it when it connects.
+    /// A peer has connected. It is not muted while disconnected, because the pubsub does not greet a muted peer.
     pub(super) fn on_connected(&mut self, peer: PeerId) {
         self.neighbours.entry(peer).or_default();
     }
@@ -134,8 +134,8 @@ impl Mutes {
         self.neighbours.contains_key(peer)
     }
 
-    /// What a peer may still deliver. All that are not connected share one allowance: what the pubsub tells may come after a
-    /// connection has ended.
+    /// The allowance of a peer. Peers that are not connected share one, because events of the pubsub may arrive after the end
+    /// of the connection.
     pub(super) fn allowance(&mut self, peer: &PeerId) -> &mut Allowance {
         match self.neighbours.get_mut(peer) {
             Some(neighbour) => &mut neighbour.allowance,
@@ -143,7 +143,7 @@ impl Mutes {
         }
     }
 
-    /// Whether anybody but this neighbour is subscribed.
+    /// Whether another neighbour is subscribed.
     pub(super) fn has_others(&self, peer: &PeerId) -> bool {
         let own = self.neighbours.get(peer).map(Neighbour::counts);
         self.counts.subscribed > own.unwrap_or_default().subscribed
@@ -163,7 +163,7 @@ impl Mutes {
         });
     }
 
-    /// There is a topic of discovery less.
+    /// A topic of discovery was removed.
     pub(super) fn on_topic_removed(&mut self, topic: &str) {
         self.counts = Counts::default();
         for neighbour in self.neighbours.values_mut() {
@@ -178,7 +178,7 @@ impl Mutes {
         let Some(neighbour) = self.neighbours.get(peer) else {
             return;
         };
-        // What the pubsub has taken from it before it was muted changes nothing.
+        // Messages that the pubsub took from it before it was muted change nothing.
         if self.muted.contains(peer) {
             return;
         }
@@ -198,12 +198,12 @@ impl Mutes {
         }
     }
 
-    /// When the next neighbour will have been greedy long enough ago.
+    /// The time at which the next neighbour ceases to count as greedy.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.timeouts.first().map(|&(until, _)| until)
     }
 
-    /// The next thing to tell the pubsub.
+    /// The next change for the pubsub.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Muting> {
         while let Some(&(until, peer)) = self.timeouts.first()
             && until <= now
@@ -225,7 +225,7 @@ impl Mutes {
         self.unmute_if_too_few();
     }
 
-    /// Listens to everybody again once too few of the others are left.
+    /// Unmutes all once too few of the others are left.
     fn unmute_if_too_few(&mut self) {
         if !self.counts.is_enough() {
             self.decided.extend(self.muted.drain().map(Muting::Unmute));

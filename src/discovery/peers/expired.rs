@@ -1,4 +1,4 @@
-//! Who has expired lately, and was heard when.
+//! The peers that have expired lately, with the time of their last announcement.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -9,17 +9,17 @@ use libp2p_identity::PeerId;
 
 use crate::deadline::Instant;
 
-/// How many expired authors are remembered, the latest ones.
+/// Maximum number of expired authors that are remembered, the latest ones.
 pub(super) const MAX_EXPIRED: usize = 4096;
 
-/// For how long each is remembered.
+/// The time for which each is remembered.
 pub(super) const MEMORY: Duration = Duration::from_secs(60 * 60);
 
-/// Of an author that is back.
+/// The past of an author that has returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Past {
     pub(super) expired_at: Instant,
-    /// What has passed since its last announcement.
+    /// The time since its last announcement.
     pub(super) gap: Duration,
 }
 
@@ -28,12 +28,12 @@ pub(super) struct Past {
 #[derive(Debug, Default)]
 pub(super) struct ExpiredAuthors {
     last_heard: HashMap<PeerId, (Instant, Instant)>,
-    /// When each has expired, and nothing else.
+    /// The authors by the time at which they expired.
     order: BTreeSet<(Instant, PeerId)>,
 }
 
 impl ExpiredAuthors {
-    /// A peer has expired, which was not among them.
+    /// A peer has expired. It must not be an entry already.
     pub(super) fn insert(&mut self, now: Instant, peer: PeerId, last_heard: Instant) {
         while let Some(&(expired_at, oldest)) = self.order.first()
             && (self.order.len() >= MAX_EXPIRED || is_over(now, expired_at))
@@ -100,7 +100,7 @@ mod tests {
         let almost = at(11) + MEMORY - Duration::from_nanos(1);
         assert_eq!(expired.remove(almost, &peer(11)), Some(past(11, almost)));
         assert_eq!(expired.remove(at(12) + MEMORY, &peer(12)), None);
-        // Those whose hour is over make room.
+        // Entries older than an hour are removed.
         expired.insert(at(count + 10) + MEMORY, peer(0), now);
         assert_eq!(expired.order.len(), 1);
         assert_eq!(expired.last_heard.len(), 1);

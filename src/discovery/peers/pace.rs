@@ -1,45 +1,45 @@
-//! How often a peer announces itself, and for how long it is known by that.
+//! The interval of a peer, and the time to live that follows from it.
 
 use std::time::Duration;
 
 use super::expired::{MEMORY, Past};
 use crate::{deadline::Instant, discovery::message::Stamp};
 
-/// How many of its intervals a peer may be silent. Two lost announcements in a row are survived, even if the third comes
-/// as late as was promised.
+/// Number of its intervals for which a peer may be silent. It survives two lost announcements in a row, even if the third
+/// comes as late as promised.
 pub(super) const INTERVALS: u32 = 3;
 
-/// By what the time to live of a peer is found.
+/// The bounds of the time to live of a peer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lifetimes {
-    /// For how long a peer is known whose interval is not.
+    /// The time to live of a peer whose interval is not known.
     pub(crate) unknown: Duration,
-    /// The shortest interval that is believed. Were there none, somebody could promise to be gone at once, to be found
-    /// anew with each announcement; and send old announcements of another again, as if they came in quick succession.
+    /// The shortest accepted interval. Without it, a peer could promise to expire at once and be discovered again with each
+    /// announcement, and an attacker could replay old announcements of another peer in quick succession.
     pub(crate) shortest: Duration,
-    /// The longest one.
+    /// The longest accepted interval.
     pub(crate) longest: Duration,
 }
 
 impl Lifetimes {
-    /// What comes sooner after another than this is the same announcement: on another topic, where it may come a
-    /// heartbeat of gossipsub later, or for a newcomer.
+    /// Announcements closer together than this count as one: on another topic, where it may arrive a heartbeat of gossipsub
+    /// later, or for a newcomer.
     fn gap(&self) -> Duration {
         self.shortest / 4
     }
 }
 
-/// How often a peer announces itself.
+/// The interval of a peer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pace {
-    /// As often as it has promised.
+    /// Promised by the peer.
     Promised(Duration),
-    /// As it has been heard.
+    /// Learnt from its announcements.
     Heard(Gaps),
 }
 
 impl Pace {
-    /// Of a peer that has expired and is back, after a gap that is longer than was expected of it.
+    /// The pace of a peer that has returned after it expired, so after a longer gap than expected.
     pub(super) fn returned(stamp: Stamp, past: Past, lifetimes: &Lifetimes) -> Self {
         match Self::new(stamp, None, None, lifetimes) {
             Self::Heard(_) => Self::Heard(Gaps::returned(past)),
@@ -47,7 +47,7 @@ impl Pace {
         }
     }
 
-    /// `gap`: since the announcement before. `before`: what has been known until now.
+    /// `gap`: the time since the previous announcement. `before`: the previous pace.
     pub(crate) fn new(
         stamp: Stamp,
         gap: Option<Duration>,
@@ -69,7 +69,7 @@ impl Pace {
         }
     }
 
-    /// The interval that is believed, if one is known.
+    /// The accepted interval, if one is known.
     pub(super) fn interval(&self, lifetimes: &Lifetimes) -> Option<Duration> {
         let interval = match *self {
             Self::Promised(interval) => interval,
@@ -78,7 +78,7 @@ impl Pace {
         Some(interval.max(lifetimes.shortest).min(lifetimes.longest))
     }
 
-    /// For how long a peer is known that has announced itself `now`.
+    /// The time to live of a peer that has announced itself `now`.
     pub(crate) fn time_to_live(&self, now: Instant, lifetimes: &Lifetimes) -> Duration {
         let interval = self.interval(lifetimes);
         let time_to_live = interval.map_or(lifetimes.unknown, |interval| {
@@ -94,11 +94,11 @@ impl Pace {
 /// The gaps between announcements of a peer, in milliseconds.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Gaps {
-    /// The last ones, the latest one first, zero for none.
+    /// The last gaps, the latest first; zero for none.
     last: [u32; 3],
-    /// What has passed since the announcement at which the latest one ended.
+    /// The time since the announcement that ended the latest gap.
     since: u32,
-    /// When the peer expired, if it has come back since. The first gap is that after which it did.
+    /// The time at which the peer expired, if it has returned since. The first gap is the one after which it returned.
     expired_at: Option<Instant>,
 }
 
@@ -111,14 +111,14 @@ impl Gaps {
         }
     }
 
-    /// What is left of the hour in which a peer that has expired though it was there is not to do so again.
+    /// The rest of the hour in which a peer that expired although it was up is kept.
     fn grace(&self, now: Instant) -> Duration {
         self.expired_at.map_or(Duration::ZERO, |expired_at| {
             MEMORY.saturating_sub(now.saturating_duration_since(expired_at))
         })
     }
 
-    /// Another announcement, at this time after the one before. It ends a gap unless that would be shorter than `least`.
+    /// Another announcement, `time` after the previous one. It ends a gap unless that would be shorter than `least`.
     fn push(&mut self, time: Duration, least: Duration) {
         self.since = self.since.saturating_add(millis(time));
         if u128::from(self.since) >= least.as_millis() {
@@ -128,9 +128,9 @@ impl Gaps {
         }
     }
 
-    /// The one in the middle: one that is too long because of a loss, or too short since the peer had news, does not
-    /// matter. The longer of two. A single one counts only of a peer that is back: without it, one whose interval is
-    /// longer than the time for which an unknown peer is known would expire before each of its announcements.
+    /// The median, so that one gap that is too long because of a loss, or too short because the peer had news, does not
+    /// matter. Of two gaps, the longer one. A single gap counts only for a peer that has returned: otherwise, a peer with an
+    /// interval above the default time to live would expire before each of its announcements.
     fn interval(&self) -> Option<Duration> {
         let [latest, earlier, first] = self.last;
         if latest == 0 || (earlier == 0 && self.expired_at.is_none()) {

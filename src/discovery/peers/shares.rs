@@ -1,4 +1,4 @@
-//! Which rows of the table a single neighbour has brought.
+//! The rows of the table that a single neighbour has delivered.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -6,8 +6,7 @@ use libp2p_identity::PeerId;
 
 use crate::deadline::Instant;
 
-/// Of each neighbour the peers that it alone has delivered, by their last announcement. Only of peers in the table, so at most
-/// as many as that holds.
+/// For each neighbour, the peers that it alone has delivered, by their last announcement. Bounded by the table.
 #[derive(Debug, Default)]
 pub(super) struct Shares(HashMap<PeerId, BTreeSet<(Instant, PeerId)>>);
 
@@ -27,12 +26,12 @@ impl Shares {
         }
     }
 
-    /// How many there are of a neighbour.
+    /// The number of rows of a neighbour.
     pub(super) fn len(&self, neighbour: &PeerId) -> usize {
         self.0.get(neighbour).map_or(0, BTreeSet::len)
     }
 
-    /// The one of a neighbour that has been silent for longest.
+    /// The peer of a neighbour that has been silent for longest.
     pub(super) fn oldest(&self, neighbour: &PeerId) -> Option<PeerId> {
         self.0.get(neighbour)?.first().map(|&(_, peer)| peer)
     }

@@ -1,7 +1,7 @@
-//! Gossipsub as js-libp2p speaks it, and the [`PubSub`] that discovery runs on.
+//! Gossipsub with the settings of js-libp2p, and its [`PubSub`] for discovery.
 //!
-//! There is one gossipsub in the swarm, and discovery shares it with the application. It is made here from a
-//! `libp2p_gossipsub::Config`, because a finished one does not tell whether it insists on signed messages:
+//! A swarm has one gossipsub, which discovery shares with the application. It is created here from a
+//! `libp2p_gossipsub::Config`, because an existing one does not reveal whether it requires signed messages:
 //!
 //! ```
 //! use libp2p::{gossipsub::IdentTopic, identity::Keypair};
@@ -17,7 +17,7 @@
 //! # }
 //! ```
 //!
-//! Messages on other topics come as [`Event::PubSub`](discovery::Event::PubSub).
+//! Messages on other topics are emitted as [`Event::PubSub`](discovery::Event::PubSub).
 
 use std::{
     fmt,
@@ -38,7 +38,7 @@ use crate::discovery::{
     message,
 };
 
-/// The multihash code of a peer id that is its public key rather than the hash of one.
+/// The multihash code of a peer id that contains the public key rather than its hash.
 const IDENTITY: u64 = 0;
 
 /// Twice the largest announcement that is read by default.
@@ -69,7 +69,7 @@ pub fn config() -> ConfigBuilder {
     builder
 }
 
-/// As [`config`], for a hub: a node to which many others are connected that are not connected to each other.
+/// As [`config`], for a hub: a node with many connected peers that are not connected to each other.
 ///
 /// By default a mesh holds at most 12 peers. Further peers receive a message only if later gossip offers it to them. This
 /// mesh has room for `leaves` peers. The hub sends each message to all of them, so its bandwidth limits the number.
@@ -244,7 +244,7 @@ where
         &mut self.inner
     }
 
-    /// Whether a connected peer is subscribed to the topic. Usually one is in the mesh; only otherwise all are looked through.
+    /// Whether a connected peer is subscribed to the topic. Searches the mesh first, and all peers only if that is empty.
     fn has_subscribers(&self, topic: &TopicHash) -> bool {
         let mut all_peers = self.inner.all_peers();
         self.inner.mesh_peers(topic).next().is_some()

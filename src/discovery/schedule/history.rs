@@ -1,30 +1,30 @@
-//! How far the interval of a schedule may grow.
+//! The limit on the growth of a schedule's interval.
 
 use std::time::Duration;
 
 use crate::deadline::{Instant, after};
 
-/// How many periods the history of a settled node has, and how long each is. They cover an hour when the last one has
+/// The number of periods in the history of a settled node, and the length of each. They cover an hour when the last one has
 /// just begun.
 const PERIODS: usize = 5;
 const PERIOD: Duration = Duration::from_secs(15 * 60);
 
-/// For how many intervals the number of peers must not have grown. In a network that grows, what was is no measure for what
-/// may become.
+/// The number of intervals for which the number of peers must not have grown. In a growing network, the past says nothing
+/// about the future size.
 const STEADY: u32 = 8;
 
-/// How the number of peers and the interval have developed.
+/// The development of the number of peers and of the interval.
 ///
-/// A node is steady while the number of peers that it knows has not grown by a quarter for eight intervals. It is settled
-/// from the first time on. Then the interval is at most twice its least value of the last hour, so that identities that are
-/// invented to silence the others can do no more than double it. A network that really grows is soon made of nodes that
-/// are not settled. Those that are add half the target rate at most where it grows at once.
+/// A node is steady while the number of its known peers has not grown by a quarter for eight intervals. It is settled from
+/// the first time on. Then the interval is at most twice its smallest value of the last hour, so that invented identities can
+/// at most double it. A network that really grows soon consists of nodes that are not settled. The settled ones add at most
+/// half the target rate while it grows at once.
 #[derive(Debug)]
 pub(super) struct History {
-    /// The least interval of the last periods, the current one last; `None` before the node is settled.
+    /// The smallest interval of each of the last periods, the current one last; `None` before the node is settled.
     least: Option<[Duration; PERIODS]>,
     period_ends: Instant,
-    /// When the number of peers last grew by more than a quarter; and what it was then, or the least since.
+    /// The time at which the number of peers last grew by more than a quarter, and the number then, or the smallest since.
     grown: (Instant, usize),
 }
 
@@ -37,7 +37,7 @@ impl History {
         }
     }
 
-    /// What becomes of the interval that so many peers suggest, when `current` has been in force until now.
+    /// Limits the interval `suggested` by the number of peers, after `current` has been in force.
     pub(super) fn limit(
         &mut self,
         now: Instant,
@@ -45,7 +45,7 @@ impl History {
         peers: usize,
         suggested: Duration,
     ) -> Duration {
-        // By how it has been until now: what it has come to when it settles is where its history begins.
+        // By the interval until now: the history begins with the interval at which the node settles.
         if self.least.is_none() && self.is_steady(now, current) {
             self.least = Some([current; PERIODS]);
             self.period_ends = after(now, PERIOD);
@@ -65,7 +65,7 @@ impl History {
         interval
     }
 
-    /// Whether the number of peers has not grown for as long as matters at this interval.
+    /// Whether the number of peers has not grown for [`STEADY`] of these intervals.
     pub(super) fn is_steady(&self, now: Instant, interval: Duration) -> bool {
         now.saturating_duration_since(self.grown.0) >= interval.saturating_mul(STEADY)
     }
@@ -74,7 +74,7 @@ impl History {
         let Some(least) = &mut self.least else {
             return;
         };
-        // However long nobody has asked, after as many steps as there are periods nothing is left of the past.
+        // After as many steps as there are periods, nothing is left of the past.
         for _ in 0..PERIODS {
             if now < self.period_ends {
                 break;

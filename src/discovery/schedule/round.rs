@@ -1,23 +1,22 @@
-//! When the next round comes that only time causes.
+//! The time of the next regular round.
 
 use std::time::Duration;
 
 use crate::deadline::{Instant, after};
 
-/// What part of the interval is added to it at most, at random.
+/// The random addition to the interval is at most this part of it: a tenth.
 pub(super) const JITTER: u32 = 10;
 
-/// The next round that nothing but time causes: a part of the interval after `from`, whatever the interval will be by
-/// then.
+/// The next regular round: a part of the interval after `from`. The interval is the one at that time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Round {
     pub(super) from: Instant,
     pub(super) part: Part,
     /// From 0 to 1.
     pub(super) random: f64,
-    /// By when it has been promised.
+    /// The time by which it has been promised.
     pub(super) latest: Option<Instant>,
-    /// When it comes for the sake of a newcomer, as long as there are few.
+    /// An earlier time, for a newcomer in a small network.
     pub(super) soon: Option<Instant>,
 }
 
@@ -25,9 +24,9 @@ pub(super) struct Round {
 pub(super) enum Part {
     /// At once.
     None,
-    /// A random part of the interval: somewhere in the line of those who wait.
+    /// A random part of the interval: a place among the waiting nodes.
     Some,
-    /// All of it and a little more, at random.
+    /// All of it, and a random addition.
     All,
 }
 
@@ -43,7 +42,7 @@ impl Round {
     }
 }
 
-/// How long it takes at most from one round to the next at this interval.
+/// The longest time from one round to the next at this interval.
 pub(crate) fn longest(interval: Duration) -> Duration {
     interval.saturating_add(interval / JITTER)
 }

@@ -1,14 +1,14 @@
-//! What a node announces that nobody can dial: an empty list, so that others answer.
+//! The announcement of a node that cannot be dialled: an empty list, so that others answer.
 //!
-//! Those who hear it answer as they answer any newcomer. (As routers do by RFC 4861, section 6.2.6.) So a node that only
-//! dials knows them as soon as one that listens.
+//! Other nodes answer it as they answer any newcomer, as routers do by RFC 4861, section 6.2.6. A node that only dials thus
+//! discovers them as soon as one that listens.
 
 use std::time::Duration;
 
 use crate::deadline::{Instant, after};
 
-/// For how long the listeners of a node may have no address before it counts as one that only dials. A bind takes
-/// milliseconds, and the reservation at a relay seldom more than a second or two.
+/// The time for which the listeners of a node may have no address before it counts as one that only dials. A bind takes
+/// milliseconds, and a reservation at a relay rarely more than a second or two.
 pub(super) const UNREADY: Duration = Duration::from_secs(5);
 
 /// Whether this node can be dialled, as far as it knows.
@@ -26,7 +26,7 @@ pub(crate) enum Listening {
 #[derive(Debug)]
 pub(super) struct Solicitation {
     listening: Listening,
-    /// From when on the node counts as one that only dials; `None` while it has an address.
+    /// The time from which the node counts as one that only dials; `None` while it has an address.
     only_dials_from: Option<Instant>,
     wanted: Option<Wanted>,
 }
@@ -34,7 +34,7 @@ pub(super) struct Solicitation {
 #[derive(Debug, Clone, Copy)]
 struct Wanted {
     at: Instant,
-    /// Whether it has been made before, and nobody been heard since.
+    /// Whether it was made before, and no peer has been heard since.
     is_repeated: bool,
 }
 
@@ -47,7 +47,7 @@ impl Solicitation {
         }
     }
 
-    /// Returns whether it was another one before.
+    /// Returns whether it has changed.
     pub(super) fn on_listening(&mut self, now: Instant, listening: Listening) -> bool {
         if listening == self.listening {
             return false;
@@ -61,8 +61,8 @@ impl Solicitation {
         true
     }
 
-    /// There is a subscriber that has not heard of this node, and shall by then. Also while there is an address, as that may
-    /// go before it has been announced.
+    /// A subscriber that has not heard of this node is to hear of it by `at`. Also called while there is an address, because
+    /// it may expire before it is announced.
     pub(super) fn want(&mut self, at: Instant) {
         let before = self.wanted.filter(|wanted| !wanted.is_repeated);
         self.wanted = Some(Wanted {
@@ -71,24 +71,24 @@ impl Solicitation {
         });
     }
 
-    /// Not before then.
+    /// Postpones it to this time.
     pub(super) fn put_off(&mut self, at: Instant) {
         if let Some(wanted) = &mut self.wanted {
             wanted.at = wanted.at.max(at);
         }
     }
 
-    /// Another node has been heard.
+    /// An announcement of another node was received.
     pub(super) fn on_heard(&mut self) {
         self.wanted = self.wanted.filter(|wanted| !wanted.is_repeated);
     }
 
-    /// All subscribers have been told of addresses.
+    /// Addresses were announced to all subscribers.
     pub(super) fn on_published(&mut self) {
         self.wanted = None;
     }
 
-    /// They have been told of this node. It is repeated once, at `again`, unless somebody is heard before.
+    /// The empty list was announced. It is repeated once, at `again`, unless a peer is heard before.
     pub(super) fn on_made(&mut self, again: Instant) {
         let first = self.wanted.filter(|wanted| !wanted.is_repeated);
         self.wanted = first.map(|_| Wanted {
@@ -97,14 +97,14 @@ impl Solicitation {
         });
     }
 
-    /// A round has been skipped. If this was due, there was no subscriber any more.
+    /// A round was skipped. If this was due, the subscriber has left.
     pub(super) fn on_skipped(&mut self, now: Instant) {
         if self.due().is_some_and(|at| at <= now) {
             self.wanted = None;
         }
     }
 
-    /// When it is due.
+    /// The time at which it is due.
     pub(super) fn due(&self) -> Option<Instant> {
         Some(self.wanted?.at.max(self.only_dials_from?))
     }
