@@ -1,7 +1,7 @@
-//! The one door to the clocks: [`now`], [`wall_clock`], and one timer armed for the next deadline.
+//! The only access to the clocks: [`now`], [`wall_clock`], and a timer for the next deadline.
 //!
-//! The cores take time as an argument. Only the shells come here, so a test of a core never waits and a
-//! search for `deadline::` shows every place that reads the clock.
+//! The cores take time as an argument. Only the shells use this module, so a test of a core never waits, and a search for
+//! `deadline::` finds every place that reads the clock.
 
 use std::{
     task::{Context, Poll},
@@ -21,7 +21,7 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// The date and time of day, only for what others have dated: it may jump.
+/// The date and time of day, only for comparison with dates from outside: it may jump.
 #[expect(
     clippy::disallowed_methods,
     reason = "the door that the others go through"
@@ -30,8 +30,8 @@ pub(crate) fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
 
-/// `now + duration`, or a day some thirty years ahead where that cannot be represented: options may be
-/// [`Duration::MAX`], meaning "never".
+/// `now + duration`, or a time some thirty years ahead if that cannot be represented: options may be [`Duration::MAX`], for
+/// "never".
 pub(crate) fn after(now: Instant, duration: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
@@ -47,16 +47,16 @@ pub(crate) async fn passed(duration: Duration) {
 
 /// A timer for the earliest of all deadlines of one core.
 ///
-/// A core says with `next_timeout()` when it wants to be called again; the shell passes that to
-/// [`Deadline::poll`] each time it is polled. The timer is re-armed only when the deadline has moved, so a
-/// shell that is polled a thousand times a second does not touch the timer wheel.
+/// `next_timeout()` of a core returns the time of its next call. The shell passes it to [`Deadline::poll`] each time it is
+/// polled. The timer is re-armed only when the deadline has moved, so a shell that is polled a thousand times a second does
+/// not touch the timer wheel.
 #[derive(Debug, Default)]
 pub(crate) struct Deadline {
     armed: Option<(Instant, Delay)>,
 }
 
 impl Deadline {
-    /// Ready once `now` has reached `at`; otherwise the task is woken when it does. `None` never is.
+    /// Ready once `now` has reached `at`; otherwise the task is woken at that time. Never ready for `None`.
     pub(crate) fn poll(
         &mut self,
         now: Instant,
@@ -84,8 +84,8 @@ impl Deadline {
         if delay.poll_unpin(cx).is_pending() {
             return Poll::Pending;
         }
-        // Timers may fire a little early by the clock the caller reads. Saying "ready" all the same would make
-        // the core find nothing due and the shell spin, so the rest is waited for with a fresh timer.
+        // A timer may fire a little early by the clock of the caller. If this returned "ready", the core would find nothing
+        // due and the shell would spin. A fresh timer waits for the rest.
         self.armed = None;
         if at <= self::now() {
             return Poll::Ready(());

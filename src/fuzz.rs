@@ -1,27 +1,27 @@
-//! What a fuzzer runs: functions of bytes that panic if something is wrong. A plain test runs them too.
+//! The targets of the fuzzer: functions of bytes that panic if a contract is broken. A plain test runs them too.
 
-/// Operations on the listeners of [`lazy`](crate::lazy), held against its contracts.
+/// Operations on the listeners of [`lazy`](crate::lazy), checked against its contracts.
 pub fn listeners(data: &[u8]) {
     crate::lazy::fuzz_listeners(data);
 }
 
-/// Messages, time and whatever else happens to the schedule and the table of [`discovery`](crate::discovery), held
+/// Messages, time and other inputs of the schedule and the table of [`discovery`](crate::discovery), checked
 /// against their contracts.
 pub fn discovery(data: &[u8]) {
     crate::discovery::fuzz::operations(data);
 }
 
-/// Bytes that may be an announcement of [`discovery`](crate::discovery), and what is read of them.
+/// Bytes that may be an announcement of [`discovery`](crate::discovery), and their decoding.
 pub fn announcement(data: &[u8]) {
     crate::discovery::fuzz::announcement(data);
 }
 
-/// Bytes that may be the HTTP request of whoever connects by [`websocket`](crate::websocket).
+/// Bytes that may be the HTTP request of a client of [`websocket`](crate::websocket).
 pub fn request(data: &[u8]) {
     crate::websocket::fuzz_request(data);
 }
 
-/// Bytes that may be the HTTP response to a request of this node, and where they may lead to.
+/// Bytes that may be the HTTP response to a request of this node, and their redirects.
 pub fn response(data: &[u8]) {
     crate::websocket::fuzz_response(data);
 }

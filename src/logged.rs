@@ -1,11 +1,11 @@
-//! What tests read of the log.
+//! The log, as read by tests.
 
 use std::{
     io,
     sync::{Arc, Mutex},
 };
 
-/// All that is logged, of warnings and what is worse.
+/// All log lines at `warn` and above.
 pub(crate) fn logged(act: impl Fn()) -> String {
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
@@ -20,8 +20,7 @@ pub(crate) fn logged(act: impl Fn()) -> String {
         }
     }
 
-    // Another test may be the first to come to what is logged, and then it would be taken for something that nobody
-    // wants, had it not been there before the subscriber.
+    // Another test may reach a log line first. Without a subscriber at that time, the line would stay disabled.
     act();
     let log = Log::default();
     let writer = log.clone();

@@ -1,7 +1,7 @@
-//! Writes down what is counted elsewhere, when somebody asks for it.
+//! Encodes counters of the modules at each scrape.
 //!
-//! Nothing is counted for the sake of metrics, and nothing happens between two scrapes: a [`Collector`] reads what its
-//! module counts anyway. Each has all its series from the start, since an alert cannot tell one that is missing from one
+//! Nothing is counted for metrics alone, and nothing happens between two scrapes: a [`Collector`] reads the counters of its
+//! module. Each has all its series from the start, since an alert cannot tell one that is missing from one
 //! that is quiet.
 
 use std::fmt;
@@ -13,7 +13,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// Registers the metrics of one module, whose names all begin with `libp2p_<module>`, as do those of libp2p's crates.
+/// Registers the metrics of one module. All names begin with `libp2p_<module>`, as in the crates of libp2p.
 pub(crate) fn register(registry: &mut Registry, module: &str, collector: impl Collector) {
     registry
         .sub_registry_with_prefix("libp2p")
@@ -21,11 +21,11 @@ pub(crate) fn register(registry: &mut Registry, module: &str, collector: impl Co
         .register_collector(Box::new(collector));
 }
 
-/// What a [`Collector`] writes on.
+/// The output of a [`Collector`].
 pub(crate) struct Page<'a>(pub(crate) DescriptorEncoder<'a>);
 
 impl Page<'_> {
-    /// What only ever grows. Its name gets `_total` behind it.
+    /// A counter. `_total` is appended to its name.
     pub(crate) fn counter(&mut self, name: &str, help: &str, count: u64) -> fmt::Result {
         let encoder = self
             .0
@@ -33,7 +33,7 @@ impl Page<'_> {
         ConstCounter::new(count).encode(encoder)
     }
 
-    /// What comes and goes.
+    /// A gauge.
     pub(crate) fn gauge(
         &mut self,
         name: &str,
@@ -81,7 +81,7 @@ impl Page<'_> {
     }
 }
 
-/// All that a registry shows, without what it says of it.
+/// All values of a registry, without their descriptions.
 #[cfg(test)]
 pub(crate) fn shown(registry: &Registry) -> Vec<String> {
     let mut text = String::new();

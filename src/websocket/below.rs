@@ -1,4 +1,4 @@
-//! The TCP transport below: one transport owns it, and dials borrow it for as long as it is there.
+//! The TCP transport below. One transport owns it, and dials borrow it while it exists.
 
 use std::{
     pin::Pin,
@@ -12,27 +12,27 @@ use multiaddr::Multiaddr;
 
 use crate::websocket::Error;
 
-/// Bytes in both directions, whatever carries them.
+/// A stream of bytes in both directions.
 pub(super) type Io = Pin<Box<dyn Duplex>>;
 
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Send> Duplex for S {}
 
-/// A connection that is accepted or dialled, until there is a `C`.
+/// A pending connection, accepted or dialled, with output `C`.
 pub(super) type Pending<C> = BoxFuture<'static, Result<C, Error>>;
 
 type Tcp = dyn Transport<Output = Io, Error = Error, ListenerUpgrade = Pending<Io>, Dial = Pending<Io>>
     + Send
     + Unpin;
 
-/// The only owner of a transport: dropping it closes the listening sockets, whatever dials are under way.
+/// The only owner of a transport. Dropping it closes the listening sockets, even during dials.
 pub(super) struct Below(Arc<Mutex<Box<Tcp>>>);
 
 impl Below {
     pub(super) fn new<T>(tcp: T) -> Self
     where
-        // What the implementation asks of `T`, without saying it again.
+        // The bounds of the implementation, without repeating them.
         Boxing<T>: Transport<Output = Io, Error = Error, ListenerUpgrade = Pending<Io>, Dial = Pending<Io>>
             + Send
             + Unpin
@@ -70,7 +70,7 @@ impl Below {
 pub(super) struct Dialer(Weak<Mutex<Box<Tcp>>>);
 
 impl Dialer {
-    /// It is locked only for the moment in which a dial begins.
+    /// Locked only while a dial begins.
     pub(super) fn dial(
         &self,
         address: Multiaddr,
@@ -84,12 +84,12 @@ impl Dialer {
     }
 }
 
-/// Nothing panics half-way through a change of the transport, or its task is at an end with it.
+/// Poisoning is ignored: no panic leaves the transport half changed, or its task ends as well.
 fn lock(below: &Mutex<Box<Tcp>>) -> MutexGuard<'_, Box<Tcp>> {
     below.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Hides what `T` has in boxes, but keeps its errors as they are.
+/// Boxes the futures and outputs of `T`, and keeps its errors.
 pub(super) struct Boxing<T>(T);
 
 fn boxed<S, E>(pending: impl Future<Output = Result<S, E>> + Send + 'static) -> Pending<Io>

@@ -46,7 +46,7 @@ macro_rules! openssl {
 
 pub(super) const OPENSSL: &str = openssl!();
 
-/// What a listener waits for whose certificate has no names.
+/// The missing item of a listener whose certificate has no names.
 pub(super) const NAMELESS: &str = concat!(
     "another certificate, as this one has no subjectAltName that is a DNS name or an IP address; one is made by: ",
     openssl!()
@@ -80,7 +80,7 @@ impl Certificate {
         let (claims, names) = check_chain(&chain).map_err(CertificateError::chain)?;
         let key = private_key(key).map_err(CertificateError::key)?;
         let chain: Vec<_> = chain.into_iter().map(CertificateDer::from).collect();
-        // Its errors are not handed on: they may print what they could not read.
+        // Its errors are not passed on: they may print the unreadable input.
         let signing = ring::default_provider()
             .key_provider
             .load_private_key(key.clone_key())
@@ -188,7 +188,7 @@ impl Certificate {
         self.0.key.secret_der()
     }
 
-    /// What a server proves its name with.
+    /// The chain and the signing key, for a server.
     pub(super) fn certified(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.0.certified)
     }
@@ -236,7 +236,7 @@ impl TrustAnchor {
         &self.0
     }
 
-    /// `None` if its dates are beyond measure.
+    /// `None` if its dates cannot be represented.
     pub(super) fn claims(&self) -> Option<Claims> {
         Claims::of(&parse(&self.0, 0).ok()?)
     }
@@ -258,12 +258,12 @@ impl fmt::Debug for TrustAnchor {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Names {
     pub(super) ips: Vec<IpAddr>,
-    /// In their order, `*.example.com` among them.
+    /// In the order of the certificate, including wildcards such as `*.example.com`.
     pub(super) dns: Vec<String>,
 }
 
 impl Names {
-    /// Those of the `subjectAltName`. The common name does not count.
+    /// The names of the `subjectAltName`. The common name does not count.
     fn of(certificate: &X509Certificate<'_>) -> Self {
         let mut names = Self::default();
         let extension = certificate.get_extension_unique(&OID_X509_EXT_SUBJECT_ALT_NAME);
@@ -273,7 +273,7 @@ impl Names {
         for name in listed {
             match name {
                 GeneralName::DNSName(dns) => {
-                    // As webpki has it, a wildcard needs two labels after it.
+                    // As in webpki, a wildcard needs two labels after it.
                     let parent = dns.strip_prefix("*.");
                     let is_wide = parent.is_some_and(|parent| !parent.contains('.'));
                     if !is_wide && DnsName::try_from(parent.unwrap_or(dns)).is_ok() {
@@ -336,7 +336,7 @@ pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a String>, shown: usize
     }
 }
 
-/// What a certificate says of itself, as far as webpki does not tell.
+/// The fields of a certificate that webpki does not expose.
 #[derive(Debug)]
 pub(super) struct Claims {
     pub(super) not_before: SystemTime,
@@ -368,7 +368,7 @@ impl Claims {
 fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, CertificateDefect> {
     let sections = pem::sections(pem).map_err(CertificateDefect::Malformed)?;
     let has = |kind| sections.iter().any(|section| section.kind == kind);
-    // To pass over one of these would make another the first.
+    // Skipping one of these would make another the first.
     if has(PemKind::TrustedCertificate) || !has(PemKind::Certificate) {
         return Err(without(pem, &sections));
     }
@@ -394,9 +394,9 @@ fn key_section(pem: &[u8]) -> Result<Vec<u8>, CertificateDefect> {
     }
 }
 
-/// What is there in place of what was looked for.
+/// The defect for an input without the expected section.
 fn without(text: &[u8], sections: &[pem::Section]) -> CertificateDefect {
-    // What is nearest to what was looked for comes first.
+    // The closest to the expected kind comes first.
     const TELLING: [PemKind; 8] = [
         PemKind::EncryptedPrivateKey,
         PemKind::OpensshPrivateKey,
@@ -424,7 +424,7 @@ fn without(text: &[u8], sections: &[pem::Section]) -> CertificateDefect {
     }
 }
 
-/// What the first of a chain of certificates in DER that can be served says.
+/// The fields of the first certificate of a chain in DER, if the chain can be served.
 fn check_chain(chain: &[Vec<u8>]) -> Result<(Claims, Names), CertificateDefect> {
     let mut parsed = chain
         .iter()
@@ -443,7 +443,7 @@ fn check_chain(chain: &[Vec<u8>]) -> Result<(Claims, Names), CertificateDefect> 
 
 /// A certificate in DER, the one with this number.
 fn parse(der: &[u8], index: usize) -> Result<X509Certificate<'_>, CertificateDefect> {
-    // One strange extension is no reason to refuse it.
+    // An unknown extension is no reason to refuse it.
     let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
     match parser.parse(der) {
         Ok(([], certificate)) => Ok(certificate),
@@ -461,7 +461,7 @@ fn private_key(der: Vec<u8>) -> Result<PrivateKeyDer<'static>, CertificateDefect
     }
 }
 
-/// What is in place of DER, or in DER.
+/// The defect of input that is not the expected DER, if it is recognised.
 fn unexpected(der: &[u8]) -> Option<CertificateDefect> {
     if der.is_empty() {
         return Some(CertificateDefect::Empty);

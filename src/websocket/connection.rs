@@ -58,26 +58,26 @@ use crate::websocket::{Error, below::Io, handshake::Bounds};
 /// The two halves of a stream may be used in two tasks, as by [`AsyncReadExt::split`](futures::AsyncReadExt::split).
 pub struct Connection {
     io: Io,
-    /// Until the application has it.
+    /// The bounds of its handshake, until the application has the connection.
     bounds: Option<Box<Bounds>>,
 }
 
 impl Connection {
-    /// Of whatever speaks WebSocket below.
+    /// From a stream of the engine.
     pub(super) fn new(connection: impl AsyncRead + AsyncWrite + Send + 'static) -> Self {
         Self::of(Box::pin(connection))
     }
 
-    /// Of what is below, as it is.
+    /// From a TCP connection, without WebSocket.
     pub(super) fn of(io: Io) -> Self {
         Self { io, bounds: None }
     }
 
-    /// After a step of its handshake. Unless another follows, its place is free.
+    /// After a step of its handshake. Its place is freed unless another step follows.
     ///
     /// # Errors
     ///
-    /// If the place had been taken before.
+    /// If the place was taken by a newcomer.
     pub(super) fn within(mut self, bounds: Bounds, is_pending: bool) -> Result<Self, Error> {
         match is_pending {
             true => self.bounds = Some(Box::new(bounds)),

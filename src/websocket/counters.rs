@@ -46,8 +46,9 @@ impl Counters {
         self.0.upgraded.load(Ordering::Relaxed)
     }
 
-    /// How many were closed as no listener on their port is for what they spoke, for instance TLS without a certificate, or as
-    /// they came from a [proxy](crate::websocket::Proxies::tcp) without its header. The swarm does not hear of them.
+    /// The number of connections that were closed because no listener on their port serves their protocol, for instance TLS
+    /// without a certificate, or because they came from a [proxy](crate::websocket::Proxies::tcp) without its header. They
+    /// are not reported to the swarm.
     pub fn unknown(&self) -> u64 {
         self.0.unknown.load(Ordering::Relaxed)
     }
@@ -56,12 +57,12 @@ impl Counters {
         self.0.pending_handshakes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A connection that was admitted has no pending handshake any more.
+    /// The pending handshake of an admitted connection has ended.
     pub(super) fn on_left(&self) {
         self.0.pending_handshakes.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A connection that was admitted has given way to another.
+    /// An admitted connection was evicted.
     pub(super) fn on_evicted(&self) {
         self.on_left();
         self.0.evicted.fetch_add(1, Ordering::Relaxed);

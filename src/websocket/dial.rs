@@ -1,7 +1,7 @@
-//! One dial: from what it is to lead to, over lookups and a race of TCP connections, to one that speaks WebSocket.
+//! One dial: from its target, over lookups and a race of TCP connections, to a WebSocket connection.
 //!
-//! It is a future that needs no poll of the transport. What a `/dnsaddr` leads to is decided in [`dnsaddr`], and what is
-//! connected to, and when, in [`race`].
+//! It is a future that needs no poll of the transport. [`dnsaddr`] decides how a `/dnsaddr` is followed. [`race`] decides
+//! which addresses are connected to, and when.
 
 use std::{
     future::poll_fn,
@@ -45,20 +45,20 @@ pub(super) use resolve::Resolver;
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 pub(super) use resolve::{Job, System};
 
-/// What every dial of a transport has.
+/// The shared parts of all dials of a transport.
 #[derive(Clone)]
 pub(super) struct Outbound {
     pub(super) below: Dialer,
-    /// Without one, names are given to what is below.
+    /// Without one, names are passed to the transport below.
     pub(super) resolver: Option<Resolver>,
-    /// How long a dial may take.
+    /// The time limit of a dial.
     pub(super) timeout: Duration,
 }
 
 /// Begins to connect to an address.
 pub(super) type Connect<C> = Arc<dyn Fn(Multiaddr) -> Pending<C> + Send + Sync>;
 
-/// By this, whose errors it leaves to the dial.
+/// Connects by this closure. Its errors become those of the attempt.
 pub(super) fn connect<C: Send + 'static>(
     dial: impl Fn(Multiaddr) -> Result<Pending<C>, TransportError<Error>> + Send + Sync + 'static,
 ) -> Connect<C> {
@@ -75,40 +75,40 @@ pub(super) fn connect<C: Send + 'static>(
     })
 }
 
-/// What an address says.
+/// Parses an address.
 pub(super) type Parse<D> = fn(&Multiaddr) -> Result<Target<D>, TransportError<Error>>;
 
 type Attempts = Vec<(Multiaddr, Error)>;
 
-/// What can be connected to.
+/// A possible target of a connection.
 #[derive(Debug, Clone)]
 pub(super) struct Target<D> {
-    /// What errors tell.
+    /// The address in errors.
     pub(super) address: Multiaddr,
-    /// What is given to [`Connect`].
+    /// The address for [`Connect`].
     pub(super) below: Multiaddr,
-    /// What is needed after that.
+    /// The part that the handshake needs.
     pub(super) data: D,
 }
 
-/// One race, and the lookups that find out who takes part.
+/// One race, and the lookups of its participants.
 pub(super) struct Contest<C, D> {
     dialled: Multiaddr,
-    /// Without one, names are connected to as they are.
+    /// Without one, names are passed on unresolved.
     resolver: Option<Resolver>,
     connect: Connect<C>,
     walk: Option<(Walk, Parse<D>, Resolver)>,
-    /// How many addresses of the walk take part, at most [`MAX_ATTEMPTS`].
+    /// The number of addresses from the walk in the race, at most [`MAX_ATTEMPTS`].
     taken: usize,
     lookups: FuturesUnordered<BoxFuture<'static, Answer<D>>>,
-    /// For what they are.
+    /// The addresses of `lookups`.
     looked_up: Vec<Multiaddr>,
     race: Race<Target<D>>,
     connecting: FuturesUnordered<BoxFuture<'static, (usize, Result<C, Error>)>>,
     head_start: Deadline,
 }
 
-/// What was looked up, and what came of it.
+/// A lookup and its result.
 type Answer<D> = (Multiaddr, Result<Found<D>, Error>);
 
 enum Found<D> {
@@ -121,8 +121,8 @@ where
     C: Send + 'static,
     D: Clone + Send + 'static,
 {
-    /// For what a `/dnsaddr` leads to, with `tcp` also without WebSocket. `None` if it is no such, or if nobody looks up its
-    /// records.
+    /// For the addresses of a `/dnsaddr`, with `tcp` also those without WebSocket. `None` for another address, or without a
+    /// resolver of its records.
     pub(super) fn of_dnsaddr(
         address: &Multiaddr,
         tcp: bool,
@@ -137,7 +137,7 @@ where
         Some(contest)
     }
 
-    /// For what one address leads to.
+    /// For one address.
     pub(super) fn of(target: Target<D>, resolver: Option<&Resolver>, connect: &Connect<C>) -> Self {
         let mut contest = Self::new(target.address.clone(), resolver, connect);
         contest.add(target);
@@ -212,7 +212,7 @@ where
                 Poll::Ready(Some((id, Err(error)))) => {
                     let failed = self.race.on_failed(id);
                     attempts.extend(failed.map(|Target { address, .. }| match error {
-                        // What was tried is only a part of it.
+                        // The attempts cover only a part of the addresses.
                         Error::UnsupportedAddress(_) => {
                             (address.clone(), Error::UnsupportedAddress(address))
                         }
@@ -260,8 +260,8 @@ where
         }
     }
 
-    /// Takes up what the walk has found. The next name is looked up once all that have been found are under way. Returns
-    /// whether something is looked up that was not before.
+    /// Takes up the addresses from the walk. The next name is looked up once all found addresses are pending. Returns whether
+    /// a new lookup has begun.
     fn walk_on(&mut self, attempts: &mut Attempts) -> bool {
         let before = self.lookups.len();
         while self.taken < MAX_ATTEMPTS
@@ -303,14 +303,14 @@ where
         self.lookups.is_empty() && self.race.all_begun() && self.race.running().next().is_none()
     }
 
-    /// What has not come to an end.
+    /// The pending part of the race.
     fn unfinished(&self) -> impl Iterator<Item = Multiaddr> {
         let running = self.race.running().map(|target| &target.address);
         self.looked_up.iter().chain(running).cloned()
     }
 }
 
-/// A dial under way. A redirect begins another race, and the one before goes on if that comes to nothing.
+/// A pending dial. A redirect begins another race, and the previous one continues if that fails.
 pub(super) struct Dial<C, D> {
     contests: Vec<Contest<C, D>>,
     is_dnsaddr: bool,
@@ -325,7 +325,7 @@ where
     C: Send + 'static,
     D: Clone + Send + 'static,
 {
-    /// Its time begins now.
+    /// Starts its deadline.
     pub(super) fn begin(contest: Contest<C, D>, timeout: Duration) -> Self {
         Self {
             is_dnsaddr: is_dnsaddr(&contest.dialled),
@@ -337,7 +337,7 @@ where
         }
     }
 
-    /// The next TCP connection. To be called again if its handshake fails.
+    /// The next TCP connection. Called again if its handshake fails.
     pub(super) async fn connected(&mut self) -> Result<(Target<D>, C), Error> {
         poll_fn(|cx| {
             let timed_out = self.deadline.poll(deadline::now(), Some(self.ends_at), cx);
@@ -359,7 +359,7 @@ where
         .await
     }
 
-    /// Completes the handshake with the address that is connected. `None` if it fails, and the others have their turn.
+    /// Completes the handshake with the connected address. `None` if it fails and the others are tried.
     pub(super) async fn handshake<T>(
         &mut self,
         address: &Multiaddr,
@@ -375,7 +375,7 @@ where
         None
     }
 
-    /// Half of the time that is left if there are other addresses: the process behind this one may be stopped.
+    /// Half of the remaining time if there are other addresses: the process at this one may hang.
     fn handshake_timeout(&self) -> Duration {
         let left = self.ends_at.saturating_duration_since(deadline::now());
         match self.contests.iter().all(Contest::is_over) {
@@ -384,7 +384,7 @@ where
         }
     }
 
-    /// The handshake has ended in a redirect to this.
+    /// The handshake has ended in a redirect to this target.
     pub(super) fn redirect(&mut self, contest: Contest<C, D>) {
         self.contests.push(contest);
     }
@@ -394,7 +394,7 @@ where
         self.contests.len().saturating_sub(1)
     }
 
-    /// One attempt is its own error, but for what a `/dnsaddr` led to: nobody would know of that.
+    /// A single attempt is its own error, except after a `/dnsaddr`, whose address the caller does not know.
     fn fail(&mut self) -> Error {
         let mut attempts = mem::take(&mut self.attempts);
         let mut errors = attempts.iter().map(|(_, error)| error);

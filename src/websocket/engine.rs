@@ -1,4 +1,4 @@
-//! What speaks WebSocket on the connections of a transport.
+//! The implementation of WebSocket on the connections of a transport.
 
 use libp2p_core::transport::{DialOpts, TransportError};
 use multiaddr::Multiaddr;
@@ -27,7 +27,7 @@ impl Speaker {
         }
     }
 
-    /// Whether listeners with this can be served.
+    /// Whether listeners with TLS can be served.
     pub(super) fn can_serve(&self, kind: Kind) -> bool {
         match (kind, self) {
             (Kind::Tcp, _) => self.speaks_tcp(),
@@ -38,7 +38,7 @@ impl Speaker {
         }
     }
 
-    /// Whether addresses of TCP without WebSocket are for this transport.
+    /// Whether this transport supports TCP without WebSocket.
     pub(super) fn speaks_tcp(&self) -> bool {
         match self {
             #[cfg(feature = "libp2p-websocket")]
@@ -47,7 +47,7 @@ impl Speaker {
         }
     }
 
-    /// Nothing is done before it is polled. `None` if there is no certificate for what needs one.
+    /// Does nothing before it is polled. `None` if TLS is needed and there is no certificate.
     pub(super) fn accept(
         &mut self,
         incoming: Incoming,
@@ -60,7 +60,7 @@ impl Speaker {
         }
     }
 
-    /// Nothing is done before it is polled.
+    /// Does nothing before it is polled.
     pub(super) fn dial(
         &self,
         address: Multiaddr,

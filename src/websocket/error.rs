@@ -124,24 +124,24 @@ impl Error {
         lazy::find(error)
     }
 
-    /// Of what is no name.
+    /// From an invalid name.
     pub(super) fn lookup(name: String, why: &'static str) -> Self {
         let source = io::Error::new(io::ErrorKind::InvalidInput, why);
         Self::Lookup { name, source }
     }
 
-    /// Of the transport below.
+    /// From the transport below.
     pub(super) fn below(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Transport(Box::new(error))
     }
 
-    /// For another who is to hear of it: of the same kind and in the same words.
+    /// A copy for another caller, of the same kind and with the same text.
     pub(super) fn again(&self) -> Self {
         let kind = self.io().map_or(io::ErrorKind::Other, io::Error::kind);
         Self::below(io::Error::new(kind, reason(self)))
     }
 
-    /// Of a dial that tried these, each with its error.
+    /// From the failed attempts of a dial.
     pub(super) fn of_attempts(attempts: Vec<(Multiaddr, Self)>) -> Self {
         let mut flat = Vec::new();
         for (address, error) in attempts {
@@ -156,7 +156,7 @@ impl Error {
         Self::Dial { attempts: flat }
     }
 
-    /// The error of the operating system behind it, if there is one.
+    /// The error of the operating system in its chain, if there is one.
     pub(super) fn io(&self) -> Option<&io::Error> {
         let mut link = std::error::Error::source(self);
         while let Some(error) = link {
@@ -179,7 +179,7 @@ pub struct Attempt {
     pub error: Cause,
 }
 
-/// What an error says with all that is behind it, beside the address that it is about.
+/// The text of an error with its sources, without the address, which is printed beside it.
 fn reason(mut error: &(dyn std::error::Error + 'static)) -> String {
     match error.downcast_ref() {
         Some(Error::Transport(cause)) => error = &**cause,
@@ -195,7 +195,7 @@ fn reason(mut error: &(dyn std::error::Error + 'static)) -> String {
     reason
 }
 
-/// Each with all that is behind it, as none of them alone can be the source; and each reason once.
+/// Each attempt with its sources, because none alone can be the source of the error. Each reason is printed once.
 struct Listed<'a>(&'a [Attempt]);
 
 impl fmt::Display for Listed<'_> {

@@ -25,7 +25,7 @@ use crate::{
 
 mod places;
 
-/// Where those who connect to a transport take their places. Every place shares it.
+/// The places of the pending handshakes of a transport. Shared by every place.
 #[derive(Debug, Clone)]
 pub(super) struct Admission(Arc<Shared>);
 
@@ -46,22 +46,22 @@ impl Admission {
         }))
     }
 
-    /// The bounds of a connection to `local` that is accepted `now`. If no place was left, the handshake that has given
-    /// way ends when it is next polled, for which it is woken.
+    /// The bounds of a connection to `local` that is accepted `now`. If no place was free, another handshake is evicted: it is
+    /// woken, and ends at its next poll.
     ///
-    /// `remote` is not bounded by itself if it is that of a proxy, which connects for others.
+    /// `remote` is `None` for a proxy, which connects for many clients and has no bound of its own.
     pub(super) fn admit(&self, local: &Multiaddr, remote: Option<IpAddr>, now: Instant) -> Bounds {
         Bounds::new(Some(self.place(local, remote)), now, self.0.timeout)
     }
 
     fn place(&self, local: &Multiaddr, remote: Option<IpAddr>) -> Place {
-        // An address without a port is none that can be listened on.
+        // Every listen address has a port.
         let port = address::port(local).unwrap_or_default();
         let remote = remote.and_then(Remote::of);
         let eviction = Arc::<Eviction>::default();
         let mut places = self.0.places();
         let (ticket, evicted) = places.admit(port, remote, Arc::clone(&eviction));
-        // Still under the lock, so that nobody counts more than there may be.
+        // Still under the lock, so that no reader counts more than the maximum.
         if evicted.is_some() {
             self.0.counters.on_evicted();
         }
@@ -80,12 +80,12 @@ impl Admission {
 
 impl Shared {
     fn places(&self) -> MutexGuard<'_, Places<Arc<Eviction>>> {
-        // Nothing panics half-way through a change.
+        // No panic leaves it half changed.
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Tells a handshake that its place has been taken.
+/// The signal to a handshake that its place was taken.
 #[derive(Debug, Default)]
 struct Eviction {
     is_evicted: AtomicBool,
@@ -117,7 +117,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Gives it back, unless a newcomer had taken it or it was given back before. Returns whether it was there.
+    /// Frees the place, unless a newcomer took it or it was freed before. Returns whether it was still held.
     fn leave(&self) -> bool {
         let mut places = self.shared.places();
         let was_there = places.leave(self.ticket).is_some();
@@ -129,7 +129,7 @@ impl Place {
 }
 
 impl Drop for Place {
-    /// Whoever had it was given up on from outside, for which the usual reason is an outer deadline.
+    /// The handshake was dropped from outside, usually by an outer deadline.
     fn drop(&mut self) {
         if self.leave() {
             self.shared.counters.on_timed_out();
@@ -137,10 +137,10 @@ impl Drop for Place {
     }
 }
 
-/// What bounds a handshake: a deadline, and the place of a connection that was accepted.
+/// The bounds of a handshake: its deadline, and its place if the connection was accepted.
 #[derive(Debug)]
 pub(super) struct Bounds {
-    /// `None` for what this node has dialled.
+    /// `None` for a dialled connection.
     place: Option<Place>,
     after: Duration,
     at: Instant,
@@ -148,7 +148,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// It begins `now` and has `timeout`.
+    /// The handshake begins `now` and may take `timeout`.
     pub(super) fn new(place: Option<Place>, now: Instant, timeout: Duration) -> Self {
         Self {
             place,
@@ -162,7 +162,7 @@ impl Bounds {
     ///
     /// # Errors
     ///
-    /// If its place had been taken before.
+    /// If its place was taken.
     pub(super) fn finish(self) -> Result<(), Error> {
         let Some(place) = &self.place else {
             return Ok(());
@@ -174,7 +174,7 @@ impl Bounds {
         Ok(())
     }
 
-    /// It comes for a client at this address, which is bounded like any other.
+    /// The connection is from a proxy for a client at this address, which is bounded like any other.
     pub(super) fn identify(&self, client: IpAddr) {
         let (Some(place), Some(remote)) = (&self.place, Remote::of(client)) else {
             return;
@@ -190,7 +190,7 @@ impl Bounds {
         }
     }
 
-    /// It speaks what nobody listens for.
+    /// No listener serves the protocol of the connection.
     pub(super) fn refuse(self) {
         if let Some(place) = &self.place
             && place.leave()
@@ -205,7 +205,7 @@ impl Bounds {
             return error;
         };
         if !place.leave() {
-            // Taken before, and counted as that.
+            // Taken, and counted when it was.
             return Error::Evicted;
         }
         if let Error::HandshakeTimedOut { .. } = error {
@@ -231,10 +231,10 @@ impl Bounds {
     }
 }
 
-/// One step of a handshake, which ends with its bounds, for the next step or to be [finished](Bounds::finish).
+/// One step of a handshake. Its output includes the bounds, for the next step or to be [finished](Bounds::finish).
 #[derive(Debug)]
 pub(super) struct Handshake<F>(
-    /// `None` once it has ended: what it held is freed then, whatever becomes of this.
+    /// `None` once it has ended, so that its resources are freed even if this is kept.
     Option<(F, Bounds)>,
 );
 
@@ -255,7 +255,7 @@ where
             return Poll::Pending;
         };
         let result = ready!(bounds.poll(step, cx));
-        // Dropped after what is counted, which the other side may look at once its connection is closed.
+        // Dropped after counting, because a test may read the counters once its connection is closed.
         let Some((_step, bounds)) = self.0.take() else {
             return Poll::Pending;
         };

@@ -13,15 +13,15 @@ use libp2p_core::transport::TransportError;
 
 use crate::websocket::{Error, address::is_specific};
 
-/// How many addresses of the host's interfaces are remembered. Those beyond are as if they had never been there:
-/// a listener on one of them stays open when it leaves.
+/// Maximum number of remembered addresses of the host's interfaces. Further ones are ignored: a listener on one of them stays
+/// open when the address leaves.
 const MAX_NETWORKS: usize = 4096;
 
-/// How many addresses are remembered because somebody could not listen on them. Those beyond are found again by the
-/// next attempt, as if nobody watched.
+/// Maximum number of remembered addresses whose bind failed. For further ones, only the next attempt finds out that they have
+/// returned.
 const MAX_WANTED: usize = 1024;
 
-/// An address of an interface, and how many of its bits name the network.
+/// An address of an interface, and the length of its network prefix.
 pub(super) type Network = (IpAddr, u8);
 
 /// What changed.
@@ -31,10 +31,10 @@ pub(super) enum Change {
     Down(Network),
 }
 
-/// First all that is there, then what changes.
+/// First all current addresses, then the changes.
 pub(super) type Changes = BoxStream<'static, io::Result<Change>>;
 
-/// What a watcher of `if-watch` says.
+/// An event of a watcher of `if-watch`.
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 pub(super) fn changes<W>(watcher: W) -> Changes
 where
@@ -55,7 +55,7 @@ where
 /// Begins to watch.
 pub(super) type Watch = fn() -> io::Result<Changes>;
 
-/// Watches the interfaces as long as there is a reason to: from the first bind to a specific address on.
+/// Watches the interfaces from the first bind to a specific address on.
 pub(super) struct Interfaces {
     watch: Option<Watch>,
     changes: Option<Changes>,
@@ -72,7 +72,7 @@ impl Interfaces {
         }
     }
 
-    /// An address is about to be listened on.
+    /// A bind of this address is about to begin.
     pub(super) fn on_binding(&mut self, ip: IpAddr) {
         let (Some(watch), None, true) = (self.watch, &self.changes, is_specific(ip)) else {
             return;
@@ -95,12 +95,12 @@ impl Interfaces {
         }
     }
 
-    /// Says when the address is there again.
+    /// Watches for the return of an address.
     pub(super) fn want(&mut self, ip: IpAddr) {
         self.presence.want(ip);
     }
 
-    /// The next change, and what it means to those who listen.
+    /// The next change that matters to a listener.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Meaning>> {
         let Some(changes) = &mut self.changes else {
             return Poll::Pending;
@@ -125,26 +125,26 @@ impl fmt::Debug for Interfaces {
     }
 }
 
-/// What a change means to those who listen.
+/// A change that matters to a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// No interface has this address any more.
     Left(IpAddr),
-    /// An address is there that could not be listened on.
+    /// An address whose bind failed is present now.
     Returned,
 }
 
-/// Decides which address has left, and whose return is waited for.
+/// Decides which addresses have left, and which are awaited.
 #[derive(Debug, Default)]
 struct Presence {
-    /// What the interfaces have; at most [`MAX_NETWORKS`].
+    /// The networks of the interfaces; at most [`MAX_NETWORKS`].
     networks: HashSet<Network>,
-    /// Where nobody could listen; at most [`MAX_WANTED`]. One that is not tried any more stays until it comes up.
+    /// The addresses whose bind failed; at most [`MAX_WANTED`]. One whose listener was removed stays until it appears.
     wanted: HashSet<IpAddr>,
 }
 
 impl Presence {
-    /// The changes begin with all that is there.
+    /// A watcher has started. Its events begin with all current addresses.
     fn on_watching(&mut self) {
         self.networks.clear();
     }

@@ -1,4 +1,4 @@
-//! libp2p-websocket, which only speaks: what is listened on, and what is heard of that, does not pass through it.
+//! libp2p-websocket, used for the protocol only: listeners and their events do not pass through it.
 
 use std::{
     future::ready,
@@ -33,13 +33,13 @@ use bounded::Bounded;
 type Stock = libp2p_websocket::Config<Handed>;
 
 pub(super) struct Libp2p {
-    /// Shared with the dials of a `/dnsaddr`.
+    /// Shared with dials of a `/dnsaddr`.
     stock: Arc<Mutex<Stock>>,
     outbound: Outbound,
     accepted: Arc<Mutex<Option<Accepted>>>,
-    /// What stands in it for all listeners without TLS,
+    /// Its listener that represents all listeners without TLS,
     plain: ListenerId,
-    /// and for those with it, once there is a certificate.
+    /// and the one for all with TLS, once there is a certificate.
     tls: Option<ListenerId>,
     max_frame_size: usize,
 }
@@ -68,8 +68,8 @@ impl Libp2p {
         libp2p
     }
 
-    /// Nothing is done before it is polled. `None` if there is no certificate for what needs one. `from` is for what
-    /// libp2p-websocket logs.
+    /// Does nothing before it is polled. `None` if TLS is needed and there is no certificate. `from` appears in the log of
+    /// libp2p-websocket.
     pub(super) fn accept(
         &mut self,
         incoming: Incoming,
@@ -90,7 +90,7 @@ impl Libp2p {
             upgrade,
             from,
         });
-        // What is handed to it comes back in the same call.
+        // A connection that is passed to it comes back in the same call.
         let mut cx = Context::from_waker(Waker::noop());
         match Pin::new(&mut *lock(&self.stock)).poll(&mut cx) {
             Poll::Ready(TransportEvent::Incoming { upgrade, .. }) => {
@@ -100,7 +100,7 @@ impl Libp2p {
         }
     }
 
-    /// The addresses of a name take part in a race below. So does what a `/dnsaddr` leads to, in another around it.
+    /// The addresses of a name take part in a race below it. Those of a `/dnsaddr` take part in another race around it.
     pub(super) fn dial(
         &self,
         address: Multiaddr,
@@ -108,7 +108,7 @@ impl Libp2p {
     ) -> Result<Pending<Connection>, TransportError<Error>> {
         let (stock, max_frame_size) = (Arc::clone(&self.stock), self.max_frame_size);
         let dial = move |address: Multiaddr| {
-            // Refused as with the other engine, and with the address as it is.
+            // Refused as with the other engine, with the address unchanged.
             Request::parse(&address, false)?;
             let dial = match lock(&stock).dial(address.clone(), opts) {
                 Ok(dial) => upgrading(dial, max_frame_size),
@@ -131,7 +131,7 @@ impl Libp2p {
         self.tls.is_some()
     }
 
-    /// Replaces both sides of TLS, and nothing else.
+    /// Replaces only the configurations of TLS, for both roles.
     pub(super) fn set_tls(&mut self, tls: &Tls) {
         let mut stock = lock(&self.stock);
         stock.set_tls_config(config_of(tls));
@@ -157,7 +157,7 @@ async fn first<C: Send + 'static>(contest: Contest<C, ()>, timeout: Duration) ->
     Ok(connected)
 }
 
-/// All of it at once, for listening and for dialling.
+/// The configuration for both roles.
 fn config_of(tls: &Tls) -> tls::Config {
     let mut builder = tls::Config::builder();
     if let Some(certificate) = tls.certificate() {
@@ -203,7 +203,7 @@ impl From<tls::Error> for TlsError {
     fn from(error: tls::Error) -> Self {
         match error {
             tls::Error::Io(error) => error.into(),
-            // It prints its cause as well as returning it.
+            // It prints its cause and also returns it as the source.
             tls::Error::Tls(cause) => Self::Other(cause),
             tls::Error::InvalidDnsName(name) => Self::InvalidName { name },
             other => Self::Other(Box::new(other)),
@@ -220,7 +220,7 @@ fn upgrading(stock: <Stock as Transport>::Dial, max_frame_size: usize) -> Pendin
     )
 }
 
-/// Tells libp2p-websocket of a listener with this protocol, of which it will hear nothing but connections.
+/// Registers a listener with this protocol in libp2p-websocket, which will see only its connections.
 fn stand_in(stock: &mut Stock, id: ListenerId, protocol: Protocol<'_>) {
     let address = Multiaddr::from(Ipv4Addr::LOCALHOST)
         .with(Protocol::Tcp(0))
@@ -233,7 +233,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What libp2p-websocket has below: it dials there, and hears of nothing but the connections that it is handed.
+/// The transport below libp2p-websocket: it dials, and its only events are the connections that are passed to it.
 struct Handed {
     outbound: Outbound,
     accepted: Arc<Mutex<Option<Accepted>>>,

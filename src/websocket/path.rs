@@ -3,15 +3,15 @@ use std::sync::Arc;
 use multiaddr::{Multiaddr, Protocol};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-/// The path of an address, as it stands in a request. It may have a query.
+/// The path of an address, in the form of a request. It may have a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Path(Arc<str>);
 
 impl Path {
-    /// From what an address says, whatever that is. The address may be a stranger's, and what cannot stand in a
-    /// request is encoded: a line end in it would begin a header.
+    /// From any text in an address. The address may be a stranger's, so characters that a request cannot contain are encoded:
+    /// a line end would begin a header.
     pub(super) fn new(path: &str) -> Self {
-        // RFC 9110 knows neither a space nor a fragment in a request, and nothing beyond ASCII.
+        // RFC 9110 allows no space, no fragment and nothing beyond ASCII in a request.
         const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'#');
 
         let root = if path.starts_with('/') { "" } else { "/" };
@@ -19,7 +19,7 @@ impl Path {
         Self(format!("{root}{path}").into())
     }
 
-    /// That of an address which has one.
+    /// The path of an address, if it has one.
     pub(super) fn of(address: &Multiaddr) -> Self {
         let path = address.iter().find_map(|protocol| match protocol {
             Protocol::Ws(path) | Protocol::Wss(path) => Some(Self::new(&path)),
@@ -32,9 +32,9 @@ impl Path {
         &self.0
     }
 
-    /// Whether that is what a request is for, with a query or without.
+    /// Whether a request is for this path, with or without a query.
     pub(super) fn is_requested_by(&self, target: &str) -> bool {
-        // A resource may be requested by its URL too: RFC 6455, section 4.1.
+        // A resource may also be requested by its URL: RFC 6455, section 4.1.
         let path = match target.split_once("://") {
             Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) => rest
                 .find(['/', '?'])

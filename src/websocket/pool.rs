@@ -1,4 +1,4 @@
-//! Buffers that are lent while there are bytes in them, so that an idle connection owns none.
+//! Buffers that are lent only while they hold bytes, so that an idle connection owns none.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -8,13 +8,13 @@ use std::{
     },
 };
 
-/// What is lent when all large ones are.
+/// Size of the buffer that is lent when all large ones are in use.
 const SMALL: usize = 4096;
 
 /// Buffers of one size.
 ///
-/// At most so many are lent at once, whoever holds them: peers that stop reading, or that are not read from, pin no
-/// more than that. Beyond it a connection gets one of 4 KiB of its own, and goes on more slowly.
+/// The number of lent buffers is bounded, which bounds the memory held by peers that stop reading, or that are not read from.
+/// Beyond the bound, a connection gets a buffer of 4 KiB of its own and continues more slowly.
 #[derive(Debug)]
 pub(super) struct Pool {
     size: usize,
@@ -24,14 +24,14 @@ pub(super) struct Pool {
     kept: Mutex<Vec<Box<[u8]>>>,
 }
 
-/// For what is sent: 128 of 256 KiB. What does not fit into one wakes the other side once more.
+/// For sending: 128 buffers of 256 KiB. Each further buffer wakes the other side once more.
 pub(super) static OUTGOING: Pool = Pool::new(256 * 1024, 128, 16);
 
-/// For what has come in and has not been read: 256 of 64 KiB.
+/// For received bytes that have not been read: 256 buffers of 64 KiB.
 pub(super) static INCOMING: Pool = Pool::new(64 * 1024, 256, 32);
 
 impl Pool {
-    /// Lends at most `max_lent`, and keeps at most `max_kept` that nobody has.
+    /// Lends at most `max_lent`, and keeps at most `max_kept` unused ones.
     pub(super) const fn new(size: usize, max_lent: usize, max_kept: usize) -> Self {
         Self {
             size,
@@ -65,13 +65,13 @@ impl Pool {
         self.lent.fetch_sub(1, Ordering::Relaxed);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < self.max_kept {
-            // The room for it is made once, and stays.
+            // Its space is allocated once, and kept.
             kept.push(bytes);
         }
     }
 }
 
-/// Bytes of whoever had it before are in it.
+/// It contains bytes of its previous user.
 #[derive(Debug)]
 pub(super) struct Buffer {
     bytes: Box<[u8]>,

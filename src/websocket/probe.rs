@@ -1,12 +1,12 @@
-//! Finds out before a bind whether somebody else listens there. The bind itself does not: libp2p-tcp sets
-//! `SO_REUSEPORT`, and then the kernel splits the connections between the two.
+//! Checks before a bind whether another socket listens on the port. The bind itself does not fail: libp2p-tcp sets
+//! `SO_REUSEPORT`, so the kernel would split the connections between the two.
 
 use std::{io, net::SocketAddr};
 
 use socket2::{Domain, Socket, Type};
 
-/// Fails if somebody listens there, with the error of the system. What else could be wrong, the bind that follows
-/// tells. On a port that is still to be chosen, nobody can be.
+/// Fails with the error of the system if another socket listens there. Other errors are left to the bind that follows. Port
+/// 0 is always free.
 pub(super) fn probe(address: SocketAddr) -> io::Result<()> {
     if address.port() == 0 {
         return Ok(());
@@ -17,7 +17,7 @@ pub(super) fn probe(address: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// Binds a socket with the options that libp2p-tcp gives it but for `SO_REUSEPORT`, and lets it go.
+/// Binds a socket with the options of libp2p-tcp except `SO_REUSEPORT`, and drops it.
 fn bind(address: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -27,8 +27,8 @@ fn bind(address: SocketAddr) -> io::Result<()> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // So that connections with this local port, be they alive or in TIME_WAIT, do not count. Elsewhere it would
-    // let the socket have a port that somebody listens on.
+    // So that connections with this local port, alive or in TIME_WAIT, do not count. On other systems it would let the
+    // socket have a port that another one listens on.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())

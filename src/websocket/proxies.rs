@@ -1,25 +1,25 @@
-//! Proxies in front of a node, and how they tell for whom they connect.
+//! Proxies in front of a node, and how they pass on the address of the client.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
 
-/// How many networks of proxies there may be.
+/// Maximum number of networks of proxies.
 const MAX_NETWORKS: usize = 1024;
 
-/// Proxies in front of this node. They connect for their clients, and tell the address of each: see
+/// Proxies in front of this node, which connect for their clients and pass on the address of each: see
 /// [`Config::with_proxies`](crate::websocket::Config::with_proxies).
 ///
-/// A proxy is known by the address that it connects from. So no one else may be able to connect from there: such a client
-/// could claim any address. Mind that with Kubernetes, unless `externalTrafficPolicy` is `Local`, all connections come from
-/// addresses of the cluster's own network.
+/// A proxy is recognised by its source address. No other client may be able to connect from there, because it could claim any
+/// address. In Kubernetes, unless `externalTrafficPolicy` is `Local`, all connections come from addresses of the cluster's
+/// own network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxies {
     networks: Vec<Network>,
     tells: Tells,
 }
 
-/// How a proxy tells for whom it connects.
+/// How a proxy passes on the address of the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Tells {
     /// By a header of the PROXY protocol.
@@ -32,8 +32,8 @@ impl Proxies {
     /// HTTP proxies in these networks, which append the address of their client to the header `X-Forwarded-For`: nginx with
     /// `proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for`, HAProxy with `option forwardfor`, Caddy, and most others.
     ///
-    /// The client is the last address in the header that is not in these networks. So a client cannot claim another address
-    /// by sending the header itself.
+    /// The client is the last address in the header that is not in these networks. A client can therefore not claim another
+    /// address by sending the header itself.
     ///
     /// Only for WebSocket without TLS: the header within TLS is not read. A proxy that connects by TLS can use the PROXY
     /// protocol.
@@ -41,7 +41,7 @@ impl Proxies {
         Self::http_header(networks, "X-Forwarded-For")
     }
 
-    /// HTTP proxies that use a header of another name, such as `CF-Connecting-IP`. No other header is looked at.
+    /// HTTP proxies that use a header of another name, such as `CF-Connecting-IP`. Other headers are ignored.
     pub fn http_header(
         networks: impl IntoIterator<Item = Network>,
         name: impl Into<String>,
@@ -52,8 +52,8 @@ impl Proxies {
     /// TCP proxies in these networks, which begin each connection with a header of the [PROXY protocol], version 1 or 2:
     /// nginx with `proxy_protocol on` in a `stream` server, HAProxy with `send-proxy-v2`.
     ///
-    /// The header is required from these networks, and not supported from others. So on a node that trusts `127.0.0.1`, local
-    /// clients without a proxy are refused. For all listeners: TCP, WebSocket and secure WebSocket.
+    /// The header is required from these networks, and not supported from others. A node that trusts `127.0.0.1` therefore
+    /// refuses local clients without a proxy. This applies to all listeners: TCP, WebSocket and secure WebSocket.
     ///
     /// [PROXY protocol]: https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt
     pub fn tcp(networks: impl IntoIterator<Item = Network>) -> Self {
@@ -112,14 +112,14 @@ impl fmt::Display for Network {
     }
 }
 
-/// Why a text is not a [`Network`].
+/// The reason for which a text is not a [`Network`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetworkError {
     /// It is neither an IP address nor an IP address with the length of a prefix.
     #[error("not a network, such as 10.0.0.0/8 or 2001:db8::/32, and not an IP address")]
     Invalid,
-    /// The address has bits beyond the prefix, so that it may be a mistake.
+    /// The address has bits beyond the prefix, which may be a mistake.
     #[error("the address has bits beyond its prefix: {network} is the network")]
     #[non_exhaustive]
     HostBits {

@@ -1,4 +1,4 @@
-//! A pipe and an executor for tests and fuzz functions: what each call does is told by bytes, and a task is polled only
+//! A pipe and an executor for tests and fuzz functions: bytes determine the effect of each call, and a task is polled only
 //! when it was woken.
 
 use std::{
@@ -17,11 +17,11 @@ use futures::{
     task::{ArcWake, waker_ref},
 };
 
-/// After so many calls a direction takes and gives much, so that no test takes for ever.
+/// Number of calls after which a direction moves large pieces, so that tests end.
 const PATIENCE: usize = 1000;
 const LARGE: usize = 1 << 20;
 
-/// Tells what comes next, over and over.
+/// The script, which is repeated without end.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Script {
     bytes: Vec<u8>,
@@ -39,7 +39,7 @@ impl Script {
     pub(super) fn next(&mut self) -> u8 {
         let Some(byte) = self.bytes.get(self.next) else {
             self.next = 1;
-            // It has to go on with what is empty, or nothing but zeros.
+            // It also has to continue if it is empty, or has only zeros.
             return self.bytes.first().map_or(0xff, |byte| byte | 0x80);
         };
         self.next += 1;
@@ -52,11 +52,11 @@ impl Script {
 pub(super) struct Direction {
     /// What can be read.
     pub(super) bytes: VecDeque<u8>,
-    /// What has been written and waits for a flush, as in TLS.
+    /// Written bytes that wait for a flush, as in TLS.
     staged: VecDeque<u8>,
-    /// Whether anything waits for a flush.
+    /// Whether bytes wait for a flush.
     pub(super) needs_flush: bool,
-    /// How much is held that has not been read.
+    /// The number of bytes that have not been read.
     pub(super) capacity: usize,
     pub(super) is_closed: bool,
     script: Script,
@@ -77,7 +77,7 @@ impl Direction {
         })))
     }
 
-    /// How much one call moves; `None` is `Pending`, with a wake-up that comes by itself.
+    /// The number of bytes that one call moves; `None` for `Pending`, followed by a wake-up.
     fn portion(&mut self) -> Option<usize> {
         self.calls += 1;
         if self.calls > PATIENCE {

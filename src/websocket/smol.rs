@@ -77,7 +77,7 @@ pub fn eager(config: Config) -> websocket::Transport {
     websocket::Transport::over(below, Some(resolver), config).on_this_host(watch)
 }
 
-/// What lies below, alone. Not part of the interface: there to be measured.
+/// The TCP transport below, for benches. Not part of the interface.
 #[doc(hidden)]
 pub fn tcp(
     config: &Config,

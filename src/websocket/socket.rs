@@ -70,7 +70,7 @@ impl TcpOptions {
         i32::try_from(self.backlog).unwrap_or(i32::MAX)
     }
 
-    /// A socket to listen on this address or to dial it, not bound yet. Those that it accepts are given the same by
+    /// An unbound socket to listen on this address or to dial it. Accepted sockets get the same options by
     /// the system.
     pub(super) fn socket(&self, address: SocketAddr, port_use: PortUse) -> io::Result<Socket> {
         let socket = Socket::new(
@@ -91,7 +91,7 @@ impl TcpOptions {
             socket.set_linger(self.linger)?;
         }
         socket.set_tcp_nodelay(self.nodelay)?;
-        // Elsewhere it would let two listeners have the same port.
+        // On other systems it would let two listeners have the same port.
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
         #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]

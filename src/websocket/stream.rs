@@ -40,41 +40,41 @@ use keep_alive::{KeepAlive, Outcome};
 use reader::Reader;
 use writer::Writer;
 
-/// From this length on, a caller's buffer is read into directly. Smaller ones are filled from one of the pool, which
-/// takes fewer system calls.
+/// Minimum length of a caller's buffer for direct reads. Smaller ones are filled from a buffer of the pool, which takes fewer
+/// system calls.
 const DIRECT: usize = 32 * 1024;
 
-/// How often one `poll_read` reads again after what brought no payload: headers, control frames and empty frames.
+/// Maximum number of reads without payload in one `poll_read`: headers, control frames and empty frames.
 const MAX_FRUITLESS_PER_POLL: usize = 32;
 
-/// How long `poll_close` waits for a peer that does not read.
+/// The time for which `poll_close` waits for a peer that does not read.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A WebSocket connection behind its HTTP upgrade, as a stream of bytes
+/// A WebSocket connection after its HTTP upgrade, as a stream of bytes
 /// ([RFC 6455](https://www.rfc-editor.org/rfc/rfc6455)).
 ///
-/// libp2p needs no messages, so there are none: what is written is sent in binary frames of any size, and what
-/// binary frames bring is read as it arrives, before the frame is whole. Frames that come in may be of any length, since
-/// nothing is ever set aside for one.
+/// libp2p needs no message boundaries: written bytes are sent in binary frames of any size, and the payload of received binary
+/// frames is read as it arrives, before the frame is complete. Received frames may have any length, because no frame is
+/// buffered as a whole.
 ///
-/// It does no handshake. What was read beyond that is handed over in [`client`](Self::client) or
-/// [`server`](Self::server). The docs of [`Connection`](crate::websocket::Connection) say how it is used.
+/// It does no handshake. Bytes that were read beyond the handshake are passed to [`client`](Self::client) or
+/// [`server`](Self::server). [`Connection`](crate::websocket::Connection) documents its use.
 pub(super) struct Stream<S> {
     io: S,
     reader: Reader,
     writer: Writer,
     input: Option<Input>,
     end: Option<End>,
-    /// Whether what is below has not been flushed since it was written to.
+    /// Whether the stream below has not been flushed since it was written to.
     is_unflushed: bool,
-    /// Whether an answer, or what had to be sent with it, is not yet flushed.
+    /// Whether an answer, or bytes before it, have not been flushed.
     is_answering: bool,
     wakers: Arc<Wakers>,
     watch: Option<Watch>,
     closing: Option<Box<Closing>>,
 }
 
-/// Payload that has been read and not been delivered.
+/// Payload that was read and not delivered.
 #[derive(Debug)]
 struct Input {
     buffer: Buffer,
@@ -86,25 +86,25 @@ struct Input {
 #[derive(Debug)]
 enum End {
     Closed,
-    /// The error, until it has been told.
+    /// The error, until it has been returned.
     Failed(Option<io::Error>),
-    /// Nothing was heard for too long. Nothing can be written either.
+    /// The peer was silent for too long. Writing fails as well.
     TimedOut,
 }
 
-/// Keeps watch over a connection on which nothing may be heard.
+/// Detects a silent peer.
 #[derive(Debug)]
 struct Watch {
     keep_alive: KeepAlive,
     deadline: Deadline,
-    /// When the timer fires. Not moved by what is heard meanwhile: that would cost more than the timer itself.
+    /// The time at which the timer fires. Received bytes do not move it: that would cost more than the timer itself.
     at: Instant,
-    /// Whether the transport below has taken nothing since it was last given something.
+    /// Whether the stream below did not take the last write.
     is_write_held_up: bool,
 }
 
 impl Watch {
-    /// Something has been written, with a ping at its end or without.
+    /// Bytes were written, with or without a ping at their end.
     fn on_sent(&mut self, is_ping_sent: bool) {
         let was_held_up = mem::take(&mut self.is_write_held_up);
         if !was_held_up && !is_ping_sent {
@@ -120,11 +120,11 @@ impl Watch {
     }
 }
 
-/// What waits for the transport below to take more. A reader does as well: it has to answer. So do both for the timer of
-/// [`Watch`].
+/// The wakers of the tasks that wait until the stream below can be written. A reader waits too, because it has to answer. Both
+/// also wait for the timer of [`Watch`].
 ///
-/// The transport below keeps one waker for writing, so it is given one that wakes both. Otherwise a reader that answers
-/// a ping would take the place of a writer that waits.
+/// The stream below keeps one waker for writing, so it gets one that wakes both. Otherwise a reader that answers a ping would
+/// replace the waker of a waiting writer.
 #[derive(Debug, Default)]
 struct Wakers {
     reader: AtomicWaker,
@@ -146,12 +146,12 @@ struct Closing {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
-    /// The side that has dialled. `received` is what the other side sent right behind its response.
+    /// The dialling side. `received` are the bytes after the response.
     pub(super) fn client(io: S, received: Vec<u8>) -> Self {
         Self::new(io, Role::Client, received)
     }
 
-    /// The side that has been dialled. `received` is what the other side sent right behind its request.
+    /// The accepting side. `received` are the bytes after the request.
     pub(super) fn server(io: S, received: Vec<u8>) -> Self {
         Self::new(io, Role::Server, received)
     }
@@ -178,7 +178,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         stream
     }
 
-    /// Whether the other side is still there is asked after so long without a byte from it.
+    /// Sends a ping after this time without a byte from the peer.
     pub(super) fn with_keep_alive(mut self, interval: Option<Duration>) -> Self {
         self.watch = interval.map(|interval| {
             let keep_alive = KeepAlive::new(interval, deadline::now());
@@ -199,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         }
     }
 
-    /// Something has come in. Returns how many bytes of payload are at the front of it now.
+    /// Bytes were received. Returns the number of payload bytes, which are moved to their front.
     fn on_bytes(&mut self, bytes: &mut [u8]) -> usize {
         let (count, result) = self.reader.on_bytes(bytes);
         if let Some(ping) = self.reader.take_ping() {
@@ -209,12 +209,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
             self.writer.close(Some(Code::of(&broken)));
             self.end = Some(End::Failed(Some(broken.into())));
         } else if let Some(closed) = self.reader.close() {
-            // It is told the same code (section 5.5.1).
+            // The answer has the same code (section 5.5.1).
             self.writer.close(closed.code);
             self.end = Some(End::Closed);
         }
         if self.end.is_some() {
-            // It waits for room that it may no longer use.
+            // It waits for space that it may no longer use.
             self.wakers.writer.wake();
         }
         count
@@ -236,15 +236,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
                     watch.keep_alive.on_received(deadline::now());
                 }
             }
-            // What is below may have tried to write, for the reader: TLS tells the other side what was wrong. The writer
-            // is then not the one that is woken when it can.
+            // The stream below may have tried to write for the reader: TLS sends an alert. Then the waker of the writer is
+            // not registered.
             Poll::Ready(Err(_)) => self.wakers.writer.wake(),
             Poll::Pending => {}
         }
         read
     }
 
-    /// Reads what has arrived behind what has not been delivered, without delivering it. `Pending` if there is nothing.
+    /// Reads behind the undelivered payload, without delivering it. `Pending` if nothing has arrived.
     fn poll_hear(&mut self) -> Poll<()> {
         let (mut buffer, filled) = match self.input.take() {
             Some(Input {
@@ -258,7 +258,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
             None => (pool::INCOMING.lend(), 0),
         };
         if filled == buffer.len() {
-            // All of that came from the other side, and what came after it cannot be seen.
+            // The buffer is full of received bytes, and the ones after it cannot be seen.
             if let Some(watch) = &mut self.watch {
                 watch.keep_alive.on_received(deadline::now());
             }
@@ -289,10 +289,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         Poll::Ready(())
     }
 
-    /// Called when reading or writing is held up, so that somebody looks at the timer whichever of both is waited for:
-    /// whoever has to write an answer may read nothing before that. Ready if the connection has ended with it.
+    /// Called when reading or writing is pending, so that the timer is polled in both cases: a reader that has to write an
+    /// answer may read nothing before. Ready if the connection has ended by the timer.
     ///
-    /// `has_read` is whether there was nothing to read just now.
+    /// `has_read`: a read was tried, and nothing had arrived.
     fn poll_watch(&mut self, has_read: bool) -> Poll<()> {
         loop {
             let (None, Some(watch)) = (&self.end, &mut self.watch) else {
@@ -328,7 +328,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         }
     }
 
-    /// The error of a connection on which nothing was heard for too long.
+    /// The error after too long a silence of the peer.
     fn check_heard(&self) -> io::Result<()> {
         match self.end {
             Some(End::TimedOut) => Err(io::Error::new(
@@ -339,7 +339,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         }
     }
 
-    /// Reads once from below. Returns how many bytes of payload are in `buf`.
+    /// Reads once from below. Returns the number of payload bytes in `buf`.
     fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if buf.len() >= DIRECT {
             let count = ready!(self.poll_read_below(cx, buf))?;
@@ -373,7 +373,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         count
     }
 
-    /// Sends what is sealed. Whoever has registered in `wakers` is woken when that goes on.
+    /// Sends the sealed frames. The tasks in `wakers` are woken when this can continue.
     fn poll_send(&mut self) -> Poll<io::Result<()>> {
         let waker = waker_ref(&self.wakers);
         let mut cx = Context::from_waker(&waker);
@@ -410,7 +410,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends what nobody may ask to be sent: answers, and the rest of a frame of which a part has gone.
+    /// Sends what no flush may ask for: answers, and the rest of a partly sent frame.
     fn answer(&mut self, cx: &mut Context<'_>) {
         self.is_answering |= self.writer.has_to_send();
         if self.is_answering {
@@ -512,7 +512,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
                 continue;
             }
             if written > 0 {
-                // What does not fit waits for the next call.
+                // The rest waits for the next call.
                 let count = self.writer.append(buf, random_key);
                 written += count;
                 if count < buf.len() {
@@ -542,7 +542,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        // Whoever is not there takes no close frame either.
+        // A silent peer takes no close frame either.
         this.check_heard()?;
         this.writer.close(Some(Code::NORMAL));
         let now = deadline::now();

@@ -1,4 +1,4 @@
-//! What [`Engine::Stream`](crate::websocket::Engine::Stream) speaks at an address, what it requests there, and from whom.
+//! The parts of a dialled address for [`Engine::Stream`](crate::websocket::Engine::Stream): protocol, request and TLS name.
 
 use std::net::IpAddr;
 
@@ -13,15 +13,15 @@ use crate::websocket::{
     path::Path,
 };
 
-/// What is to be done to dial an address.
+/// The parts of an address that is dialled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) address: Multiaddr,
-    /// What is spoken there.
+    /// The protocol of the port.
     pub(super) kind: Kind,
-    /// What the transport below is to dial.
+    /// The address for the transport below.
     pub(super) below: Multiaddr,
-    /// Whom the certificate of the other side has to name, if it needs one.
+    /// The name that the certificate of the peer has to verify, with TLS.
     pub(super) tls: Option<ServerName<'static>>,
     /// The `Host` header.
     pub(super) host: String,
@@ -30,8 +30,8 @@ pub(super) struct Request {
 
 impl Request {
     /// Reads an address as libp2p-websocket does: `/ip4|ip6/<ip>/tcp/<port>` or `/dns|dns4|dns6/<host>/tcp/<port>`,
-    /// followed by `/ws`, `/wss`, `/tls/ws` or `/tls/sni/<host>/ws`, each with or without a path, and at the end
-    /// perhaps `/p2p/<id>`, which goes to the transport below. So does whatever else is before `/ws`. With `tcp`, also
+    /// followed by `/ws`, `/wss`, `/tls/ws` or `/tls/sni/<host>/ws`, each with or without a path, and with or without
+    /// `/p2p/<id>` at the end, which is passed to the transport below. So is anything else before `/ws`. With `tcp`, also
     /// such a host and port alone.
     pub(super) fn parse(address: &Multiaddr, tcp: bool) -> Result<Self, TransportError<Error>> {
         let unsupported = || TransportError::MultiaddrNotSupported(address.clone());
@@ -70,10 +70,10 @@ impl Request {
         })
     }
 
-    /// Where to go from here, if the other side says so.
+    /// The target of a redirect.
     ///
-    /// As in libp2p-websocket it has to be a whole URL, and without TLS from TLS is an error here: who has asked for
-    /// a certificate does not want to be led to whoever answers.
+    /// As in libp2p-websocket, it has to be a whole URL. Unlike there, a redirect from TLS to a URL without TLS is an error: it
+    /// would end at an unauthenticated server.
     pub(super) fn redirected(&self, location: &str) -> Result<Self, Error> {
         let url = Url::parse(location).map_err(|_| Error::InvalidRedirect)?;
         let is_tls = match url.scheme() {
@@ -104,7 +104,7 @@ impl Request {
     }
 }
 
-/// As browsers write it: the port only where another would be taken without it.
+/// The host in a request, as browsers send it: with the port only if it is not the default one.
 fn host_header(name: &ServerName<'_>, port: u16, is_tls: bool) -> String {
     let host = match name {
         ServerName::IpAddress(pki_types::IpAddr::V6(_)) => format!("[{}]", name.to_str()),

@@ -1,13 +1,13 @@
-//! TCP on async-io, the reactor that async-std and smol share. libp2p-tcp runs on tokio alone.
+//! TCP on async-io, the reactor of async-std and smol. libp2p-tcp supports only tokio.
 //!
 //! It does what libp2p-tcp does, and what of it is decided is decided in cores: which
 //! [`Addresses`] a listener has, from which of the [`Ports`] a dial leaves, what the [`Cause`] of an error while accepting is.
 //! Other than there
 //!
-//! - the socket of a listener that is removed is closed at once, and no dial leaves from its port any more, while
-//!   others that listen on the same one keep it;
-//! - nothing is heard of a `listen_on` that failed;
-//! - one who connects and is gone before it is accepted is nobody's error, and pauses nothing.
+//! - the socket of a removed listener is closed at once, and dials no longer use its port, unless another listener has
+//!   it too;
+//! - a failed `listen_on` causes no events;
+//! - a connection that ends before it is accepted is not an error of the listener, and does not pause it.
 //!
 //! [`Cause`]: crate::lazy::accept::Cause
 
@@ -44,12 +44,12 @@ mod listener;
 mod ports;
 mod stream;
 
-/// Listens on `<ip>/tcp/<port>`, and dials it.
+/// Listens on `<ip>/tcp/<port>` and dials it.
 pub(super) struct Transport {
     options: TcpOptions,
     watch: Watch,
     listeners: SelectAll<Listener>,
-    /// One close for each listener that was removed.
+    /// One close for each removed listener.
     closed: VecDeque<ListenerId>,
     dialer: Dialer,
     waker: Option<Waker>,

@@ -28,12 +28,12 @@ pub use error::TlsError;
 pub(super) use stream::TlsStream;
 use verifier::Verifier;
 
-/// What one transport needs for TLS: whom it trusts when it dials, and the certificates of its listeners.
+/// The TLS of one transport: the trust anchors of its dials, and the certificates of its listeners.
 pub(super) struct Tls {
     trust_anchors: Vec<TrustAnchor>,
     #[cfg(feature = "system-roots")]
     trusts_system: bool,
-    /// Where certificates come from, if they ever do.
+    /// The sources of the certificates.
     sources: Vec<Source>,
     ticketer: Arc<dyn ProducesTickets>,
 }
@@ -86,7 +86,7 @@ impl Tls {
         Support::Waiting(Missing::Certificate { last_error })
     }
 
-    /// Those that are served, in the order in which their sources were given.
+    /// The served certificates, in the order of their sources.
     fn certificates(&self) -> impl Iterator<Item = &Certificate> {
         self.sources
             .iter()
@@ -103,8 +103,8 @@ impl Tls {
         &self.trust_anchors
     }
 
-    /// What the certificates verify; nothing as long as there is none. Of IP addresses only the first, as who dials one names
-    /// nobody.
+    /// The names that the certificates verify; empty without one. IP addresses only from the first certificate, because a
+    /// client that dials an IP sends no name.
     pub(super) fn names(&self) -> Names {
         let mut all = self.certificates().map(Certificate::names);
         let mut names = all.next().cloned().unwrap_or_default();
@@ -114,15 +114,15 @@ impl Tls {
         names
     }
 
-    /// For listening, as soon as there is a certificate.
+    /// The configuration for listening; `None` without a certificate.
     ///
-    /// A client that returns resumes its session by a ticket, so that the server keeps nothing for it, however many
-    /// clients there are. The keys of the tickets are replaced every 6 hours, and a ticket is accepted for 12 hours at most. They
-    /// outlive a change of the certificate: a ticket proves that the server is the one that the client has verified, and
-    /// the private key of a certificate, old or new, opens none.
+    /// A returning client resumes its session by a ticket, so the server stores nothing, for any number of clients. The keys of
+    /// the tickets are replaced every 6 hours, and a ticket is accepted for at most 12 hours. Tickets outlive a change of the
+    /// certificate: they prove that the server is the one that the client verified before, and the private key of a
+    /// certificate, old or new, decrypts none.
     ///
-    /// Neither side names a protocol by ALPN, as in libp2p-websocket: without one it is HTTP/1.1, and that is all that
-    /// is spoken here. To name it would only turn away those who offer nothing but others.
+    /// No ALPN protocol is set, as in libp2p-websocket: the default is HTTP/1.1, the only one supported here. Setting it would
+    /// only refuse clients that offer only others.
     pub(super) fn server(&self) -> Option<Arc<ServerConfig>> {
         self.certificates().next()?;
         let mut config = ServerConfig::builder_with_provider(ring::default_provider().into())
@@ -132,12 +132,12 @@ impl Tls {
             .with_cert_resolver(Arc::new(ByName::new(self.certificates())));
         config.ticketer = Arc::clone(&self.ticketer);
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        // The one connection of a peer takes one, and brings the next.
+        // A peer has one connection at a time, which uses one ticket and receives the next.
         config.send_tls13_tickets = 1;
         Some(Arc::new(config))
     }
 
-    /// For dialling. The sessions that can be resumed are in it, so it is to be kept.
+    /// The configuration for dialling. It holds the resumable sessions, so it has to be kept.
     pub(super) fn client(&self) -> Arc<ClientConfig> {
         let provider = Arc::<CryptoProvider>::from(ring::default_provider());
         let verifier = Verifier::new(&self.trust_anchors, self.roots(), Arc::clone(&provider));
@@ -150,7 +150,7 @@ impl Tls {
         Arc::new(config)
     }
 
-    /// Never empty, as nobody could be verified then.
+    /// Never empty, because no peer could be verified then.
     fn roots(&self) -> RootCertStore {
         #[cfg(feature = "system-roots")]
         if self.trusts_system {
@@ -165,8 +165,7 @@ impl Tls {
         RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned())
     }
 
-    /// Ready with `true` when there is a new certificate to serve, and with `false` when there is another reason to wait
-    /// for the first.
+    /// Ready with `true` for a new certificate, and with `false` for a new reason to wait for the first one.
     pub(super) fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut changed = Poll::Pending;
         for source in &mut self.sources {

@@ -1,6 +1,6 @@
-//! The handshake by which a stream of bytes becomes one of WebSocket: RFC 6455, section 4, in both roles.
+//! The HTTP upgrade from a stream of bytes to WebSocket, in both roles: RFC 6455, section 4.
 //!
-//! What is sent and what is made of what comes is decided in [`client`] and [`server`], which see only bytes.
+//! [`client`] and [`server`] decide what is sent and how received bytes are read. They see only bytes.
 
 use std::{
     future::poll_fn,
@@ -34,32 +34,32 @@ pub(super) use head::MAX_SIZE as MAX_HEAD;
 use head::{Head, Parser};
 pub(super) use http::NO_HEADERS;
 
-/// How many bytes are read at once.
+/// Number of bytes read at once.
 const MAX_READ: usize = 2048;
 
-/// How long the body of a refusal is waited for.
+/// The time limit for the body of a refusal.
 const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a connection whose request was refused stays open for the other side to read why.
+/// The time for which a connection stays open after its request was refused, so that the client can read the reason.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// How many bytes are read and thrown away meanwhile. What is not read would make the system reset the connection, and
-/// with that the answer may be lost.
+/// Number of bytes read and discarded meanwhile. Unread bytes would make the system reset the connection, which may lose the
+/// answer.
 const MAX_DISCARDED: usize = 256 * 1024;
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// What follows is WebSocket, and this is what came of it already.
+    /// The connection is WebSocket now. Has the bytes received beyond the head.
     Upgraded(Vec<u8>),
     /// Elsewhere, please.
     Redirected(String),
 }
 
-/// Awaits the request of whoever connected, and answers it. With a path, it has to be for that one. Returns what came
-/// behind the request.
+/// Awaits the request of a client and answers it. If `only` is set, the request has to be for that path. Returns the bytes
+/// after the request.
 ///
-/// One that is refused is told why, and its connection is closed.
+/// A refused client receives the reason, and its connection is closed.
 pub(super) async fn accept<S>(io: &mut S, only: Option<Path>) -> Result<Vec<u8>, HandshakeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -72,20 +72,20 @@ where
         }
         Err(error) => error,
     };
-    // Whoever has gone has no need of an answer.
+    // A client that has left needs no answer.
     if !matches!(
         error,
         HandshakeError::Io(_) | HandshakeError::Closed { has_begun: false }
     ) {
         let answer = server::refused(&error, head.is_of_head(), deadline::wall_clock());
-        // It may be large, and whoever is refused may take its time.
+        // It may be large, and the rest of a refusal may take a second.
         drop(head);
         let _ = refuse(io, &answer).await;
     }
     Err(error)
 }
 
-/// Requests a path of a host, both as they stand in the request.
+/// Requests a path of a host, both in the form of the request.
 pub(super) async fn request<S>(
     io: &mut S,
     host: &str,
@@ -115,7 +115,7 @@ async fn send<S: AsyncWrite + Unpin>(io: &mut S, text: &str) -> Result<(), Hands
     io.flush().await.map_err(HandshakeError::Io)
 }
 
-/// Reads until the head is whole.
+/// Reads until the head is complete.
 async fn receive<S, P>(
     io: &mut S,
     head: &mut Head,
@@ -140,7 +140,7 @@ where
     .await
 }
 
-/// Reads what an error repeats of the body of a refusal, as far as that comes in time.
+/// Reads the part of the body of a refusal that an error repeats, within the time limit.
 async fn receive_body<S: AsyncRead + Unpin>(io: &mut S, body: &mut Body) {
     let mut deadline = Deadline::default();
     let end = deadline::after(deadline::now(), BODY_TIMEOUT);
@@ -161,7 +161,7 @@ async fn receive_body<S: AsyncRead + Unpin>(io: &mut S, body: &mut Body) {
     .await;
 }
 
-/// Says why, closes this side of the connection, and gives the other one time to read it.
+/// Sends the reason, closes the write side, and gives the client time to read it.
 async fn refuse<S>(io: &mut S, answer: &str) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -185,7 +185,7 @@ where
     Ok(())
 }
 
-/// Reads at most so many bytes into a buffer that is not kept while nothing comes, which is what a stranger may cost.
+/// Reads at most `max` bytes. The buffer is not kept while nothing arrives, which bounds the cost of a stranger.
 fn poll_read<S: AsyncRead + Unpin, R>(
     io: &mut S,
     cx: &mut Context<'_>,

@@ -1,8 +1,8 @@
 //! From WebSocket to authenticated and multiplexed connections: Noise and Yamux, within the bounds of the handshake that
 //! began at the TCP accept.
 //!
-//! The upgrade builder of libp2p-core hands nothing on but the negotiated stream, and a [`Connection`] has to give up its
-//! place once the peer is known.
+//! The upgrade builder of libp2p-core passes on only the negotiated stream, but a [`Connection`] has to free its place once
+//! the peer is known.
 
 use std::error::Error as StdError;
 
@@ -50,16 +50,16 @@ impl lazy::Transport<Transport> {
     /// # }
     /// ```
     ///
-    /// A connection that is accepted is a pending handshake until its peer is authenticated and Yamux agreed on: one place
-    /// of its [port](crate::websocket::Config::with_max_pending_handshakes) and one
-    /// [deadline](crate::websocket::Config::with_handshake_timeout) for all of it. With `Transport::upgrade` of libp2p in
-    /// place of this, both end with the WebSocket upgrade, and strangers who go no further keep honest peers out.
+    /// An accepted connection is a pending handshake until its peer is authenticated and Yamux is negotiated: one place of its
+    /// [port](crate::websocket::Config::with_max_pending_handshakes) and one
+    /// [deadline](crate::websocket::Config::with_handshake_timeout) for all of it. With `Transport::upgrade` of libp2p
+    /// instead, both end with the WebSocket upgrade, and strangers that stop there keep honest peers out.
     ///
-    /// The window of a Yamux stream is at most 1 MiB: js-libp2p sends a whole window as one frame, and the Yamux of Rust
-    /// ends a connection on which a frame is larger.
+    /// The window of a Yamux stream is at most 1 MiB: js-libp2p sends a whole window as one frame, and the Yamux of Rust closes
+    /// the connection after a larger frame.
     ///
-    /// `SwarmBuilder::with_dns` is not needed and does harm: it wraps every transport before it, and takes the name out of
-    /// an address before TLS can verify it.
+    /// Do not add `SwarmBuilder::with_dns`: it wraps every transport before it, and replaces the name in an address before TLS
+    /// can verify it.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl lazy::Transport<Transport> {
     }
 }
 
-/// The one that speaks first may be the one that was dialled, as in hole punching.
+/// The side that speaks first may be the one that was dialled, as in hole punching.
 fn role(point: &ConnectedPoint) -> Endpoint {
     match point {
         ConnectedPoint::Dialer { role_override, .. } => *role_override,
@@ -113,7 +113,7 @@ async fn authenticate(
     Ok((peer, StreamMuxerBox::new(muxer)))
 }
 
-/// Agrees on a protocol of `upgrade`, and carries it out.
+/// Negotiates a protocol of `upgrade` and applies it.
 async fn negotiate<S, U, O, E>(io: S, role: Endpoint, upgrade: U) -> Result<O, Cause>
 where
     S: AsyncRead + AsyncWrite + Unpin,

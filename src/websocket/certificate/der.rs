@@ -1,4 +1,4 @@
-//! What DER holds, as far as an error has to name it. What is served is read by rustls.
+//! Recognises the kind of a DER structure, for errors. Served certificates are read by rustls.
 
 use std::fmt;
 
@@ -53,9 +53,9 @@ impl fmt::Display for UnsupportedKey {
     }
 }
 
-/// What this is; `None` if it is nothing that is known here.
+/// The kind of this structure; `None` if it is not recognised.
 pub(super) fn kind(der: &[u8]) -> Option<PemKind> {
-    // With a length that is not given, as BER allows and some archives have.
+    // With an indefinite length, as BER allows and some archives have.
     if der.starts_with(&[0x30, 0x80, 2, 1, 3]) {
         return Some(PemKind::Pkcs12);
     }
@@ -80,7 +80,7 @@ pub(super) fn kind(der: &[u8]) -> Option<PemKind> {
     })
 }
 
-/// Which unsupported kind of private key this is; `None` if it is of a supported kind, or no private key.
+/// The unsupported kind of this private key; `None` if the kind is supported, or it is no private key.
 pub(super) fn unsupported_key(der: &[u8]) -> Option<UnsupportedKey> {
     match elements(der)?.as_slice() {
         // PKCS#8.
@@ -127,13 +127,13 @@ fn unsupported_size(modulus: &Any<'_>) -> Option<UnsupportedKey> {
     (!(2048..=4096).contains(&bits)).then_some(UnsupportedKey::Rsa { bits })
 }
 
-/// The elements of the SEQUENCE that all of it is.
+/// The elements of the SEQUENCE that spans the whole input.
 fn elements(der: &[u8]) -> Option<Vec<Any<'_>>> {
     let (rest, sequence) = Any::from_der(der).ok()?;
     (sequence.tag() == Tag::Sequence && rest.is_empty()).then(|| children(sequence.data))
 }
 
-/// As many as can be read, and no more than the longest of these structures has.
+/// The readable elements, at most as many as the longest of these structures has.
 fn children(mut der: &[u8]) -> Vec<Any<'_>> {
     let next = || {
         let (rest, element) = Any::from_der(der).ok()?;
@@ -147,7 +147,7 @@ fn is_integer(element: &Any<'_>) -> bool {
     element.tag() == Tag::Integer
 }
 
-/// In dots; empty if it is none.
+/// An object identifier in dotted form; empty if it is none.
 fn oid(element: &Any<'_>) -> String {
     match element.as_oid() {
         Ok(oid) if element.tag() == Tag::Oid => oid.to_id_string(),
@@ -155,7 +155,7 @@ fn oid(element: &Any<'_>) -> String {
     }
 }
 
-/// The one that a SEQUENCE begins with.
+/// The object identifier at the beginning of a SEQUENCE.
 fn oid_in(sequence: &Any<'_>) -> String {
     children(sequence.data).first().map(oid).unwrap_or_default()
 }

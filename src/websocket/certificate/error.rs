@@ -1,4 +1,4 @@
-//! Why a certificate is refused, in one sentence: which file, what it is, what is expected, and what to do about it.
+//! The reason for refusing a certificate, in one sentence: the file, its content, the expected content, and the remedy.
 
 use std::{
     fmt, io,
@@ -130,12 +130,12 @@ impl CertificateError {
         Self::Key { file: None, defect }
     }
 
-    /// Whether a file is not there.
+    /// Whether a file does not exist.
     pub(in crate::websocket) fn is_not_found(&self) -> bool {
         matches!(self, Self::File { error, .. } if error.kind() == io::ErrorKind::NotFound)
     }
 
-    /// The same, of what was read from these files.
+    /// The same error, with the names of these files.
     pub(in crate::websocket) fn in_files(mut self, chain_file: &Path, key_file: &Path) -> Self {
         match &mut self {
             Self::Chain { file, .. }
@@ -214,7 +214,7 @@ impl fmt::Display for CertificateError {
     }
 }
 
-/// What is refused, and the file that it was read from.
+/// The refused input, and its file.
 #[derive(Debug, Clone, Copy)]
 enum Part<'a> {
     Chain(Option<&'a Path>),
@@ -242,7 +242,7 @@ impl Part<'_> {
         }
     }
 
-    /// Where a command reads it, and where it puts what it makes of it.
+    /// The input and the output file of a command.
     fn files(self) -> (String, &'static str) {
         match self {
             Self::Chain(file) => (name(file), "chain.pem"),

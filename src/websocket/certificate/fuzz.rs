@@ -1,4 +1,4 @@
-//! Bytes as PEM and as DER, held against what always holds.
+//! Bytes as PEM and as DER, checked against invariants.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
@@ -55,7 +55,7 @@ pub(crate) fn run(data: &[u8]) {
     }
 }
 
-/// It is one sentence, however much was read.
+/// Errors are one sentence, for input of any size.
 fn check(error: Option<&CertificateError>) {
     if let Some(error) = error {
         let text = error.to_string();

@@ -1,4 +1,4 @@
-//! PEM (RFC 7468) as tools write it, and as editors, environment variables and YAML leave it.
+//! PEM (RFC 7468), including the changes that editors, environment variables and YAML make to it.
 //!
 //! | in the text | |
 //! | --- | --- |
@@ -7,9 +7,9 @@
 //! | a boundary that is damaged, missing or of another label | refuses the whole text, as what it hides may matter |
 //! | headers within a section, anything in it that is not base64 | refuses that section |
 //!
-//! What is read has one meaning: the labels say where a section is, and neither blanks nor backslashes are in base64.
+//! Accepted input is unambiguous: labels delimit the sections, and base64 has neither blanks nor backslashes.
 //!
-//! No byte of the text is in an error, nor the label of a section that could not be read: either may be of a private key.
+//! No error contains a byte of the text, nor the label of an unreadable section: either may belong to a private key.
 
 use std::{borrow::Cow, fmt};
 
@@ -20,16 +20,16 @@ use base64::{
 
 const DASHES: &[u8] = b"-----";
 
-/// Whether the padding is there makes no difference to what is meant.
+/// The padding is optional, because the meaning does not depend on it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Longest label that is looked for; those in use have less than half of it.
+/// Maximum length of a label. Labels in use have less than half of it.
 const MAX_LABEL: usize = 64;
 
-/// What a section holds, by its label.
+/// The kind of a section, by its label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PemKind {
@@ -37,7 +37,7 @@ pub enum PemKind {
     Certificate,
     /// `TRUSTED CERTIFICATE`: a certificate with openssl's own trust settings behind it.
     TrustedCertificate,
-    /// `CERTIFICATE REQUEST`: what an authority makes a certificate of.
+    /// `CERTIFICATE REQUEST`: the request for a certificate to an authority.
     CertificateRequest,
     /// `PRIVATE KEY`, `RSA PRIVATE KEY` or `EC PRIVATE KEY`, without a passphrase.
     PrivateKey,
@@ -58,13 +58,13 @@ pub enum PemKind {
 /// A section between its two boundaries.
 pub(in crate::websocket) struct Section {
     pub(in crate::websocket) kind: PemKind,
-    /// Of its begin, counted from 1.
+    /// The line of its BEGIN, from 1.
     pub(in crate::websocket) line: usize,
     /// What is in it.
     pub(in crate::websocket) der: Result<Vec<u8>, PemError>,
 }
 
-/// Why PEM cannot be read. Lines are counted from 1.
+/// The reason for which PEM cannot be read. Lines are counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PemError {
@@ -201,7 +201,7 @@ impl fmt::Display for PemKind {
     }
 }
 
-/// UTF-16, as Windows PowerShell writes it, made readable. Whatever else it is stays as it is.
+/// Decodes UTF-16, as Windows PowerShell writes it. Other input is returned unchanged.
 fn ascii(text: &[u8]) -> Cow<'_, [u8]> {
     let (unit, rest): (fn([u8; 2]) -> u16, _) = match text {
         [0xff, 0xfe, rest @ ..] => (u16::from_le_bytes, rest),
@@ -211,7 +211,7 @@ fn ascii(text: &[u8]) -> Cow<'_, [u8]> {
     let (units, _) = rest.as_chunks();
     let bytes = units.iter().map(|bytes| {
         let unit = unit(*bytes);
-        // No other character means anything in a section.
+        // No other character has a meaning in a section.
         u8::try_from(unit).unwrap_or(b'?')
     });
     Cow::Owned(bytes.collect())
@@ -224,7 +224,7 @@ struct Boundary<'a> {
     rest: &'a [u8],
 }
 
-/// What is before the next boundary, and that; `None` if there is none, and within if it is damaged.
+/// The text before the next boundary, and the boundary; `None` if there is none. The inner value is `None` if it is damaged.
 fn split(text: &[u8]) -> Option<(&[u8], Option<Boundary<'_>>)> {
     let is_boundary = |bytes: &[u8]| matches!(bytes, b"-----BEG" | b"-----END");
     let at = text.windows(8).position(is_boundary)?;
@@ -260,7 +260,7 @@ fn line_ends(text: &[u8]) -> usize {
     ends.count()
 }
 
-/// Base64 with blanks anywhere, and with line ends that are a backslash and a letter.
+/// Decodes base64 with blanks anywhere, and with line ends in the form of a backslash and a letter.
 fn decode(body: &[u8]) -> Option<Vec<u8>> {
     let mut base64 = Vec::with_capacity(body.len());
     let mut bytes = body.iter().copied().peekable();

@@ -1,7 +1,7 @@
-//! From a `/dnsaddr` to the addresses that can be dialled, without a resolver, a clock or a socket.
+//! CORE: from a `/dnsaddr` to dialable addresses, without a resolver, a clock or a socket.
 //!
-//! The shell takes what has been found from [`Walk::next_address`]. When it needs more, it looks up [`Walk::next_name`],
-//! and gives what that led to to [`Walk::on_records`].
+//! The shell takes addresses from [`Walk::next_address`]. When it needs more, it looks up [`Walk::next_name`] and passes the
+//! records to [`Walk::on_records`].
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -15,12 +15,12 @@ use crate::websocket::{
     address::{Address, Kind},
 };
 
-/// How many names are looked up for one dial, as in libp2p-dns. Whoever has one of the names chooses the next, so
-/// without a bound one dial could make this node ask for ever.
+/// Maximum number of names looked up for one dial, as in libp2p-dns. The owner of a name chooses the next one, so without a
+/// bound one dial could cause endless lookups.
 const MAX_LOOKUPS: usize = 32;
 
-/// How many records of one name are followed, as in libp2p-dns. An answer may have thousands. Those that lead to
-/// nothing that could be dialled here do not count: a node with many addresses of other transports is reached too.
+/// Maximum number of records of one name that are followed, as in libp2p-dns. An answer may have thousands. Records without a
+/// dialable address do not count, so that a node with many addresses of other transports is reached too.
 const MAX_RECORDS: usize = 16;
 
 /// One walk from a `/dnsaddr`.
@@ -28,23 +28,23 @@ const MAX_RECORDS: usize = 16;
 pub(super) struct Walk {
     /// Whether it may end at TCP without WebSocket.
     tcp: bool,
-    /// What is looked up first.
+    /// The first name to look up.
     first: String,
-    /// What is still to be looked up, at most [`MAX_RECORDS`] for each lookup.
+    /// The names still to look up, at most [`MAX_RECORDS`] for each lookup.
     names: VecDeque<Dnsaddr>,
-    /// What is looked up now.
+    /// The name that is being looked up.
     current: Option<Dnsaddr>,
-    /// What is still to be dialled, at most [`MAX_RECORDS`] for each lookup.
+    /// The addresses still to dial, at most [`MAX_RECORDS`] for each lookup.
     addresses: VecDeque<Multiaddr>,
-    /// What has been found, and is not followed a second time. That ends a circle of names.
+    /// The names and addresses found so far, which are not followed again. This ends a circle of names.
     found: HashSet<Multiaddr>,
-    /// How many names have been looked up.
+    /// The number of names looked up.
     lookups: usize,
 }
 
 impl Walk {
-    /// `None` if the address is not `/dnsaddr/<name>`, followed by nothing, or by what a WebSocket address can end with; or
-    /// with `tcp`, an address of TCP alone.
+    /// `None` unless the address is `/dnsaddr/<name>`, followed by nothing or by the end of a WebSocket address, or with `tcp`
+    /// that of an address of TCP alone.
     pub(super) fn new(address: &Multiaddr, tcp: bool) -> Option<Self> {
         let start = Dnsaddr::parse(address, tcp)?;
         Some(Self {
@@ -58,12 +58,12 @@ impl Walk {
         })
     }
 
-    /// An address to dial, in the order in which they were found.
+    /// The next address to dial, in the order of the records.
     pub(super) fn next_address(&mut self) -> Option<Multiaddr> {
         self.addresses.pop_front()
     }
 
-    /// The next name whose TXT records are to be looked up. `None` if there is none, or if there have been too many.
+    /// The next name whose TXT records to look up. `None` if there is none, or at the maximum number.
     pub(super) fn next_name(&mut self) -> Option<String> {
         if self.lookups == MAX_LOOKUPS {
             return None;
@@ -75,7 +75,7 @@ impl Walk {
         Some(looked_up)
     }
 
-    /// The records of the name that was to be looked up, each the text of one.
+    /// The texts of the records of the name that was looked up.
     pub(super) fn on_records<R: AsRef<str>>(&mut self, records: impl IntoIterator<Item = R>) {
         let Some(current) = self.current.take() else {
             return;
@@ -97,7 +97,7 @@ impl Walk {
         }
     }
 
-    /// Why it has come to nothing, once there is no next name.
+    /// The error if no address was found, once there is no next name.
     pub(super) fn error(&self) -> Error {
         let source = match self.names.is_empty() {
             true => io::Error::new(
@@ -122,7 +122,7 @@ impl Walk {
     }
 }
 
-/// A name, and what an address that it leads to has to end with.
+/// A name, and the required end of its addresses.
 #[derive(Debug, Clone)]
 struct Dnsaddr {
     name: String,
@@ -148,26 +148,26 @@ impl Dnsaddr {
         })
     }
 
-    /// Where its records are.
+    /// The domain of its records.
     fn txt_name(&self) -> String {
         format!("_dnsaddr.{}", self.name)
     }
 
-    /// Whether an address that was found there is meant. By its protocols: the bytes of an IP may be those of a port.
+    /// Whether an address has the required end. Compares protocols, because the bytes of an IP may equal those of a port.
     fn leads_to(&self, found: &Multiaddr) -> bool {
         let skipped = found.iter().count().checked_sub(self.suffix.iter().count());
         skipped.is_some_and(|skipped| found.iter().skip(skipped).eq(self.suffix.iter()))
     }
 }
 
-/// What to do with an address that was found.
+/// The treatment of an address from a record.
 enum Next {
     LookUp(Dnsaddr),
     Dial,
 }
 
 impl Next {
-    /// `None` if it leads to nothing that can be dialled.
+    /// `None` if it leads to no dialable address.
     fn of(found: &Multiaddr, tcp: bool) -> Option<Self> {
         if let Some(name) = Dnsaddr::parse(found, tcp) {
             return Some(Self::LookUp(name));
@@ -183,7 +183,7 @@ impl Next {
     }
 }
 
-/// The last protocol that is not of a peer: what an address is of.
+/// The last protocol that is not a peer id, which determines the transport of an address.
 fn end(address: &Multiaddr) -> Option<Protocol<'_>> {
     let protocols = address.iter();
     protocols
@@ -191,17 +191,17 @@ fn end(address: &Multiaddr) -> Option<Protocol<'_>> {
         .last()
 }
 
-/// As anything but the first protocol it is not looked up here, and is not to be by the transport below either.
+/// Beyond the first protocol, a `/dnsaddr` is not looked up here, and must not be by the transport below either.
 fn has_dnsaddr(address: &Multiaddr) -> bool {
     address
         .iter()
         .any(|protocol| matches!(protocol, Protocol::Dnsaddr(_)))
 }
 
-/// The address that a record has, if it has one: <https://github.com/multiformats/multiaddr/blob/master/protocols/DNSADDR.md>.
+/// The address in a record, if there is one: <https://github.com/multiformats/multiaddr/blob/master/protocols/DNSADDR.md>.
 fn read(record: &str) -> Option<Multiaddr> {
     let text = record.strip_prefix("dnsaddr=")?;
-    // It stands in logs and errors, as more than one line if it could.
+    // It is printed in logs and errors, where it must not add lines.
     if text.chars().any(char::is_control) {
         return None;
     }

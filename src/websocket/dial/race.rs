@@ -1,9 +1,9 @@
-//! Which addresses a dial connects to, and when, without a clock or a socket. As in [RFC 8305]: the families take
-//! turns, IPv6 first, and an attempt begins 250 ms after the one before, or at once if one has failed.
+//! CORE: the order and times of the connection attempts of a dial, without a clock or a socket. As in [RFC 8305]: the
+//! families alternate, IPv6 first, and an attempt begins 250 ms after the previous one, or at once after a failure.
 //!
-//! The shell adds addresses as it finds them, also while the race runs. It begins what [`Race::poll_begin`] says, asks
-//! again at [`Race::next_timeout`], and says what came of each attempt: [`Race::on_failed`], or [`Race::on_connected`]
-//! for the winner, after which it drops the others. If the winner comes to nothing, the race goes on with them.
+//! The shell adds addresses as it finds them, also while the race runs. It begins the attempts of [`Race::poll_begin`], calls
+//! again at [`Race::next_timeout`], and reports the result of each attempt: [`Race::on_failed`], or [`Race::on_connected`]
+//! for the winner, after which it drops the others. If the winner fails later, the race continues with them.
 //!
 //! [RFC 8305]: https://www.rfc-editor.org/rfc/rfc8305
 
@@ -14,30 +14,30 @@ use crate::deadline::{self, Instant};
 /// The "Connection Attempt Delay" of RFC 8305, section 8.
 const DELAY: Duration = Duration::from_millis(250);
 
-/// How many addresses are tried for one dial, as in libp2p-dns. Each may be a host of somebody who has nothing to do
-/// with it. Those beyond are as if there were none more.
+/// Maximum number of addresses tried for one dial, as in libp2p-dns: each may belong to an uninvolved host. Further ones are
+/// ignored.
 pub(super) const MAX_ATTEMPTS: usize = 16;
 
 /// One race for a connection.
 #[derive(Debug)]
 pub(super) struct Race<A> {
-    /// What is to be begun: IPv6 and IPv4, each at most [`MAX_ATTEMPTS`] new ones.
+    /// The waiting addresses, IPv6 and IPv4, each at most [`MAX_ATTEMPTS`] new ones.
     waiting: [VecDeque<Attempt<A>>; 2],
-    /// Which family begins next, if both wait.
+    /// The family of the next attempt, if both wait.
     turn: usize,
-    /// What has been begun, in this order, and is undecided.
+    /// The pending attempts, in order.
     running: Vec<Attempt<A>>,
-    /// How many addresses have been begun at least once.
+    /// The number of addresses with at least one attempt.
     begun: usize,
-    /// Nothing begins before that.
+    /// The earliest time of the next attempt.
     next_at: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Attempt<A> {
-    /// Which of the two that wait it belongs to.
+    /// The index of its family in the waiting addresses.
     family: usize,
-    /// `None` before it is begun for the first time.
+    /// `None` before its first attempt.
     id: Option<usize>,
     address: A,
 }
@@ -53,7 +53,7 @@ impl<A> Race<A> {
         }
     }
 
-    /// An address on this IP. One on a name counts as IPv6.
+    /// Adds an address on this IP. One on a name counts as IPv6.
     pub(super) fn add(&mut self, ip: Option<IpAddr>, address: A) {
         let family = usize::from(ip.is_some_and(|ip| ip.is_ipv4()));
         if self.begun < MAX_ATTEMPTS && self.waiting[family].len() < MAX_ATTEMPTS {
@@ -65,7 +65,7 @@ impl<A> Race<A> {
         }
     }
 
-    /// What is to be begun now, and by what it is known from then on.
+    /// The next attempt to begin now, and its key.
     pub(super) fn poll_begin(&mut self, now: Instant) -> Option<(usize, &A)> {
         if self.next_at.is_some_and(|at| now < at) {
             return None;
@@ -90,19 +90,19 @@ impl<A> Race<A> {
         self.running.last().map(|attempt| (id, &attempt.address))
     }
 
-    /// When to ask again, if nothing is to be begun now.
+    /// The time of the next call, if no attempt is due now.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.next_at.filter(|_| !self.all_begun())
     }
 
-    /// Returns what has failed. The next need not wait.
+    /// An attempt has failed. Returns its address. The next attempt is due at once.
     pub(super) fn on_failed(&mut self, id: usize) -> Option<A> {
         let at = self.running.iter().position(|a| a.id == Some(id))?;
         self.next_at = None;
         Some(self.running.remove(at).address)
     }
 
-    /// Returns what has won. The others are to be dropped, and wait again for the case that it comes to nothing.
+    /// An attempt has connected. Returns its address. The caller drops the others, which wait again in case this one fails.
     pub(super) fn on_connected(&mut self, id: usize) -> Option<A> {
         let won = self.on_failed(id)?;
         for attempt in mem::take(&mut self.running).into_iter().rev() {
@@ -111,12 +111,12 @@ impl<A> Race<A> {
         Some(won)
     }
 
-    /// Whether nothing waits to be begun.
+    /// Whether no address waits.
     pub(super) fn all_begun(&self) -> bool {
         self.waiting.iter().all(VecDeque::is_empty)
     }
 
-    /// What has been begun and is undecided.
+    /// The pending attempts.
     pub(super) fn running(&self) -> impl Iterator<Item = &A> {
         self.running.iter().map(|attempt| &attempt.address)
     }

@@ -24,8 +24,8 @@ pub(in crate::websocket) use name_servers::NameServers;
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 pub(in crate::websocket) use system::{Job, System};
 
-/// How long a dial waits for one answer, its turn included. The resolver of most systems gives up after two attempts of
-/// 5 seconds with one server.
+/// The time limit for one answer, including the wait for a free thread. The resolver of most systems gives up after two
+/// attempts of 5 seconds with one server.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A resolver for dialled names in place of that of the system: for Android, DNS over HTTPS, private zones, or tests. See
@@ -43,7 +43,7 @@ pub trait Resolve: Send + Sync + 'static {
     fn txt(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<String>>>;
 }
 
-/// Looks names up for the dials of a transport.
+/// Looks up names for the dials of a transport.
 #[derive(Clone)]
 pub(in crate::websocket) struct Resolver {
     resolve: Arc<dyn Resolve>,
@@ -120,7 +120,7 @@ fn some_of<T>(found: Vec<T>, missing: &'static str) -> io::Result<Vec<T>> {
     }
 }
 
-/// Whether it is this host whatever a resolver says, and many know it in one family only:
+/// Whether the name always means this host. Many resolvers know it in one family only:
 /// <https://www.rfc-editor.org/rfc/rfc6761#section-6.3>.
 fn is_localhost(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);

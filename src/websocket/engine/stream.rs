@@ -1,4 +1,4 @@
-//! WebSocket of this crate, and TCP without it.
+//! The WebSocket of this crate, and TCP without WebSocket.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -49,7 +49,7 @@ impl Streams {
         self.speaks_tcp
     }
 
-    /// Nothing is done before it is polled. `None` if there is no certificate for what needs one.
+    /// Does nothing before it is polled. `None` if TLS is needed and there is no certificate.
     pub(super) fn accept(
         &self,
         incoming: Incoming,
@@ -118,7 +118,7 @@ impl Streams {
         .boxed())
     }
 
-    /// What is dialled stays as it is, and with it the sessions that can be resumed.
+    /// The configuration for dialling stays, with its resumable sessions.
     pub(super) fn set_tls(&mut self, tls: &Tls) {
         self.server = tls.server();
     }
@@ -130,7 +130,7 @@ async fn accept(
     keep_alive: Option<Duration>,
 ) -> Result<Connection, Error> {
     let mut io = incoming.io().await?;
-    // Lent, not given: a future keeps a copy of what it is given, and of TLS that is large.
+    // Borrowed, because a future keeps a copy of its arguments, and that of TLS is large.
     let mut received = upgrade::accept(&mut io, only).await?;
     let (unread, io) = io.into_parts();
     received.extend(unread);
@@ -173,7 +173,7 @@ impl From<Request> for Target<Arc<Request>> {
     }
 }
 
-/// What became of one attempt.
+/// The result of one attempt.
 enum Spoken {
     Connected(Connection),
     Redirected(String),

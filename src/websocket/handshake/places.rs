@@ -1,22 +1,22 @@
-//! Which pending handshake gives way when there is no place left for another. A core: it neither waits nor wakes.
+//! CORE: which pending handshake is evicted when no place is free.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     net::{IpAddr, Ipv4Addr},
 };
 
-/// The pending handshakes of every port, each with a `T` to reach it by.
+/// The pending handshakes of every port, each with a handle `T`.
 ///
-/// Of a port and not of a socket: a handshake outlives the socket that accepted it, and has to give way to those of the
-/// next one that is bound there.
+/// They are counted by port and not by socket: a handshake outlives the socket that accepted it, and then counts for the next
+/// socket on that port.
 ///
-/// A newcomer is always admitted. If there is no place left, the oldest pending handshake gives way: that of the same
-/// remote address once it has a quarter of the places of the port, otherwise that of the port.
+/// A newcomer is always admitted. If no place is free, the oldest pending handshake is evicted: that of the same remote address
+/// once it has a quarter of the places of the port, otherwise that of the port.
 #[derive(Debug)]
 pub(super) struct Places<T> {
     max: usize,
     max_per_remote: usize,
-    /// Those with a pending handshake: not more than are listened on.
+    /// The ports with a pending handshake, bounded by the number of listeners.
     ports: HashMap<u16, Port<T>>,
     next: u64,
 }
@@ -25,7 +25,7 @@ pub(super) struct Places<T> {
 struct Port<T> {
     /// At most `max`, the oldest first.
     pending: BTreeMap<u64, Pending<T>>,
-    /// The numbers of those whose remote address is bounded, at most `max_per_remote` of each.
+    /// The numbers of the handshakes with a bounded remote address, at most `max_per_remote` of each.
     by_remote: HashMap<Remote, BTreeSet<u64>>,
 }
 
@@ -35,14 +35,14 @@ struct Pending<T> {
     value: T,
 }
 
-/// The place of one pending handshake. It is given out once.
+/// The place of one pending handshake. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ticket {
     port: u16,
     number: u64,
 }
 
-/// What counts as one remote address.
+/// The unit that counts as one remote address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Remote {
     Ip4(Ipv4Addr),
@@ -51,8 +51,7 @@ pub(super) enum Remote {
 }
 
 impl Remote {
-    /// `None` for loopback, which may have all places: whoever connects from there may be a proxy that connects on
-    /// behalf of everyone.
+    /// `None` for loopback, which may have all places, because a client there may be a proxy for many.
     pub(super) fn of(ip: IpAddr) -> Option<Self> {
         match ip.to_canonical() {
             ip if ip.is_loopback() => None,
@@ -74,8 +73,7 @@ impl<T> Places<T> {
         }
     }
 
-    /// The place of a new handshake, and what came with the one that has given way for it. A `remote` of `None` is not
-    /// bounded by itself.
+    /// The place of a new handshake, and the handle of the evicted one. A `remote` of `None` has no bound of its own.
     pub(super) fn admit(
         &mut self,
         port: u16,
@@ -102,8 +100,8 @@ impl<T> Places<T> {
         (Ticket { port, number }, evicted)
     }
 
-    /// It is known now which remote address a handshake is of, if none was known before. What came with the oldest of that
-    /// address, if there were too many.
+    /// Sets the remote address of a handshake, if it had none. Returns the handle of the oldest handshake of that address, if
+    /// there were too many.
     pub(super) fn identify(&mut self, ticket: Ticket, remote: Remote) -> Option<T> {
         let port = self.ports.get_mut(&ticket.port)?;
         let pending = port.pending.get_mut(&ticket.number)?;
@@ -118,7 +116,7 @@ impl<T> Places<T> {
         oldest.and_then(|oldest| port.remove(oldest))
     }
 
-    /// A handshake has ended. `None` if it had given way before.
+    /// A handshake has ended. `None` if it was evicted.
     pub(super) fn leave(&mut self, ticket: Ticket) -> Option<T> {
         let Entry::Occupied(mut port) = self.ports.entry(ticket.port) else {
             return None;

@@ -15,12 +15,12 @@ pub(super) struct Bounded<C> {
     /// `None` once a read has failed.
     below: Option<C>,
     max_message_size: usize,
-    /// Whoever waits to write. What is below forgets it when it is dropped.
+    /// The waker of a waiting writer. The connection below forgets it when it is dropped.
     writer: AtomicWaker,
 }
 
 impl<C> Bounded<C> {
-    /// Sends messages of at most that many bytes. Those that come in are bounded below.
+    /// Sends messages of at most this many bytes. Received messages are bounded below.
     pub(super) fn new(below: C, max_message_size: usize) -> Self {
         Self {
             below: Some(below),
@@ -39,7 +39,7 @@ impl<C: Unpin> Bounded<C> {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
         read(Pin::new(below)).map_err(|error| {
-            // soketto would go on in the middle of what it could not read, and keep what it had read of it.
+            // soketto would continue in the middle of the unreadable message, and keep the part that it had read.
             self.below = None;
             self.writer.wake();
             typed(error)
@@ -62,7 +62,7 @@ impl<C: Unpin> Bounded<C> {
     }
 }
 
-/// Tells a message that is too large from all else that goes wrong.
+/// Tells a message that is too large from other errors.
 fn typed(error: io::Error) -> io::Error {
     let stock = error
         .get_ref()
@@ -101,7 +101,7 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Bounded<C> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        // What is below makes one message of what it is given.
+        // The connection below makes one message of each item.
         let buf = buf.get(..self.max_message_size).unwrap_or(buf);
         self.write_below(cx, |below, cx| below.poll_write(cx, buf))
     }
@@ -244,7 +244,7 @@ mod tests {
         block_on(async {
             let error = connection.read(&mut [0]).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-            // Closed at once, since nobody else has it.
+            // Closed at once, because it has no other owner.
             assert_eq!(Arc::strong_count(&messages.sent), 1);
             let error = connection.read(&mut [0]).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::NotConnected);

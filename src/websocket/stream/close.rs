@@ -11,7 +11,7 @@ impl Code {
     pub(super) const PROTOCOL_ERROR: Self = Self(1002);
     pub(super) const UNSUPPORTED_DATA: Self = Self(1003);
 
-    /// What the other side is told that has broken this rule.
+    /// The code for a peer that has broken this rule.
     pub(super) fn of(broken: &ProtocolError) -> Self {
         match broken {
             ProtocolError::Text => Self::UNSUPPORTED_DATA,
@@ -23,14 +23,14 @@ impl Code {
         self.0.to_be_bytes()
     }
 
-    /// Whether it may stand in a frame: those of the RFC and of IANA's registry, and those for libraries and
-    /// applications. 1005, 1006 and 1015 are for a program to tell itself.
+    /// Whether a frame may contain it: the codes of the RFC and of IANA's registry, and those for libraries and applications.
+    /// 1005, 1006 and 1015 are never sent.
     fn may_be_sent(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
 }
 
-/// Reads the payload. One that is empty has no code.
+/// Reads the payload. An empty one has no code.
 pub(super) fn parse(payload: &[u8]) -> Result<Option<Code>, ProtocolError> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         return match payload {

@@ -2,12 +2,12 @@
 
 use crate::websocket::stream::ProtocolError;
 
-/// Which side of the connection this is.
+/// The role of this side of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// Masks what it sends.
     Client,
-    /// Demands that of the other side.
+    /// Requires masked frames.
     Server,
 }
 
@@ -74,7 +74,7 @@ pub(super) struct Header {
     pub(super) mask: Option<[u8; 4]>,
 }
 
-/// How long the header is that begins with these bytes. One that is too short to tell says how much is needed to.
+/// The length of the header that begins with these bytes, or the number of bytes needed to determine it.
 pub(super) fn header_length(bytes: &[u8]) -> usize {
     let Some(second) = bytes.get(1) else { return 2 };
     let length = match second & LENGTH {

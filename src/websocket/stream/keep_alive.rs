@@ -1,14 +1,14 @@
-//! Whether the other side is still there: when to ask it, and when to give it up.
+//! CORE: when to send a ping, and when to give up a silent peer.
 
 use std::time::Duration;
 
 use crate::deadline::{self, Instant};
 
-/// Decides when a connection on which nothing is heard is asked for a sign of life, and when it is dead.
+/// Decides when a silent connection gets a ping, and when it is dead.
 ///
-/// A connection is heard with every byte that comes in. After `interval` without one a ping is due. The other side then
-/// has `interval` to be heard again, counted from when the ping has been written. That begins anew whenever a write that
-/// was held up goes on: the other side reads, however slowly, and the ping or its answer waits behind other bytes.
+/// Every received byte is a sign of life. After `interval` without one, a ping is due. The peer then has `interval` for another
+/// byte, counted from the write of the ping. The time starts again whenever a blocked write continues: then the peer reads,
+/// however slowly, and the ping or its answer waits behind other bytes.
 ///
 /// Inputs are `on_*`. The caller calls [`on_timeout`](Self::on_timeout) at [`next_timeout`](Self::next_timeout), after
 /// it has tried to read: what has arrived and was not read must not count as silence. Calls that come too early do
@@ -17,13 +17,13 @@ use crate::deadline::{self, Instant};
 pub(super) struct KeepAlive {
     interval: Duration,
     phase: Phase,
-    /// When the present wait began.
+    /// The start of the current wait.
     since: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Waiting for anything to come in.
+    /// Waiting for any byte.
     Quiet,
     /// Waiting for the ping to be written.
     Asking,
@@ -31,13 +31,13 @@ enum Phase {
     Asked,
 }
 
-/// What is to be done at a timeout.
+/// The action at a timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     Wait,
     /// Send a ping.
     Ping,
-    /// Nothing has been heard for too long.
+    /// The peer was silent for too long.
     Dead,
 }
 
@@ -54,13 +54,13 @@ impl KeepAlive {
         deadline::after(self.since, self.interval)
     }
 
-    /// Bytes have come in, of whatever kind.
+    /// Bytes of any kind were received.
     pub(super) fn on_received(&mut self, now: Instant) {
         self.phase = Phase::Quiet;
         self.since = now;
     }
 
-    /// A write that was held up has gone on, so the other side has taken something.
+    /// A blocked write has continued, so the peer has read.
     pub(super) fn on_write_resumed(&mut self, now: Instant) {
         if self.phase != Phase::Quiet {
             self.since = now;

@@ -1,13 +1,13 @@
-//! The masking of what clients send, [RFC 6455 section 5.3](https://www.rfc-editor.org/rfc/rfc6455#section-5.3): the
-//! payload of a frame, combined with four bytes over and over.
+//! The masking of frames from clients, [RFC 6455 section 5.3](https://www.rfc-editor.org/rfc/rfc6455#section-5.3): the
+//! payload XOR four bytes, repeated.
 
-/// How much is moved and unmasked at once: as much as there is room for in a few registers.
+/// Number of bytes moved and unmasked at once: what fits into a few registers.
 const BLOCK: usize = 128;
 
-/// Where stores are fastest, since none is to two lines of the cache. Elsewhere they take a third longer.
+/// Alignment of the fastest stores, of which none spans two cache lines. Others take a third longer.
 const ALIGNED: usize = 32;
 
-/// The key of one frame, turned to the byte that comes next.
+/// The key of one frame, rotated to the next byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mask([u8; 4]);
 
@@ -16,7 +16,7 @@ impl Mask {
         Self(key)
     }
 
-    /// As it stands in the header of its frame, if it has not been applied yet.
+    /// The form in the header of its frame, if it has not been applied yet.
     pub(super) fn key(self) -> [u8; 4] {
         self.0
     }
@@ -30,7 +30,7 @@ impl Mask {
         self.0.rotate_left(count % 4);
     }
 
-    /// Masks or unmasks `bytes`, which are the next of the frame.
+    /// Masks or unmasks `bytes`, the next ones of the frame.
     pub(super) fn apply(&mut self, bytes: &mut [u8]) {
         let (first, rest) = bytes.split_at_mut(to_aligned(bytes));
         self.apply_from_here(first);
@@ -81,7 +81,7 @@ impl Mask {
         let gap = from - to;
         let wide = self.wide();
         let mut done = 0;
-        // Each block is read before its place, or that of one before it, is written to.
+        // Each block is read before it is overwritten, by itself or by a previous one.
         while let Some(block) = bytes[gap + done..].first_chunk::<BLOCK>() {
             let mut block = *block;
             for word in block.as_chunks_mut::<8>().0 {
@@ -90,14 +90,14 @@ impl Mask {
             bytes[done..done + BLOCK].copy_from_slice(&block);
             done += BLOCK;
         }
-        // A block is a whole number of keys, so this is as far on in the key as at the beginning.
+        // A block is a whole number of keys, so the rotation is that of the beginning.
         bytes.copy_within(gap + done.., done);
         self.apply(&mut bytes[done..count]);
         self.turn(done);
     }
 }
 
-/// How many bytes come before the first that is [`ALIGNED`].
+/// The number of bytes before the first [`ALIGNED`] one.
 fn to_aligned(bytes: &[u8]) -> usize {
     bytes.as_ptr().align_offset(ALIGNED).min(bytes.len())
 }

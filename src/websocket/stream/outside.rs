@@ -87,8 +87,8 @@ pub(crate) fn run(data: &[u8]) {
     assert_eq!(ours.payload[..common], theirs.payload[..common]);
     let theirs_has_more = theirs.payload.len() > common;
     match (ours.end, theirs.end) {
-        // What only this crate refuses: text, frames that are masked or not against the rules, lengths that are not encoded in the fewest
-        // bytes, and codes and reasons of closes that may not be sent.
+        // Only this crate refuses: text, frames with a wrong masking, lengths that are not encoded in the fewest bytes, and
+        // invalid codes and reasons of closes.
         (
             End::Broken(
                 ProtocolError::Text

@@ -1,4 +1,4 @@
-//! What comes in: frames become the bytes that they carry, in the place where they are.
+//! CORE: received frames are turned into their payload, in place.
 
 use crate::websocket::stream::{
     ProtocolError,
@@ -7,28 +7,28 @@ use crate::websocket::stream::{
     mask::Mask,
 };
 
-/// Decides what the bytes that come in mean.
+/// Decodes received bytes.
 ///
-/// They are given to [`on_bytes`](Self::on_bytes) as they arrive, cut anywhere. Nothing is kept of them but a header
-/// that is not whole and the payload of a control frame, so a frame may be of any length. What they ask of the other
-/// direction is taken from [`take_ping`](Self::take_ping) and [`close`](Self::close).
+/// [`on_bytes`](Self::on_bytes) takes them as they arrive, in pieces of any size. Only an incomplete header and the payload of a
+/// control frame are kept, so a frame may have any length. The answers for the other direction come from
+/// [`take_ping`](Self::take_ping) and [`close`](Self::close).
 #[derive(Debug)]
 pub(super) struct Reader {
     role: Role,
     state: State,
-    /// Whether a message has begun and its last frame has not.
+    /// Whether a message is open: its last frame has not begun.
     in_message: bool,
-    /// There from the first control frame on that carries anything: most connections have none.
+    /// Allocated with the first control frame that has a payload: most connections have none.
     payloads: Option<Box<Payloads>>,
-    /// How many bytes of the last ping's payload count. Only the last has to be answered (section 5.5.3).
+    /// The length of the last ping's payload. Only the last ping has to be answered (section 5.5.3).
     ping_length: Option<usize>,
     close: Option<Closed>,
 }
 
-/// What control frames carry.
+/// The payloads of control frames.
 #[derive(Debug)]
 struct Payloads {
-    /// Of the one that is coming in.
+    /// That of the frame being received.
     control: [u8; MAX_CONTROL],
     /// Of the last ping.
     ping: [u8; MAX_CONTROL],
@@ -43,7 +43,7 @@ impl Payloads {
     }
 }
 
-/// The other side has said that it will send nothing more.
+/// A received close frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Closed {
     /// Why, if it said so.
@@ -52,7 +52,7 @@ pub(super) struct Closed {
 
 #[derive(Debug)]
 enum State {
-    /// In a header, of which there are so many bytes.
+    /// In a header, of which this many bytes were received.
     Header {
         bytes: [u8; MAX_HEADER],
         count: usize,
@@ -67,7 +67,7 @@ enum State {
         count: usize,
         mask: Option<Mask>,
     },
-    /// Behind a close frame.
+    /// After a close frame.
     Closed,
 }
 
@@ -90,8 +90,8 @@ impl Reader {
         }
     }
 
-    /// The next bytes have come. What they carry is moved to the front of `bytes`, as far as it goes; returns how many
-    /// that are, and the rule that was broken behind them, if one was. After that it is not to be called again.
+    /// Decodes the next bytes. Their payload is moved to the front of `bytes`. Returns its length, and the rule that was broken
+    /// behind it, if any, after which this must not be called again.
     pub(super) fn on_bytes(&mut self, bytes: &mut [u8]) -> (usize, Result<(), ProtocolError>) {
         let (mut from, mut to) = (0, 0);
         while from < bytes.len() {
@@ -106,7 +106,7 @@ impl Reader {
                     }
                     from += count;
                     to += count;
-                    // Not larger than `left`, which is one.
+                    // `count` is at most `left`, which is a `u64`.
                     *left -= count as u64;
                     if *left == 0 {
                         self.state = State::START;
@@ -116,7 +116,7 @@ impl Reader {
                     bytes: header,
                     count,
                 } => {
-                    // Byte by byte only as far as it takes to know how long it is.
+                    // Byte by byte, but only until its length is known.
                     let needed = header_length(&header[..*count]);
                     let there = (needed - *count).min(bytes.len() - from);
                     header[*count..*count + there].copy_from_slice(&bytes[from..from + there]);
@@ -191,7 +191,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Takes up a control frame that is whole.
+    /// Processes a complete control frame.
     fn end_control(&mut self) -> Result<(), ProtocolError> {
         let State::Control {
             opcode,
@@ -218,24 +218,24 @@ impl Reader {
                 self.close = Some(Closed { code });
                 self.state = State::Closed;
             }
-            // One that nobody asked for is nothing (section 5.5.3).
+            // Pongs need no answer (section 5.5.3).
             _ => {}
         }
         Ok(())
     }
 
-    /// The payload of the last ping, once.
+    /// Takes the payload of the last ping.
     pub(super) fn take_ping(&mut self) -> Option<&[u8]> {
         let length = self.ping_length.take()?;
         Some(payload(&self.payloads, length, |it| &it.ping))
     }
 
-    /// The close frame, once it has come.
+    /// The close frame, once it was received.
     pub(super) fn close(&self) -> Option<Closed> {
         self.close
     }
 
-    /// Whether nothing is missing: neither the rest of a frame nor the rest of a message.
+    /// Whether neither a frame nor a message is incomplete.
     pub(super) fn is_between_messages(&self) -> bool {
         match self.state {
             State::Header { count, .. } => count == 0 && !self.in_message,
@@ -245,7 +245,7 @@ impl Reader {
     }
 }
 
-/// The first `length` bytes of one of the payloads, of which there are none if nothing was ever carried.
+/// The first `length` bytes of one of the payloads; empty if they were never allocated.
 fn payload(
     payloads: &Option<Box<Payloads>>,
     length: usize,

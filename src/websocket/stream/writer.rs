@@ -1,4 +1,4 @@
-//! What goes out: the bytes that are written become frames, put together in one buffer.
+//! CORE: written bytes are turned into frames, assembled in one buffer.
 
 use crate::websocket::{
     pool::{Buffer, Pool},
@@ -9,43 +9,42 @@ use crate::websocket::{
     },
 };
 
-/// The longest payload of one frame. Below [`MAX_SHORT`], so that the room for a header is known before the payload;
-/// and several fit into a buffer, so that somebody who waits for whole messages has the first one early.
+/// The longest payload of one frame. At most [`MAX_SHORT`], so that the size of the header is known before the payload. Several
+/// fit into a buffer, so that a peer that waits for whole messages gets the first one early.
 const MAX_PAYLOAD: usize = MAX_SHORT;
 
-/// Where the payload of the first frame in a buffer begins, unless it has to make way.
+/// The usual offset of the payload of the first frame in a buffer.
 const FIRST_PAYLOAD: usize = 64;
 
-/// glibc copies ten times more slowly if the destination lies this little above the source, by their place in a page.
+/// glibc copies ten times more slowly if the offset of the destination within a page is this little above that of the source.
 const SLOW: std::ops::Range<usize> = 1..256;
 const PAGE: usize = 4096;
 
-/// Room at the end of a buffer for a ping without payload, a pong and a close frame, all of them masked.
+/// Space at the end of a buffer for a ping without payload, a pong and a close frame, all masked.
 const CONTROL_ROOM: usize = (2 + 4) + 2 * (2 + 4 + MAX_CONTROL);
 
-/// Decides what is sent, and in which order.
+/// Decides which frames are sent, and in which order.
 ///
-/// Bytes are added with [`append`](Self::append) to the frame that is open. [`seal`](Self::seal) ends it, and what is
-/// sealed can be sent: [`sealed`](Self::sealed) and [`on_sent`](Self::on_sent). A control frame seals the open one,
-/// since nothing may stand inside a frame.
+/// [`append`](Self::append) adds bytes to the open frame. [`seal`](Self::seal) ends it, and sealed frames can be sent:
+/// [`sealed`](Self::sealed) and [`on_sent`](Self::on_sent). A control frame seals the open one, because it cannot be inside
+/// another frame.
 #[derive(Debug)]
 pub(super) struct Writer {
     role: Role,
     pool: &'static Pool,
-    /// There while there is something in it.
+    /// Lent while it is not empty.
     buffer: Option<Buffer>,
-    /// Up to here it has been sent,
+    /// Sent up to here,
     sent: usize,
-    /// to here it can be,
+    /// sendable up to here,
     sealed: usize,
-    /// and to here it is filled, by the open frame if there is one.
+    /// and filled up to here, by the open frame if there is one.
     end: usize,
     open: Option<Open>,
     ping: Ping,
-    /// The pong that has not come into the buffer yet: its payload, and how many bytes of it count.
+    /// The pong that is not in the buffer yet: its payload, and the length of it.
     pong: Option<([u8; MAX_CONTROL], u8)>,
-    /// Whether the buffer has a ping, and a pong, in it that has not been sent. The next waits for it, so that they
-    /// cannot fill it.
+    /// Whether the buffer has an unsent ping, and an unsent pong. The next one waits, so that they cannot fill the buffer.
     has_ping: bool,
     has_pong: bool,
     close: Close,
@@ -54,7 +53,7 @@ pub(super) struct Writer {
 #[derive(Debug)]
 struct Open {
     payload: usize,
-    /// The key as it was, and turned to the next byte.
+    /// The original key, and the one rotated to the next byte.
     masks: Option<(Mask, Mask)>,
 }
 
@@ -63,9 +62,9 @@ struct Open {
 enum Ping {
     No,
     Due,
-    /// It ends here in the buffer, and has not been sent that far.
+    /// It ends here in the buffer, and has not been sent completely.
     Sealed(usize),
-    /// It has been sent, and that has not been taken notice of.
+    /// It was sent, and [`Writer::take_ping_sent`] has not returned it.
     Sent,
 }
 
@@ -94,12 +93,12 @@ impl Writer {
         }
     }
 
-    /// Whether no more bytes are taken, since a close frame follows.
+    /// Whether a close frame follows, after which no bytes are taken.
     pub(super) fn is_closing(&self) -> bool {
         self.close != Close::No
     }
 
-    /// Whether something is to be sent without anybody's asking: the rest of what was sealed, or a control frame.
+    /// Whether bytes are to be sent without a flush: the rest of a sealed frame, or a control frame.
     pub(super) fn has_to_send(&self) -> bool {
         self.sent < self.sealed
             || self.ping == Ping::Due
@@ -107,7 +106,7 @@ impl Writer {
             || matches!(self.close, Close::Due(_))
     }
 
-    /// Adds as many of `bytes` as there is room for, and returns how many. `key` makes the mask of a new frame.
+    /// Adds as many of `bytes` as fit, and returns the number. `key` creates the mask of a new frame.
     pub(super) fn append(&mut self, mut bytes: &[u8], key: impl Fn() -> [u8; 4]) -> usize {
         debug_assert!(!self.is_closing(), "nothing follows a close frame");
         let mut taken = 0;
@@ -132,7 +131,7 @@ impl Writer {
         taken
     }
 
-    /// The room that is left in the open frame, which is begun if there is none.
+    /// The space left in the open frame, which is begun if there is none.
     fn room_in_frame(&mut self, bytes: &[u8], key: impl Fn() -> [u8; 4]) -> usize {
         if let Some(open) = &self.open
             && self.end - open.payload == MAX_PAYLOAD
@@ -187,7 +186,7 @@ impl Writer {
             if self.sent == self.sealed {
                 self.sent += unused;
             } else {
-                // A short payload, which moves up to what is before it.
+                // A short payload, which is moved to its predecessor.
                 buffer.copy_within(payload..self.end, payload - unused);
                 payload -= unused;
                 self.end -= unused;
@@ -197,14 +196,14 @@ impl Writer {
         self.sealed = self.end;
     }
 
-    /// The other side is asked for a sign of life, unless it is already.
+    /// Queues a ping, unless one is queued.
     pub(super) fn ping(&mut self) {
         if !self.is_closing() && matches!(self.ping, Ping::No | Ping::Sent) {
             self.ping = Ping::Due;
         }
     }
 
-    /// Whether a ping has been sent, once.
+    /// Takes whether a ping was sent.
     pub(super) fn take_ping_sent(&mut self) -> bool {
         let is_sent = self.ping == Ping::Sent;
         if is_sent {
@@ -213,7 +212,7 @@ impl Writer {
         is_sent
     }
 
-    /// A ping has come, which is answered; if the last one is not yet, only this one is.
+    /// Queues the answer to a ping. It replaces one that is not in the buffer yet.
     pub(super) fn on_ping(&mut self, payload: &[u8]) {
         if self.is_closing() {
             return;
@@ -224,7 +223,7 @@ impl Writer {
         *length = u8::try_from(payload.len()).unwrap_or(u8::MAX);
     }
 
-    /// A close frame is sent behind all that has been written, and nothing behind it. Only the first counts.
+    /// Queues a close frame behind all written bytes. Nothing follows it. Only the first call counts.
     pub(super) fn close(&mut self, code: Option<Code>) {
         if !self.is_closing() {
             self.pong = None;
@@ -235,7 +234,7 @@ impl Writer {
         }
     }
 
-    /// What can be sent now: sealed frames, and control frames that are due behind them.
+    /// The bytes that can be sent now: sealed frames, and control frames behind them.
     pub(super) fn sealed(&mut self, key: impl Fn() -> [u8; 4]) -> &[u8] {
         if self.ping == Ping::Due && !self.has_ping {
             self.has_ping = true;
@@ -259,7 +258,7 @@ impl Writer {
         }
     }
 
-    /// Room for it has been kept: there is at most one ping, one pong and one close frame in a buffer.
+    /// Its space is reserved: a buffer has at most one ping, one pong and one close frame.
     fn push_control(&mut self, opcode: Opcode, payload: &[u8], key: impl Fn() -> [u8; 4]) {
         self.seal();
         let mask = (self.role == Role::Client).then(&key);
@@ -282,7 +281,7 @@ impl Writer {
         self.sealed = self.end;
     }
 
-    /// So many of the sealed bytes are sent.
+    /// This many of the sealed bytes were sent.
     pub(super) fn on_sent(&mut self, count: usize) {
         self.sent = self.sealed.min(self.sent + count);
         if let Ping::Sealed(end) = self.ping
@@ -300,7 +299,7 @@ impl Writer {
     }
 }
 
-/// What the header of a frame takes that is neither short nor longer than [`MAX_PAYLOAD`].
+/// The size of the header of a frame that is not short, up to [`MAX_PAYLOAD`].
 fn header_room(role: Role) -> usize {
     match role {
         Role::Client => 8,
@@ -308,7 +307,7 @@ fn header_room(role: Role) -> usize {
     }
 }
 
-/// Where a payload that begins with `bytes` is best put in an empty buffer.
+/// The best offset in an empty buffer for a payload that begins with `bytes`.
 fn first_payload(buffer: &[u8], bytes: &[u8]) -> usize {
     let place = |bytes: &[u8]| bytes.as_ptr().addr() % PAGE;
     let above = (PAGE + place(buffer) + FIRST_PAYLOAD - place(bytes)) % PAGE;

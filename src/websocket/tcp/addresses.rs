@@ -5,16 +5,16 @@ use std::{
 
 use crate::websocket::interfaces::{Change, Network};
 
-/// How many networks of the host one wildcard listener knows. Addresses beyond it are not reported.
+/// Maximum number of networks of the host for one wildcard listener. Further addresses are not reported.
 const MAX_NETWORKS: usize = 4096;
 
-/// Decides which addresses a listener has: the one it is bound to, or those of the host's interfaces.
+/// Decides which addresses a listener has: the bound one, or those of the host's interfaces.
 #[derive(Debug)]
 pub(super) struct Addresses {
     bound: SocketAddr,
-    /// Those of the interfaces, if it is bound to all of them.
+    /// The addresses of the interfaces, for a wildcard.
     networks: HashSet<Network>,
-    /// At most one for each change since the last that was taken, or one for each network.
+    /// At most one for each change since the last one was taken, or one for each network.
     events: VecDeque<AddressEvent>,
 }
 
@@ -41,7 +41,7 @@ impl Addresses {
         self.bound
     }
 
-    /// Whether it has to be told of the interfaces.
+    /// Whether it depends on the interfaces.
     pub(super) fn is_wildcard(&self) -> bool {
         self.bound.ip().is_unspecified()
     }
@@ -53,7 +53,7 @@ impl Addresses {
         }
         match change {
             Change::Up(network) => {
-                // Two interfaces may have the same address, in networks of different size.
+                // Two interfaces may have the same address with different prefix lengths.
                 let is_new = !self.has(network.0);
                 if self.networks.len() < MAX_NETWORKS && self.networks.insert(network) && is_new {
                     self.events.push_back(AddressEvent::New(self.at(network.0)));
@@ -68,8 +68,8 @@ impl Addresses {
         }
     }
 
-    /// Nobody tells of the interfaces any more. Whoever does next begins with all that is there, and says nothing of
-    /// what has left in between.
+    /// The watcher has ended. The next one begins with all current addresses, and does not report those that have left in
+    /// between.
     pub(super) fn on_unwatched(&mut self) {
         let ips: HashSet<_> = self.networks.drain().map(|network| network.0).collect();
         let expired = ips.into_iter().map(|ip| self.at(ip));
@@ -77,7 +77,7 @@ impl Addresses {
         self.events.extend(expired);
     }
 
-    /// What is to be reported.
+    /// The next change to report.
     pub(super) fn poll_event(&mut self) -> Option<AddressEvent> {
         self.events.pop_front()
     }

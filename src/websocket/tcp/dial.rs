@@ -10,7 +10,7 @@ use socket2::Socket;
 use super::{ports::Ports, stream::Stream};
 use crate::websocket::TcpOptions;
 
-/// Connects, and is all that a dial needs of the transport.
+/// Connects without access to the transport.
 #[derive(Debug, Clone)]
 pub(super) struct Dialer {
     options: TcpOptions,
@@ -35,7 +35,7 @@ impl Dialer {
             let socket = self.options.socket(to, PortUse::Reuse)?;
             match bind(&socket, local).and_then(|()| connect(&socket, to)) {
                 Ok(()) => return Stream::connecting(socket.into()).await,
-                // Somebody else has the port, or there is a connection to the same place already.
+                // Another socket has the port, or a connection to the same address exists.
                 Err(error)
                     if matches!(
                         error.kind(),

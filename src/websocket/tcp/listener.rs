@@ -26,13 +26,13 @@ use crate::{
 
 pub(super) type Event = TransportEvent<Ready<io::Result<Stream>>, io::Error>;
 
-/// How long a listener accepts nobody after an error of its own, as in libp2p-tcp: it would be the same error at once.
+/// The pause of a listener after an error of its own, as in libp2p-tcp: the same error would follow at once.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How many changes of the interfaces, or connections that are gone, one poll goes through.
+/// Maximum number of interface changes, or ended connections, that one poll processes.
 const MAX_FRUITLESS_PER_POLL: usize = 64;
 
-/// A bound socket, and what happens there.
+/// A bound socket and its events.
 pub(super) struct Listener {
     id: ListenerId,
     /// `None` once it is closed.
@@ -68,7 +68,7 @@ impl Listener {
         })
     }
 
-    /// Whether it is this one, and not closed.
+    /// Whether it has this id and is open.
     pub(super) fn is(&self, id: ListenerId) -> bool {
         self.id == id && self.socket.is_some()
     }
@@ -81,7 +81,7 @@ impl Listener {
     pub(super) fn close(&mut self) {
         self.socket = None;
         self.changes = None;
-        // Once more, to end.
+        // Polled once more, to end.
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -94,7 +94,7 @@ impl Listener {
         }
     }
 
-    /// Takes up what the interfaces have. Ready with an error of the watcher.
+    /// Takes up the changes of the interfaces. Ready with an error of the watcher.
     fn poll_interfaces(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         if !self.addresses.is_wildcard() {
             return Poll::Pending;
@@ -186,7 +186,7 @@ impl futures::Stream for Listener {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
-        // An address is reported before what comes in there.
+        // An address is reported before its connections.
         let failed = this.poll_interfaces(cx);
         if let Some(event) = this.addresses.poll_event() {
             if let Poll::Ready(error) = failed {
@@ -232,7 +232,7 @@ impl Pause {
         self.until = Some(deadline::after(deadline::now(), PAUSE));
     }
 
-    /// Ready when there is none.
+    /// Ready when there is no pause.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.until.is_some() {
             ready!(self.deadline.poll(deadline::now(), self.until, cx));

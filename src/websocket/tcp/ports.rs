@@ -2,11 +2,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use libp2p_core::transport::ListenerId;
 
-/// Decides from which port a dial leaves that may leave from one that is listened on, so that whoever is dialled sees
+/// Decides the source port of a dial that may reuse the port of a listener, so that the peer sees
 /// where this node listens.
 #[derive(Debug, Default)]
 pub(super) struct Ports {
-    /// One for each listener, the oldest first, from its bind to its close.
+    /// One entry for each bound listener, the oldest first.
     bound: Vec<(ListenerId, SocketAddr)>,
 }
 
@@ -19,8 +19,8 @@ impl Ports {
         self.bound.retain(|(other, _)| *other != id);
     }
 
-    /// The port of the oldest listener of the same family that the other side could reach: only loopback reaches
-    /// loopback. The system chooses the address.
+    /// The port of the oldest listener of the same family that the peer could reach: only loopback reaches loopback. The
+    /// system chooses the address.
     pub(super) fn local_for(&self, remote: IpAddr) -> Option<SocketAddr> {
         let reaches = |ip: IpAddr| {
             ip.is_ipv4() == remote.is_ipv4()

@@ -21,7 +21,7 @@ impl Stream {
     /// The system is still connecting it.
     pub(super) async fn connecting(socket: TcpStream) -> io::Result<Self> {
         let socket = Async::new_nonblocking(socket)?;
-        // It is writable once that has succeeded or failed.
+        // The socket is writable once the connection has succeeded or failed.
         socket.writable().await?;
         match socket.get_ref().take_error()? {
             Some(error) => Err(error),
@@ -70,15 +70,15 @@ impl AsyncWrite for Stream {
         Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
     }
 
-    /// The system keeps nothing back.
+    /// Nothing is buffered here.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    /// Says that nothing more is written, which async-io leaves to whoever uses it.
+    /// Shuts down the write side, which async-io does not.
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.0.get_ref().shutdown(Shutdown::Write) {
-            // The other side has ended it all.
+            // The peer has already closed the connection.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
             done => Poll::Ready(done),
         }

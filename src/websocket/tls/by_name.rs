@@ -1,4 +1,4 @@
-//! Which of several certificates a client is served.
+//! The choice between several certificates for a client.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use rustls::{
 
 use crate::websocket::{Certificate, certificate::Names};
 
-/// The first that verifies the name that the client asks for, and the first of all for a name that none of them has, or
-/// without a name: libp2p dials by IP too, and then clients name nobody.
+/// Serves the first certificate that verifies the name that the client asks for. For an unknown name, or without one, as in
+/// dials by IP, it serves the first of all.
 #[derive(Debug)]
 pub(super) struct ByName(Vec<(Names, Arc<CertifiedKey>)>);
 

@@ -7,7 +7,7 @@ use crate::{
     websocket::certificate::{OPENSSL, date, list},
 };
 
-/// How many names of a peer's certificate are shown.
+/// Number of names of a peer's certificate in the text, because the peer chooses how many it has.
 const MAX_NAMES: usize = 8;
 
 /// The reason for a failed TLS handshake.
@@ -111,7 +111,7 @@ impl From<io::Error> for TlsError {
     }
 }
 
-/// The variant that says what rustls says, if there is one.
+/// The variant for an error of rustls, if there is one.
 fn named(error: &rustls::Error) -> Option<TlsError> {
     Some(match error {
         rustls::Error::InvalidCertificate(error) => return named_certificate(error),
@@ -165,7 +165,7 @@ fn named_certificate(error: &rustls::CertificateError) -> Option<TlsError> {
     })
 }
 
-/// A name without what rustls puts around it: `DnsName("a.example")`, `IpAddress(192.0.2.1)`.
+/// A name without the wrapping of rustls: `DnsName("a.example")`, `IpAddress(192.0.2.1)`.
 fn readable(name: &str) -> String {
     let name = match name.split_once('(') {
         Some(("DnsName" | "IpAddress" | "UniformResourceIdentifier", name)) => {

@@ -14,18 +14,18 @@ use rustls::{
 
 use crate::{deadline::SystemTime, websocket::TrustAnchor};
 
-/// Decides whose certificates are accepted by a dial: those that webpki accepts, and trust anchors themselves.
+/// Decides which certificates a dial accepts: those that webpki accepts, and the trust anchors themselves.
 ///
-/// webpki never accepts a certificate of an authority from a peer (`CaUsedAsEndEntity`), but that is what
-/// `openssl req -x509` makes. A peer that shows a trust anchor and signs with its key is the one that the application
-/// has named, so only the dates and the names are left to check.
+/// webpki never accepts a certificate of an authority from a peer (`CaUsedAsEndEntity`), which `openssl req -x509` makes by
+/// default. A peer that presents a trust anchor and signs with its key is the one that the application trusts, so only the
+/// dates and the names are left to check.
 #[derive(Debug)]
 pub(super) struct Verifier {
     webpki: Arc<WebPkiServerVerifier>,
     anchors: Vec<Anchor>,
 }
 
-/// A trust anchor that may be shown by a peer.
+/// A trust anchor that a peer may present.
 #[derive(Debug)]
 struct Anchor {
     certificate: CertificateDer<'static>,
@@ -34,7 +34,7 @@ struct Anchor {
 }
 
 impl Verifier {
-    /// Trusts `anchors`, besides `roots`.
+    /// Trusts `anchors` in addition to `roots`.
     pub(super) fn new(
         anchors: &[TrustAnchor],
         mut roots: RootCertStore,
@@ -53,7 +53,7 @@ impl Verifier {
 }
 
 impl Anchor {
-    /// `None` if its key is not for TLS servers, so that webpki has to refuse it.
+    /// `None` if its key is not for TLS servers. Then webpki refuses it.
     fn new(anchor: &TrustAnchor) -> Option<Self> {
         let claims = anchor.claims()?;
         claims.is_for_servers.then(|| Self {

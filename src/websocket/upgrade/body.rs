@@ -1,23 +1,23 @@
-//! What a refusal says behind its headers, as far as an error repeats it.
+//! The part of the body of a refusal that an error repeats.
 
 use super::{error::excerpt, http::Headers};
 
-/// How many bytes are read, markup and chunk sizes included.
+/// Maximum number of bytes read, including markup and chunk sizes.
 pub(super) const MAX_SIZE: usize = 1024;
 
-/// The beginning of a body, decoded as it comes.
+/// The beginning of a body, decoded as it arrives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Body {
     framing: Framing,
     text: Vec<u8>,
-    /// How many more bytes may be read.
+    /// The number of bytes that may still be read.
     left: usize,
 }
 
 /// RFC 9112, section 6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
-    /// So many bytes are still to come, or all up to the end of the connection.
+    /// The remaining length. The largest number for a body up to the end of the connection.
     Plain {
         left: u64,
     },
@@ -25,14 +25,14 @@ enum Framing {
     ChunkSize {
         size: u64,
     },
-    /// Behind them, and in front of the chunk.
+    /// Between them and the chunk.
     ChunkExtension {
         size: u64,
     },
     Chunk {
         left: u64,
     },
-    /// In the line end behind a chunk.
+    /// In the line end after a chunk.
     ChunkEnd,
 }
 
@@ -67,7 +67,7 @@ impl Body {
         }
     }
 
-    /// Takes what has come.
+    /// Takes received bytes.
     pub(super) fn on_bytes(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if !self.wants_more() {
@@ -78,12 +78,12 @@ impl Body {
         }
     }
 
-    /// Whether there may be more, and it would still be repeated.
+    /// Whether more bytes may follow and would be repeated.
     pub(super) fn wants_more(&self) -> bool {
         self.left > 0 && self.framing != Framing::EMPTY
     }
 
-    /// What an error repeats of it.
+    /// The text for an error.
     pub(super) fn excerpt(&self) -> String {
         excerpt(&self.text)
     }
@@ -95,7 +95,7 @@ impl Body {
                 Framing::Plain { left: left - 1 }
             }
             Framing::ChunkSize { size } => match char::from(byte).to_digit(16) {
-                // One that is larger than can be is as good as endless.
+                // A size that cannot be represented counts as endless.
                 Some(digit) => Framing::ChunkSize {
                     size: size.saturating_mul(16).saturating_add(digit.into()),
                 },

@@ -1,4 +1,4 @@
-//! The request of this node, and what is answered: RFC 6455, section 4.1.
+//! CORE: the request of this node, and its response: RFC 6455, section 4.1.
 
 use std::fmt::Write as _;
 
@@ -9,24 +9,24 @@ use super::{
     http::{Accept, Headers, Key, NO_HEADERS, bad_first_line, expect_whole, key},
 };
 
-/// A request that is to be sent, or has been.
+/// A request, before or after it is sent.
 #[derive(Debug)]
 pub(super) struct Request {
     key: Key,
 }
 
-/// What a server may answer to it.
+/// The response of a server.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Response {
-    /// What follows is WebSocket.
+    /// The connection is WebSocket now.
     Accepted,
-    /// It is to be tried there.
+    /// A redirect to this URL.
     Redirected(String),
     /// Neither.
     Refused(Refusal),
 }
 
-/// A response with another status, whose body is still to come.
+/// A response with another status, whose body follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     status: u16,
@@ -35,12 +35,12 @@ pub(super) struct Refusal {
 }
 
 impl Request {
-    /// With a nonce that nobody can guess.
+    /// With an unpredictable nonce.
     pub(super) fn new(nonce: [u8; 16]) -> Self {
         Self { key: key(nonce) }
     }
 
-    /// What is sent. Both have only characters that may be where they are put.
+    /// The bytes to send. Host and path have only characters that are valid in a request.
     pub(super) fn text(&self, host: &str, path: &str) -> String {
         let mut text = format!(
             "GET {path} HTTP/1.1\r\n\
@@ -55,7 +55,7 @@ impl Request {
         text
     }
 
-    /// Whether the server has understood, and adds nothing that it was not asked for.
+    /// Checks that the server accepts the upgrade and adds nothing that was not requested.
     fn check(&self, headers: Headers<'_>) -> Result<(), HandshakeError> {
         headers.expect_token("Upgrade", "websocket")?;
         headers.expect_token("Connection", "upgrade")?;
@@ -90,7 +90,7 @@ impl Parser for Request {
             .map_err(|error| bad_first_line(line, error))
     }
 
-    /// What may come before the response is passed over: RFC 9110, section 15.2.
+    /// Interim responses are skipped: RFC 9110, section 15.2.
     fn parse(&self, head: &[u8]) -> Result<Option<Response>, HandshakeError> {
         let mut headers = NO_HEADERS;
         let mut response = httparse::Response::new(&mut headers);

@@ -1,6 +1,6 @@
 use std::{fmt, io};
 
-/// How many bytes of text an error repeats of a header, a request or a status line.
+/// Maximum number of bytes that an error repeats of a header, a request or a status line.
 const MAX_QUOTED: usize = 64;
 
 /// The same of the body of a refusal.
@@ -113,7 +113,7 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// The other side has begun with these bytes.
+    /// The other side began with these bytes.
     pub(super) fn not_http(start: &[u8]) -> Self {
         Self::NotHttp {
             protocol: ForeignProtocol::of(start),
@@ -182,12 +182,12 @@ impl fmt::Display for ForeignProtocol {
     }
 }
 
-/// The beginning of a value that the other side has sent.
+/// The beginning of a received value.
 pub(super) fn quoted(value: &[u8]) -> String {
     printable(value, MAX_QUOTED)
 }
 
-/// The beginning of a text that the other side has sent, on one line.
+/// The beginning of a received text, on one line.
 pub(super) fn excerpt(text: &[u8]) -> String {
     let mut line = Vec::with_capacity(text.len());
     for word in text.split(u8::is_ascii_whitespace) {
@@ -199,7 +199,7 @@ pub(super) fn excerpt(text: &[u8]) -> String {
     printable(&line, MAX_EXCERPT)
 }
 
-/// As many bytes of text as fit, with everything in it escaped that could do something to a terminal or a log.
+/// As many bytes of text as fit, with all characters escaped that could affect a terminal or a log.
 fn printable(bytes: &[u8], max: usize) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
@@ -246,7 +246,7 @@ mod tests {
             ("f\u{fc}r".as_bytes(), "f\u{fc}r"),
             (b"\x1b[31m\x00\r\n", r"\u{1b}[31m\0\r\n"),
             (b"\xff\xe2\x80", r"\xff\xe2\x80"),
-            // It would turn the rest of the line around.
+            // It would reverse the rest of the line.
             ("\u{202e}a\u{2028}".as_bytes(), r"\u{202e}a\u{2028}"),
             (b"\\", r"\\"),
         ] {

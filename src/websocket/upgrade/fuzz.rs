@@ -1,4 +1,4 @@
-//! Bytes as a request and as a response, held against what always holds.
+//! Bytes as a request and as a response, checked against invariants.
 
 use std::ops::RangeInclusive;
 
@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{deadline::SystemTime, websocket::path::Path};
 
-/// What becomes of bytes that come in portions.
+/// The result of bytes that arrive in portions.
 struct Outcome<M> {
-    /// `None` if there is more to come.
+    /// `None` if more bytes are needed.
     message: Option<Result<M, HandshakeError>>,
     /// Those behind it.
     rest: Vec<u8>,
@@ -48,7 +48,7 @@ fn read<P: Parser>(data: &[u8], portion: usize, parser: &P) -> Outcome<P::Messag
     }
 }
 
-/// The first byte says in which portions the others come, and the second which path the listener has.
+/// The first byte determines the portions of the others, and the second the path of the listener.
 pub(crate) fn run_request(data: &[u8]) {
     let [portion, path, data @ ..] = data else {
         return;
@@ -80,7 +80,7 @@ pub(crate) fn run_request(data: &[u8]) {
     }
 }
 
-/// An answer is whole, and if it has a body, as long as it says.
+/// An answer is complete, and its body has the declared length.
 fn answers(answer: &str, expected: RangeInclusive<u16>, is_head: Option<bool>) {
     let mut headers = NO_HEADERS;
     let mut response = httparse::Response::new(&mut headers);
@@ -102,14 +102,14 @@ fn answers(answer: &str, expected: RangeInclusive<u16>, is_head: Option<bool>) {
     }
 }
 
-/// What libp2p-websocket makes of the same, and how that may differ.
+/// The result of libp2p-websocket for the same bytes, and the permitted differences.
 fn compare_with_soketto(data: &[u8], message: Option<&Result<Request, HandshakeError>>) {
     let io = Cursor::new(data.to_vec());
     let mut server = soketto::handshake::Server::new(io);
     let accepted = block_on(server.receive_request());
     match (message, accepted) {
         (Some(Ok(_)), Err(error)) => {
-            // It takes fewer headers in a shorter head, no lines without a carriage return, and reads only UTF-8.
+            // It accepts fewer headers in a shorter head, no lines without a carriage return, and only UTF-8.
             let head = data.get(..8 * 1024).unwrap_or(data);
             let has_end = head.windows(4).any(|bytes| bytes == b"\r\n\r\n");
             let lines = head.iter().filter(|byte| **byte == b'\n').count();
@@ -131,7 +131,7 @@ fn compare_with_soketto(data: &[u8], message: Option<&Result<Request, HandshakeE
     }
 }
 
-/// The first byte says in which portions the others come.
+/// The first byte determines the portions of the others.
 pub(crate) fn run_response(data: &[u8]) {
     let Some((portion, data)) = data.split_first() else {
         return;
@@ -157,7 +157,7 @@ pub(crate) fn run_response(data: &[u8]) {
     match message {
         Response::Accepted => {}
         Response::Redirected(location) => {
-            // Whatever it says, it is an address or an error.
+            // Any redirect is an address or an error.
             for from in ["/ip4/192.0.2.1/tcp/1/ws", "/dns/a.example/tcp/1/wss"] {
                 redirect(from, &location);
             }

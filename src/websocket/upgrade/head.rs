@@ -1,58 +1,58 @@
-//! Where a request or a response ends that comes in bit by bit.
+//! CORE: finds the end of a request or a response that arrives in pieces.
 
 use super::error::HandshakeError;
 
-/// How many bytes a request or a response may have up to the end of its headers. Browsers send less than one KiB
+/// Maximum size of a request or a response up to the end of its headers. Browsers send less than one KiB
 /// beside their cookies.
 pub(in crate::websocket) const MAX_SIZE: usize = 16 * 1024;
 
-/// How many empty lines may come first. RFC 9112 asks in section 2.2 that one be passed over.
+/// Maximum number of empty lines before it. RFC 9112, section 2.2, asks to ignore one.
 const MAX_EMPTY_LINES: usize = 2;
 
-/// How many bytes of a line of text are awaited before it is refused, for the error to repeat. They are all that such a
-/// peer may ever send, if it waits for an answer.
+/// Number of bytes of a line of text that are awaited before it is refused, for the error to repeat. Such a peer may never
+/// send more if it waits for an answer.
 const MAX_TEXT: usize = 64;
 
-/// The same where it is not text: enough to tell what it is.
+/// The same for bytes that are not text: enough to recognise the protocol.
 const MAX_BINARY: usize = 4;
 
-/// What a role makes of the parts of a head.
+/// How a role reads the parts of a head.
 pub(super) trait Parser {
-    /// What a whole head is read as.
+    /// The result of a complete head.
     type Message;
 
-    /// What every first line begins with.
+    /// The beginning of every first line.
     const PREFIX: &'static [u8];
 
-    /// Checks the first line once it is whole, so that whoever does not speak HTTP is not waited for.
+    /// Checks the first line once it is complete, so that a peer that does not speak HTTP is refused at once.
     fn check_first_line(&self, line: &[u8]) -> Result<(), HandshakeError>;
 
     /// Reads a first line with all its headers. `None` if another head follows.
     fn parse(&self, head: &[u8]) -> Result<Option<Self::Message>, HandshakeError>;
 }
 
-/// Bytes that come in, of which each is looked at once to find the end of the head. It is parsed when that is there:
-/// however they are cut, they cost the same.
+/// Received bytes. Each is examined once to find the end of the head, which is then parsed, so the cost does not depend on the
+/// pieces.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     bytes: Vec<u8>,
-    /// Where the message begins: in front of it are those that were only followed by another one.
+    /// The start of the message, after interim ones.
     begin: usize,
-    /// Where the last line begins.
+    /// The start of the last line.
     line: usize,
-    /// How many bytes have been looked at.
+    /// The number of bytes examined.
     scanned: usize,
     has_first_line: bool,
     empty_lines: usize,
-    /// How many bytes all calls have looked at.
+    /// The number of bytes examined by all calls.
     #[cfg(test)]
     pub(super) cost: usize,
 }
 
 impl Head {
-    /// Takes what has come; `None` while the head is not whole.
+    /// Takes received bytes; `None` while the head is incomplete.
     ///
-    /// What follows the head is left for [`Head::into_rest`].
+    /// The bytes after the head are left for [`Head::into_rest`].
     pub(super) fn on_bytes<P: Parser>(
         &mut self,
         bytes: &[u8],
@@ -99,7 +99,7 @@ impl Head {
         }
     }
 
-    /// Why that was not all: nothing more will come.
+    /// The error at the end of the connection, before the head was complete.
     pub(super) fn on_end<P: Parser>(&self) -> HandshakeError {
         let checked = match self.has_first_line {
             true => Ok(()),
@@ -110,7 +110,7 @@ impl Head {
         })
     }
 
-    /// How many more bytes it takes.
+    /// The number of bytes that still fit.
     pub(super) fn room(&self) -> usize {
         MAX_SIZE.saturating_sub(self.bytes.len())
     }
@@ -120,14 +120,14 @@ impl Head {
         self.part(self.begin).starts_with(b"HEAD ")
     }
 
-    /// What came behind the head, in no more memory than that takes.
+    /// The bytes after the head, in an allocation of their size.
     pub(super) fn into_rest(mut self) -> Vec<u8> {
         self.bytes.drain(..self.begin);
         self.bytes.shrink_to_fit();
         self.bytes
     }
 
-    /// Goes on to the next end of a line, if it has come.
+    /// Advances to the next end of a line, if it was received.
     fn find_line_end(&mut self) -> bool {
         let end = self.bytes.len().min(MAX_SIZE);
         let new = self.bytes.get(self.scanned..end).unwrap_or_default();
@@ -141,7 +141,7 @@ impl Head {
         found.is_some()
     }
 
-    /// Refuses what cannot become a first line, as soon as it is certain and an error has something to tell.
+    /// Refuses bytes that cannot become a first line, as soon as that is certain and an error can name the protocol.
     fn check_start<P: Parser>(&self, is_over: bool) -> Result<(), HandshakeError> {
         let line = self.part(self.line);
         let is_text = matches!(line.first(), None | Some(b' '..=b'~'));
@@ -159,7 +159,7 @@ impl Head {
         Err(HandshakeError::not_http(start))
     }
 
-    /// From there up to what has been looked at.
+    /// The bytes from there to the last examined one.
     fn part(&self, from: usize) -> &[u8] {
         self.bytes.get(from..self.scanned).unwrap_or_default()
     }

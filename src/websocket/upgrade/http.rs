@@ -1,4 +1,4 @@
-//! What requests and responses have in common.
+//! The common parts of requests and responses.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use sha1::{Digest as _, Sha1};
 
 use super::error::{HandshakeError, quoted};
 
-/// How many headers a request or a response may have. Browsers send fifteen, and proxies add to them.
+/// Maximum number of headers of a request or a response. Browsers send fifteen, and proxies add to them.
 pub(super) const MAX_HEADERS: usize = 100;
 
-/// A key as RFC 6455 says in section 4.1: 16 bytes, in base64.
+/// A key of RFC 6455, section 4.1: 16 bytes in base64.
 pub(super) type Key = [u8; 24];
 
 /// The headers of a request or response.
@@ -22,13 +22,13 @@ pub(super) type Key = [u8; 24];
 pub(super) struct Headers<'a>(pub(super) &'a [Header<'a>]);
 
 impl<'a> Headers<'a> {
-    /// All values of headers with this name, in their order.
+    /// All values of headers with this name, in order.
     pub(super) fn all(self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let named = move |header: &&Header<'_>| header.name.eq_ignore_ascii_case(name);
         self.0.iter().filter(named).map(|header| header.value)
     }
 
-    /// The value of a header that may not be there, but not twice.
+    /// The value of an optional header, which must not occur twice.
     pub(super) fn at_most_one(
         self,
         name: &'static str,
@@ -44,13 +44,13 @@ impl<'a> Headers<'a> {
         }
     }
 
-    /// The value of a header that is to be there once.
+    /// The value of a required header, which must occur once.
     pub(super) fn one(self, name: &'static str) -> Result<&'a [u8], HandshakeError> {
         self.at_most_one(name)?
             .ok_or(HandshakeError::MissingHeader { name })
     }
 
-    /// That one of the headers with this name lists this token, in whatever case.
+    /// Checks that one of the headers with this name lists this token, in any case.
     pub(super) fn expect_token(
         self,
         name: &'static str,
@@ -74,11 +74,11 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// Room for the headers that are parsed.
+/// Space for the parsed headers.
 pub(in crate::websocket) const NO_HEADERS: [Header<'_>; MAX_HEADERS] =
     [httparse::EMPTY_HEADER; MAX_HEADERS];
 
-/// What of the headers cannot be read.
+/// The error for headers that cannot be parsed.
 pub(super) fn malformed(error: httparse::Error) -> HandshakeError {
     match error {
         httparse::Error::TooManyHeaders => HandshakeError::TooManyHeaders { max: MAX_HEADERS },
@@ -86,7 +86,7 @@ pub(super) fn malformed(error: httparse::Error) -> HandshakeError {
     }
 }
 
-/// Where a whole head ends for who parses it: nowhere else than where it was found to end.
+/// Checks that the parser finds the end of the head where it was found before.
 pub(super) fn expect_whole(
     parsed: httparse::Result<usize>,
     head: &[u8],
@@ -97,7 +97,7 @@ pub(super) fn expect_whole(
     }
 }
 
-/// What is wrong with a first line.
+/// The error for a first line.
 pub(super) fn bad_first_line(line: &[u8], error: httparse::Error) -> HandshakeError {
     let mut words = line.trim_ascii().split(|byte| *byte == b' ');
     match words.find(|word| word.starts_with(b"HTTP/")) {
@@ -108,7 +108,7 @@ pub(super) fn bad_first_line(line: &[u8], error: httparse::Error) -> HandshakeEr
     }
 }
 
-/// What a server answers to a key: RFC 6455, section 4.2.2, step 5.
+/// The answer of a server to a key: RFC 6455, section 4.2.2, step 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Accept([u8; 28]);
 
@@ -147,13 +147,13 @@ pub(super) fn key(nonce: [u8; 16]) -> Key {
 /// The value of a header as a key, if it is one.
 pub(super) fn read_key(value: &[u8]) -> Option<Key> {
     let key = Key::try_from(value).ok()?;
-    // Room for a whole number of triples.
+    // Space for a whole number of triples.
     let mut nonce = [0; 18];
     let size = BASE64.decode_slice(key, &mut nonce).ok()?;
     (size == 16).then_some(key)
 }
 
-/// That of RFC 4648. Bits to spare may be set, as they are in the very example of RFC 6455, section 4.1.
+/// That of RFC 4648. Trailing bits may be set, as in the example of RFC 6455, section 4.1.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()

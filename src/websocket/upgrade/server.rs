@@ -1,4 +1,4 @@
-//! The request of whoever connects, and what is answered: RFC 6455, section 4.2.
+//! CORE: the request of a client, and its answer: RFC 6455, section 4.2.
 
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
@@ -9,16 +9,16 @@ use super::{
 };
 use crate::{deadline::SystemTime, websocket::path::Path};
 
-/// What a request asks for; everything else of it is checked and forgotten.
+/// The parts of a request that are needed; everything else is checked and dropped.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Request {
     accept: Accept,
 }
 
-/// What requests a listener takes.
+/// The requests that a listener accepts.
 #[derive(Debug)]
 pub(super) struct Requests {
-    /// The only path that may be requested.
+    /// The only accepted path.
     pub(super) only: Option<Path>,
 }
 
@@ -50,7 +50,7 @@ impl Parser for Requests {
             });
         }
         let headers = Headers(request.headers);
-        // RFC 9112, section 3.2, and what would follow the headers here would be taken for frames.
+        // RFC 9112, section 3.2. A body would be read as frames.
         headers.one("Host")?;
         if headers.all("Transfer-Encoding").next().is_some()
             || headers.all("Content-Length").any(|length| length != b"0")
@@ -86,7 +86,7 @@ impl Parser for Requests {
 }
 
 impl Request {
-    /// The answer to it. What of subprotocols and extensions it has asked for is not there, so they are not used.
+    /// The answer to it. It confirms none of the requested subprotocols and extensions, so they are not used.
     pub(super) fn accepted(&self) -> String {
         format!(
             "HTTP/1.1 101 Switching Protocols\r\n\
@@ -98,10 +98,10 @@ impl Request {
     }
 }
 
-/// What is answered to a request that is refused for this reason, before its connection is closed. It repeats nothing of
-/// the request. To a request with the method HEAD it has no body.
+/// The answer to a request that is refused for this reason, before its connection is closed. It repeats nothing of the
+/// request. The answer to a HEAD request has no body.
 pub(super) fn refused(reason: &HandshakeError, is_head: bool, now: SystemTime) -> String {
-    // Both of 426, RFC 6455, section 4.2.2, and RFC 9110, section 15.5.22.
+    // Both for 426: RFC 6455, section 4.2.2, and RFC 9110, section 15.5.22.
     const UPGRADE: &str = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
 
     let (status, header, hint) = match reason {
@@ -146,7 +146,7 @@ pub(super) fn refused(reason: &HandshakeError, is_head: bool, now: SystemTime) -
             "The request is not a WebSocket handshake that it can read.",
         ),
     };
-    // What stands in `Upgrade` has to be named beside `close`: RFC 9110, section 7.8.
+    // `Connection` has to list `upgrade` if `Upgrade` is sent: RFC 9110, section 7.8.
     let connection = match header {
         UPGRADE => "Upgrade, close",
         _ => "close",
@@ -162,8 +162,8 @@ pub(super) fn refused(reason: &HandshakeError, is_head: bool, now: SystemTime) -
     )
 }
 
-/// As it stands in a header: RFC 9110, section 5.6.7. Section 6.6.1 wants it of all who have a clock; one before 1970 is
-/// none.
+/// The date in a header: RFC 9110, section 5.6.7. Section 6.6.1 requires it of servers with a clock. `None` if the clock is
+/// before 1970.
 fn date(now: SystemTime) -> Option<String> {
     const FORMAT: &[BorrowedFormatItem<'_>] = format_description!(
         "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"

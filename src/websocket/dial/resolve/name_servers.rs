@@ -1,4 +1,4 @@
-//! TXT records, by hickory: no call of the operating system has them.
+//! TXT records, by hickory: the operating system has no call for them.
 
 use std::{
     fs, io,
@@ -16,7 +16,7 @@ use hickory_resolver::{
 
 type Read = dyn Fn() -> Result<(ResolverConfig, ResolverOpts), NetError> + Send + Sync;
 
-/// How long an answer is kept at most, whatever its TTL.
+/// The maximum time for which an answer is kept, for any TTL.
 const MAX_TTL: Duration = Duration::from_secs(60);
 
 /// Asks the name servers of the system, whose configuration is read for the first name, and again once it has changed
@@ -59,7 +59,7 @@ impl NameServers {
             .answers()
             .iter()
             .filter_map(|record| match &record.data {
-                // A text longer than 255 bytes is in several pieces. One that is no text is nothing that anybody asked for.
+                // A text longer than 255 bytes is in several pieces. A record that is not text is ignored.
                 RData::TXT(txt) => String::from_utf8(txt.txt_data.concat()).ok(),
                 _ => None,
             });
@@ -75,7 +75,7 @@ impl NameServers {
             return Ok(made.resolver.clone());
         }
         let (servers, mut options) = (self.0.read)()?;
-        // Whoever dials again looks up again. What was found, or was not, may be kept for a day otherwise.
+        // A new dial looks up again. Otherwise an answer, positive or negative, could be kept for a day.
         options.positive_max_ttl = Some(MAX_TTL);
         options.negative_max_ttl = Some(MAX_TTL);
         let provider = TokioRuntimeProvider::default();
@@ -94,12 +94,12 @@ impl NameServers {
     }
 }
 
-/// When the configuration was last written, on systems where it is a file.
+/// The time at which the configuration was last written, on systems where it is a file.
 fn changed_at() -> Option<SystemTime> {
     fs::metadata("/etc/resolv.conf").ok()?.modified().ok()
 }
 
-/// As its text, which has that of its source in it.
+/// As text, which includes that of its source.
 fn into_io(error: NetError) -> io::Error {
     let kind = match &error {
         NetError::Timeout => io::ErrorKind::TimedOut,

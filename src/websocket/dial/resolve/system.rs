@@ -13,16 +13,16 @@ use futures::{channel::oneshot, future::BoxFuture};
 use super::NameServers;
 use super::Resolve;
 
-/// How many names are looked up at a time. Each takes a thread for as long as the system needs, which may be longer
-/// than anybody waits; and hickory has as many on their way to one name server, and refuses those beyond.
+/// Maximum number of concurrent lookups. Each occupies a thread until the system answers, possibly after the dial has ended.
+/// Hickory has the same limit for each name server, and refuses further ones.
 const MAX_RESOLVING: usize = 32;
 
-/// What is done on a thread that may block.
+/// A blocking call.
 pub(in crate::websocket) type Job = Box<dyn FnOnce() + Send>;
 
 pub(in crate::websocket) struct System {
     places: Arc<Semaphore>,
-    /// Does it on a thread of the runtime.
+    /// Runs it on a thread of the runtime.
     unblock: fn(Job),
     /// The system has no call for TXT records.
     #[cfg(feature = "tokio")]
@@ -56,7 +56,7 @@ impl Resolve for System {
             let (sender, receiver) = oneshot::channel();
             unblock(Box::new(move || {
                 let found = (name.as_str(), 0).to_socket_addrs();
-                // Not with the dial: the thread is taken until here.
+                // Not with the end of the dial: the thread is occupied until here.
                 drop(place);
                 let _ =
                     sender.send(found.map(|found| found.map(|at: SocketAddr| at.ip()).collect()));

@@ -21,8 +21,8 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// Room for a read by a caller that has room for `wanted` decrypted bytes. There is no more than that if possible,
-    /// because further bytes would have to be stored.
+    /// Space for a read by a caller with space for `wanted` decrypted bytes. No more than that if possible, because further
+    /// bytes would have to be stored.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl Input {
         Ok(&mut buffer[self.filled..end])
     }
 
-    /// `count` bytes have been read into the room.
+    /// `count` bytes have been read into the space.
     pub(super) fn on_received(&mut self, count: usize) {
         self.filled += count;
         self.release();

@@ -17,7 +17,7 @@ use crate::websocket::pool::{Buffer, Pool};
 /// Maximum number of bytes that are encrypted and not sent. A WebSocket frame has 64 KiB and a header.
 pub(super) const MAX_UNSENT: usize = 80 * 1024;
 
-/// With room for the overhead of these records.
+/// With space for the overhead of these records.
 static POOL: Pool = Pool::new(MAX_UNSENT + 4096, 256, 16);
 
 /// The largest record: 16 KiB, the overhead of a cipher, and the header.
@@ -59,14 +59,14 @@ impl Session for UnbufferedClientConnection {
 
 /// How reading has ended.
 pub(super) enum End {
-    /// By a `close_notify`.
+    /// Whether the peer has sent a `close_notify`.
     Closed,
     Failed(Error),
 }
 
 pub(super) struct Records<C> {
     session: C,
-    /// Decrypted bytes for which the reader had no room.
+    /// Decrypted bytes for which the reader had no space.
     decrypted: Vec<u8>,
     outgoing: Outgoing,
     end: Option<End>,
@@ -84,7 +84,7 @@ impl<C> Records<C> {
         }
     }
 
-    /// How reading has ended, after everything is delivered.
+    /// How reading has ended, once everything is delivered.
     pub(super) fn end(&self) -> Option<&End> {
         self.end.as_ref()
     }
@@ -111,7 +111,7 @@ impl<C> Records<C> {
         }
     }
 
-    /// Gives back the buffer of outgoing records, if all are sent.
+    /// Returns the buffer of outgoing records to the pool, if all are sent.
     pub(super) fn release(&mut self) {
         if self.unsent().is_empty() {
             self.outgoing = Outgoing::default();
@@ -217,7 +217,7 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    /// Room for at least `size` bytes.
+    /// Space for at least `size` bytes.
     fn room(&mut self, size: usize) -> &mut [u8] {
         let buffer = self.buffer.get_or_insert_with(|| POOL.lend());
         if buffer.len() < self.end + size {
@@ -229,7 +229,7 @@ impl Outgoing {
     }
 
     fn encode<Data>(&mut self, data: &mut EncodeTlsData<'_, Data>) {
-        // There is room, because it is one record.
+        // It fits, because it is one record.
         self.end += data.encode(self.room(MAX_RECORD)).unwrap_or_default();
     }
 
