@@ -79,13 +79,13 @@ pub(crate) struct News {
 /// The reason for which a message is refused.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
-    #[error("the pubsub does not vouch for the author")]
+    #[error("the pubsub has not verified the author")]
     Unauthenticated,
     #[error("it is our own")]
     Own,
-    #[error("the author sends too many")]
+    #[error("the author exceeds its rate")]
     AuthorRate,
-    #[error("the neighbour delivers too many of unknown authors")]
+    #[error("the neighbour exceeds its rate for unknown authors")]
     NewcomerRate,
     #[error(transparent)]
     Oversized(DecodeError),
@@ -93,7 +93,7 @@ enum Refused {
     Outdated,
     #[error(transparent)]
     Malformed(DecodeError),
-    #[error("it is about somebody else than its author")]
+    #[error("it is about another peer than its author")]
     ForeignKey,
 }
 
@@ -121,8 +121,8 @@ impl Refused {
 /// A due announcement of a known peer passes without charge, so that no flood makes a peer expire. These are at most two an
 /// interval for each row. If the announcement turns out to be old or a duplicate, it is charged after all, because any peer
 /// can replay announcements of others. If it is malformed, or about another peer, its author is to blame: until the author's
-/// next good one, all of its messages are charged before they are read. The neighbour that delivers such a message is charged
-/// as for a newcomer.
+/// next good one, all of its messages are charged before they are read. The neighbour that delivers such a message is
+/// charged as for a newcomer.
 ///
 /// A neighbour that delivers more newcomers than allowed is muted for a while if there are enough others, see [`Muting`],
 /// and may fill at most a quarter of the table.

@@ -386,7 +386,7 @@ where
         let row = self.by_inner.get(&inner);
         let Some((&id, listener)) = row.and_then(|id| Some((id, self.listeners.get_mut(id)?)))
         else {
-            tracing::debug!(%inner, "dropped an event of a listener that is gone");
+            tracing::debug!(%inner, "dropped an event of a closed listener");
             return;
         };
         match (&mut listener.state, event) {

@@ -18,8 +18,8 @@ pub enum Error {
     /// The TCP transport failed. On the runtimes of this crate, the source is an `io::Error`.
     #[error("TCP failed")]
     Transport(#[source] Cause),
-    /// The TLS handshake failed, for instance because the certificate of the peer is not trusted. The source has the reason and
-    /// the remedy.
+    /// The TLS handshake failed, for instance because the certificate of the peer is not trusted. The source has the reason
+    /// and the remedy.
     #[error("TLS failed")]
     Tls(#[source] TlsError),
     /// The other side does not speak WebSocket, or refused the request. With
@@ -39,7 +39,7 @@ pub enum Error {
     #[error("the WebSocket protocol failed")]
     Protocol(#[source] Cause),
     /// The handshake was not complete at its [deadline](crate::websocket::Config::with_handshake_timeout).
-    #[error("the handshake was not done within {after:?}")]
+    #[error("the handshake was not complete within {after:?}")]
     #[non_exhaustive]
     HandshakeTimedOut {
         /// The time that it had.
@@ -53,7 +53,7 @@ pub enum Error {
     /// [maximum size](crate::websocket::Config::with_max_frame_size). Found in the `io::Error` of a read of the
     /// [`Connection`](crate::websocket::Connection).
     #[cfg(feature = "libp2p-websocket")]
-    #[error("a WebSocket message of {size} bytes or more is larger than this node takes")]
+    #[error("a WebSocket message of {size} bytes or more exceeds the maximum of this node")]
     #[non_exhaustive]
     MessageTooLarge {
         /// The known part of its size, in bytes.
@@ -85,8 +85,8 @@ pub enum Error {
     /// is redirected.
     #[error("the transport was dropped before it could dial")]
     TransportDropped,
-    /// The lookup of a dialled name failed, for the reason in the source. Its kind is `NotFound` if the name does not exist or has no
-    /// address that can be dialled, `InvalidInput` if it is not a name, and `TimedOut` if no answer came.
+    /// The lookup of a dialled name failed, for the reason in the source. Its kind is `NotFound` if the name does not exist
+    /// or has no address that can be dialled, `InvalidInput` if it is not a name, and `TimedOut` if no answer came.
     #[error("cannot look up {name:?}")]
     #[non_exhaustive]
     Lookup {
@@ -95,16 +95,16 @@ pub enum Error {
         /// The reason.
         source: io::Error,
     },
-    /// The address did not answer before the [deadline of the dial](crate::websocket::Config::with_dial_timeout). A connected
-    /// address has half of the remaining time while others are still to be tried.
+    /// The address did not answer before the [deadline of the dial](crate::websocket::Config::with_dial_timeout). A
+    /// connected address has half of the remaining time while others are still to be tried.
     #[error("no connection within {after:.1?}")]
     #[non_exhaustive]
     DialTimedOut {
         /// The time that it had.
         after: Duration,
     },
-    /// All addresses of a name or a `/dnsaddr` failed. If only one address of a name was tried, its error is returned in place
-    /// of this one.
+    /// All addresses of a name or a `/dnsaddr` failed. If only one address of a name was tried, its error is returned in
+    /// place of this one.
     #[error("cannot connect to {}", Listed(attempts))]
     #[non_exhaustive]
     Dial {

@@ -13,12 +13,12 @@ use libp2p_core::transport::TransportError;
 
 use crate::websocket::{Error, address::is_specific};
 
-/// Maximum number of remembered addresses of the host's interfaces. Further ones are ignored: a listener on one of them stays
-/// open when the address leaves.
+/// Maximum number of remembered addresses of the host's interfaces. Further ones are ignored: a listener on one of them
+/// stays open when the address leaves.
 const MAX_NETWORKS: usize = 4096;
 
-/// Maximum number of remembered addresses whose bind failed. For further ones, only the next attempt finds out that they have
-/// returned.
+/// Maximum number of remembered addresses whose bind failed. For further ones, only the next attempt finds out that they
+/// have returned.
 const MAX_WANTED: usize = 1024;
 
 /// An address of an interface, and the length of its network prefix.
@@ -166,7 +166,7 @@ impl Presence {
                     self.networks.insert(network);
                 }
                 self.wanted.remove(&network.0).then(|| {
-                    tracing::debug!(ip = %network.0, "the address of a waiting listener is there");
+                    tracing::debug!(ip = %network.0, "the address of a waiting listener has returned");
                     Meaning::Returned
                 })
             }

@@ -152,7 +152,7 @@ impl Listener {
                 Err(error) => error,
             };
             if Cause::of(&error) == Cause::Connection {
-                tracing::debug!(listener = %self.id, %error, "a connection was gone before it was accepted");
+                tracing::debug!(listener = %self.id, %error, "a connection ended before it was accepted");
                 continue;
             }
             self.accepts.begin();
