@@ -1,8 +1,8 @@
 //! A node that listens lazily over WebSocket and is found by its peers through gossipsub.
 //!
-//! Without arguments, a hub and a few peers that know only the hub find each other in one process, and a table shows when. With
-//! `--listen`, `--hub` or `--dial` it is one node, until Ctrl-C or SIGTERM. `--help` lists its options and the lines that it
-//! prints.
+//! Without arguments, a hub and a few peers that know only the hub find each other in one process, and a table shows when.
+//! With `--listen`, `--hub` or `--dial` it is one node, until Ctrl-C or SIGTERM. `--help` lists its options and the lines
+//! that it prints.
 
 #[path = "node/demo.rs"]
 mod demo;
@@ -69,8 +69,8 @@ struct Arguments {
     /// Support TCP without WebSocket too, such as --listen /ip4/0.0.0.0/tcp/9000, also on the port of other listeners.
     #[arg(long, requires = "own")]
     tcp: bool,
-    /// Take the address of the client from the header X-Forwarded-For, on connections from this network of HTTP proxies, such as
-    /// 10.0.0.0/8. May be repeated.
+    /// Take the address of the client from the header X-Forwarded-For, on connections from this network of HTTP proxies,
+    /// such as 10.0.0.0/8. May be repeated.
     #[arg(
         long,
         value_name = "NETWORK",
@@ -81,8 +81,8 @@ struct Arguments {
     /// The same from the PROXY protocol, which every connection from this network has to begin with. May be repeated.
     #[arg(long, value_name = "NETWORK", requires = "own")]
     proxy_protocol: Vec<websocket::Network>,
-    /// The certificate chain of TLS listeners, such as /ip4/0.0.0.0/tcp/443/tls/ws, in PEM. They wait until the file
-    /// is there, and it may be replaced at any time. May be repeated, each with a --tls-key: the names decide which is served.
+    /// The certificate chain of TLS listeners, such as /ip4/0.0.0.0/tcp/443/tls/ws, in PEM. They wait until the file is
+    /// there, and it may be replaced at any time. May be repeated, each with a --tls-key: the names decide which is served.
     #[arg(long, value_name = "FILE", requires_all = ["own", "tls_key"])]
     tls_cert: Vec<PathBuf>,
     /// The private key of that certificate, in PEM.

@@ -45,8 +45,9 @@
 //! | no topic took the last announcement | after 1 s |
 //!
 //! Announcements are at least one second apart ([`Config::with_minimum_gap`]). All nodes together make about
-//! [`Config::with_target_rate`] announcements a second, ten by default. The second announcement of a node comes after a random
-//! part of the interval, so that nodes started together do not stay synchronised. [`Behaviour::announce`] announces now.
+//! [`Config::with_target_rate`] announcements a second, ten by default. The second announcement of a node comes after a
+//! random part of the interval, so that nodes started together do not stay synchronised. [`Behaviour::announce`] announces
+//! now.
 //!
 //! Invented peers make the interval longer. Once the number of peers has not grown by a quarter for eight intervals, the
 //! interval is at most twice its smallest value of the last hour. Until then, it may grow to [`Config::with_max_interval`].
@@ -55,16 +56,16 @@
 //! while the number of peers grows. The node keeps the promise. A peer expires after three times that.
 //!
 //! Other nodes answer only a peer that they have heard. A node that only dials therefore announces an empty list when a peer
-//! subscribes, within a quarter of the [minimum gap](Config::with_minimum_gap) (random), and once more after an interval if it
-//! has heard no peer by then. An empty list carries no promise, and the node answers no newcomer. A node counts as one that
-//! only dials while it has no listener and no confirmed external address. It also does while its listeners have had no address
-//! for 5 seconds, as in a browser without a reservation at a relay.
+//! subscribes, within a quarter of the [minimum gap](Config::with_minimum_gap) (random), and once more after an interval if
+//! it has heard no peer by then. An empty list carries no promise, and the node answers no newcomer. A node counts as one
+//! that only dials while it has no listener and no confirmed external address. It also does while its listeners have had no
+//! address for 5 seconds, as in a browser without a reservation at a relay.
 //!
 //! # Which addresses
 //!
 //! By default those that suit a node on the internet, in both directions. Private addresses count only while the node itself
-//! has no public one, loopback only if there is nothing else, and an unspecified IP never. Relayed addresses pass. At most 16
-//! addresses of a peer are announced or kept, the most useful first. [`Config::with_filter`] and
+//! has no public one, loopback only if there is nothing else, and an unspecified IP never. Relayed addresses pass. At most
+//! 16 addresses of a peer are announced or kept, the most useful first. [`Config::with_filter`] and
 //! [`Config::with_received_filter`] replace the rule of one direction by a closure.
 //!
 //! # What it accepts
@@ -79,32 +80,32 @@
 //! [`Config::with_newcomer_rate`] allows could hide newcomers that way, because its excess is ignored. Such a neighbour is
 //! muted for ten seconds, and so is one whose own announcements are malformed. While it is muted, none of its messages is
 //! delivered, on any topic, including those of the application; copies from other neighbours are. A neighbour is muted only
-//! while at least two other subscribed neighbours, and more than half of all, keep within the rate. The only hub is therefore
-//! never muted. While other neighbours are subscribed, peers that one neighbour alone has delivered fill at most a quarter of
-//! the table. Beyond that, a new one replaces the one of them that has been silent for longest, which expires.
+//! while at least two other subscribed neighbours, and more than half of all, keep within the rate. The only hub is
+//! therefore never muted. While other neighbours are subscribed, peers that one neighbour alone has delivered fill at most a
+//! quarter of the table. Beyond that, a new one replaces the one of them that has been silent for longest, which expires.
 //!
 //! Two things are not promised. If most neighbours forward the same flood, as they do unless they validate messages, no
 //! neighbour is muted and newcomers may be missed. The announcement that exhausts the allowance of a neighbour is lost, even
 //! if it is honest; the next one comes after an interval.
 //!
-//! Due announcements of known peers pass all limits, so that a flood makes no peer expire. Nodes with this crate number their
-//! announcements by the time of day in milliseconds, and announcements older than the last one are ignored while their peer is
-//! known. A node whose clock is set back continues from the last number until it is restarted; after that, others take it for
-//! a new peer once it has expired, after three intervals. js-libp2p does not number its announcements. If one is replayed after
-//! gossipsub has forgotten it, which takes a minute or two, it counts until the next one. A replayed announcement of an expired
-//! peer counts once, for three of its intervals.
+//! Due announcements of known peers pass all limits, so that a flood makes no peer expire. Nodes with this crate number
+//! their announcements by the time of day in milliseconds, and announcements older than the last one are ignored while their
+//! peer is known. A node whose clock is set back continues from the last number until it is restarted; after that, others
+//! take it for a new peer once it has expired, after three intervals. js-libp2p does not number its announcements. If one is
+//! replayed after gossipsub has forgotten it, which takes a minute or two, it counts until the next one. A replayed
+//! announcement of an expired peer counts once, for three of its intervals.
 //!
 //! # What it dials
 //!
 //! - Hubs ([`Config::with_hubs`]), again whenever they are not connected.
-//! - Known peers, only with [`Config::with_connections`]: while there are fewer connections to subscribers than that, at random,
-//!   each peer at all its addresses in one attempt, at most eight at once, with a backoff for each peer.
+//! - Known peers, only with [`Config::with_connections`]: while there are fewer connections to subscribers than that, at
+//!   random, each peer at all its addresses in one attempt, at most eight at once, with a backoff for each peer.
 //!
 //! The swarm always receives the addresses of known peers, so `Swarm::dial` works with a peer id alone.
 //!
-//! Two nodes that dial each other at the same moment have two connections. One that discovery has dialled is closed: after
-//! 7 seconds by the side with the larger peer id, after 30 seconds by the other one. A connection that the application dialled, a
-//! relayed one, and the last direct one are never closed.
+//! Two nodes that dial each other at the same moment have two connections. One that discovery has dialled is closed: after 7
+//! seconds by the side with the larger peer id, after 30 seconds by the other one. A connection that the application
+//! dialled, a relayed one, and the last direct one are never closed.
 //!
 //! [`Behaviour::saved_peers`] and [`Config::with_saved_peers`] carry known peers over a restart.
 //!

@@ -1,9 +1,9 @@
 //! WebSocket over TCP, ready to be made [`lazy`](crate::lazy).
 //!
-//! With tokio, `websocket::tokio::transport` returns WebSocket over TCP with lazy listeners.
-//! `websocket::smol::transport` and `websocket::async_std::transport` do the same on these runtimes, with the same options, over
-//! a TCP of this crate. [`Transport`] accepts any other TCP. [`Config::with_engine`] selects the implementation of WebSocket: a
-//! byte stream of this crate, or libp2p-websocket.
+//! With tokio, `websocket::tokio::transport` returns WebSocket over TCP with lazy listeners. `websocket::smol::transport`
+//! and `websocket::async_std::transport` do the same on these runtimes, with the same options, over a TCP of this crate.
+//! [`Transport`] accepts any other TCP. [`Config::with_engine`] selects the implementation of WebSocket: a byte stream of
+//! this crate, or libp2p-websocket.
 //!
 //! | | addresses |
 //! | --- | --- |
@@ -11,12 +11,12 @@
 //! | where `<host>` is | `/ip4/<ip>`, `/ip6/<ip>`, `/dns/<name>`, `/dns4/<name>` or `/dns6/<name>` |
 //! | dials | the same, and the addresses of `/dnsaddr/<name>`; each with or without `/p2p/<peer id>` at the end |
 //!
-//! `listen_on` returns other addresses unchanged as `MultiaddrNotSupported`: `/dnsaddr`, addresses with `/p2p/<peer id>` at the
-//! end, and TLS addresses without [`Config::with_certificates`] among them.
+//! `listen_on` returns other addresses unchanged as `MultiaddrNotSupported`: `/dnsaddr`, addresses with `/p2p/<peer id>` at
+//! the end, and TLS addresses without [`Config::with_certificates`] among them.
 //!
 //! A listener on a name is bound to all addresses of this host and has one address: the name, with the port. The name is not
-//! looked up. This also applies to `/dns4/localhost`, which other hosts therefore reach: to listen on loopback only, listen on
-//! `/ip4/127.0.0.1`.
+//! looked up. This also applies to `/dns4/localhost`, which other hosts therefore reach: to listen on loopback only, listen
+//! on `/ip4/127.0.0.1`.
 //!
 //! | listens on | is bound to |
 //! | --- | --- |
@@ -24,8 +24,9 @@
 //! | `/dns6/<name>` | `[::]` |
 //! | `/dns/<name>` | both, on one port; on a host without IPv6 only `0.0.0.0` |
 //!
-//! If one of the two cannot be bound, the other is closed. The name in `/tls/sni/<name>` is announced and has no effect on the
-//! handshake: which certificate a client is served depends on the name that it asks for, see [`Config::with_certificates`].
+//! If one of the two cannot be bound, the other is closed. The name in `/tls/sni/<name>` is announced and has no effect on
+//! the handshake: which certificate a client is served depends on the name that it asks for, see
+//! [`Config::with_certificates`].
 //!
 //! Dialers refuse an address that the certificate does not verify, so a TLS listener has only addresses that it verifies:
 //!
@@ -35,8 +36,8 @@
 //! | a name, or `/tls/sni/<name>` | unchanged, if that name is in the certificate, also by a wildcard |
 //!
 //! With a certificate that verifies none of its addresses, a listener waits for another one. The reason is in its
-//! [`Status`](crate::lazy::Status) and in the log. When the certificate is replaced, new addresses are emitted before old ones
-//! expire. A listener that is already bound stays bound, and closes new connections while it has no address.
+//! [`Status`](crate::lazy::Status) and in the log. When the certificate is replaced, new addresses are emitted before old
+//! ones expire. A listener that is already bound stays bound, and closes new connections while it has no address.
 //!
 //! # One port
 //!
@@ -72,36 +73,38 @@
 //! | `A` to `Z`, an HTTP method | `…/ws` |
 //! | any other | none: the connection is closed and [counted](Counters::unknown) |
 //!
-//! Each listener comes and goes by itself, and the last one closes the socket. The first byte is read before the swarm hears of
-//! the connection, within its place and deadline as a pending handshake. On a port with one kind of listener, nothing is read
-//! first. Listeners on port 0 get a port each: to share a port chosen by the system, call `listen_on` with that port when the
-//! first listener has its address.
+//! Each listener comes and goes by itself, and the last one closes the socket. The first byte is read before the swarm hears
+//! of the connection, within its place and deadline as a pending handshake. On a port with one kind of listener, nothing is
+//! read first. Listeners on port 0 get a port each: to share a port chosen by the system, call `listen_on` with that port
+//! when the first listener has its address.
 //!
 //! The transports of the runtimes add two checks:
 //!
-//! - A port is in use if any socket of this host listens on it, on the same address or on a wildcard. Two listeners have it only
-//!   if they share the socket as above, or if `Config::with_port_probe` is disabled. A wildcard and a specific address never
-//!   have one port: Linux would give the connections of one to the other.
+//! - A port is in use if any socket of this host listens on it, on the same address or on a wildcard. Two listeners have it
+//!   only if they share the socket as above, or if `Config::with_port_probe` is disabled. A wildcard and a specific address
+//!   never have one port: Linux would give the connections of one to the other.
 //! - A listener on a specific address, other than loopback, is closed with an error of the kind `AddrNotAvailable` when that
-//!   address leaves its interface. `lazy` binds it again when the address returns. Stock TCP transports do this for wildcards
-//!   only. (An address that two interfaces have with the same prefix length counts as gone when one of them loses it, and the
-//!   listener is bound again.)
+//!   address leaves its interface. `lazy` binds it again when the address returns. Stock TCP transports do this for
+//!   wildcards only. (An address that two interfaces have with the same prefix length counts as gone when one of them loses
+//!   it, and the listener is bound again.)
 //!
-//! Dialled names are looked up by the operating system (`getaddrinfo`), or by the [`Resolve`] of [`Config::with_resolver`]. The
-//! addresses of a name are tried as in [RFC 8305]: IPv6 and IPv4 alternate, each attempt begins 250 ms after the previous one,
-//! or at once after a failure, and the first TCP connection wins. At most 16 addresses are tried. With [`Engine::Stream`], the
-//! others are tried if the winner fails in TLS or in the WebSocket handshake. [`Error::Dial`] has the reason of each attempt.
+//! Dialled names are looked up by the operating system (`getaddrinfo`), or by the [`Resolve`] of [`Config::with_resolver`].
+//! The addresses of a name are tried as in [RFC 8305]: IPv6 and IPv4 alternate, each attempt begins 250 ms after the
+//! previous one, or at once after a failure, and the first TCP connection wins. At most 16 addresses are tried. With
+//! [`Engine::Stream`], the others are tried if the winner fails in TLS or in the WebSocket handshake. [`Error::Dial`] has
+//! the reason of each attempt.
 //!
 //! | dials `/dnsaddr/<name>` | |
 //! | --- | --- |
 //! | `websocket::tokio` | yes, unless `Config::with_dnsaddr` is disabled |
 //! | `websocket::async_std`, `websocket::smol`, [`Transport`] over another TCP | with [`Config::with_resolver`]; otherwise `MultiaddrNotSupported`, unchanged |
 //!
-//! `/dnsaddr/<name>` stands for the WebSocket addresses in the [TXT records] of `_dnsaddr.<name>` that end with what follows the
-//! name in the dialled address, such as `/p2p/<peer id>`. Records with another `/dnsaddr` are followed. All addresses take part
-//! in one race, as the addresses of a name do, and another name is looked up once all addresses found so far have been tried. At
-//! most 32 names are looked up, each for at most 10 seconds; 16 records of each are followed, and 16 addresses are tried.
-//! `/dnsaddr` has to be the first protocol, and only the end of a WebSocket address may follow the name.
+//! `/dnsaddr/<name>` stands for the WebSocket addresses in the [TXT records] of `_dnsaddr.<name>` that end with what follows
+//! the name in the dialled address, such as `/p2p/<peer id>`. Records with another `/dnsaddr` are followed. All addresses
+//! take part in one race, as the addresses of a name do, and another name is looked up once all addresses found so far have
+//! been tried. At most 32 names are looked up, each for at most 10 seconds; 16 records of each are followed, and 16
+//! addresses are tried. `/dnsaddr` has to be the first protocol, and only the end of a WebSocket address may follow the
+//! name.
 //!
 //! [RFC 8305]: https://www.rfc-editor.org/rfc/rfc8305
 //! [TXT records]: https://github.com/multiformats/multiaddr/blob/master/protocols/DNSADDR.md
@@ -150,8 +153,8 @@ if let Some(error) = certificates.last_error() {
 //! connections cannot keep others out. `ConnectionLimits::with_max_pending_incoming` of `libp2p-connection-limits` does the
 //! opposite: it refuses newcomers, so that strangers with enough pending connections keep all others out.
 //!
-//! These limits do not apply to dialled connections: libp2p-websocket accepts messages of up to 256 MiB there, and has no option
-//! for it. [`Engine::Stream`] buffers no frame, on either side.
+//! These limits do not apply to dialled connections: libp2p-websocket accepts messages of up to 256 MiB there, and has no
+//! option for it. [`Engine::Stream`] buffers no frame, on either side.
 
 mod address;
 #[cfg(feature = "async-std")]

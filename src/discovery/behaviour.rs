@@ -107,7 +107,8 @@ impl<P: PubSub> Behaviour<P> {
     ///
     /// - `libp2p_discovery_announced_total`, `_delayed_total`, and `_skipped_total` by `reason`
     /// - `libp2p_discovery_publish_failures_total`
-    /// - `libp2p_discovery_accepted_total`, of which `_repeated_total` and `_not_kept_total`, and `_ignored_total` by `reason`
+    /// - `libp2p_discovery_accepted_total`, of which `_repeated_total` and `_not_kept_total`, and `_ignored_total` by
+    ///   `reason`
     /// - `libp2p_discovery_dropped_addresses_total`
     /// - `libp2p_discovery_discovered_total`, `_updated_total`, `_expired_total` and `_muted_total`
     /// - `libp2p_discovery_hub_failures_total`
@@ -342,7 +343,8 @@ impl<P: PubSub> Behaviour<P> {
         // Not extended by the behaviours: this one would return the same addresses again, and a failure has to list the
         // addresses that the dialer knows.
         let options = match (dial.peer, dial.addresses.first()) {
-            // The address may be that of this node. From the port that it listens on, TCP would connect the socket to itself.
+            // The address may be that of this node. From the port that it listens on, TCP would connect the socket to
+            // itself.
             (None, Some(address)) => DialOpts::unknown_peer_id()
                 .address(address.clone())
                 .allocate_new_port()

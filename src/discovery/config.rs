@@ -231,7 +231,8 @@ impl Config {
     /// Gossipsub keeps the connections of its mesh, at most twelve by default; `gossipsub::hub_config` makes room for
     /// more. A hub with more leaves needs that, or a long idle timeout on both sides.
     ///
-    /// [`Event::HubConnected`](super::Event::HubConnected), [`HubLost`](super::Event::HubLost) and [`HubUnreachable`](super::Event::HubUnreachable) report the state of each hub.
+    /// [`Event::HubConnected`](super::Event::HubConnected), [`HubLost`](super::Event::HubLost) and
+    /// [`HubUnreachable`](super::Event::HubUnreachable) report the state of each hub.
     pub fn with_hubs(mut self, hubs: impl IntoIterator<Item = Multiaddr>) -> Self {
         self.hubs.clear();
         for hub in hubs {

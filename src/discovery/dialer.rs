@@ -239,8 +239,8 @@ impl Dialer {
         self.hubs.on_network_changed(now);
     }
 
-    /// A dial has reached `peer`. Returns `false` if the connection is to be denied, because the dialled hub turned out to be
-    /// a connected peer.
+    /// A dial has reached `peer`. Returns `false` if the connection is to be denied, because the dialled hub turned out to
+    /// be a connected peer.
     pub(crate) fn on_reached(&mut self, id: ConnectionId, peer: PeerId) -> bool {
         let is_connected = self.links.contains_key(&peer);
         self.hubs.on_reached(id, peer, is_connected)

@@ -1,7 +1,8 @@
-//! Networks of whole nodes, each with its cores, in virtual time: hubs die and come back, and everybody finds everybody again.
+//! Networks of whole nodes, each with its cores, in virtual time: hubs die and come back, and everybody finds everybody
+//! again.
 //!
-//! A node does with its cores what [`Behaviour`](super::Behaviour) does. An announcement reaches all nodes that are connected to
-//! its author, if not directly then through others, and one in a hundred deliveries is lost.
+//! A node does with its cores what [`Behaviour`](super::Behaviour) does. An announcement reaches all nodes that are
+//! connected to its author, if not directly then through others, and one in a hundred deliveries is lost.
 
 use std::{
     cmp::Reverse,

@@ -122,8 +122,8 @@ impl Peers {
 
     /// Takes up an announcement.
     ///
-    /// If there are other neighbours, and the forwarder alone has delivered a quarter of the table, the new peer replaces the
-    /// one of them that has been silent for longest, which [`Peers::pop_expired`] returns next.
+    /// If there are other neighbours, and the forwarder alone has delivered a quarter of the table, the new peer replaces
+    /// the one of them that has been silent for longest, which [`Peers::pop_expired`] returns next.
     pub(crate) fn on_announcement(
         &mut self,
         now: Instant,
@@ -216,8 +216,8 @@ impl Peers {
     }
 
     /// Whether an announcement of a known peer is roughly due: half its accepted interval has passed since the last one, or
-    /// half the shortest one if none is known. Nothing is due after [`Peers::on_unreadable`] until the next announcement that
-    /// counts. `None` if the peer is not known.
+    /// half the shortest one if none is known. Nothing is due after [`Peers::on_unreadable`] until the next announcement
+    /// that counts. `None` if the peer is not known.
     pub(crate) fn is_due(&self, now: Instant, peer: &PeerId) -> Option<bool> {
         let row = self.rows.get(peer)?;
         let interval = row.pace.interval(&self.lifetimes);

@@ -44,8 +44,8 @@ pub trait PubSub: 'static {
 
     /// The longest time for which the pubsub may hold back its own messages, such as the heartbeat of gossipsub.
     ///
-    /// Of two connections to one peer, discovery closes its own after two of these times and five seconds, so that none of the
-    /// messages that follow a new connection is lost with it. Called once. Defaults to one second, as in gossipsub.
+    /// Of two connections to one peer, discovery closes its own after two of these times and five seconds, so that none of
+    /// the messages that follow a new connection is lost with it. Called once. Defaults to one second, as in gossipsub.
     fn heartbeat_interval(&self) -> Duration {
         Duration::from_secs(1)
     }
@@ -62,13 +62,13 @@ pub trait PubSub: 'static {
     /// results, the next message follows after the [minimum gap](super::Config::with_minimum_gap).
     fn publish(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError>;
 
-    /// Stops or resumes the delivery of messages from a connected peer, on all topics. Copies of the same messages from other
-    /// peers are still delivered.
+    /// Stops or resumes the delivery of messages from a connected peer, on all topics. Copies of the same messages from
+    /// other peers are still delivered.
     ///
     /// Discovery mutes a neighbour for ten seconds if that has delivered more newcomers than
-    /// [`Config::with_newcomer_rate`](super::Config::with_newcomer_rate) allows, or malformed announcements of its own. It does so
-    /// while at least two other subscribed neighbours, and more than half of all, keep within that rate. A neighbour that
-    /// disconnects is unmuted before the pubsub hears of it.
+    /// [`Config::with_newcomer_rate`](super::Config::with_newcomer_rate) allows, or malformed announcements of its own. It
+    /// does so while at least two other subscribed neighbours, and more than half of all, keep within that rate. A neighbour
+    /// that disconnects is unmuted before the pubsub hears of it.
     ///
     /// A pubsub that delivers each copy of a message may do nothing here.
     fn set_muted(&mut self, propagation_source: &PeerId, muted: bool);

@@ -9,8 +9,8 @@ use thiserror::Error;
 /// The maximum number of peers that are kept.
 pub(crate) const MAX_SAVED: usize = 1000;
 
-/// A known peer, kept over a restart as a candidate to dial: see
-/// [`Behaviour::saved_peers`](super::Behaviour::saved_peers) and [`Config::with_saved_peers`](super::Config::with_saved_peers).
+/// A known peer, kept over a restart as a candidate to dial: see [`Behaviour::saved_peers`](super::Behaviour::saved_peers)
+/// and [`Config::with_saved_peers`](super::Config::with_saved_peers).
 ///
 /// `Display` and `FromStr` use one line of text: the peer id, the age in seconds, and the addresses separated by commas.
 ///

@@ -1,12 +1,12 @@
 //! CORE: when to announce.
 //!
 //! [`Schedule`] knows nothing of addresses, topics or messages. Its inputs are events (`on_*`). Its outputs are whether a
-//! round is due ([`Schedule::is_due`]), and the time of the next call ([`Schedule::next_timeout`]). The shell carries out the
-//! round and reports its [`Outcome`], on which the next round depends. Spurious calls do nothing.
+//! round is due ([`Schedule::is_due`]), and the time of the next call ([`Schedule::next_timeout`]). The shell carries out
+//! the round and reports its [`Outcome`], on which the next round depends. Spurious calls do nothing.
 //!
 //! All nodes together announce at about the target rate, for any number of nodes. Each announces once per interval, the time
-//! that all known peers need at that rate. A round that was due by a shorter interval is postponed if more peers are known by
-//! then, so that nodes started together do not all announce at once (the timer reconsideration of RTCP, RFC 3550 section
+//! that all known peers need at that rate. A round that was due by a shorter interval is postponed if more peers are known
+//! by then, so that nodes started together do not all announce at once (the timer reconsideration of RTCP, RFC 3550 section
 //! 6.3). The second announcement of a node comes after a random part of the interval, so that nodes started together do not
 //! stay synchronised.
 //!
@@ -221,8 +221,8 @@ impl Schedule {
         self.on_heard(now, is_newcomer);
     }
 
-    /// The same for an announcement without addresses, which its author does not repeat. It is answered, but gives a newcomer
-    /// no peer to dial.
+    /// The same for an announcement without addresses, which its author does not repeat. It is answered, but gives a
+    /// newcomer no peer to dial.
     pub(crate) fn on_solicitation(&mut self, now: Instant, is_newcomer: bool) {
         self.on_heard(now, is_newcomer);
     }
@@ -376,8 +376,8 @@ impl Schedule {
         }
     }
 
-    /// For a new subscriber, with or without an address, which may expire before it is announced. Within a quarter of the gap,
-    /// because the answers take up to a whole one.
+    /// For a new subscriber, with or without an address, which may expire before it is announced. Within a quarter of the
+    /// gap, because the answers take up to a whole one.
     fn solicit_soon(&mut self, now: Instant) {
         let at = after(now, self.part_of_gap() / 4);
         self.solicitation.want(at);
@@ -402,8 +402,8 @@ impl Schedule {
         is_much_longer(self.interval, self.timing.interval)
     }
 
-    /// Makes a newcomer hear of this node within an interval of its arrival, whether it is answered or not. It arrived at most
-    /// a gap before it was heard, and the round trip takes less than another one.
+    /// Makes a newcomer hear of this node within an interval of its arrival, whether it is answered or not. It arrived at
+    /// most a gap before it was heard, and the round trip takes less than another one.
     fn hurry(&mut self, now: Instant) {
         let gaps = self.timing.minimum_gap.saturating_mul(2);
         let soon = self.timing.interval.saturating_sub(gaps);

@@ -86,8 +86,8 @@ impl Inbox {
         Self(inbox::Inbox::new(local, SETTINGS.clone()))
     }
 
-    /// A message has come from a neighbour. Whether the author is new to it; `None` if the message is refused or tells nothing
-    /// new.
+    /// A message has come from a neighbour. Whether the author is new to it; `None` if the message is refused or tells
+    /// nothing new.
     pub fn on_message(
         &mut self,
         now: Instant,

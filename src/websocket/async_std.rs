@@ -44,11 +44,11 @@ use crate::{
 
 /// WebSocket over TCP, with listeners that bind when the transport is polled.
 ///
-/// Before a bind, it checks whether another socket listens on the port ([`Config::with_port_probe`]). From the first bind to a
-/// specific address on, it watches the interfaces of the host.
+/// Before a bind, it checks whether another socket listens on the port ([`Config::with_port_probe`]). From the first bind to
+/// a specific address on, it watches the interfaces of the host.
 ///
-/// Names are looked up by the operating system, 32 at a time, each for at most 10 seconds. The operating system does not look up
-/// the TXT records of a `/dnsaddr`, which is therefore not supported without [`Config::with_resolver`].
+/// Names are looked up by the operating system, 32 at a time, each for at most 10 seconds. The operating system does not
+/// look up the TXT records of a `/dnsaddr`, which is therefore not supported without [`Config::with_resolver`].
 ///
 /// Any executor may poll it. If it is not `upgraded`, limits on what follows the WebSocket handshake, such as
 /// `Transport::timeout`, are up to the caller.

@@ -66,8 +66,8 @@ struct Parts {
 }
 
 impl Certificate {
-    /// Reads a chain of X.509 certificates, that of the listener first, and its private key in PKCS#8, PKCS#1 or SEC1, all in
-    /// DER.
+    /// Reads a chain of X.509 certificates, that of the listener first, and its private key in PKCS#8, PKCS#1 or SEC1, all
+    /// in DER.
     ///
     /// Names and issuers are not checked here; dialers check them. The dates are compared with the clock by
     /// [`Certificates::set`](crate::websocket::Certificates::set).
@@ -113,8 +113,8 @@ impl Certificate {
     /// Reads the same in PEM: all certificates of `chain` in their order, and the first private key of `key`.
     ///
     /// Other sections are skipped, so both may be the same bundle. Accepted are a byte order mark, UTF-16 with one, any line
-    /// ends, text around the sections, and blanks anywhere. Line ends may also have become spaces, `\n` in two characters, or
-    /// nothing, as environment variables and YAML do to them.
+    /// ends, text around the sections, and blanks anywhere. Line ends may also have become spaces, `\n` in two characters,
+    /// or nothing, as environment variables and YAML do to them.
     ///
     /// # Errors
     ///

@@ -15,23 +15,23 @@ use crate::websocket::{Error, below::Io, handshake::Bounds};
 /// Written bytes are sent in binary frames of any size, and the bytes of received binary frames are read as they arrive:
 /// libp2p needs no message boundaries. A failed read ends the connection.
 ///
-/// With `Engine::Libp2p`, written bytes are sent in messages of at most `Config::with_max_frame_size` bytes. A larger message
-/// received on an accepted connection is an error of the kind `InvalidData` around an `Error::MessageTooLarge`. The
+/// With `Engine::Libp2p`, written bytes are sent in messages of at most `Config::with_max_frame_size` bytes. A larger
+/// message received on an accepted connection is an error of the kind `InvalidData` around an `Error::MessageTooLarge`. The
 /// rest of this page is about [`Engine::Stream`](crate::websocket::Engine::Stream).
 ///
 /// # Writing
 ///
-/// Up to about 256 KiB are buffered until [`poll_flush`](AsyncWrite::poll_flush) or until the buffer is full. A flush sends one
-/// frame for each 64 KiB, in one system call if the socket takes all of it.
+/// Up to about 256 KiB are buffered until [`poll_flush`](AsyncWrite::poll_flush) or until the buffer is full. A flush sends
+/// one frame for each 64 KiB, in one system call if the socket takes all of it.
 ///
 /// # Reading
 ///
-/// Reads into a buffer of 32 KiB or more are direct. A smaller buffer is filled from a larger one, which is taken from a pool
-/// while it contains data.
+/// Reads into a buffer of 32 KiB or more are direct. A smaller buffer is filled from a larger one, which is taken from a
+/// pool while it contains data.
 ///
 /// The stream ends (`Ok(0)`) with the close frame of the remote, or with the end of the socket between two frames and two
-/// messages, as in other transports of libp2p. An end within a frame or message is an error of the kind `UnexpectedEof`, and so
-/// is an end of TLS without `close_notify`. A violation of the protocol is an error of the kind `InvalidData` around a
+/// messages, as in other transports of libp2p. An end within a frame or message is an error of the kind `UnexpectedEof`, and
+/// so is an end of TLS without `close_notify`. A violation of the protocol is an error of the kind `InvalidData` around a
 /// [`ProtocolError`](crate::websocket::ProtocolError); the remote is told, and the stream is closed. Pings are answered
 /// whenever the stream is read or written.
 ///
@@ -42,18 +42,18 @@ use crate::websocket::{Error, below::Io, handshake::Bounds};
 ///
 /// # Closing
 ///
-/// WebSocket has no half-close: after a close frame, neither side may send data. [`poll_close`](AsyncWrite::poll_close) sends
-/// the buffered bytes and a close frame, and closes the socket. After that, only data that the remote sent before can be read.
-/// A remote that does not read can delay the close for ten seconds, after which it fails with the kind `TimedOut`. After the
-/// remote has closed, writing fails with `BrokenPipe`.
+/// WebSocket has no half-close: after a close frame, neither side may send data. [`poll_close`](AsyncWrite::poll_close)
+/// sends the buffered bytes and a close frame, and closes the socket. After that, only data that the remote sent before can
+/// be read. A remote that does not read can delay the close for ten seconds, after which it fails with the kind `TimedOut`.
+/// After the remote has closed, writing fails with `BrokenPipe`.
 ///
 /// # Memory
 ///
-/// An idle stream has no buffer. All streams of a process share two pools, of 32 MiB for writing and 16 MiB for reading. If a
-/// pool is empty, a stream uses 4 KiB of its own. Peers that do not read therefore cannot make the memory of a node grow.
+/// An idle stream has no buffer. All streams of a process share two pools, of 32 MiB for writing and 16 MiB for reading. If
+/// a pool is empty, a stream uses 4 KiB of its own. Peers that do not read therefore cannot make the memory of a node grow.
 ///
-/// TLS adds 3.4 KiB to an idle connection. All TLS connections share two pools, of 18 MiB for incomplete records and 21 MiB for
-/// unsent ones, of which a connection has at most 84 KiB.
+/// TLS adds 3.4 KiB to an idle connection. All TLS connections share two pools, of 18 MiB for incomplete records and 21 MiB
+/// for unsent ones, of which a connection has at most 84 KiB.
 ///
 /// The two halves of a stream may be used in two tasks, as by [`AsyncReadExt::split`](futures::AsyncReadExt::split).
 pub struct Connection {

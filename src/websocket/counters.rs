@@ -6,8 +6,8 @@ use std::sync::{
 #[cfg(feature = "metrics")]
 mod metrics;
 
-/// Counters of accepted connections, up to the end of their handshake. Failed handshakes, for instance of a peer that does not
-/// trust the certificate, are not counted.
+/// Counters of accepted connections, up to the end of their handshake. Failed handshakes, for instance of a peer that does
+/// not trust the certificate, are not counted.
 ///
 /// [`Transport::counters`](crate::websocket::Transport::counters) returns this handle before the transport is moved into a
 /// swarm. It can be read at any time.
@@ -29,8 +29,8 @@ impl Counters {
         self.0.pending_handshakes.load(Ordering::Relaxed)
     }
 
-    /// The number of pending handshakes that were closed in favour of newer ones, because their port or remote address was at
-    /// its [limit](crate::websocket::Config::with_max_pending_handshakes).
+    /// The number of pending handshakes that were closed in favour of newer ones, because their port or remote address was
+    /// at its [limit](crate::websocket::Config::with_max_pending_handshakes).
     pub fn evicted(&self) -> u64 {
         self.0.evicted.load(Ordering::Relaxed)
     }

@@ -260,8 +260,8 @@ where
         }
     }
 
-    /// Takes up the addresses from the walk. The next name is looked up once all found addresses are pending. Returns whether
-    /// a new lookup has begun.
+    /// Takes up the addresses from the walk. The next name is looked up once all found addresses are pending. Returns
+    /// whether a new lookup has begun.
     fn walk_on(&mut self, attempts: &mut Attempts) -> bool {
         let before = self.lookups.len();
         while self.taken < MAX_ATTEMPTS

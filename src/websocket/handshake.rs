@@ -46,8 +46,8 @@ impl Admission {
         }))
     }
 
-    /// The bounds of a connection to `local` that is accepted `now`. If no place was free, another handshake is evicted: it is
-    /// woken, and ends at its next poll.
+    /// The bounds of a connection to `local` that is accepted `now`. If no place was free, another handshake is evicted: it
+    /// is woken, and ends at its next poll.
     ///
     /// `remote` is `None` for a proxy, which connects for many clients and has no bound of its own.
     pub(super) fn admit(&self, local: &Multiaddr, remote: Option<IpAddr>, now: Instant) -> Bounds {

@@ -8,8 +8,8 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 pub(super) struct Path(Arc<str>);
 
 impl Path {
-    /// From any text in an address. The address may be a stranger's, so characters that a request cannot contain are encoded:
-    /// a line end would begin a header.
+    /// From any text in an address. The address may be a stranger's, so characters that a request cannot contain are
+    /// encoded: a line end would begin a header.
     pub(super) fn new(path: &str) -> Self {
         // RFC 9110 allows no space, no fragment and nothing beyond ASCII in a request.
         const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'#');

@@ -13,8 +13,8 @@ const SMALL: usize = 4096;
 
 /// Buffers of one size.
 ///
-/// The number of lent buffers is bounded, which bounds the memory held by peers that stop reading, or that are not read from.
-/// Beyond the bound, a connection gets a buffer of 4 KiB of its own and continues more slowly.
+/// The number of lent buffers is bounded, which bounds the memory held by peers that stop reading, or that are not read
+/// from. Beyond the bound, a connection gets a buffer of 4 KiB of its own and continues more slowly.
 #[derive(Debug)]
 pub(super) struct Pool {
     size: usize,

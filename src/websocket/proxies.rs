@@ -10,9 +10,9 @@ const MAX_NETWORKS: usize = 1024;
 /// Proxies in front of this node, which connect for their clients and pass on the address of each: see
 /// [`Config::with_proxies`](crate::websocket::Config::with_proxies).
 ///
-/// A proxy is recognised by its source address. No other client may be able to connect from there, because it could claim any
-/// address. In Kubernetes, unless `externalTrafficPolicy` is `Local`, all connections come from addresses of the cluster's
-/// own network.
+/// A proxy is recognised by its source address. No other client may be able to connect from there, because it could claim
+/// any address. In Kubernetes, unless `externalTrafficPolicy` is `Local`, all connections come from addresses of the
+/// cluster's own network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxies {
     networks: Vec<Network>,
@@ -30,7 +30,8 @@ pub(super) enum Tells {
 
 impl Proxies {
     /// HTTP proxies in these networks, which append the address of their client to the header `X-Forwarded-For`: nginx with
-    /// `proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for`, HAProxy with `option forwardfor`, Caddy, and most others.
+    /// `proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for`, HAProxy with `option forwardfor`, Caddy, and most
+    /// others.
     ///
     /// The client is the last address in the header that is not in these networks. A client can therefore not claim another
     /// address by sending the header itself.

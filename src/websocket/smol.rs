@@ -1,9 +1,9 @@
 //! WebSocket over TCP, on smol.
 //!
-//! libp2p has no TCP for smol, so this crate has its own over async-io. Options and listeners are those of `websocket::tokio`,
-//! with two differences. `/dnsaddr` is not supported without [`Config::with_resolver`], because the operating system has no call
-//! for TXT records. `SwarmBuilder` supports only tokio, so `Swarm::new` creates the swarm. Without the feature `tokio`, no tokio is
-//! built:
+//! libp2p has no TCP for smol, so this crate has its own over async-io. Options and listeners are those of
+//! `websocket::tokio`, with two differences. `/dnsaddr` is not supported without [`Config::with_resolver`], because the
+//! operating system has no call for TXT records. `SwarmBuilder` supports only tokio, so `Swarm::new` creates the swarm.
+//! Without the feature `tokio`, no tokio is built:
 //!
 //! ```toml
 //! libp2p = { version = "0.57", features = ["macros"] } # without "tokio"
@@ -52,11 +52,11 @@ use crate::{
 
 /// WebSocket over TCP, with listeners that bind when the transport is polled.
 ///
-/// Before a bind, it checks whether another socket listens on the port ([`Config::with_port_probe`]). From the first bind to a
-/// specific address on, it watches the interfaces of the host.
+/// Before a bind, it checks whether another socket listens on the port ([`Config::with_port_probe`]). From the first bind to
+/// a specific address on, it watches the interfaces of the host.
 ///
-/// Names are looked up by the operating system, 32 at a time, each for at most 10 seconds. The operating system does not look up
-/// the TXT records of a `/dnsaddr`, which is therefore not supported without [`Config::with_resolver`].
+/// Names are looked up by the operating system, 32 at a time, each for at most 10 seconds. The operating system does not
+/// look up the TXT records of a `/dnsaddr`, which is therefore not supported without [`Config::with_resolver`].
 ///
 /// Any executor may poll it. If it is not `upgraded`, limits on what follows the WebSocket handshake, such as
 /// `Transport::timeout`, are up to the caller.

@@ -40,8 +40,8 @@ use keep_alive::{KeepAlive, Outcome};
 use reader::Reader;
 use writer::Writer;
 
-/// Minimum length of a caller's buffer for direct reads. Smaller ones are filled from a buffer of the pool, which takes fewer
-/// system calls.
+/// Minimum length of a caller's buffer for direct reads. Smaller ones are filled from a buffer of the pool, which takes
+/// fewer system calls.
 const DIRECT: usize = 32 * 1024;
 
 /// Maximum number of reads without payload in one `poll_read`: headers, control frames and empty frames.
@@ -53,9 +53,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A WebSocket connection after its HTTP upgrade, as a stream of bytes
 /// ([RFC 6455](https://www.rfc-editor.org/rfc/rfc6455)).
 ///
-/// libp2p needs no message boundaries: written bytes are sent in binary frames of any size, and the payload of received binary
-/// frames is read as it arrives, before the frame is complete. Received frames may have any length, because no frame is
-/// buffered as a whole.
+/// libp2p needs no message boundaries: written bytes are sent in binary frames of any size, and the payload of received
+/// binary frames is read as it arrives, before the frame is complete. Received frames may have any length, because no frame
+/// is buffered as a whole.
 ///
 /// It does no handshake. Bytes that were read beyond the handshake are passed to [`client`](Self::client) or
 /// [`server`](Self::server). [`Connection`](crate::websocket::Connection) documents its use.
@@ -120,11 +120,11 @@ impl Watch {
     }
 }
 
-/// The wakers of the tasks that wait until the stream below can be written. A reader waits too, because it has to answer. Both
-/// also wait for the timer of [`Watch`].
+/// The wakers of the tasks that wait until the stream below can be written. A reader waits too, because it has to answer.
+/// Both also wait for the timer of [`Watch`].
 ///
-/// The stream below keeps one waker for writing, so it gets one that wakes both. Otherwise a reader that answers a ping would
-/// replace the waker of a waiting writer.
+/// The stream below keeps one waker for writing, so it gets one that wakes both. Otherwise a reader that answers a ping
+/// would replace the waker of a waiting writer.
 #[derive(Debug, Default)]
 struct Wakers {
     reader: AtomicWaker,

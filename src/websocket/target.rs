@@ -72,8 +72,8 @@ impl Request {
 
     /// The target of a redirect.
     ///
-    /// As in libp2p-websocket, it has to be a whole URL. Unlike there, a redirect from TLS to a URL without TLS is an error: it
-    /// would end at an unauthenticated server.
+    /// As in libp2p-websocket, it has to be a whole URL. Unlike there, a redirect from TLS to a URL without TLS is an error:
+    /// it would end at an unauthenticated server.
     pub(super) fn redirected(&self, location: &str) -> Result<Self, Error> {
         let url = Url::parse(location).map_err(|_| Error::InvalidRedirect)?;
         let is_tls = match url.scheme() {

@@ -1,8 +1,7 @@
 //! TCP on async-io, the reactor of async-std and smol. libp2p-tcp supports only tokio.
 //!
-//! It does what libp2p-tcp does, and what of it is decided is decided in cores: which
-//! [`Addresses`] a listener has, from which of the [`Ports`] a dial leaves, what the [`Cause`] of an error while accepting is.
-//! Other than there
+//! It does what libp2p-tcp does, and what of it is decided is decided in cores: which [`Addresses`] a listener has, from
+//! which of the [`Ports`] a dial leaves, what the [`Cause`] of an error while accepting is. Other than there
 //!
 //! - the socket of a removed listener is closed at once, and dials no longer use its port, unless another listener has
 //!   it too;

@@ -116,13 +116,13 @@ impl Tls {
 
     /// The configuration for listening; `None` without a certificate.
     ///
-    /// A returning client resumes its session by a ticket, so the server stores nothing, for any number of clients. The keys of
-    /// the tickets are replaced every 6 hours, and a ticket is accepted for at most 12 hours. Tickets outlive a change of the
-    /// certificate: they prove that the server is the one that the client verified before, and the private key of a
+    /// A returning client resumes its session by a ticket, so the server stores nothing, for any number of clients. The keys
+    /// of the tickets are replaced every 6 hours, and a ticket is accepted for at most 12 hours. Tickets outlive a change of
+    /// the certificate: they prove that the server is the one that the client verified before, and the private key of a
     /// certificate, old or new, decrypts none.
     ///
-    /// No ALPN protocol is set, as in libp2p-websocket: the default is HTTP/1.1, the only one supported here. Setting it would
-    /// only refuse clients that offer only others.
+    /// No ALPN protocol is set, as in libp2p-websocket: the default is HTTP/1.1, the only one supported here. Setting it
+    /// would only refuse clients that offer only others.
     pub(super) fn server(&self) -> Option<Arc<ServerConfig>> {
         self.certificates().next()?;
         let mut config = ServerConfig::builder_with_provider(ring::default_provider().into())

@@ -32,15 +32,15 @@ use crate::{
 
 /// WebSocket over TCP, with listeners that bind when the transport is polled.
 ///
-/// Before a bind, it checks whether another socket listens on the port ([`Config::with_port_probe`]). From the first bind to a
-/// specific address on, it watches the interfaces of the host.
+/// Before a bind, it checks whether another socket listens on the port ([`Config::with_port_probe`]). From the first bind to
+/// a specific address on, it watches the interfaces of the host.
 ///
-/// Names are looked up by the operating system, and the TXT records of a `/dnsaddr` by its name servers: 32 at a time, each for
-/// at most 10 seconds. The list of name servers is read at the first dial of a `/dnsaddr`, and again after it has changed or a
-/// lookup has failed. [`Config::with_resolver`] replaces both.
+/// Names are looked up by the operating system, and the TXT records of a `/dnsaddr` by its name servers: 32 at a time, each
+/// for at most 10 seconds. The list of name servers is read at the first dial of a `/dnsaddr`, and again after it has
+/// changed or a lookup has failed. [`Config::with_resolver`] replaces both.
 ///
-/// It has to be polled within a tokio runtime. If it is not `upgraded`, limits on what follows the WebSocket handshake, such as
-/// `Transport::timeout`, are up to the caller.
+/// It has to be polled within a tokio runtime. If it is not `upgraded`, limits on what follows the WebSocket handshake, such
+/// as `Transport::timeout`, are up to the caller.
 pub fn transport(config: Config) -> lazy::Transport<websocket::Transport> {
     lazy::Transport::new(eager(config), lazy::Config::default())
 }

@@ -50,16 +50,16 @@ impl lazy::Transport<Transport> {
     /// # }
     /// ```
     ///
-    /// An accepted connection is a pending handshake until its peer is authenticated and Yamux is negotiated: one place of its
-    /// [port](crate::websocket::Config::with_max_pending_handshakes) and one
+    /// An accepted connection is a pending handshake until its peer is authenticated and Yamux is negotiated: one place of
+    /// its [port](crate::websocket::Config::with_max_pending_handshakes) and one
     /// [deadline](crate::websocket::Config::with_handshake_timeout) for all of it. With `Transport::upgrade` of libp2p
     /// instead, both end with the WebSocket upgrade, and strangers that stop there keep honest peers out.
     ///
-    /// The window of a Yamux stream is at most 1 MiB: js-libp2p sends a whole window as one frame, and the Yamux of Rust closes
-    /// the connection after a larger frame.
+    /// The window of a Yamux stream is at most 1 MiB: js-libp2p sends a whole window as one frame, and the Yamux of Rust
+    /// closes the connection after a larger frame.
     ///
-    /// Do not add `SwarmBuilder::with_dns`: it wraps every transport before it, and replaces the name in an address before TLS
-    /// can verify it.
+    /// Do not add `SwarmBuilder::with_dns`: it wraps every transport before it, and replaces the name in an address before
+    /// TLS can verify it.
     ///
     /// # Errors
     ///

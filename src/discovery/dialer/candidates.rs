@@ -1,8 +1,8 @@
 //! CORE: which peers other than hubs to dial, so that there are enough connections to subscribers.
 //!
 //! Candidates are the rows of the table of known peers, and when none of these is left, the saved ones. Like
-//! [`Dialer`](super::Dialer), which owns them and knows who is connected, [`Candidates`] are told what happens and say whom to
-//! dial.
+//! [`Dialer`](super::Dialer), which owns them and knows who is connected, [`Candidates`] are told what happens and say whom
+//! to dial.
 
 use std::{collections::HashMap, time::Duration};
 

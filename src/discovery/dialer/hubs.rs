@@ -233,8 +233,8 @@ impl Hubs {
         }
     }
 
-    /// A dial has reached `peer`, before the swarm counts it as connected. Returns `false` if the connection is to be denied:
-    /// it belongs to a hub without an id, and `is_connected`.
+    /// A dial has reached `peer`, before the swarm counts it as connected. Returns `false` if the connection is to be
+    /// denied: it belongs to a hub without an id, and `is_connected`.
     pub(super) fn on_reached(
         &mut self,
         id: ConnectionId,

@@ -39,8 +39,8 @@ pub(crate) enum Muting {
 /// There are enough others while two subscribed neighbours, and more than half of all, have not exceeded their allowances
 /// lately. The only hub of a node is therefore never muted, and no neighbour is if all forward the same flood.
 ///
-/// The inputs are the `on_*` methods. The output is [`Mutes::pop`], which is called until it returns `None`, after each input
-/// and whenever the time of [`Mutes::next_timeout`] has come.
+/// The inputs are the `on_*` methods. The output is [`Mutes::pop`], which is called until it returns `None`, after each
+/// input and whenever the time of [`Mutes::next_timeout`] has come.
 #[derive(Debug, Default)]
 pub(super) struct Mutes {
     /// The connected peers, bounded by the application's limit on connections.
@@ -134,8 +134,8 @@ impl Mutes {
         self.neighbours.contains_key(peer)
     }
 
-    /// The allowance of a peer. Peers that are not connected share one, because events of the pubsub may arrive after the end
-    /// of the connection.
+    /// The allowance of a peer. Peers that are not connected share one, because events of the pubsub may arrive after the
+    /// end of the connection.
     pub(super) fn allowance(&mut self, peer: &PeerId) -> &mut Allowance {
         match self.neighbours.get_mut(peer) {
             Some(neighbour) => &mut neighbour.allowance,

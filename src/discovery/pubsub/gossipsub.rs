@@ -48,15 +48,15 @@ const IDONTWANT_THRESHOLD: usize = 32 * 1024;
 ///
 /// It differs from [`ConfigBuilder::default`] in two settings:
 /// - The message ids are those of js-libp2p, see [`message_id`].
-/// - `idontwant_message_size_threshold` is 32 KiB in place of 1,000 bytes. Gossipsub sends `IDONTWANT` before it looks at the
-///   sender of a message. For a message of a muted neighbour, that would keep the copies of other neighbours away.
+/// - `idontwant_message_size_threshold` is 32 KiB in place of 1,000 bytes. Gossipsub sends `IDONTWANT` before it looks at
+///   the sender of a message. For a message of a muted neighbour, that would keep the copies of other neighbours away.
 ///
 /// The validation mode stays `Strict`, as [`Gossipsub::new`] requires.
 ///
 /// The duplicate cache keeps the id of each message for `duplicate_cache_time`, one minute by default, in about 200 bytes.
-/// These entries are the largest memory cost of a flooding neighbour, and a shorter time reduces it. The time has to stay well
-/// above the propagation time of the network, because later duplicates are forwarded again. With `validate_messages`, messages
-/// that discovery refuses are not kept for the five heartbeats of `history_length`.
+/// These entries are the largest memory cost of a flooding neighbour, and a shorter time reduces it. The time has to stay
+/// well above the propagation time of the network, because later duplicates are forwarded again. With `validate_messages`,
+/// messages that discovery refuses are not kept for the five heartbeats of `history_length`.
 ///
 /// Other message ids have to differ between two announcements of the same addresses. With ids made of the content alone,
 /// gossipsub drops the second announcement as a duplicate, and peers without changes expire.
@@ -107,9 +107,9 @@ pub fn message_id(message: &Message) -> MessageId {
 
 /// A gossipsub that accepts signed messages only.
 ///
-/// A [`libp2p_gossipsub::Behaviour`] does not expose its validation mode, and in a permissive mode an unsigned message with a
-/// forged author looks like a signed one. The constructors here therefore check the mode. The application controls everything
-/// else: [`Gossipsub::behaviour_mut`] for scoring, topics and messages, and [`Gossipsub::map`] for metrics.
+/// A [`libp2p_gossipsub::Behaviour`] does not expose its validation mode, and in a permissive mode an unsigned message with
+/// a forged author looks like a signed one. The constructors here therefore check the mode. The application controls
+/// everything else: [`Gossipsub::behaviour_mut`] for scoring, topics and messages, and [`Gossipsub::map`] for metrics.
 ///
 /// A muted neighbour ([`PubSub::set_muted`]) is on gossipsub's blacklist for ten seconds. During that time, messages that it
 /// sends or has written are not delivered, on any topic of the application. An application that puts a peer on the blacklist
@@ -153,8 +153,8 @@ where
     D: DataTransform + Send + 'static,
     F: TopicSubscriptionFilter + Send + 'static,
 {
-    /// Creates a behaviour over a gossipsub that the application has set up: scoring by [`Gossipsub::behaviour_mut`], metrics by
-    /// [`Gossipsub::map`].
+    /// Creates a behaviour over a gossipsub that the application has set up: scoring by [`Gossipsub::behaviour_mut`],
+    /// metrics by [`Gossipsub::map`].
     ///
     /// # Errors
     ///
@@ -166,8 +166,8 @@ where
         Self::new(gossipsub, config)
     }
 
-    /// The gossipsub, to subscribe and publish on topics of the application. Wakes the swarm. The topics of discovery have to
-    /// stay subscribed.
+    /// The gossipsub, to subscribe and publish on topics of the application. Wakes the swarm. The topics of discovery have
+    /// to stay subscribed.
     pub fn gossipsub_mut(&mut self) -> &mut Behaviour<D, F> {
         self.pubsub_mut().behaviour_mut()
     }
@@ -192,8 +192,8 @@ where
     D: DataTransform + Send + 'static,
     F: TopicSubscriptionFilter + Send + 'static,
 {
-    /// As [`Gossipsub::new`], with a transformation of messages and a filter of subscriptions. To discover js-libp2p nodes, both
-    /// have to leave the topics of discovery unchanged.
+    /// As [`Gossipsub::new`], with a transformation of messages and a filter of subscriptions. To discover js-libp2p nodes,
+    /// both have to leave the topics of discovery unchanged.
     ///
     /// # Errors
     ///

@@ -16,9 +16,9 @@ const STEADY: u32 = 8;
 /// The development of the number of peers and of the interval.
 ///
 /// A node is steady while the number of its known peers has not grown by a quarter for eight intervals. It is settled from
-/// the first time on. Then the interval is at most twice its smallest value of the last hour, so that invented identities can
-/// at most double it. A network that really grows soon consists of nodes that are not settled. The settled ones add at most
-/// half the target rate while it grows at once.
+/// the first time on. Then the interval is at most twice its smallest value of the last hour, so that invented identities
+/// can at most double it. A network that really grows soon consists of nodes that are not settled. The settled ones add at
+/// most half the target rate while it grows at once.
 #[derive(Debug)]
 pub(super) struct History {
     /// The smallest interval of each of the last periods, the current one last; `None` before the node is settled.

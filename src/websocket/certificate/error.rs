@@ -15,8 +15,8 @@ use crate::deadline::SystemTime;
 
 /// The reason why a certificate or a trust anchor was refused.
 ///
-/// Displays as one sentence: the file if there is one, its defect, and the remedy. It contains no byte of the input, which may be
-/// part of a private key, and therefore has no [`source`](std::error::Error::source).
+/// Displays as one sentence: the file if there is one, its defect, and the remedy. It contains no byte of the input, which
+/// may be part of a private key, and therefore has no [`source`](std::error::Error::source).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CertificateError {

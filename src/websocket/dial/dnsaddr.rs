@@ -19,8 +19,8 @@ use crate::websocket::{
 /// bound one dial could cause endless lookups.
 const MAX_LOOKUPS: usize = 32;
 
-/// Maximum number of records of one name that are followed, as in libp2p-dns. An answer may have thousands. Records without a
-/// dialable address do not count, so that a node with many addresses of other transports is reached too.
+/// Maximum number of records of one name that are followed, as in libp2p-dns. An answer may have thousands. Records without
+/// a dialable address do not count, so that a node with many addresses of other transports is reached too.
 const MAX_RECORDS: usize = 16;
 
 /// One walk from a `/dnsaddr`.
@@ -43,8 +43,8 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// `None` unless the address is `/dnsaddr/<name>`, followed by nothing or by the end of a WebSocket address, or with `tcp`
-    /// that of an address of TCP alone.
+    /// `None` unless the address is `/dnsaddr/<name>`, followed by nothing or by the end of a WebSocket address, or with
+    /// `tcp` that of an address of TCP alone.
     pub(super) fn new(address: &Multiaddr, tcp: bool) -> Option<Self> {
         let start = Dnsaddr::parse(address, tcp)?;
         Some(Self {

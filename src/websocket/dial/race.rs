@@ -1,9 +1,10 @@
 //! CORE: the order and times of the connection attempts of a dial, without a clock or a socket. As in [RFC 8305]: the
 //! families alternate, IPv6 first, and an attempt begins 250 ms after the previous one, or at once after a failure.
 //!
-//! The shell adds addresses as it finds them, also while the race runs. It begins the attempts of [`Race::poll_begin`], calls
-//! again at [`Race::next_timeout`], and reports the result of each attempt: [`Race::on_failed`], or [`Race::on_connected`]
-//! for the winner, after which it drops the others. If the winner fails later, the race continues with them.
+//! The shell adds addresses as it finds them, also while the race runs. It begins the attempts of [`Race::poll_begin`],
+//! calls again at [`Race::next_timeout`], and reports the result of each attempt: [`Race::on_failed`], or
+//! [`Race::on_connected`] for the winner, after which it drops the others. If the winner fails later, the race continues
+//! with them.
 //!
 //! [RFC 8305]: https://www.rfc-editor.org/rfc/rfc8305
 

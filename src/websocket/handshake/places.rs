@@ -7,11 +7,11 @@ use std::{
 
 /// The pending handshakes of every port, each with a handle `T`.
 ///
-/// They are counted by port and not by socket: a handshake outlives the socket that accepted it, and then counts for the next
-/// socket on that port.
+/// They are counted by port and not by socket: a handshake outlives the socket that accepted it, and then counts for the
+/// next socket on that port.
 ///
-/// A newcomer is always admitted. If no place is free, the oldest pending handshake is evicted: that of the same remote address
-/// once it has a quarter of the places of the port, otherwise that of the port.
+/// A newcomer is always admitted. If no place is free, the oldest pending handshake is evicted: that of the same remote
+/// address once it has a quarter of the places of the port, otherwise that of the port.
 #[derive(Debug)]
 pub(super) struct Places<T> {
     max: usize,
@@ -100,8 +100,8 @@ impl<T> Places<T> {
         (Ticket { port, number }, evicted)
     }
 
-    /// Sets the remote address of a handshake, if it had none. Returns the handle of the oldest handshake of that address, if
-    /// there were too many.
+    /// Sets the remote address of a handshake, if it had none. Returns the handle of the oldest handshake of that address,
+    /// if there were too many.
     pub(super) fn identify(&mut self, ticket: Ticket, remote: Remote) -> Option<T> {
         let port = self.ports.get_mut(&ticket.port)?;
         let pending = port.pending.get_mut(&ticket.number)?;

@@ -23,8 +23,8 @@ impl Code {
         self.0.to_be_bytes()
     }
 
-    /// Whether a frame may contain it: the codes of the RFC and of IANA's registry, and those for libraries and applications.
-    /// 1005, 1006 and 1015 are never sent.
+    /// Whether a frame may contain it: the codes of the RFC and of IANA's registry, and those for libraries and
+    /// applications. 1005, 1006 and 1015 are never sent.
     fn may_be_sent(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }

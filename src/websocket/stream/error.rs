@@ -52,8 +52,8 @@ pub enum ProtocolError {
     /// A new message before the end of the previous one (section 5.4).
     #[error("a message begins before the end of the previous one (RFC 6455, 5.4)")]
     Unfinished,
-    /// The payload of a close frame is one byte long, or has an invalid code or a reason that is not UTF-8 (sections 5.5.1 and
-    /// 7.4).
+    /// The payload of a close frame is one byte long, or has an invalid code or a reason that is not UTF-8 (sections 5.5.1
+    /// and 7.4).
     #[error("a close frame has an invalid payload (RFC 6455, 5.5.1 and 7.4)")]
     ClosePayload,
 }

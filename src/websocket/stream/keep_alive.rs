@@ -6,9 +6,9 @@ use crate::deadline::{self, Instant};
 
 /// Decides when a silent connection gets a ping, and when it is dead.
 ///
-/// Every received byte is a sign of life. After `interval` without one, a ping is due. The peer then has `interval` for another
-/// byte, counted from the write of the ping. The time starts again whenever a blocked write continues: then the peer reads,
-/// however slowly, and the ping or its answer waits behind other bytes.
+/// Every received byte is a sign of life. After `interval` without one, a ping is due. The peer then has `interval` for
+/// another byte, counted from the write of the ping. The time starts again whenever a blocked write continues: then the peer
+/// reads, however slowly, and the ping or its answer waits behind other bytes.
 ///
 /// Inputs are `on_*`. The caller calls [`on_timeout`](Self::on_timeout) at [`next_timeout`](Self::next_timeout), after
 /// it has tried to read: what has arrived and was not read must not count as silence. Calls that come too early do

@@ -9,8 +9,8 @@ use crate::websocket::stream::{
 
 /// Decodes received bytes.
 ///
-/// [`on_bytes`](Self::on_bytes) takes them as they arrive, in pieces of any size. Only an incomplete header and the payload of a
-/// control frame are kept, so a frame may have any length. The answers for the other direction come from
+/// [`on_bytes`](Self::on_bytes) takes them as they arrive, in pieces of any size. Only an incomplete header and the payload
+/// of a control frame are kept, so a frame may have any length. The answers for the other direction come from
 /// [`take_ping`](Self::take_ping) and [`close`](Self::close).
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -90,8 +90,8 @@ impl Reader {
         }
     }
 
-    /// Decodes the next bytes. Their payload is moved to the front of `bytes`. Returns its length, and the rule that was broken
-    /// behind it, if any, after which this must not be called again.
+    /// Decodes the next bytes. Their payload is moved to the front of `bytes`. Returns its length, and the rule that was
+    /// broken behind it, if any, after which this must not be called again.
     pub(super) fn on_bytes(&mut self, bytes: &mut [u8]) -> (usize, Result<(), ProtocolError>) {
         let (mut from, mut to) = (0, 0);
         while from < bytes.len() {

@@ -9,14 +9,15 @@ use crate::websocket::{
     },
 };
 
-/// The longest payload of one frame. At most [`MAX_SHORT`], so that the size of the header is known before the payload. Several
-/// fit into a buffer, so that a peer that waits for whole messages gets the first one early.
+/// The longest payload of one frame. At most [`MAX_SHORT`], so that the size of the header is known before the payload.
+/// Several fit into a buffer, so that a peer that waits for whole messages gets the first one early.
 const MAX_PAYLOAD: usize = MAX_SHORT;
 
 /// The usual offset of the payload of the first frame in a buffer.
 const FIRST_PAYLOAD: usize = 64;
 
-/// glibc copies ten times more slowly if the offset of the destination within a page is this little above that of the source.
+/// glibc copies ten times more slowly if the offset of the destination within a page is this little above that of the
+/// source.
 const SLOW: std::ops::Range<usize> = 1..256;
 const PAGE: usize = 4096;
 

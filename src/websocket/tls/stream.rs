@@ -29,7 +29,8 @@ use records::{End, MAX_UNSENT, Records, Session};
 /// - Closing sends a `close_notify` and closes `S`. After that, writing fails with `BrokenPipe`.
 /// - If `S` ends without a `close_notify`, reading fails with the kind `UnexpectedEof`.
 /// - If the peer breaks a rule, reading fails with the kind `InvalidData` around a [`rustls::Error`], and writing with
-///   `BrokenPipe`. The alert is written before, with the waker of the reader: a waiting writer has to be woken by the caller.
+///   `BrokenPipe`. The alert is written before, with the waker of the reader: a waiting writer has to be woken by the
+///   caller.
 ///
 /// The two halves may be used in two tasks.
 pub(in crate::websocket) struct TlsStream<S, C> {

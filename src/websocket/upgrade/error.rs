@@ -106,8 +106,8 @@ pub enum HandshakeError {
         status: u16,
         /// The reason phrase beside it, such as `Service Unavailable`. May be empty.
         reason: String,
-        /// Up to 200 bytes of the body that came within one second, with each run of white space as one space. Empty if there is
-        /// no body, or if it is compressed.
+        /// Up to 200 bytes of the body that came within one second, with each run of white space as one space. Empty if
+        /// there is no body, or if it is compressed.
         body: String,
     },
 }

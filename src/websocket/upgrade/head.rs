@@ -31,8 +31,8 @@ pub(super) trait Parser {
     fn parse(&self, head: &[u8]) -> Result<Option<Self::Message>, HandshakeError>;
 }
 
-/// Received bytes. Each is examined once to find the end of the head, which is then parsed, so the cost does not depend on the
-/// pieces.
+/// Received bytes. Each is examined once to find the end of the head, which is then parsed, so the cost does not depend on
+/// the pieces.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     bytes: Vec<u8>,
