@@ -224,6 +224,8 @@ pub use stream::ProtocolError;
 #[cfg(any(test, fuzzing))]
 pub(crate) use stream::fuzz as fuzz_stream;
 pub use tls::TlsError;
+#[cfg(feature = "autotls")]
+pub(crate) use tls::https_client;
 pub use transport::Transport;
 #[cfg(any(test, fuzzing))]
 pub(crate) use upgrade::fuzz::{run_request as fuzz_request, run_response as fuzz_response};

@@ -135,6 +135,12 @@ impl Certificate {
         self.0.claims.not_after
     }
 
+    /// Whether a peer that asks for this name accepts the first certificate of the chain.
+    #[cfg(feature = "autotls")]
+    pub(crate) fn verifies(&self, name: &str) -> bool {
+        self.names().has(name)
+    }
+
     /// The names that the first certificate of the chain verifies.
     pub(super) fn names(&self) -> &Names {
         &self.0.names
@@ -146,7 +152,7 @@ impl Certificate {
     }
 
     /// Whether it is valid at this time.
-    pub(super) fn check_dates(&self, now: SystemTime) -> Result<(), CertificateError> {
+    pub(crate) fn check_dates(&self, now: SystemTime) -> Result<(), CertificateError> {
         let Claims {
             not_before,
             not_after,

@@ -139,15 +139,7 @@ impl Tls {
 
     /// The configuration for dialling. It holds the resumable sessions, so it has to be kept.
     pub(super) fn client(&self) -> Arc<ClientConfig> {
-        let provider = Arc::<CryptoProvider>::from(ring::default_provider());
-        let verifier = Verifier::new(&self.trust_anchors, self.roots(), Arc::clone(&provider));
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("ring has ciphers for all of them")
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
-        Arc::new(config)
+        Arc::new(client(&self.trust_anchors, self.roots()))
     }
 
     /// Never empty, because no peer could be verified then.
@@ -162,7 +154,7 @@ impl Tls {
             }
             tracing::warn!(errors = ?found.errors, "the system has no trusted roots, so Mozilla's list stays in use");
         }
-        RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned())
+        roots_of_browsers()
     }
 
     /// Ready with `true` for a new certificate, and with `false` for a new reason to wait for the first one.
@@ -182,6 +174,28 @@ impl Tls {
         }
         changed
     }
+}
+
+/// For requests that are no dials of a transport. Trusts whom browsers trust, and the anchors.
+#[cfg(feature = "autotls")]
+pub(crate) fn https_client(anchors: &[TrustAnchor]) -> ClientConfig {
+    client(anchors, roots_of_browsers())
+}
+
+fn client(anchors: &[TrustAnchor], roots: RootCertStore) -> ClientConfig {
+    let provider = Arc::<CryptoProvider>::from(ring::default_provider());
+    let verifier = Verifier::new(anchors, roots, Arc::clone(&provider));
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring has ciphers for all of them")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth()
+}
+
+/// Mozilla's list.
+fn roots_of_browsers() -> RootCertStore {
+    RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned())
 }
 
 #[cfg(test)]
