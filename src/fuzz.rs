@@ -26,6 +26,21 @@ pub fn response(data: &[u8]) {
     crate::websocket::fuzz_response(data);
 }
 
+/// Bytes that may begin a connection of which it is not known what it speaks, or for whom a proxy has opened it.
+pub fn hearing(data: &[u8]) {
+    crate::websocket::fuzz_hearing(data);
+}
+
+/// Bytes that may be a header of the PROXY protocol, version 1 or 2.
+pub fn proxy(data: &[u8]) {
+    crate::websocket::fuzz_proxy(data);
+}
+
+/// Bytes that may be the values of headers in which HTTP proxies tell for whom they connect.
+pub fn forwarded(data: &[u8]) {
+    crate::websocket::fuzz_forwarded(data);
+}
+
 /// Bytes that may be frames, as the stream of `websocket` and as soketto read them, and what each writes for
 /// the other.
 pub fn frames(data: &[u8]) {
@@ -139,6 +154,21 @@ mod tests {
     #[test]
     fn request() {
         run("request", 20_000, super::request);
+    }
+
+    #[test]
+    fn hearing() {
+        run("hearing", 20_000, super::hearing);
+    }
+
+    #[test]
+    fn proxy() {
+        run("proxy", 3000, super::proxy);
+    }
+
+    #[test]
+    fn forwarded() {
+        run("forwarded", 1000, super::forwarded);
     }
 
     #[test]

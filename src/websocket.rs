@@ -217,6 +217,10 @@ pub use connection::Connection;
 pub use counters::Counters;
 pub use dial::Resolve;
 pub use error::{Attempt, Error};
+#[cfg(any(test, fuzzing))]
+pub(crate) use hearing::fuzz::{
+    run as fuzz_hearing, run_forwarded as fuzz_forwarded, run_proxy as fuzz_proxy,
+};
 pub use proxies::{Network, NetworkError, Proxies};
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 pub use socket::TcpOptions;

@@ -32,6 +32,8 @@ use crate::websocket::{
 };
 
 mod forwarded;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod prefixed;
 mod proxy;
 
@@ -224,7 +226,9 @@ async fn forwarded_for(
 ) -> Result<Option<SocketAddr>, Error> {
     let mut scanned = 0;
     loop {
-        let new = read.get(scanned..).unwrap_or_default();
+        // Empty lines in front of a request are none of its own: RFC 9112, section 2.2.
+        let begin = read.iter().take_while(|byte| b"\r\n".contains(byte));
+        let new = read.get(begin.count().max(scanned)..).unwrap_or_default();
         let is_whole =
             new.windows(2).any(|end| end == b"\n\n") || new.windows(3).any(|end| end == b"\n\r\n");
         if is_whole || read.len() >= MAX_HEAD {
