@@ -132,6 +132,13 @@ impl Node {
         within(self.reports.next()).await.unwrap()
     }
 
+    /// So many connections that say nothing, once they have their places.
+    async fn silent<const N: usize>(&self, address: &Multiaddr) -> [TcpStream; N] {
+        let streams = [(); N].map(|()| TcpStream::connect(socket_address(address)).unwrap());
+        until(|| self.counters.pending_handshakes() == N).await;
+        streams
+    }
+
     /// The address with which it is bound.
     async fn listening(&mut self, address: &str) -> (ListenerId, Multiaddr) {
         let id = self.listen(address);
@@ -503,6 +510,123 @@ async fn an_http_proxy_tells_for_whom_it_connects(case: Case) {
         .unwrap();
     let from = "/ip4/127.0.0.1/tcp/…/ws".to_owned();
     assert_eq!(node.next().await, Report::Incoming(ws, plain, from));
+}
+
+on_each!(who_is_heard_when_its_listener_goes_is_let_go);
+
+async fn who_is_heard_when_its_listener_goes_is_let_go(case: Case) {
+    let authority = Authority::new();
+    let certificates = authority.sign(&Leaf::default()).in_use();
+    let [config, dialer] = configs(case, certificates, &authority);
+    let mut node = Node::start(case, config);
+    let (ws, plain) = node.listening("/ip4/127.0.0.1/tcp/0/ws").await;
+    let at = format!("/ip4/127.0.0.1/tcp/{}", port(&plain));
+    let (wss, tls) = node.listening(&format!("{at}/tls/ws")).await;
+    let [mut request, mut hello, mut silent] = node.silent(&plain).await;
+
+    // What it says is for a listener that is gone.
+    node.removed(ws).await;
+    request.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    assert_eq!(closes(request).await, b"");
+    assert_eq!(node.counters.unknown(), 1);
+    // The other listener is reached by those who came before it was alone, and after.
+    hello.write_all(b"\x16\x03\x01").unwrap();
+    let from = "/ip4/127.0.0.1/tcp/…/tls/ws".to_owned();
+    assert_eq!(node.next().await, Report::Incoming(wss, tls.clone(), from));
+    node.assert_reached(case, &dialer, wss, &tls).await;
+
+    // Nobody is left for whoever has still said nothing, and the port is free.
+    node.removed(wss).await;
+    let (ws, plain) = node.listening(&format!("{at}/ws")).await;
+    // It may be closed already.
+    let _ = silent.write_all(b"GET / HTTP/1.1\r\n");
+    assert_eq!(closes(silent).await, b"");
+    node.assert_reached(case, &dialer, ws, &plain).await;
+    drop(hello);
+    until(|| node.counters.pending_handshakes() == 0).await;
+}
+
+on_each!(who_is_heard_while_the_certificate_changes_gets_the_new_one);
+
+async fn who_is_heard_while_the_certificate_changes_gets_the_new_one(case: Case) {
+    let authority = Authority::new();
+    let signed = [1, 2].map(|number| authority.sign_number(number));
+    let certificates = signed[0].in_use();
+    let [config, dialer] = configs(case, certificates.clone(), &authority);
+    let mut node = Node::start(case, config);
+    let (_, plain) = node.listening("/ip4/127.0.0.1/tcp/0/ws").await;
+    let at = format!("/ip4/127.0.0.1/tcp/{}", port(&plain));
+    let (wss, tls) = node.listening(&format!("{at}/tls/ws")).await;
+    for (stream, signed) in node.silent::<2>(&plain).await.into_iter().zip(signed) {
+        certificates.set(signed.certificate()).unwrap();
+        assert_eq!(served(&authority, stream).await, signed.chain_der()[0]);
+        let from = "/ip4/127.0.0.1/tcp/…/tls/ws".to_owned();
+        assert_eq!(node.next().await, Report::Incoming(wss, tls.clone(), from));
+    }
+    node.assert_reached(case, &dialer, wss, &tls).await;
+}
+
+/// The certificate with which this connection is answered.
+async fn served(authority: &Authority, mut stream: TcpStream) -> Vec<u8> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority.der().into()).unwrap();
+    let provider = rustls::crypto::ring::default_provider();
+    let config = rustls::ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let mut session = rustls::ClientConnection::new(config.into(), name).unwrap();
+    let (done, served) = futures::channel::oneshot::channel();
+    std::thread::spawn(move || {
+        while session.is_handshaking() {
+            session.complete_io(&mut stream).unwrap();
+        }
+        let _ = done.send(session.peer_certificates().unwrap()[0].to_vec());
+    });
+    within(served).await.unwrap()
+}
+
+on_each!(a_client_whose_places_are_taken_takes_that_of_its_own_oldest);
+
+/// A client is known only when its proxy has told of it.
+async fn a_client_whose_places_are_taken_takes_that_of_its_own_oldest(case: Case) {
+    let config = case
+        .config()
+        .with_proxies(Proxies::tcp(["127.0.0.1".parse().unwrap()]))
+        // Of which two for each client.
+        .with_max_pending_handshakes(8);
+    let mut node = Node::start(case, config);
+    let (ws, plain) = node.listening("/ip4/127.0.0.1/tcp/0/ws").await;
+    let [mut first, mut second, mut third, mut other] = node.silent(&plain).await;
+    for (stream, client) in [
+        (&mut first, "192.0.2.1"),
+        (&mut other, "192.0.2.2"),
+        (&mut second, "192.0.2.1"),
+        (&mut third, "192.0.2.1"),
+    ] {
+        assert_eq!(node.counters.evicted(), 0);
+        let begin = format!("PROXY TCP4 {client} 127.0.0.1 4711 80\r\nGET / HTTP/1.1\r\n");
+        stream.write_all(begin.as_bytes()).unwrap();
+        let from = format!("/ip4/{client}/tcp/…/ws");
+        assert_eq!(node.next().await, Report::Incoming(ws, plain.clone(), from));
+    }
+    assert_eq!(closes(first).await, b"");
+    assert_eq!(node.counters.evicted(), 1);
+    for mut stream in [second, third, other] {
+        stream
+            .write_all(
+                b"Host: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            )
+            .unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 101");
+    }
+    until(|| node.counters.upgraded() == 3).await;
+    assert_eq!(node.counters.pending_handshakes(), 0);
 }
 
 /// Over one `upgraded` transport.
