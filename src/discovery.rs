@@ -154,7 +154,6 @@ mod pubsub;
 mod rate;
 mod saved;
 mod schedule;
-mod scope;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;

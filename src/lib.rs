@@ -28,4 +28,5 @@ pub mod lazy;
 mod logged;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod scope;
 pub mod websocket;

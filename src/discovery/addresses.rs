@@ -10,8 +10,8 @@ use super::{
     SkipReason,
     filter::{Filter, Offered},
     schedule::Listening,
-    scope::Reach,
 };
+use crate::scope::Reach;
 
 /// The addresses of each listener, kept exactly as `Swarm::listeners()` keeps them.
 ///

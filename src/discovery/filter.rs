@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use multiaddr::Multiaddr;
 
-use super::scope::{Reach, Scope};
+use crate::scope::{Reach, Scope};
 
 /// Decides which addresses pass. An address that no host can dial never does.
 #[derive(Clone, Default)]
