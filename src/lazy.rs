@@ -22,6 +22,8 @@
 //!   port, even one that the system chose. Each failure is a [`TransportEvent::ListenerError`] with a [`ListenError`], which
 //!   has the number of failures and the delay until the next attempt. The last failure, if the listener gives up, is also
 //!   the reason of its close. See [`Retry`].
+//! - A bound listener whose inner transport lacks what it needs again, such as a certificate, returns to
+//!   [waiting](State::Waiting): its addresses expire and its socket is closed, and no error is reported.
 //! - A listener that is out of descriptors or memory keeps its socket and its addresses. It reports one
 //!   [`TransportEvent::ListenerError`] with [`Error::Exhausted`], and one with [`Error::Recovered`] when it is over.
 //! - One `poll` binds at most 16 listeners. Its cost does not depend on the number of waiting ones.

@@ -23,6 +23,7 @@ pub mod discovery;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+mod label;
 pub mod lazy;
 #[cfg(test)]
 mod logged;

@@ -101,6 +101,12 @@ fn is_dialable(address: &Multiaddr) -> bool {
         })
 }
 
+/// Whether an address is one of the internet, and stands for no other.
+pub(crate) fn is_global(ip: IpAddr) -> bool {
+    let stands_for_another = matches!(ip, IpAddr::V6(ip) if embedded(ip).is_some());
+    of_ip(ip) == Some(Scope::Internet) && !stands_for_another
+}
+
 /// `None` if no host can dial it. Ranges that are not routed on the internet count as [`Scope::Network`].
 fn of_ip(ip: IpAddr) -> Option<Scope> {
     let ip = match ip {

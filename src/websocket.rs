@@ -7,7 +7,7 @@
 //!
 //! | | addresses |
 //! | --- | --- |
-//! | listens on | `<host>/tcp/<port>/ws`, with [`Certificates`] `…/tls/ws`, `…/wss` and `…/tls/sni/<name>/ws`, and with [`Config::with_tcp`] `<host>/tcp/<port>` |
+//! | listens on | `<host>/tcp/<port>/ws`, with [`Certificates`] `…/tls/ws`, `…/wss`, `…/tls/sni/<name>/ws` and `…/tls/sni/*.<name>/ws`, and with [`Config::with_tcp`] `<host>/tcp/<port>` |
 //! | where `<host>` is | `/ip4/<ip>`, `/ip6/<ip>`, `/dns/<name>`, `/dns4/<name>` or `/dns6/<name>` |
 //! | dials | the same, and the addresses of `/dnsaddr/<name>`; each with or without `/p2p/<peer id>` at the end |
 //!
@@ -34,10 +34,16 @@
 //! | --- | --- |
 //! | an IP | as `/ip4/<ip>/tcp/<port>/tls/ws` if that IP is in the certificate, otherwise as `/ip4/<ip>/tcp/<port>/tls/sni/<name>/ws` with its first DNS name that is not a wildcard |
 //! | a name, or `/tls/sni/<name>` | unchanged, if that name is in the certificate, also by a wildcard |
+//! | `/tls/sni/*.<name>` after an IP | as `/ip4/<ip>/tcp/<port>/tls/sni/<label>.<name>/ws` if `*.<name>` is in the certificate, with [`Engine::Stream`] |
 //!
-//! With a certificate that verifies none of its addresses, a listener waits for another one. The reason is in its
-//! [`Status`](crate::lazy::Status) and in the log. When the certificate is replaced, new addresses are emitted before old
-//! ones expire. A listener that is already bound stays bound, and closes new connections while it has no address.
+//! With a certificate that can verify none of its addresses, a listener waits for another one. The reason is in its
+//! [`Status`](crate::lazy::Status) and in the log. When the certificate is replaced, new addresses are emitted before old ones
+//! expire. A bound listener whose certificate is [cleared](Certificates::clear), or replaced by one for other names, waits
+//! again: its addresses expire, and its socket closes unless another listener shares it.
+//!
+//! The `<label>` is the IP with hyphens, as the DNS servers of AutoTLS resolve it: `203-0-113-7`, or `2001-db8--1`. A listener on
+//! `0.0.0.0` or `::` emits the addresses that are routed on the internet. A listener on another IP emits that IP, also a private
+//! one. IPv4-mapped addresses have no label.
 //!
 //! # One port
 //!

@@ -26,7 +26,8 @@ use futures::{
 };
 use libp2p::{
     Multiaddr, Transport as _,
-    core::transport::{ListenerId, TransportEvent},
+    core::transport::{ListenerId, TransportError, TransportEvent},
+    multiaddr::Protocol,
 };
 use libp2p_lazy_websocket::websocket::{self, Certificates, Counters, Proxies};
 
@@ -175,7 +176,9 @@ impl Node {
         within(connection.flush()).await.unwrap();
         within(connection.read_exact(&mut [0; 20])).await.unwrap();
         assert_echoes(connection).await;
-        let suffix = address.iter().skip(2).collect::<Multiaddr>();
+        let mut suffix = address.iter().skip(2).collect::<Vec<_>>();
+        suffix.retain(|protocol| !matches!(protocol, Protocol::Sni(_)));
+        let suffix: Multiaddr = suffix.into_iter().collect();
         let from = format!("/ip4/127.0.0.1/tcp/…{suffix}");
         assert_eq!(
             self.next().await,
@@ -279,6 +282,91 @@ async fn each_kind_is_reached_on_the_port_that_they_share(case: Case) {
     );
     assert!(matches!(node.next().await, Report::Incoming(id, ..) if id == ws));
     node.assert_reached(case, &dialer, wss, &tls).await;
+}
+
+on_each!(a_certificate_that_goes_takes_tls_from_the_port_until_the_next);
+
+async fn a_certificate_that_goes_takes_tls_from_the_port_until_the_next(case: Case) {
+    let authority = Authority::new();
+    let certificate = authority.sign(&Leaf::default()).certificate();
+    let certificates = Certificates::new();
+    let [config, dialer] = configs(case, certificates.clone(), &authority);
+    let mut node = Node::start(case, config);
+    let (ws, plain) = node.listening("/ip4/127.0.0.1/tcp/0/ws").await;
+    let tls: Multiaddr = format!("/ip4/127.0.0.1/tcp/{}/tls/ws", port(&plain))
+        .parse()
+        .unwrap();
+    let wss = node.listen(&tls.to_string());
+    for _ in 0..3 {
+        certificates.set(certificate.clone()).unwrap();
+        assert_eq!(node.next().await, Report::New(wss, tls.clone()));
+        let connection = dial(case, dialer.clone(), &tls).await.unwrap();
+        assert!(matches!(node.next().await, Report::Incoming(id, ..) if id == wss));
+        certificates.clear();
+        certificates.clear();
+        assert_eq!(node.next().await, Report::Expired(wss, tls.clone()));
+        assert_echoes(connection).await;
+        node.assert_reached(case, &dialer, ws, &plain).await;
+    }
+}
+
+on_each!(a_wildcard_is_dialled_by_the_label_of_the_ip);
+
+async fn a_wildcard_is_dialled_by_the_label_of_the_ip(case: Case) {
+    let [own, direct] = [Authority::new(), Authority::new()];
+    let wildcard = |serial| {
+        let names = &["*.k1.direct.test"];
+        direct
+            .sign(&Leaf {
+                names,
+                serial,
+                ..Leaf::default()
+            })
+            .certificate()
+    };
+    let of_labels = Certificates::new();
+    let own_name = own.sign(&Leaf::default()).in_use();
+    let [config, dialer] = configs(case, own_name, &own);
+    let config = config.with_certificates(of_labels.clone());
+    let dialer = dialer.with_trust_anchor(direct.anchor());
+    if case.engine != Engine::Stream {
+        let address: Multiaddr = "/ip4/127.0.0.1/tcp/0/tls/sni/*.k1.direct.test/ws"
+            .parse()
+            .unwrap();
+        let listening = case
+            .transport(config)
+            .listen_on(ListenerId::next(), address.clone());
+        assert!(matches!(listening, Err(TransportError::MultiaddrNotSupported(a)) if a == address));
+        return;
+    }
+    let mut node = Node::start(case, config);
+    let (raw, tcp) = node.listening("/ip4/127.0.0.1/tcp/0").await;
+    let labelled = node.listen(&format!("{tcp}/tls/sni/*.k1.direct.test/ws"));
+    let shown: Multiaddr = format!("{tcp}/tls/sni/127-0-0-1.k1.direct.test/ws")
+        .parse()
+        .unwrap();
+    node.assert_reached(case, &dialer, raw, &tcp).await;
+    of_labels.set(wildcard(1)).unwrap();
+    assert_eq!(node.next().await, Report::New(labelled, shown.clone()));
+    node.assert_reached(case, &dialer, labelled, &shown).await;
+
+    // Both are on the port, and each is found by its name: the certificate of the other would be refused.
+    let (wss, tls) = node.listening(&format!("{tcp}/tls/ws")).await;
+    for address in [&shown, &tls] {
+        let connection = dial(case, dialer.clone(), address).await.unwrap();
+        assert!(matches!(node.next().await, Report::Incoming(id, ..) if id == labelled));
+        assert_echoes(connection).await;
+    }
+    of_labels.set(wildcard(2)).unwrap();
+    node.assert_reached(case, &dialer, labelled, &shown).await;
+    of_labels.clear();
+    assert_eq!(node.next().await, Report::Expired(labelled, shown.clone()));
+    node.assert_reached(case, &dialer, wss, &tls).await;
+    let refused = dial(case, dialer.clone(), &shown).await;
+    refused.map(drop).unwrap_err();
+    assert!(matches!(node.next().await, Report::Incoming(id, ..) if id == wss));
+    of_labels.set(wildcard(3)).unwrap();
+    assert_eq!(node.next().await, Report::New(labelled, shown.clone()));
 }
 
 on_each!(a_certificate_that_comes_later_brings_tls_to_the_port);

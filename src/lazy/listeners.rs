@@ -26,7 +26,7 @@ mod pace;
 
 use due::{Due, Hurry};
 use errors::{APART, Verdict};
-use listener::{Bound, Listener, MAX_HELD, State, is_undialable};
+use listener::{Bound, Listener, MAX_HELD, Next, State, is_undialable};
 use pace::Pace;
 
 /// Maximum number of sockets that one `poll` binds or closes. Each takes a handful of system calls, so a poll stays well
@@ -70,6 +70,8 @@ pub(crate) struct Listeners<U, E> {
     next_turn: u64,
     /// The inner transport is asked again about listeners that have been waiting since before this turn.
     ask_before: u64,
+    /// The inner transport is asked again about these in [`State::Listening`], as what they need may be gone.
+    ask_bound: VecDeque<ListenerId>,
     /// Listeners in [`State::Retrying`]. `rebinds` has those whose last socket may still be open.
     retries: Due,
     rebinds: Due,
@@ -107,7 +109,8 @@ impl Budget {
 pub(crate) enum Action<U, E> {
     /// Return this from `poll`.
     Report(TransportEvent<U, Error<E>>),
-    /// Call `listen_on` of the inner transport, then [`Listeners::on_bound`] or [`Listeners::on_bind_failed`].
+    /// Call `listen_on` of the inner transport, then [`Listeners::on_bound`] or [`Listeners::on_bind_failed`]. If what the
+    /// listener needs is gone, [`Listeners::on_missing`] in place of all that.
     Bind {
         listener: ListenerId,
         inner: ListenerId,
@@ -146,6 +149,7 @@ where
             waiting: BTreeMap::new(),
             next_turn: 0,
             ask_before: 0,
+            ask_bound: VecDeque::new(),
             retries: Due::default(),
             rebinds: Due::default(),
             hurry: Hurry::default(),
@@ -200,9 +204,12 @@ where
             return false;
         };
         let inner = match &mut listener.state {
-            State::Closing { error: None, .. } | State::Closed(_) => return false,
-            State::Closing { error, .. } => {
-                *error = None;
+            State::Closing {
+                next: Next::Close, ..
+            }
+            | State::Closed(_) => return false,
+            State::Closing { next, .. } => {
+                *next = Next::Close;
                 return true;
             }
             State::Waiting { turn, .. } => {
@@ -233,7 +240,8 @@ where
         match inner {
             None => self.close(id, Ok(())),
             Some(inner) => {
-                listener.state = State::Closing { inner, error: None };
+                let next = Next::Close;
+                listener.state = State::Closing { inner, next };
                 self.closing.push_back(id);
                 self.note(id);
             }
@@ -319,6 +327,15 @@ where
         self.fail(id, failure, source, due);
     }
 
+    /// The inner transport lacks what the listener needs, which was there when it was decided to bind it.
+    pub(crate) fn on_missing(&mut self, id: ListenerId, missing: Missing) {
+        let state = self.listeners.get(&id).map(|listener| &listener.state);
+        if let Some(State::Binding { inner, .. }) = state {
+            self.by_inner.remove(inner);
+            self.wait(id, missing);
+        }
+    }
+
     /// The inner transport was told to close a listener. If the listener was `known` there, its `ListenerClosed` follows.
     pub(crate) fn on_removed(&mut self, id: ListenerId, known: bool) {
         let state = self.listeners.get(&id).map(|listener| &listener.state);
@@ -330,9 +347,15 @@ where
         }
     }
 
-    /// The new answer of the inner transport for the address of a waiting listener.
+    /// The new answer of the inner transport for the address of a waiting or bound listener.
     pub(crate) fn on_answer(&mut self, id: ListenerId, support: Support) {
         let state = self.listeners.get(&id).map(|listener| &listener.state);
+        if let Some(State::Listening(_)) = state {
+            if let Support::Waiting(missing) = support {
+                self.unbind(id, Next::Wait(missing), self.now);
+            }
+            return;
+        }
         let Some(State::Waiting { turn, missing }) = state else {
             return;
         };
@@ -355,7 +378,12 @@ where
     /// The inner transport reports an external change.
     pub(crate) fn on_changed(&mut self, changed: Changed) {
         match changed {
-            Changed::Support => self.ask_before = self.next_turn,
+            Changed::Support => {
+                self.ask_before = self.next_turn;
+                let rows = self.listeners.iter();
+                let bound = rows.filter(|(_, row)| matches!(row.state, State::Listening(_)));
+                self.ask_bound = bound.map(|(id, _)| *id).collect();
+            }
             Changed::Network if self.is_retrying() => {
                 self.hurry.on_reason(self.now);
                 self.hurry_up();
@@ -495,15 +523,7 @@ where
                 Error::Exhausted(exhausted)
             }
             Verdict::Stuck { since } => {
-                let closing = State::Closing {
-                    inner: bound.inner,
-                    error: Some(Box::new(error)),
-                };
-                if let State::Listening(bound) = mem::replace(&mut listener.state, closing) {
-                    self.on_unbound(id, bound, since);
-                    self.closing.push_back(id);
-                    self.note(id);
-                }
+                self.unbind(id, Next::Rebind(Box::new(error)), since);
                 return;
             }
         };
@@ -568,9 +588,38 @@ where
                 let reason = reason.err().map(|reason| Box::new(reason) as _);
                 self.fail(id, Failure::Closed, reason, due);
             }
-            State::Closing { error: None, .. } => self.close(id, reason.map_err(Error::Inner)),
-            State::Closing { error, .. } => self.fail(id, Failure::Stuck, error, None),
+            State::Closing { next, .. } => match next {
+                Next::Close => self.close(id, reason.map_err(Error::Inner)),
+                Next::Rebind(error) => self.fail(id, Failure::Stuck, Some(error), None),
+                Next::Wait(missing) => self.wait(id, missing),
+            },
             state => listener.state = state,
+        }
+    }
+
+    /// What a listener needs has gone. It may have come back while its socket was being closed, so it is asked about.
+    fn wait(&mut self, id: ListenerId, missing: Missing) {
+        let state = self.enqueue(id, Some(missing));
+        self.ask_before = self.next_turn;
+        if let Some(listener) = self.listeners.get_mut(&id) {
+            listener.state = state;
+        }
+        self.note(id);
+    }
+
+    /// Closes what a bound listener has bound, which worked `until` then.
+    fn unbind(&mut self, id: ListenerId, next: Next, until: Instant) {
+        let Some(listener) = self.listeners.get_mut(&id) else {
+            return;
+        };
+        let State::Listening(Bound { inner, .. }) = listener.state else {
+            return;
+        };
+        let closing = State::Closing { inner, next };
+        if let State::Listening(bound) = mem::replace(&mut listener.state, closing) {
+            self.on_unbound(id, bound, until);
+            self.closing.push_back(id);
+            self.note(id);
         }
     }
 
@@ -666,7 +715,12 @@ where
         }
         !matches!(
             self.listeners.get(&id).map(|listener| &listener.state),
-            None | Some(State::Closing { error: None, .. } | State::Closed(None))
+            None | Some(
+                State::Closing {
+                    next: Next::Close,
+                    ..
+                } | State::Closed(None)
+            )
         )
     }
 
@@ -753,7 +807,10 @@ where
         if self.budget.asks == 0 || !self.is_ask_due() {
             return None;
         }
-        let (_, id) = self.waiting.pop_first()?;
+        let id = match self.ask_bound.pop_front() {
+            Some(id) => id,
+            None => self.waiting.pop_first()?.1,
+        };
         self.budget.asks -= 1;
         Some(Action::Ask {
             listener: id,
@@ -768,7 +825,7 @@ where
 
     fn is_ask_due(&self) -> bool {
         let first = self.waiting.first_key_value();
-        first.is_some_and(|(turn, _)| *turn < self.ask_before)
+        !self.ask_bound.is_empty() || first.is_some_and(|(turn, _)| *turn < self.ask_before)
     }
 
     /// Whether a listener waits for another attempt.

@@ -11,7 +11,7 @@ use multiaddr::Multiaddr;
 use crate::{
     deadline::{self, Deadline},
     lazy::{
-        Config, Error, ListenSupport, Readiness,
+        Config, Error, ListenSupport, Readiness, Support,
         listeners::{Action, Listeners},
         readiness::Publisher,
     },
@@ -172,10 +172,16 @@ where
                     listener,
                     inner,
                     address,
-                } => match self.inner.listen_on(inner, address) {
-                    Ok(()) => self.listeners.on_bound(listener),
-                    Err(error) => self.listeners.on_bind_failed(listener, error),
-                },
+                } => {
+                    if let Support::Waiting(missing) = self.inner.support(&address) {
+                        self.listeners.on_missing(listener, missing);
+                        continue;
+                    }
+                    match self.inner.listen_on(inner, address) {
+                        Ok(()) => self.listeners.on_bound(listener),
+                        Err(error) => self.listeners.on_bind_failed(listener, error),
+                    }
+                }
                 Action::Remove { listener, inner } => {
                     let known = self.inner.remove_listener(inner);
                     self.listeners.on_removed(listener, known);

@@ -7,7 +7,11 @@ use std::{
 
 use multiaddr::{Multiaddr, Protocol};
 
-use crate::websocket::certificate::{NAMELESS, Names};
+use crate::{
+    label,
+    scope::is_global,
+    websocket::certificate::{NAMELESS, Names},
+};
 
 /// What is spoken on the connections of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,6 +187,12 @@ enum Verified {
     /// The IP of each address that is shown; or a name, with which it is shown then.
     Ip(IpAddr),
     Name(String),
+    /// The [label] of the IP of each address that is shown, before this name. `any` IP, if the application has named it,
+    /// and otherwise those of the internet.
+    Label {
+        before: String,
+        any: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,7 +227,8 @@ enum Form {
 
 impl Listen {
     /// Reads `/ip4|ip6/<ip>/tcp/<port>` or `/dns|dns4|dns6/<host>/tcp/<port>`, followed by `/ws`, `/wss`, `/tls/ws`
-    /// or `/tls/sni/<host>/ws`, each with or without a path, or by nothing, and nothing before or after it.
+    /// or `/tls/sni/<host>/ws`, each with or without a path, or by nothing, and nothing before or after it. After an IP
+    /// address the first label of the `<host>` may be `*`.
     ///
     /// This is a little stricter than what is below, on purpose: libp2p-tcp ignores what comes before the IP address
     /// and a `/p2p` in the middle, and would then report an address that is not the one it was given.
@@ -244,7 +255,13 @@ impl Listen {
             (Kind::Tcp | Kind::Ws, _) => Verified::Nothing,
             (Kind::Wss, None) => verified,
             (Kind::Wss, Some(name)) if is_host(&name) => Verified::Name(name.into_owned()),
-            (Kind::Wss, Some(_)) => return None,
+            (Kind::Wss, Some(name)) => match (host, name.strip_prefix("*.")) {
+                (BoundTo::Ip(ip), Some(before)) if is_host(before) => Verified::Label {
+                    before: before.to_owned(),
+                    any: !ip.is_unspecified(),
+                },
+                _ => return None,
+            },
         };
         Some(Self {
             kind: parsed.kind,
@@ -277,11 +294,20 @@ impl Listen {
         }
     }
 
+    /// Whether each address has a name of its own, with the label of its IP.
+    pub(super) fn has_labels(&self) -> bool {
+        matches!(self.verified, Verified::Label { .. })
+    }
+
     /// What is missing if a certificate with these names can verify no address of it.
     pub(super) fn missing(&self, names: &Names) -> Option<Cow<'static, str>> {
         let (is_verified, missing) = match &self.verified {
             Verified::Nothing => return None,
             Verified::Name(name) => (names.has(name), "a certificate for its name"),
+            Verified::Label { before, .. } => (
+                names.has(&format!("*.{before}")),
+                "a certificate for its name",
+            ),
             Verified::Ip(ip) => (
                 names.first().is_some()
                     || names.ips.contains(ip)
@@ -351,6 +377,11 @@ impl Shown {
         match &self.verified {
             Verified::Nothing => Some(shown),
             Verified::Name(name) => names.has(name).then_some(shown),
+            Verified::Label { before, any } => {
+                let ip = ip(found).filter(|ip| *any || is_global(*ip))?;
+                let name = format!("{}.{before}", label::of(ip)?);
+                names.has(&name).then(|| with_sni(&shown, &name))
+            }
             Verified::Ip(_) if names.ips.iter().any(|ip| is_at(found, *ip)) => Some(shown),
             Verified::Ip(_) => {
                 let by_name = [Protocol::Tls, Protocol::Sni(names.first()?.into())];
@@ -363,6 +394,10 @@ impl Shown {
         }
     }
 
+    pub(super) fn has_labels(&self) -> bool {
+        matches!(self.verified, Verified::Label { .. })
+    }
+
     /// Whether those who dial the one look for the same in the certificate as those who dial the other.
     pub(super) fn is_verified_as(&self, other: &Self) -> bool {
         self.verified == other.verified
@@ -370,6 +405,11 @@ impl Shown {
 
     /// The local address of a connection, which may come before its address is announced.
     pub(super) fn local(&self, local: &Multiaddr, names: &Names) -> Multiaddr {
+        if let Verified::Label { before, .. } = &self.verified
+            && let Some(label) = ip(local).and_then(label::of)
+        {
+            return with_sni(&self.form.of(local), &format!("{label}.{before}"));
+        }
         let shown = self.of(local, names);
         shown.unwrap_or_else(|| self.form.of(local))
     }
@@ -393,6 +433,15 @@ impl Form {
             Self::Suffix(suffix) => found.iter().chain(suffix.iter()).collect(),
         }
     }
+}
+
+/// The same with another name after `/sni`.
+fn with_sni(address: &Multiaddr, name: &str) -> Multiaddr {
+    let replaced = address.iter().map(|protocol| match protocol {
+        Protocol::Sni(_) => Protocol::Sni(name.into()),
+        other => other,
+    });
+    replaced.collect()
 }
 
 fn is_at(address: &Multiaddr, ip: IpAddr) -> bool {
@@ -501,8 +550,11 @@ mod tests {
             "/ip4/127.0.0.1/tcp/1/tcp/1/ws".into(),
             "/ip4/127.0.0.1/ip4/127.0.0.1/tcp/1/ws".into(),
             "/ip6zone/eth0/ip6/fe80::1/tcp/1/ws".into(),
-            "/ip4/0.0.0.0/tcp/0/tls/sni/*.example.com/ws".into(),
             "/ip4/0.0.0.0/tcp/0/tls/sni/*/ws".into(),
+            "/ip4/0.0.0.0/tcp/0/tls/sni/*./ws".into(),
+            "/ip4/0.0.0.0/tcp/0/tls/sni/*.*.com/ws".into(),
+            "/ip4/0.0.0.0/tcp/0/tls/sni/a.*.com/ws".into(),
+            "/ip4/0.0.0.0/tcp/0/tls/sni/a*.example.com/ws".into(),
             "/dns/example.com/tcp/0/tls/sni/*.example.com/ws".into(),
             "/dns/*.example.com/tcp/0/wss".into(),
             "/dns4/*.example.com/tcp/0/ws".into(),
@@ -644,6 +696,49 @@ mod tests {
     }
 
     #[test]
+    fn a_wildcard_is_shown_as_the_label_of_each_ip_of_the_internet() {
+        let covered = names(&[], &["a.example", "*.k1.example"]);
+        let (sockets, shown) = read("/ip4/0.0.0.0/tcp/0/tls/sni/*.k1.example/ws");
+        assert_eq!(sockets.first, address("/ip4/0.0.0.0/tcp/0"));
+        let (_, shown_6) = read("/ip6/::/tcp/0/tls/sni/*.k1.example/x-parity-ws/%2Fpath");
+        let end = "tls/sni/1-2-3-4.k1.example/ws";
+        let end_6 = "tls/sni/2606-4700--1.k1.example/x-parity-ws/%2Fpath";
+        for (shown, ip, end) in [
+            (&shown, "ip4/1.2.3.4", Some(end)),
+            (&shown_6, "ip6/2606:4700::1", Some(end_6)),
+            (&shown, "ip4/127.0.0.1", None),
+            (&shown, "ip4/10.0.0.5", None),
+            (&shown, "ip4/169.254.0.1", None),
+            (&shown_6, "ip6/::1", None),
+            (&shown_6, "ip6/fd00::1", None),
+            (&shown_6, "ip6/64:ff9b::1.2.3.4", None),
+            (&shown_6, "ip6/::ffff:1.2.3.4", None),
+        ] {
+            let found = address(&format!("/{ip}/tcp/7"));
+            let expected = end.map(|end| address(&format!("/{ip}/tcp/7/{end}")));
+            assert_eq!(shown.of(&found, &covered), expected, "{ip}");
+            assert_eq!(shown.of(&found, &names(&[], &["a.example"])), None);
+        }
+        // Whoever is connected to is known by its IP, whatever that is.
+        let local = shown.local(&address("/ip4/10.0.0.5/tcp/7"), &covered);
+        let expected = address("/ip4/10.0.0.5/tcp/7/tls/sni/10-0-0-5.k1.example/ws");
+        assert_eq!(local, expected);
+        let remote = shown.remote(&address("/ip4/192.0.2.1/tcp/7"));
+        assert_eq!(remote, address("/ip4/192.0.2.1/tcp/7/tls/ws"));
+    }
+
+    #[test]
+    fn a_wildcard_at_an_ip_is_shown_for_that_ip_whatever_it_is() {
+        for (ip, label) in [("ip4/127.0.0.1", "127-0-0-1"), ("ip6/fd00::1", "fd00--1")] {
+            let (_, shown) = read(&format!("/{ip}/tcp/0/tls/sni/*.k1.example/ws"));
+            let found = address(&format!("/{ip}/tcp/7"));
+            let expected = format!("/{ip}/tcp/7/tls/sni/{label}.k1.example/ws");
+            let names = names(&[], &["*.k1.example"]);
+            assert_eq!(shown.of(&found, &names), Some(address(&expected)));
+        }
+    }
+
+    #[test]
     fn an_ip_with_tls_is_shown_as_the_certificate_verifies_it() {
         let found = address("/ip4/192.0.2.1/tcp/7");
         let [by_name, with_path] = ["/ws", "/x-parity-ws/%2Fpath"]
@@ -725,6 +820,18 @@ mod tests {
                 &["192.0.2.1"],
                 &["a.example"],
                 Some(name),
+            ),
+            (
+                "/ip4/0.0.0.0/tcp/1/tls/sni/*.k1.example/ws",
+                &[],
+                &["a.k1.example", "*.example"],
+                Some(name),
+            ),
+            (
+                "/ip4/0.0.0.0/tcp/1/tls/sni/*.k1.example/ws",
+                &[],
+                &["*.K1.example"],
+                None,
             ),
             (
                 "/ip4/192.0.2.1/tcp/1/tls/sni/b.a.example/ws",

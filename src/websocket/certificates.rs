@@ -36,13 +36,13 @@ use watch::Files;
 /// TLS listeners wait for the first certificate and then bind; other listeners do not wait. While they wait, their
 /// [state](crate::lazy::State::Waiting) has the reason why the last certificate was refused. After a replacement, new
 /// connections are served the new certificate from the next poll of the swarm. A pending handshake may still use the old one.
-/// No socket is closed, no address expires, and established connections stay. With `Engine::Libp2p`, a TLS session of an
-/// earlier dial is not resumed after a replacement.
+/// Established connections stay, and so do sockets and addresses, if the new certificate has their names. With
+/// `Engine::Libp2p`, a TLS session of an earlier dial is not resumed after a replacement.
 ///
-/// A certificate stays in use until the next one is accepted, even after it has expired. [`time_left`](Self::time_left) returns
-/// its remaining time. Warnings are logged 7 days and 1 day before the end, and at the end, once for each certificate and
-/// handle. A certificate whose whole lifetime is at most 7 days, or 1 day, gets no warning that early. The clock of this host
-/// counts, and a transport with the handle has to be polled.
+/// A certificate stays in use until the next one is accepted or it is [cleared](Self::clear), even after it has expired.
+/// [`time_left`](Self::time_left) returns its remaining time. Warnings are logged 7 days and 1 day before the end, and at the
+/// end, once for each certificate and handle. A certificate whose whole lifetime is at most 7 days, or 1 day, gets no warning
+/// that early. The clock of this host counts, and a transport with the handle has to be polled.
 ///
 /// A certificate marked as that of an authority (`CA:TRUE`), as `openssl req -x509` marks them, is accepted, with one warning per
 /// handle: browsers refuse it, and so do other nodes unless it is
@@ -108,6 +108,15 @@ impl Certificates {
         Ok(())
     }
 
+    /// Takes the certificate out of use, for instance because it has expired.
+    ///
+    /// TLS listeners for which no other certificate is in use wait again: their addresses expire, and their socket closes
+    /// unless another listener shares it. Established connections stay. With [`watch`](Self::watch), the files are not used
+    /// again until they change.
+    pub fn clear(&self) {
+        self.0.clear();
+    }
+
     /// The certificate in use.
     pub fn current(&self) -> Option<Certificate> {
         self.0.state().current.clone()
@@ -164,6 +173,8 @@ pub(super) struct Subscription {
 pub(super) enum Offered {
     /// This certificate is in use from now on.
     Accepted(Certificate),
+    /// There is none in use any more.
+    Cleared,
     /// There is still none in use, and another reason for it.
     Refused,
 }
@@ -180,6 +191,7 @@ impl Subscription {
         self.expiry_check = Some(deadline::now());
         Some(match &state.current {
             Some(certificate) if state.accepted > before => Offered::Accepted(certificate.clone()),
+            None if state.cleared > before => Offered::Cleared,
             _ => Offered::Refused,
         })
     }

@@ -6,8 +6,13 @@ use multiaddr::Multiaddr;
 #[cfg(feature = "libp2p-websocket")]
 use crate::websocket::libp2p;
 use crate::websocket::{
-    Config, Connection, Engine, Error, address::Kind, below::Pending, dial::Outbound,
-    hearing::Incoming, listeners::Accepted, tls::Tls,
+    Config, Connection, Engine, Error,
+    address::{Kind, Listen},
+    below::Pending,
+    dial::Outbound,
+    hearing::Incoming,
+    listeners::Accepted,
+    tls::Tls,
 };
 
 mod stream;
@@ -27,23 +32,21 @@ impl Speaker {
         }
     }
 
-    /// Whether listeners with TLS can be served.
-    pub(super) fn can_serve(&self, kind: Kind) -> bool {
-        match (kind, self) {
-            (Kind::Tcp, _) => self.speaks_tcp(),
-            (Kind::Ws, _) => true,
+    /// Whether listeners of this kind can be served, as soon as there is a certificate for those that need one.
+    pub(super) fn supports(&self, listen: &Listen) -> bool {
+        match self {
             #[cfg(feature = "libp2p-websocket")]
-            (Kind::Wss, Self::Libp2p(engine)) => engine.has_certificate(),
-            (Kind::Wss, Self::Stream(engine)) => engine.has_certificate(),
+            Self::Libp2p(_) => listen.kind != Kind::Tcp && !listen.has_labels(),
+            Self::Stream(engine) => listen.kind != Kind::Tcp || engine.speaks_tcp(),
         }
     }
 
-    /// Whether this transport supports TCP without WebSocket.
-    pub(super) fn speaks_tcp(&self) -> bool {
+    /// Whether there is a certificate for those that need one.
+    pub(super) fn has_certificate(&self) -> bool {
         match self {
             #[cfg(feature = "libp2p-websocket")]
-            Self::Libp2p(_) => false,
-            Self::Stream(engine) => engine.speaks_tcp(),
+            Self::Libp2p(engine) => engine.has_certificate(),
+            Self::Stream(engine) => engine.has_certificate(),
         }
     }
 

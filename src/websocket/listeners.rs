@@ -164,15 +164,15 @@ impl Listeners {
         true
     }
 
-    /// Whether an address can be listened on now. `tcp` says whether that is so of TCP alone, and `tls` what is so of all
-    /// that need a certificate.
+    /// Whether an address can be listened on now. `supports` says whether that is so of what it wants, certificates aside, and
+    /// `tls` what is so of all that need one.
     pub(super) fn support(
         &self,
         address: &Multiaddr,
-        tcp: bool,
+        supports: impl FnOnce(&Listen) -> bool,
         tls: impl FnOnce() -> Support,
     ) -> Support {
-        let listen = Listen::parse(address).filter(|listen| tcp || listen.kind != Kind::Tcp);
+        let listen = Listen::parse(address).filter(supports);
         let listen = match listen {
             Some(listen) if listen.kind != Kind::Wss => return Support::Now,
             Some(listen) => listen,
@@ -185,6 +185,10 @@ impl Listeners {
             (Support::Never, _) => {
                 tracing::warn!(%address, "a TLS listener needs `Config::with_certificates`");
                 Support::Never
+            }
+            // The one that is there is for other names, and the one for this is on its way.
+            (Support::Now, Some(missing)) if listen.has_labels() => {
+                Support::Waiting(Missing::Other(missing))
             }
             (Support::Now, Some(missing)) => {
                 tracing::warn!(%address, "every peer would refuse the certificate there, so it waits for {missing}");
@@ -385,12 +389,25 @@ impl Listeners {
             is_verified
         })?;
         Some(Accepted {
-            listener,
+            listener: match row.shown.has_labels() && row.has_announced_none() {
+                true => self.announced_beside(socket).unwrap_or(listener),
+                false => listener,
+            },
             kind,
             only: row.only.clone(),
             local: row.shown.local(local, &self.names),
             remote: row.shown.remote(remote),
         })
+    }
+
+    /// A listener of the socket that has addresses, for one whose names all belong to a router in between: `lazy` holds back
+    /// connections of a listener without addresses.
+    fn announced_beside(&self, socket: ListenerId) -> Option<ListenerId> {
+        let has_addresses = |id: &ListenerId| {
+            let row = self.rows.get(id);
+            row.is_some_and(|row| !row.has_announced_none())
+        };
+        self.listening_on(socket).into_iter().find(has_addresses)
     }
 
     /// The listeners of a socket that are not on the way to their end. libp2p-tcp has events of sockets too whose `listen_on`
@@ -622,8 +639,17 @@ impl Row {
 
     /// Whether it is bound, and the certificate verifies none of its addresses.
     fn is_unverified(&self, sockets: &HashMap<ListenerId, Socket>) -> bool {
+        self.has_announced_none() && self.has_unverifiable(sockets)
+    }
+
+    fn has_announced_none(&self) -> bool {
         matches!(&self.state, State::Listening { announced } if announced.is_empty())
-            && self.found(sockets).next().is_some()
+    }
+
+    /// Whether the certificate verifies none of its addresses if none is shown. A name with a label leads here whichever
+    /// address a router in between has.
+    fn has_unverifiable(&self, sockets: &HashMap<ListenerId, Socket>) -> bool {
+        !self.shown.has_labels() && self.found(sockets).next().is_some()
     }
 
     /// Reports what is to be seen of what its sockets have and has not been reported, and then what no longer is.
@@ -639,7 +665,7 @@ impl Row {
             let address = self.shown.of(address, names);
             shown.extend(address.filter(|address| !shown.contains(address)));
         }
-        if shown.is_empty() && self.found(sockets).next().is_some() {
+        if shown.is_empty() && !names.is_empty() && self.has_unverifiable(sockets) {
             tracing::warn!(
                 listener = %listener_id,
                 "the certificate verifies none of the addresses of this listener, so none is announced"

@@ -40,8 +40,7 @@ pub(super) struct Tls {
 
 struct Source {
     subscription: Subscription,
-    /// The one that is served. Never taken away again: libp2p-websocket panics when a TLS listener accepts and there
-    /// is none.
+    /// The one that is served.
     certificate: Option<Certificate>,
 }
 
@@ -50,7 +49,7 @@ impl Source {
         let mut subscription = certificates.subscribe();
         let certificate = match subscription.take() {
             Some(Offered::Accepted(certificate)) => Some(certificate),
-            Some(Offered::Refused) | None => None,
+            Some(Offered::Cleared | Offered::Refused) | None => None,
         };
         Self {
             subscription,
@@ -157,13 +156,18 @@ impl Tls {
         roots_of_browsers()
     }
 
-    /// Ready with `true` for a new certificate, and with `false` for a new reason to wait for the first one.
+    /// Ready with `true` when another certificate is to be served, or none, and with `false` for a new reason to wait for the
+    /// first one.
     pub(super) fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut changed = Poll::Pending;
         for source in &mut self.sources {
             match source.subscription.poll(cx) {
                 Poll::Ready(Offered::Accepted(certificate)) => {
                     source.certificate = Some(certificate);
+                    changed = Poll::Ready(true);
+                }
+                Poll::Ready(Offered::Cleared) => {
+                    source.certificate = None;
                     changed = Poll::Ready(true);
                 }
                 Poll::Ready(Offered::Refused) if changed.is_pending() => {

@@ -19,7 +19,7 @@ use crate::{
     lazy::{self, Changed, ListenSupport, Support},
     websocket::{
         Config, Connection, Counters, Error, Proxies,
-        address::{Listen, ip, log_unsupported, socket_address},
+        address::{Kind, Listen, ip, log_unsupported, socket_address},
         below::{Below, Io, Pending},
         dial::{Outbound, Resolver},
         engine::Speaker,
@@ -298,8 +298,9 @@ impl fmt::Debug for Transport {
 
 impl ListenSupport for Transport {
     fn support(&self, address: &Multiaddr) -> Support {
-        let tcp = self.speaker.speaks_tcp();
-        self.listeners.support(address, tcp, || self.tls.support())
+        let supports = |listen: &Listen| self.speaker.supports(listen);
+        self.listeners
+            .support(address, supports, || self.tls.support())
     }
 
     fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Changed> {
@@ -337,12 +338,13 @@ impl libp2p_core::Transport for Transport {
         id: ListenerId,
         addr: Multiaddr,
     ) -> Result<(), TransportError<Self::Error>> {
-        let Some(listen) = Listen::parse(&addr) else {
+        let listen = Listen::parse(&addr).filter(|listen| {
+            let lacks_certificate = listen.kind == Kind::Wss && !self.speaker.has_certificate();
+            self.speaker.supports(listen) && !lacks_certificate
+        });
+        let Some(listen) = listen else {
             return Err(TransportError::MultiaddrNotSupported(addr));
         };
-        if !self.speaker.can_serve(listen.kind) {
-            return Err(TransportError::MultiaddrNotSupported(addr));
-        }
         let only = self.config.matches_paths().then(|| Path::of(&addr));
         self.listeners.on_listen(id, &addr, listen, only);
         self.carry_out();

@@ -11,10 +11,12 @@ use std::{
 use libp2p_core::transport::{ListenerId, TransportError, TransportEvent};
 use multiaddr::{Multiaddr, Protocol};
 
-use super::{Action, Listeners, errors::APART, id_of, pace::MAX_EVENTS_BEFORE_REBIND};
+use super::{
+    Action, Listeners, errors::APART, id_of, listener::State, pace::MAX_EVENTS_BEFORE_REBIND,
+};
 use crate::{
     deadline::{self, Instant},
-    lazy::{Changed, Config, Error, Failure, Missing, Retry, State, Support},
+    lazy::{Changed, Config, Error, Failure, Missing, Retry, Support, status},
 };
 
 type Core = Listeners<u32, io::Error>;
@@ -136,6 +138,8 @@ struct Outside {
 #[derive(Default)]
 struct Seen {
     address: Option<Multiaddr>,
+    /// Whether it needs the certificate.
+    waits: bool,
     /// The latest inner listener, and whether the inner transport has had nothing to say since that closed.
     bound: Option<ListenerId>,
     settled: bool,
@@ -213,17 +217,21 @@ impl Outside {
 
     fn listen(&mut self, waits: bool, has_port: bool) {
         let id = ListenerId::next();
-        let support = if waits && !self.has_certificate {
-            Support::Waiting(Missing::Certificate { last_error: None })
-        } else {
-            Support::Now
-        };
+        let support = self.support(waits);
         let port = if has_port { 4001 } else { 0 };
         let address = address(port);
         let accepted = self.core.on_listen(id, address.clone(), support);
         assert!(accepted.is_ok());
         self.accepted.push(id);
-        self.seen(id).address = Some(address);
+        let seen = self.seen(id);
+        (seen.address, seen.waits) = (Some(address), waits);
+    }
+
+    fn support(&self, waits: bool) -> Support {
+        match waits && !self.has_certificate {
+            true => Support::Waiting(Missing::Certificate { last_error: None }),
+            false => Support::Now,
+        }
     }
 
     fn remove(&mut self, id: ListenerId) {
@@ -234,6 +242,11 @@ impl Outside {
             seen.removed = true;
             seen.due = None;
         }
+    }
+
+    fn is_bound(&self, id: ListenerId) -> bool {
+        let row = self.core.listeners.get(&id);
+        row.is_some_and(|row| matches!(row.state, State::Listening(_)))
     }
 
     /// The inner transport is told to close one. Whether it knew it.
@@ -313,6 +326,12 @@ impl Outside {
                     inner,
                     address,
                 } => {
+                    let waits = self.seen(listener).waits;
+                    if let Support::Waiting(missing) = self.support(waits) {
+                        self.seen(listener).due = None;
+                        self.core.on_missing(listener, missing);
+                        continue;
+                    }
                     binds += 1;
                     assert!(binds <= 16);
                     self.bind(listener, inner, &address);
@@ -322,14 +341,13 @@ impl Outside {
                     self.core.on_removed(listener, known);
                 }
                 Action::Ask { listener, .. } => {
-                    let support = if self.is_hopeless {
-                        Support::Never
-                    } else if self.has_certificate {
-                        Support::Now
-                    } else {
-                        Support::Waiting(Missing::Certificate { last_error: None })
+                    let waits = self.seen(listener).waits;
+                    let support = match self.is_hopeless {
+                        true => Support::Never,
+                        false => self.support(waits),
                     };
-                    if support == Support::Never {
+                    // One that is bound stays so.
+                    if support == Support::Never && !self.is_bound(listener) {
                         self.seen(listener).failed = true;
                     }
                     self.core.on_answer(listener, support);
@@ -355,6 +373,12 @@ impl Outside {
                 Action::Rest { again } => {
                     assert!(again || self.says.is_empty(), "sleeps over events");
                     assert!(again || !self.core.is_bind_due(), "sleeps over binds");
+                    let is_told = !self.is_hopeless && self.change.is_none();
+                    for id in self.accepted.clone() {
+                        let lacks = self.seen(id).waits && !self.has_certificate;
+                        let is_idle = again || !is_told || !lacks;
+                        assert!(is_idle || !self.is_bound(id), "bound without what it needs");
+                    }
                     let next = self.core.next_timeout();
                     for seen in self.seen.values() {
                         let Some(due) = seen.due else { continue };
@@ -405,6 +429,7 @@ impl Outside {
         seen.was_due = seen.due.take();
         let error = match binds {
             Bind::Succeed => {
+                (seen.is_exhausted, seen.exhausted) = (false, None);
                 self.inner.push((inner, true));
                 return self.core.on_bound(listener);
             }
@@ -488,7 +513,7 @@ impl Outside {
     fn drain_changes(&mut self) {
         while let Some(note) = self.core.poll_note() {
             assert!(self.accepted.contains(&note.listener));
-            let is_listening = matches!(note.state, State::Listening);
+            let is_listening = matches!(note.state, status::State::Listening);
             assert!(is_listening || note.addresses.is_empty());
         }
     }
@@ -509,7 +534,7 @@ impl Outside {
         assert!(self.core.by_inner.is_empty() && self.core.closing.is_empty());
         assert!(!self.core.is_bind_due());
         assert!(self.core.next_timeout().is_none());
-        assert!(self.core.waiting.is_empty());
+        assert!(self.core.waiting.is_empty() && self.core.retries.is_empty());
     }
 }
 

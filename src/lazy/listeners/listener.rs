@@ -33,14 +33,15 @@ pub(super) struct Listener<U, E> {
 
 /// ```text
 /// listen_on ---> Waiting <---> Registered
-///                                  | poll
-///                                  v
-///                               Binding ----------> Listening
-///                                |   ^               |     |
-///                          fails |   | its time      | dies| stuck, removed
-///                                v   |               |     v
-///                               Retrying <-----------+-- Closing
-///                                |                         |
+///                   ^              | poll
+///                   |              v
+///                   |           Binding ----------> Listening
+///     what it needs |            |   ^               |     |
+///     has gone      |      fails |   | its time      | dies| what it needs has gone, stuck, removed
+///                   |            v   |               |     v
+///                   |           Retrying <-----------+-- Closing
+///                   |            |                       | |
+///                   +------------|-----------------------+ |
 ///               gives up, removed|                         | removed
 ///                                v                         v
 ///                              Closed <--------------------+
@@ -73,11 +74,21 @@ pub(super) enum State<U, E> {
     /// The inner transport has not closed it yet.
     Closing {
         inner: ListenerId,
-        /// The error with which it was stuck; it is bound again. `None` if the application has removed it.
-        error: Option<Box<dyn error::Error + Send + Sync>>,
+        next: Next,
     },
     /// Its `ListenerClosed` is among the events: with this failure, or because the application has removed it.
     Closed(Option<ListenError>),
+}
+
+/// What comes after [`State::Closing`].
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Its end: the application has removed it.
+    Close,
+    /// It was stuck with this error, and is bound again.
+    Rebind(Box<dyn error::Error + Send + Sync>),
+    /// It waits for what is missing.
+    Wait(Missing),
 }
 
 /// A listener that the inner transport has bound.

@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) current: Option<Certificate>,
     /// The generation of `current`.
     pub(super) accepted: usize,
+    /// The generation from which there has been none.
+    pub(super) cleared: usize,
     pub(super) refused: Option<Arc<CertificateError>>,
     pub(super) expiry: Expiry,
     /// Whether the warning of a certificate that is an authority's was logged.
@@ -65,6 +67,14 @@ impl Shared {
                 "the certificate is marked as that of an authority (CA:TRUE): browsers refuse it, and other nodes \
                  unless they have it as a trust anchor; a better one is made by: {OPENSSL}"
             );
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        let mut state = self.state();
+        if state.current.take().is_some() {
+            state.cleared = self.next_generation();
+            wake(state);
         }
     }
 

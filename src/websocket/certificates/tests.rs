@@ -311,3 +311,28 @@ fn the_timer_wakes_when_the_end_comes() {
         assert!(deadline::wall_clock() >= end);
     });
 }
+
+#[test]
+fn what_is_cleared_is_told_once_and_the_next_is_used() {
+    let certificates = Certificates::new();
+    let mut subscription = certificates.subscribe();
+    certificates.clear();
+    assert!(subscription.take().is_none(), "there was none");
+    for _ in 0..2 {
+        certificates.set(certificate(0)).unwrap();
+        assert!(matches!(subscription.take(), Some(Offered::Accepted(_))));
+        certificates.clear();
+        certificates.clear();
+        assert!(matches!(subscription.take(), Some(Offered::Cleared)));
+        assert!(subscription.take().is_none());
+        assert!(certificates.current().is_none() && certificates.time_left().is_none());
+    }
+    // Of several changes the last.
+    certificates.set(certificate(0)).unwrap();
+    certificates.clear();
+    assert!(matches!(subscription.take(), Some(Offered::Cleared)));
+    certificates.set(certificate(0)).unwrap();
+    certificates.clear();
+    certificates.set(certificate(0)).unwrap();
+    assert!(matches!(subscription.take(), Some(Offered::Accepted(_))));
+}

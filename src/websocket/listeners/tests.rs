@@ -567,12 +567,12 @@ fn what_the_certificate_cannot_verify_waits_for_another() {
     let mut listeners = Listeners::default();
     listeners.on_certificate(names(&[], &["a"]));
     let tcp = |tcp| {
-        listeners.support(&"/ip4/0.0.0.0/tcp/1".parse().unwrap(), tcp, || {
-            Support::Never
-        })
+        let address = "/ip4/0.0.0.0/tcp/1".parse().unwrap();
+        listeners.support(&address, |_| tcp, || Support::Never)
     };
     assert_eq!((tcp(true), tcp(false)), (Support::Now, Support::Never));
-    let support = |address: &str, tls| listeners.support(&address.parse().unwrap(), false, || tls);
+    let support =
+        |address: &str, tls| listeners.support(&address.parse().unwrap(), |_| true, || tls);
     let other = "a certificate for its name; the present one is for a";
     for (address, waits_for) in [
         ("/dns4/a/tcp/5/wss", None),
@@ -590,6 +590,32 @@ fn what_the_certificate_cannot_verify_waits_for_another() {
     assert_eq!(support("/dns4/b/tcp/5/wss", Support::Never), Support::Never);
     assert_eq!(support("/dns4/b/tcp/5/ws", Support::Never), Support::Now);
     assert_eq!(support("/memory/1", Support::Now), Support::Never);
+}
+
+/// Behind a router: its names are those of the router, and connections by them are reported.
+#[test]
+fn a_wildcard_without_addresses_accepts_through_those_who_share_its_socket() {
+    let mut rig = Rig::default();
+    rig.listeners.on_certificate(names(&[], &["*.k1.example"]));
+    let tcp = rig.listening("/ip4/0.0.0.0/tcp/5");
+    let socket = rig.below[0].0;
+    let wildcard = rig.listening("/ip4/0.0.0.0/tcp/5/tls/sni/*.k1.example/ws");
+    assert_said(
+        &rig.event(found(socket, "/ip4/10.0.0.5/tcp/5")),
+        &[(tcp, "new /ip4/10.0.0.5/tcp/5")],
+    );
+    assert_eq!(rig.reached(socket, Kind::Wss), Some(tcp));
+    assert_said(
+        &rig.event(found(socket, "/ip4/1.2.3.4/tcp/5")),
+        &[
+            (tcp, "new /ip4/1.2.3.4/tcp/5"),
+            (
+                wildcard,
+                "new /ip4/1.2.3.4/tcp/5/tls/sni/1-2-3-4.k1.example/ws",
+            ),
+        ],
+    );
+    assert_eq!(rig.reached(socket, Kind::Wss), Some(wildcard));
 }
 
 const LEFT: &str = "closed the address has left its interface";

@@ -184,3 +184,47 @@ fn another_reason_to_wait_is_told_to_those_who_watch() {
     subject.inner.script().change(Changed::Support);
     assert!(is_new_address(&subject.ready(), id, &address(1)));
 }
+
+/// Also if it has come back while the socket was being closed.
+#[test]
+fn a_bound_listener_waits_again_when_what_it_needs_has_gone() {
+    let mut subject = Subject::new();
+    let waiting = Support::Waiting(Missing::Certificate { last_error: None });
+    let (id, mut inner) = subject.listening(&address(1));
+    let (_, other) = subject.listening(&address(2));
+    for comes_back_at_once in [false, true] {
+        let mut script = subject.inner.script();
+        script.support.insert(address(1), waiting.clone());
+        script.change(Changed::Support);
+        drop(script);
+        assert!(is_expired(&subject.ready(), id, &address(1)));
+        subject.idle();
+        assert_eq!(subject.inner.script().removed.last(), Some(&inner));
+        if comes_back_at_once {
+            subject.inner.script().support.clear();
+        }
+        subject.say(closed(inner, Ok(())));
+        if !comes_back_at_once {
+            subject.idle();
+            subject.inner.script().support.clear();
+            subject.inner.script().change(Changed::Support);
+        }
+        assert!(is_new_address(&subject.ready(), id, &address(1)));
+        inner = subject.inner.script().bound.last().unwrap().0;
+    }
+    assert!(!subject.inner.script().removed.contains(&other));
+    subject.idle();
+}
+
+#[test]
+fn what_has_gone_before_the_bind_is_waited_for() {
+    let mut subject = Subject::new();
+    let waiting = Support::Waiting(Missing::Certificate { last_error: None });
+    let id = subject.listen(&address(1));
+    subject.inner.script().support.insert(address(1), waiting);
+    subject.idle();
+    assert!(subject.inner.script().bound.is_empty());
+    subject.inner.script().support.clear();
+    subject.inner.script().change(Changed::Support);
+    assert!(is_new_address(&subject.ready(), id, &address(1)));
+}

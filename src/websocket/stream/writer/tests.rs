@@ -204,7 +204,7 @@ proptest! {
         static SMALL: Pool = Pool::new(0, 0, 0);
         let role = if is_client { Role::Client } else { Role::Server };
         let mut writer = Writer::new(role, if is_small { &SMALL } else { &pool::OUTGOING });
-        let (mut written, mut sent) = (Vec::new(), Vec::new());
+        let (mut written, mut sent) = (Vec::<u8>::new(), Vec::<u8>::new());
         for operation in operations {
             match operation {
                 Operation::Append(count) => {
