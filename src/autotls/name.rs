@@ -1,9 +1,11 @@
 //! The names of a node below the domain of the broker, which resolve to the IP that they contain.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use libp2p_identity::PeerId;
 use multibase::Base;
+
+use crate::label;
 
 /// The codec of the key of a peer, in a CID.
 const LIBP2P_KEY: u8 = 0x72;
@@ -50,28 +52,12 @@ impl Name {
 
     /// The name that resolves to `ip`. An IPv4-mapped address has none.
     pub(super) fn of_ip(&self, ip: IpAddr) -> Option<String> {
-        let label = match ip {
-            IpAddr::V4(ip) => ip.to_string().replace('.', "-"),
-            IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => return None,
-            IpAddr::V6(ip) => {
-                let label = ip.to_string().replace(':', "-");
-                // No label begins or ends with a dash.
-                let first = if label.starts_with('-') { "0" } else { "" };
-                let last = if label.ends_with('-') { "0" } else { "" };
-                format!("{first}{label}{last}")
-            }
-        };
-        Some(format!("{label}.{}", self.base))
+        Some(format!("{}.{}", label::of(ip)?, self.base))
     }
 
     /// The IP of one of this node's names, as [`Self::of_ip`] makes them. `None` for any other name, the wildcard included.
     pub(super) fn ip_of(&self, name: &str) -> Option<IpAddr> {
-        let label = self.first_label(name)?;
-        if let Ok(ip) = label.replace('-', ".").parse::<Ipv4Addr>() {
-            return Some(ip.into());
-        }
-        let ip: Ipv6Addr = label.replace('-', ":").parse().ok()?;
-        ip.to_ipv4_mapped().is_none().then_some(ip.into())
+        label::ip(&self.first_label(name)?.to_ascii_lowercase())
     }
 
     /// Whether it is `*.<b36>.<domain>`.
