@@ -133,3 +133,21 @@ async fn a_certificate_may_come_late_and_be_replaced() {
     let listening = |line: &str| line.starts_with(&format!("{LISTEN}: listening at "));
     assert_eq!(example.count(listening), 1, "the listener stays");
 }
+
+#[tokio::test]
+async fn what_one_says_in_the_chat_is_read_by_the_other_on_its_topic() {
+    let scene = Scene::default();
+    let first = start(&scene, "chat", &[]);
+    let address = after(&first, "listening on ").await;
+    let mut second = start(&scene, "chat", &[&address]);
+    second
+        .wait("who is there", |line| {
+            line.ends_with(" is there").then_some(())
+        })
+        .await;
+    for (line, read) in [("hello", "talk: hello"), ("!fire", "alerts: !fire")] {
+        second.say(line).await;
+        after(&first, read).await;
+    }
+    second.close_stdin().await;
+}
