@@ -71,7 +71,7 @@ enum Operation {
     TopicAdded,
     Silent(bool),
     Request,
-    /// What the next rounds lead to.
+    /// The outcome of the next rounds.
     Outcomes(Outcome),
 }
 
@@ -140,7 +140,7 @@ struct Outside {
     schedule: Schedule,
     inbox: Inbox,
     listening: Listening,
-    /// What comes of rounds while there is an address.
+    /// The outcome of rounds while there is an address.
     outcomes: Outcome,
     silent: bool,
     /// When the pubsub was last given an announcement.
@@ -307,7 +307,7 @@ impl Outside {
         }
     }
 
-    /// Does what is due now, as the shell would, and looks at everything.
+    /// Carries out what is due now, as the shell would, and checks everything.
     fn settle(&mut self) {
         let now = self.now;
         let known = self.inbox.peers().count();
@@ -444,7 +444,7 @@ fn check_ids(data: &[u8], key: Option<PublicKey>) {
         let expected = [&key.encode_protobuf()[..], &number.to_be_bytes()].concat();
         assert_eq!(id(Some(key.to_peer_id())).0, expected);
     }
-    // Whoever signed it, it is not a key of theirs that stands in the message.
+    // The key in the message is not that of its author, for any author.
     let other = self::key(0).expect("it is valid");
     let id = id(Some(other.to_peer_id()));
     assert!(id.0.ends_with(&number.to_be_bytes()));

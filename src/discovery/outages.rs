@@ -1,4 +1,4 @@
-//! Networks of whole nodes, each with its cores, in virtual time: hubs die and come back, and everybody finds everybody
+//! Networks of whole nodes, each with its cores, in virtual time: hubs die and return, and all nodes find each other
 //! again.
 //!
 //! A node does with its cores what [`Behaviour`](super::Behaviour) does. An announcement reaches all nodes that are
@@ -32,7 +32,7 @@ use crate::deadline::{self, Instant};
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How long a dial takes that nobody answers.
+/// The duration of a dial without an answer.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Over which time the processes of a network start.
@@ -83,7 +83,7 @@ struct World {
     config: Box<dyn Fn(usize) -> Config>,
     keys: Vec<PublicKey>,
     nodes: Vec<Option<Node>>,
-    /// What each has kept over its restart.
+    /// The peers that each node has saved for its restart.
     files: Vec<Vec<SavedPeer>>,
     /// Where each node listens.
     addresses: Vec<Multiaddr>,
@@ -561,7 +561,7 @@ fn star(seed: u64) -> World {
     })
 }
 
-/// One in which everybody knows everybody.
+/// A network in which all nodes know each other.
 fn whole_star(seed: u64) -> World {
     let mut world = star(seed);
     world.boot([0]);

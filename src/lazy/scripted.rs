@@ -1,4 +1,4 @@
-//! An inner transport that does what a test says, and counts what is asked of it.
+//! An inner transport that follows the script of a test, and counts the calls.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -23,19 +23,19 @@ pub(super) struct Scripted(Arc<Mutex<Script>>);
 
 #[derive(Default)]
 pub(super) struct Script {
-    /// What `poll` returns next.
+    /// The next results of `poll`.
     pub(super) events: VecDeque<Event>,
     /// Once `events` is empty: an endless row of connections to this listener.
     pub(super) flood: Option<ListenerId>,
     /// Whether `listen_on` queues a `NewAddress`, as libp2p-tcp does for a specific address.
     pub(super) announces: bool,
-    /// What `support` answers; [`Support::Now`] for all others.
+    /// The answers of `support`; [`Support::Now`] for all others.
     pub(super) support: HashMap<Multiaddr, Support>,
-    /// With what `listen_on` fails, taken once.
+    /// The errors of `listen_on`, each taken once.
     pub(super) failures: HashMap<Multiaddr, TransportError<io::Error>>,
-    /// What `poll_changed` says next.
+    /// The next result of `poll_changed`.
     changed: Option<Changed>,
-    /// Whether `remove_listener` says that it knows nobody.
+    /// Whether `remove_listener` returns `false`.
     pub(super) forgetful: bool,
     /// The calls of `listen_on`.
     pub(super) bound: Vec<(ListenerId, Multiaddr)>,
@@ -46,12 +46,12 @@ pub(super) struct Script {
     pub(super) polls_at_change: Option<usize>,
     pub(super) asks: usize,
     waker: Option<Waker>,
-    /// Apart from `waker`, so that whoever polls only one of the two misses the other.
+    /// Separate from `waker`, so that a task that polls only one of the two misses the other.
     changed_waker: Option<Waker>,
 }
 
 impl Script {
-    /// Lets the task hear of what the test has put in.
+    /// Wakes the task after a change by the test.
     pub(super) fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();

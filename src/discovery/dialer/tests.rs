@@ -823,7 +823,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// What must hold, written down again without regard to cost.
+/// The invariants, computed again without regard to cost.
 #[derive(Default)]
 struct Model {
     /// Since when, whether it was dialled, and the topics.

@@ -132,7 +132,7 @@ fn keeps_of_a_list_what_it_can_use() {
 
     let kept = hear(&mut inbox, many.clone().collect());
     assert_eq!(kept, [full(&public), full(&private)]);
-    // What is known stays until the peer announces itself again.
+    // Known addresses stay until the peer announces itself again.
     inbox.on_own_reach(true);
     assert_eq!(inbox.peers().get(&peer(1)).unwrap().addresses().len(), 2);
     assert_eq!(hear(&mut inbox, many.collect()), [full(&public)]);
@@ -225,7 +225,7 @@ fn who_delivers_a_malformed_message_pays_for_it_as_for_a_newcomer() {
     }
 }
 
-/// An author whose announcement is due, and who sends something else instead, thousands of times.
+/// An author with a due announcement that sends something else instead, thousands of times.
 #[test]
 fn after_an_unreadable_message_the_author_pays_before_it_is_read() {
     const BURST: u32 = 10;
@@ -478,7 +478,7 @@ fn what_comes_in_time_and_says_nothing_new_counts_and_does_not_stop_what_does() 
     assert_eq!(hear(due, HUB, 7), repeated);
     assert_eq!(hear(due, HUB, 7), repeated);
     assert_eq!(hear(due, HUB, 7), repeated);
-    // The author has used up what it may send, whoever delivers it.
+    // The author has used up its allowance, for any neighbour that delivers it.
     assert_eq!(hear(due, HUB, 6), IGNORED);
     assert_eq!(hear(due, HUB + 1, 7), IGNORED);
     assert_eq!(hear(due, HUB, 8), accepted(None));
@@ -602,11 +602,11 @@ fn a_neighbour_whose_own_messages_are_malformed_is_muted_at_once() {
         let mut inbox = with_neighbours(3, Config::default().inbox());
         assert_eq!(inbox.hear_from(now, HUB, Some(HUB), payload), IGNORED);
         assert_eq!(muted(&mut inbox, now), [Muting::Mute(peer(HUB))]);
-        // What others have made is nothing to be blamed for.
+        // A neighbour is not to blame for messages of others.
         assert_eq!(inbox.hear_from(now, HUB + 1, Some(2), payload), IGNORED);
         assert_eq!(muted(&mut inbox, now), []);
     }
-    // Nor is what is too much for this node alone.
+    // Nor for messages that only this node limits.
     let mut inbox = with_neighbours(3, Config::default().inbox());
     assert_eq!(inbox.hear_from(now, HUB, Some(HUB), &[0; 20_000]), IGNORED);
     assert_eq!(muted(&mut inbox, now), []);
@@ -639,7 +639,7 @@ fn a_muted_neighbour_is_unmuted_when_it_disconnects() {
     assert_eq!(muted(&mut inbox, now), [Muting::Mute(peer(HUB))]);
     inbox.on_neighbour_gone(&peer(HUB));
     assert_eq!(muted(&mut inbox, now), [Muting::Unmute(peer(HUB))]);
-    // What it had sent before comes late.
+    // Its earlier messages arrive late.
     let incoming = Incoming {
         neighbour: peer(HUB),
         author: Some(peer(HUB)),
@@ -649,7 +649,7 @@ fn a_muted_neighbour_is_unmuted_when_it_disconnects() {
     assert_eq!(muted(&mut inbox, now), []);
 }
 
-/// Whoever delivers nothing but newcomers has a quarter of the table at most, unless there is nobody else.
+/// A neighbour that delivers only newcomers has at most a quarter of the table, unless there is no other.
 #[test]
 fn one_neighbour_fills_a_quarter_of_the_table_if_there_are_others() {
     const CAPACITY: u32 = 64;
@@ -784,7 +784,7 @@ fn tight() -> Settings {
         capacity: NonZeroUsize::new(3).unwrap(),
         lifetimes: Lifetimes {
             unknown: 3 * SECOND,
-            // So that nothing is learnt but of who comes back, and nothing else is ever due.
+            // So that intervals are learnt only from returning peers, and nothing else is ever due.
             shortest: Duration::MAX,
             longest: SECOND,
         },

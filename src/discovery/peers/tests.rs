@@ -368,7 +368,7 @@ fn no_interval_is_shorter_than_the_shortest() {
     for promise in [Duration::ZERO, SECOND, SHORTEST] {
         assert_eq!(known_for(&[(SECOND, stamp(promise))]), 3 * SHORTEST);
     }
-    // Or old ones that somebody sends again.
+    // Or replayed old ones.
     for pause in [SECOND, 2 * SECOND, 3 * SECOND] {
         let announcements = [(pause, Stamp::default()); 12];
         assert_eq!(known_for(&announcements), 3 * SHORTEST);
@@ -478,7 +478,7 @@ fn one_neighbour_among_others_fills_a_quarter_of_the_table_and_replaces_its_own(
     // The first one has announced itself again, so that the second has been silent for longest.
     assert_eq!(hear(4, 0, greedy), []);
     assert_eq!(hear(5, 4, greedy), [peer(1)]);
-    // What has come from elsewhere too, or from the peer itself, is nobody's own.
+    // A peer that was also delivered by others, or by itself, belongs to no neighbour's share.
     assert_eq!(hear(6, 2, forwarded_by(201, true)), []);
     assert_eq!(hear(7, 3, Source::Author), []);
     assert_eq!(hear(8, 2, greedy), []);
@@ -486,7 +486,7 @@ fn one_neighbour_among_others_fills_a_quarter_of_the_table_and_replaces_its_own(
     assert_eq!(hear(10, 6, greedy), []);
     assert_eq!(hear(11, 7, greedy), [peer(0)]);
     assert_eq!(peers.iter().len(), 6);
-    // Another neighbour has a share of its own, and who is alone has all of the table.
+    // Another neighbour has a share of its own, and a single neighbour has the whole table.
     let others = [(201, 20..24, true), (202, 30..50, false)];
     for (neighbour, seeds, is_limited) in others {
         for seed in seeds {
@@ -522,7 +522,7 @@ fn an_announcement_is_due_after_half_the_interval() {
     peers.on_announcement(now, stamped(1, &[], 1, Some(MINUTE)), forwarded());
     assert_eq!(is_due(&peers, 29 * SECOND), Some(false));
     assert_eq!(is_due(&peers, 30 * SECOND), Some(true));
-    // Who promises more than anybody needs may not send it.
+    // A peer that promises more than the maximum must not send it.
     peers.on_announcement(now, stamped(1, &[], 2, Some(SECOND)), forwarded());
     assert_eq!(is_due(&peers, 4 * SECOND), Some(false));
     assert_eq!(is_due(&peers, 5 * SECOND), Some(true));
@@ -737,7 +737,7 @@ proptest! {
         }
     }
 
-    /// What an application sees of each peer: discovered, then updates, then expired, and so on.
+    /// The events of each peer: discovered, then updates, then expired, and so on.
     #[test]
     fn discovered_and_expired_take_turns(
         operations in prop::collection::vec(operation(), 0..200),

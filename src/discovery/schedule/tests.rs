@@ -497,7 +497,7 @@ fn a_promise_is_kept_however_many_come_after_it() {
         let interval = schedule.interval();
         assert_eq!(schedule.promise(later), longest(2 * interval));
         schedule.on_outcome(later, Outcome::Published);
-        // For those who have missed that.
+        // For peers that have missed it.
         let soon = later + promise.mul_f64(1.9);
         assert!(schedule.is_due(soon));
         schedule.promise(soon);
@@ -667,7 +667,7 @@ proptest! {
                 && !schedule.is_busy(now)
             {
                 let gap_ended = published.map_or(changed, |last| last + GAP);
-                // What had to queue up while the topic was busy stays in the queue.
+                // A round that was queued under load stays queued.
                 let in_queue = matches!(schedule.round.part, Part::Some);
                 prop_assert!(in_queue || next <= changed.max(gap_ended) + SHORT);
             }

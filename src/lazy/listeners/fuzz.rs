@@ -1,4 +1,4 @@
-//! Plays the application, the shell and the inner transport as bytes tell, and holds what is reported against the
+//! Plays the application, the shell and the inner transport as determined by bytes, and checks the reports against the
 //! contracts.
 
 use std::{
@@ -134,7 +134,7 @@ struct Outside {
     incoming: u32,
 }
 
-/// What the application has seen of a listener, and the inner transport of its binds.
+/// The events of a listener seen by the application, and its binds seen by the inner transport.
 #[derive(Default)]
 struct Seen {
     address: Option<Multiaddr>,

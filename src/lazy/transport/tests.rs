@@ -187,7 +187,7 @@ fn or_transport_hands_on_what_is_refused() {
             if listener_id == id && listen_addr == memory
     ));
 
-    // And the other way round: what nobody serves comes back whole from the last one.
+    // And the other way round: an unsupported address is returned unchanged by the last one.
     let lazy = Transport::new(refusing(), Config::default());
     let mut either = OrTransport::new(MemoryTransport::new(), lazy);
     let refused = either.listen_on(ListenerId::next(), address(1));
@@ -408,7 +408,7 @@ fn events_of_nobody_are_dropped_in_portions() {
     subject.busy();
     let polls = subject.inner.script().polls;
     assert!(polls <= 100, "{polls}");
-    // Even so, somebody new is bound.
+    // Even so, a new listener is bound.
     let id = subject.listen(&address(1));
     for _ in 0..10 {
         if let Poll::Ready(event) = subject.poll() {

@@ -1,4 +1,4 @@
-//! What the shell carries out, over a resolver and connections that do what a test says.
+//! The shell, over a resolver and connections that follow the script of a test.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ struct Network(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// What has been looked up and connected to, in this order.
+    /// The lookups and connections, in order.
     done: Vec<String>,
     records: HashMap<String, Vec<String>>,
 }
@@ -117,7 +117,7 @@ fn end(mut dial: Dial<Multiaddr, ()>) -> Result<Multiaddr, Error> {
     block_on(dial.connected()).map(|(_, to)| to)
 }
 
-/// As somebody reads it who follows the sources.
+/// The text of an error with its sources.
 fn text(error: &Error) -> String {
     let mut text = error.to_string();
     let mut link: &dyn std::error::Error = error;

@@ -19,16 +19,16 @@ use super::{
 
 mod keep_alive;
 
-/// What is below a stream. It keeps one waker for each direction, as a socket of tokio does.
+/// The transport below a stream. It keeps one waker for each direction, as a socket of tokio does.
 #[derive(Clone, Default)]
 struct Wire(Arc<Mutex<Ends>>);
 
 #[derive(Default)]
 struct Ends {
-    /// What can be read, each piece by a call of its own.
+    /// The bytes to read, each piece by one call.
     incoming: VecDeque<Vec<u8>>,
     has_ended: bool,
-    /// Reading fails, and takes the place of whoever waits to write.
+    /// Reading fails, and replaces the waker of a waiting writer.
     has_failed: bool,
     outgoing: Vec<u8>,
     /// How much more can be written.
@@ -69,7 +69,7 @@ impl Wire {
         }
     }
 
-    /// What has been written, as the other side reads it: the payload, and the control frames.
+    /// The written bytes, as the peer reads them: the payload, and the control frames.
     fn sent(&self, role: Role) -> (Vec<u8>, Vec<(Opcode, Vec<u8>)>) {
         let bytes = self.ends().outgoing.clone();
         let (mut payload, mut controls) = (Vec::new(), Vec::new());

@@ -276,7 +276,7 @@ fn a_redirect_leads_to_a_url() {
     }
 }
 
-/// What is dialled below and said there. Nothing is answered.
+/// The address dialled below, and the bytes sent there. Nothing is answered.
 #[derive(Debug, Clone, Default)]
 struct Tcp(Arc<Mutex<(Vec<Multiaddr>, Vec<u8>)>>);
 
@@ -344,7 +344,7 @@ impl AsyncWrite for Tcp {
     }
 }
 
-/// What libp2p-websocket dials and says, or none if it does not take the address.
+/// The address that libp2p-websocket dials, and the bytes it sends; `None` if it does not support the address.
 fn stock(address: &Multiaddr) -> Option<(Vec<Multiaddr>, Vec<u8>)> {
     let tcp = Tcp::default();
     let opts = DialOpts {

@@ -615,7 +615,7 @@ fn a_server_that_goes_away_is_an_error() {
     assert!(peer.heard().starts_with("GET / HTTP/1.1\r\nHost: a\r\n"));
 }
 
-/// What a dial ends with, if this is answered.
+/// The result of a dial with this response.
 fn dialled(answer: &[u8]) -> HandshakeError {
     let mut peer = Peer::new(answer.chunks(10));
     block_on(request(&mut peer, "a", &Path::new("/"))).unwrap_err()

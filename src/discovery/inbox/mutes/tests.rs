@@ -56,13 +56,13 @@ fn nobody_is_muted_unless_enough_others_are_there() {
         with_others.on_connected(peer(seed));
     }
     assert_eq!(with_others.greedy(now, 1), []);
-    // One of those who is greedy is muted all the same, and does not count.
+    // A greedy neighbour is muted all the same, and does not count.
     assert_eq!(with_others.greedy(now, 10), []);
     let mut three = mutes(3);
     three.on_connected(peer(10));
     assert_eq!(three.greedy(now, 10), [Muting::Mute(peer(10))]);
     assert_eq!(three.greedy(now, 1), [Muting::Mute(peer(1))]);
-    // Nobody who is not connected is muted: it would not be greeted when it connects.
+    // A peer that is not connected is never muted: it would not be greeted when it connects.
     assert_eq!(three.greedy(now, 99), []);
 }
 
@@ -125,7 +125,7 @@ fn a_neighbour_is_subscribed_as_long_as_it_is_to_one_topic() {
     assert!(has_others(&mutes));
     mutes.on_topic_removed("other");
     assert!(!has_others(&mutes));
-    // What the pubsub tells may come after the connection has ended.
+    // Events of the pubsub may arrive after the end of the connection.
     mutes.on_subscribed(&peer(2), "any");
     assert!(!has_others(&mutes));
 }

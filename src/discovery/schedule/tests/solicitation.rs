@@ -1,4 +1,4 @@
-//! What a node announces that nobody can dial.
+//! The announcement of a node that cannot be dialled.
 
 use super::{super::solicitation::UNREADY, *};
 
@@ -130,7 +130,7 @@ fn it_solicits_once_more_after_an_interval_if_nobody_is_heard() {
     schedule.on_announcement(at + GAP, false);
     assert_eq!(schedule.solicits(at, at + HOUR), None);
 
-    // What was heard before is no answer, and a new subscriber has to be told in any case.
+    // Earlier announcements are no answer, and a new subscriber has to hear of this node in any case.
     let (mut schedule, at) = solicited();
     let later = at + 2 * GAP;
     schedule.on_subscriber(later);
@@ -264,7 +264,7 @@ proptest! {
         let mut schedule = Schedule::new(TIMING, false, seed, now);
         let (mut listening, mut since, mut silent) = (Listening::Nothing, now, false);
         let (mut fails, mut handed_over) = (false, None::<Instant>);
-        // How many more there may be, and whether the first has been made since anybody has been heard.
+        // The number of further ones, and whether the first was made since a peer was heard.
         let (mut left, mut is_first) = (0, true);
         for operation in operations {
             let end = match operation {
@@ -342,7 +342,7 @@ proptest! {
                 prop_assert!(!schedule.is_due(now), "a round causes no round");
             }
             now = end;
-            // A subscriber that nobody has told of anything is told of this node soon.
+            // A subscriber that has heard nothing hears of this node soon.
             let is_ready = match listening {
                 Listening::Nothing => true,
                 Listening::Waiting => now >= since + UNREADY,

@@ -390,7 +390,7 @@ fn fail_for_long(subject: &mut Subject, inner: ListenerId) {
     subject.now = begin + STUCK_AFTER;
 }
 
-/// Whether nothing is to be done.
+/// Whether no action is due.
 fn is_quiet(subject: &mut Subject) -> bool {
     matches!(subject.action(), Action::Rest { again: false })
 }
@@ -495,7 +495,7 @@ fn a_connection_or_another_error_in_between_is_a_new_beginning() {
     }
 }
 
-/// What is reported of an error that is no failure, in words.
+/// The report of an error that is not a failure, in words.
 fn told(action: Action<u32, io::Error>) -> &'static str {
     match action {
         Action::Report(TransportEvent::ListenerError { error, .. }) => match error {

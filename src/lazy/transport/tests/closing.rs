@@ -70,7 +70,7 @@ fn a_removal_takes_back_what_was_about_to_be_reported() {
         subject.say(incoming(inner, 2));
         subject.say(new_address(inner, &address(1)));
         assert!(is_new_address(&subject.ready(), id, &address(1)));
-        // Two connections are next, but nobody wants them any more.
+        // Two connections are next, but their listener is removed.
         assert!(subject.task.remove_listener(id));
         if !forgetful {
             subject.say(closed(inner, Ok(())));

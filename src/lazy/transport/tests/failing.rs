@@ -49,7 +49,7 @@ fn what_can_heal_is_reported_and_tried_again_when_its_time_has_come() {
     assert_eq!(error.retry_in(), Some(Duration::from_millis(100)));
     let cause: &io::Error = error.source().unwrap().downcast_ref().unwrap();
     assert_eq!(cause.kind(), io::ErrorKind::AddrInUse);
-    // What the inner transport has queued for the id that failed goes nowhere.
+    // Queued events for the id that failed are dropped.
     let failed = subject.inner.script().inner_id(0);
     subject.say(new_address(failed, &address(1)));
     subject.idle();

@@ -1,4 +1,4 @@
-//! What a registry shows of the listeners.
+//! The metrics of the listeners.
 
 use prometheus_client::registry::Registry;
 

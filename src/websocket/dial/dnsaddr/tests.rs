@@ -14,7 +14,7 @@ fn records<'a>(addresses: &[&'a str]) -> Vec<String> {
     addresses.iter().map(record).collect()
 }
 
-/// What the walk does, where nothing can be connected to: each name that it looks up, and each address that it leads to.
+/// The steps of the walk if no connection succeeds: each name that it looks up, and each address that it finds.
 /// Names that have no entry have no records.
 fn run(walk: &mut Walk, zone: &HashMap<String, Vec<String>>) -> Vec<String> {
     let mut done = Vec::new();

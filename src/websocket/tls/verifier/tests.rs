@@ -75,7 +75,7 @@ fn from_pem(pem: &str) -> TrustAnchor {
     TrustAnchor::from_pem(pem.as_bytes()).unwrap()
 }
 
-/// What a dial says of a peer that shows `chain`.
+/// The result of a dial to a peer that presents `chain`.
 fn verify(
     anchors: &[TrustAnchor],
     chain: &[CertificateDer<'_>],
