@@ -1,5 +1,7 @@
 use std::{error, fmt, path::PathBuf, time::Duration};
 
+use multiaddr::Multiaddr;
+
 /// The most characters of a server's text that an error repeats.
 const MAX_TEXT: usize = 200;
 
@@ -28,6 +30,39 @@ pub enum Step {
     Storage,
     /// The ACME server is asked when to renew (ARI).
     RenewalInfo,
+}
+
+impl Step {
+    /// In the order of their numbers.
+    pub(super) const ALL: [Self; 10] = [
+        Self::Health,
+        Self::Account,
+        Self::Order,
+        Self::Broker,
+        Self::Record,
+        Self::Validation,
+        Self::Finalize,
+        Self::Download,
+        Self::Storage,
+        Self::RenewalInfo,
+    ];
+
+    /// As a label of a metric.
+    #[cfg(feature = "metrics")]
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::Account => "account",
+            Self::Order => "order",
+            Self::Broker => "broker",
+            Self::Record => "record",
+            Self::Validation => "validation",
+            Self::Finalize => "finalize",
+            Self::Download => "download",
+            Self::Storage => "storage",
+            Self::RenewalInfo => "renewal_info",
+        }
+    }
 }
 
 impl fmt::Display for Step {
@@ -211,6 +246,26 @@ impl fmt::Display for Error {
 }
 
 impl error::Error for Error {}
+
+/// An address of [`Behaviour::listen_on`](super::Behaviour::listen_on) that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The port is 0, and no other listener could share the port that the system would choose.
+    #[error("{address}: port 0 cannot be shared, choose a port")]
+    #[non_exhaustive]
+    NoPort {
+        /// The address as given.
+        address: Multiaddr,
+    },
+    /// The address is not of TCP at an IP.
+    #[error("{address} is not /ip4 or /ip6 with /tcp and nothing else")]
+    #[non_exhaustive]
+    Unsupported {
+        /// The address as given.
+        address: Multiaddr,
+    },
+}
 
 /// The end of an attempt.
 #[derive(Debug, Clone)]
