@@ -309,16 +309,19 @@ impl HttpClient for Http {
             if is_error {
                 *seen.lock().unwrap_or_else(PoisonError::into_inner) = wait;
             }
-            // instant-acme takes any other status for success, and any body for a problem.
-            let is_problem = serde_json::from_slice::<Problem>(response.body()).is_ok();
+            // instant-acme takes a redirect for success, any body for a problem, and does not look at the status of a GET.
             if response.status().is_redirection() {
                 let to = response.headers().get(LOCATION);
                 let to = to.map(|to| String::from_utf8_lossy(to.as_bytes()));
                 let reason = printable(&format!("it redirects to {}", to.unwrap_or_default()));
                 return Err(other(Error::Answer { server, reason }));
             }
-            if is_error && !is_problem {
-                return Err(other(http::unexpected(server, &response)));
+            if is_error {
+                match serde_json::from_slice::<Problem>(response.body()) {
+                    Ok(problem) if is_get => return Err(instant_acme::Error::Api(problem)),
+                    Ok(_) => {}
+                    Err(_) => return Err(other(http::unexpected(server, &response))),
+                }
             }
             let (parts, body) = response.into_parts();
             Ok(BytesResponse {

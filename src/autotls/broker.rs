@@ -101,7 +101,11 @@ pub(super) async fn publish(
         match handshake.on_response(&of_handshake) {
             Ok(Some(following)) => next = following,
             Ok(None) if status == StatusCode::OK => return Ok(()),
-            Err(reason) if status.is_success() || of_handshake.is_unauthorized => {
+            Err(reason)
+                if status.is_success()
+                    || of_handshake.is_unauthorized
+                    || !of_handshake.authentication_info.is_empty() =>
+            {
                 return Err(fail(Error::Authentication { server, reason }));
             }
             // go-libp2p says no more than that to a `Host` that is not the broker's.

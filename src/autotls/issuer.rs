@@ -302,4 +302,6 @@ async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -
 }
 
 #[cfg(test)]
+pub(super) mod outside;
+#[cfg(test)]
 mod tests;
