@@ -60,11 +60,6 @@ impl Name {
         label::ip(&self.first_label(name)?.to_ascii_lowercase())
     }
 
-    /// Whether it is `*.<b36>.<domain>`.
-    pub(super) fn is_wildcard(&self, name: &str) -> bool {
-        self.first_label(name) == Some("*")
-    }
-
     /// The label in front of the base, if it is exactly one.
     fn first_label<'a>(&self, name: &'a str) -> Option<&'a str> {
         let name = name.strip_suffix('.').unwrap_or(name);
@@ -152,8 +147,6 @@ mod tests {
         for other in others {
             assert_eq!(name().ip_of(&other), None, "{other}");
         }
-        assert!(name().is_wildcard(&format!("*.{}.", base.to_uppercase())));
-        assert!(!name().is_wildcard(&format!("*.a.{base}")));
         let upper = format!("1-2-3-4.{}", base.to_uppercase());
         assert_eq!(name().ip_of(&upper), Some("1.2.3.4".parse().unwrap()));
     }
@@ -171,7 +164,6 @@ mod tests {
         #[test]
         fn no_name_is_a_panic(any: String) {
             name().ip_of(&any);
-            name().is_wildcard(&any);
             name().ip_of(&format!("{any}.{}", name().base()));
         }
     }

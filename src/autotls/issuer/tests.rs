@@ -1,4 +1,4 @@
-use std::fs;
+use std::{fs, time::Duration};
 
 use super::{
     outside::{Folder, Issues, Outside, problem},
