@@ -308,3 +308,110 @@ async fn haproxy_tells_the_clients_of_one_port() {
     })
     .await;
 }
+
+/// With a look every 100 ms whether the node is up, and a line about it.
+fn checked(configuration: &str) -> String {
+    let lines = configuration.lines().flat_map(|line| {
+        let is_server = line.trim_start().starts_with("server ");
+        let end = if is_server { " check inter 100ms" } else { "" };
+        let options = [
+            "    option log-health-checks",
+            "    log stdout format raw local0",
+        ];
+        let options = options.map(str::to_owned).into_iter();
+        let options = options.take(if is_server { 2 } else { 0 });
+        options.chain([format!("{line}{end}\n")])
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// HAProxy opens a connection for each look, and closes it with nothing but its own header in it.
+#[tokio::test]
+async fn health_checks_of_haproxy_are_no_error() {
+    let ws = "--listen /ip4/127.0.0.1/tcp/9000/ws";
+    let shared = format!("{ws} --listen /ip4/127.0.0.1/tcp/9000 --tcp");
+    for (name, block, arguments, dialled) in [
+        (
+            "haproxy-check-http",
+            0,
+            format!("{ws} --proxy-header 127.0.0.1"),
+            "/tls/sni/localhost/ws",
+        ),
+        (
+            "haproxy-check-tcp",
+            1,
+            format!("{ws} --proxy-protocol 127.0.0.1"),
+            "/ws",
+        ),
+        (
+            "haproxy-check-shared",
+            1,
+            format!("{shared} --proxy-protocol 127.0.0.1"),
+            "/ws",
+        ),
+    ] {
+        let scene = Scene::default();
+        let files = Files::new(name);
+        let (port, node) = behind_a_proxy(&scene, &arguments).await;
+        let listens = free_port(Ipv4Addr::LOCALHOST);
+        let configuration = configurations("haproxy")[block]
+            .replace(":443", &format!("[{CLIENT}]:{listens}"))
+            .replace(":4001", &format!("[{CLIENT}]:{listens}"))
+            .replace("127.0.0.1:9000", &format!("127.0.0.1:{port}"))
+            .replace("/etc/haproxy/node.pem", &files.path("both"));
+        let proxy = proxy(&scene, "haproxy", checked(&configuration), listens).await;
+        proxy
+            .wait("a look at the node", |line| {
+                line.contains("Health check for server ").then_some(())
+            })
+            .await;
+        let address = format!("/ip6/{CLIENT}/tcp/{listens}{dialled}");
+        assert_arrives(&scene, &node, &files, &address, "/ws").await;
+        assert!(!node.printed("error "), "{:?}", node.lines());
+    }
+}
+
+/// Caddy closes the connections of WebSocket when it reloads its configuration.
+#[tokio::test]
+async fn peers_are_back_after_a_reload_of_caddy() {
+    let scene = Scene::default();
+    let files = Files::new("caddy-reload");
+    let arguments = "--listen /ip4/127.0.0.1/tcp/9000/ws --proxy-header 127.0.0.1";
+    let (port, node) = behind_a_proxy(&scene, arguments).await;
+    let [listens, admin] = [(); 2].map(|()| free_port(Ipv4Addr::LOCALHOST));
+    let tls = format!("tls {} {}\n", files.path("chain"), files.path("key"));
+    let block = configurations("caddyfile")[0]
+        .replace("127.0.0.1:9000", &format!("127.0.0.1:{port}"))
+        .replace(
+            "node.example.com {\n",
+            &format!("https://localhost:{listens} {{\n{tls}"),
+        );
+    let configuration = format!("{{\nadmin 127.0.0.1:{admin}\nauto_https off\n}}\n{block}");
+    let _proxy = proxy(&scene, "caddy", configuration, listens).await;
+
+    let ca = files.path("ca");
+    let own = "--listen /ip4/127.0.0.1/tcp/0/ws";
+    let hub = format!("/ip6/{CLIENT}/tcp/{listens}/tls/sni/localhost/ws");
+    let client = self::node(&scene, "client", &format!("{own} --trust {ca} --hub {hub}"));
+    let id = client.listening(own).await.pop_first().unwrap();
+    let incoming = format!("incoming {} ", id.rsplit('/').next().unwrap());
+    for count in 1..=3 {
+        let mut seen = 0;
+        node.wait(&format!("{count} connections of the client"), |line| {
+            seen += usize::from(line.starts_with(&incoming));
+            (seen == count).then_some(())
+        })
+        .await;
+        let mut reload = Command::new("caddy");
+        reload
+            .args(["reload", "--force", "--adapter", "caddyfile", "--config"])
+            .arg(scratch(&format!("caddy-{listens}.conf")))
+            .args(["--address", &format!("127.0.0.1:{admin}")]);
+        scene.spawn("reload", reload).ends("its work").await;
+    }
+    client
+        .wait("the loss of its connection", |line| {
+            line.starts_with("disconnected ").then_some(())
+        })
+        .await;
+}
