@@ -66,6 +66,8 @@ pub(crate) struct Listeners<U, E> {
     by_inner: HashMap<ListenerId, ListenerId>,
     /// Listeners in [`State::Registered`] and in [`State::Waiting`], in order of arrival.
     registered: BTreeMap<u64, ListenerId>,
+    /// Registered listeners whose last socket may still be open, because they have waited in between.
+    registered_again: BTreeMap<u64, ListenerId>,
     waiting: BTreeMap<u64, ListenerId>,
     next_turn: u64,
     /// The inner transport is asked again about listeners that have been waiting since before this turn.
@@ -146,6 +148,7 @@ where
             listeners: HashMap::new(),
             by_inner: HashMap::new(),
             registered: BTreeMap::new(),
+            registered_again: BTreeMap::new(),
             waiting: BTreeMap::new(),
             next_turn: 0,
             ask_before: 0,
@@ -218,6 +221,7 @@ where
             }
             State::Registered { turn } => {
                 self.registered.remove(turn);
+                self.registered_again.remove(turn);
                 None
             }
             State::Retrying {
@@ -629,6 +633,7 @@ where
             self.exhausted.remove(*place);
         }
         if let Some(listener) = self.listeners.get_mut(&id) {
+            listener.was_bound = true;
             if until.saturating_duration_since(bound.since) >= self.retry.forgets_after() {
                 listener.failures = 0;
             }
@@ -746,7 +751,12 @@ where
                 State::Waiting { turn, missing }
             }
             None => {
-                self.registered.insert(turn, id);
+                let was_bound = self.listeners.get(&id).is_some_and(|row| row.was_bound);
+                let queue = match was_bound {
+                    true => &mut self.registered_again,
+                    false => &mut self.registered,
+                };
+                queue.insert(turn, id);
                 State::Registered { turn }
             }
         }
@@ -776,6 +786,7 @@ where
         let listener = self.listeners.get_mut(&id)?;
         let inner = ListenerId::next();
         listener.state = State::Binding { inner, due };
+        listener.was_bound = false;
         let address = listener.bind_address();
         self.note(id);
         self.by_inner.insert(inner, id);
@@ -798,6 +809,9 @@ where
             next = self.retries.pop(self.now);
         }
         if next.is_none() && self.pace.may_rebind() {
+            if let Some((_, id)) = self.registered_again.pop_first() {
+                return Some((id, None));
+            }
             next = self.rebinds.pop(self.now);
         }
         next.map(|(id, due)| (id, Some(due)))
@@ -820,7 +834,10 @@ where
 
     /// Whether a bind is due.
     fn is_bind_due(&self) -> bool {
-        !self.registered.is_empty() || self.retries.has(self.now) || self.rebinds.has(self.now)
+        !self.registered.is_empty()
+            || !self.registered_again.is_empty()
+            || self.retries.has(self.now)
+            || self.rebinds.has(self.now)
     }
 
     fn is_ask_due(&self) -> bool {

@@ -28,6 +28,8 @@ pub(super) struct Listener<U, E> {
     port: Option<u16>,
     /// Failures in a row. Reset once a listener has worked for the longest delay.
     pub(super) failures: u32,
+    /// Whether its last socket may still be open: it was bound, and no bind has been tried since.
+    pub(super) was_bound: bool,
     pub(super) span: tracing::Span,
 }
 
@@ -127,6 +129,7 @@ impl<U, E> Listener<U, E> {
             state,
             port: None,
             failures: 0,
+            was_bound: false,
             span,
         }
     }
