@@ -4,6 +4,9 @@
 //! With `--listen`, `--hub` or `--dial` it is one node, until Ctrl-C or SIGTERM. `--help` lists its options and the lines
 //! that it prints.
 
+#[cfg(feature = "autotls")]
+#[path = "node/autotls.rs"]
+mod autotls;
 #[path = "node/demo.rs"]
 mod demo;
 #[path = "node/echo.rs"]
@@ -27,6 +30,8 @@ use std::{
 };
 
 use clap::Parser;
+#[cfg(feature = "autotls")]
+use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     connection_limits::{Behaviour as Limits, ConnectionLimits},
@@ -88,6 +93,9 @@ struct Arguments {
     /// The private key of that certificate, in PEM.
     #[arg(long, value_name = "FILE", requires_all = ["own", "tls_cert"])]
     tls_key: Vec<PathBuf>,
+    #[cfg(feature = "autotls")]
+    #[command(flatten)]
+    autotls: autotls::Options,
     /// Trust this certificate when dialling, in PEM: of an authority that is not public, or of a node that has signed its
     /// own. One of a node that is marked as that of an authority (CA:TRUE) is not accepted by `--engine libp2p`.
     #[arg(long, value_name = "FILE", requires = "own")]
@@ -169,6 +177,8 @@ struct Behaviour {
     // Not libp2p's, with which js-libp2p nodes without the ping service are cut off after 15 s: see its file.
     ping: ping::Behaviour,
     echo: echo::Behaviour,
+    #[cfg(feature = "autotls")]
+    autotls: Toggle<libp2p_lazy_websocket::autotls::Behaviour>,
 }
 
 /// Both halves of the crate in one swarm, and a handle that tells how its listeners are doing.
@@ -190,6 +200,8 @@ fn swarm(
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour,
         echo: echo::Behaviour,
+        #[cfg(feature = "autotls")]
+        autotls: None.into(),
     };
     let (transport, readiness) = runtime.transport(websocket, &keypair)?;
     let config = runtime

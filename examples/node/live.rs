@@ -25,6 +25,8 @@ use libp2p_lazy_websocket::{
 };
 use tokio::sync::oneshot;
 
+#[cfg(feature = "autotls")]
+use crate::autotls;
 use crate::{Arguments, Behaviour, BehaviourEvent, chain, known, list, say, swarm, with_peer};
 
 /// How many peers of this node can be in its gossipsub mesh: it may be the hub that others meet at.
@@ -46,6 +48,7 @@ Lines on standard output, one per event:
   connected <id>                       the first connection to a peer
   disconnected <id> <cause>            the last connection to a peer is closed, and why
   hub <multiaddr> <state>              what becomes of a --hub
+  autotls <state>                      what becomes of the certificate of --autotls
   discovered <id> <addresses>          a peer has announced itself for the first time
   updated <id> <addresses>             it has announced other addresses
   expired <id>                         it has not announced itself for too long
@@ -79,6 +82,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
             .map_err(|error| format!("{}: {}", file.display(), chain(&*error)))?;
         websocket = websocket.with_trust_anchor(anchor);
     }
+    #[cfg(feature = "autotls")]
+    let (autotls, websocket) = arguments.autotls.behaviour(&keypair, websocket)?;
     let (mut swarm, readiness) = swarm(
         arguments.runtime,
         keypair,
@@ -86,6 +91,13 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
         discovery::gossipsub::hub_config(LEAVES).build()?,
         discovery,
     )?;
+    #[cfg(feature = "autotls")]
+    {
+        swarm.behaviour_mut().autotls = autotls.into();
+        autotls::listen(&mut swarm, &arguments.listen);
+    }
+    #[cfg(feature = "autotls")]
+    let mut told_autotls = None;
     let mut states = readiness.changes();
     let mut told = HashMap::new();
     for address in &arguments.listen {
@@ -108,7 +120,13 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
     let local = *swarm.local_peer_id();
     loop {
         tokio::select! {
-            event = swarm.select_next_some() => tell(event, local, &arguments.hub),
+            event = swarm.select_next_some() => match event {
+                #[cfg(feature = "autotls")]
+                SwarmEvent::Behaviour(BehaviourEvent::Autotls(event)) => {
+                    autotls::tell(&event, &swarm, &mut told_autotls);
+                }
+                event => tell(event, local, &arguments.hub),
+            },
             Some(change) = states.next() => tell_state(change, &mut told),
             () = &mut save => {
                 save.reset(SAVE);
