@@ -269,6 +269,7 @@ pub(crate) fn build_example(example: &str) -> Result<PathBuf, String> {
 /// Those of this test, so that the library is not built once more.
 fn features() -> String {
     [
+        ("autotls", cfg!(feature = "autotls")),
         ("default", cfg!(feature = "default")),
         ("gossipsub", cfg!(feature = "gossipsub")),
         ("interop", cfg!(feature = "interop")),
