@@ -19,17 +19,35 @@ mod ports;
 mod process;
 
 use std::{
+    collections::HashSet,
     fs,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
-    sync::OnceLock,
-    time::Duration,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
 use forge::Forge;
+use futures::StreamExt as _;
+use libp2p::{
+    Multiaddr, PeerId, Swarm,
+    identity::Keypair,
+    multiaddr::Protocol,
+    ping,
+    swarm::{self, NetworkBehaviour, SwarmEvent},
+};
+use libp2p_lazy_websocket::{autotls, websocket};
 use ports::free_port;
-use process::{Process, SCRATCH, Scene, build};
-use tokio::process::Command;
+use process::{PATIENCE, Process, SCRATCH, Scene, build};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
+use tokio::{process::Command, time::timeout};
 
 const DAYS: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
@@ -184,4 +202,242 @@ async fn a_node_gets_its_certificate_is_dialled_by_it_and_keeps_it_over_a_restar
     assert_eq!(node.named(&hub).await, address);
     assert!(!hub.printed("autotls ordering") && !hub.printed("error "));
     hub.finish().await;
+}
+
+/// What a listener says while a part is away, and that it is well once it is back. Other listeners never notice.
+#[tokio::test]
+async fn each_part_may_be_away_and_comes_back() {
+    let scene = Scene::default();
+    let Some(mut forge) = Forge::start(&scene, DAYS).await else {
+        return;
+    };
+    for (broker, pebble, said) in [
+        (false, true, "health of the broker: no connection to "),
+        (true, false, "ACME account: no connection to "),
+        (false, false, "health of the broker: no connection to "),
+    ] {
+        if !broker {
+            forge.stop_broker().await;
+        }
+        if !pebble {
+            forge.stop_pebble().await;
+        }
+        let mut node = Node::new(&forge, "store");
+        // An hour after the health was not good.
+        node.arguments
+            .push("--autotls-time-scale=0.0005".to_owned());
+        node.arguments
+            .retain(|it| it != "--autotls-time-scale=0.02");
+        let hub = node.start(&scene, "hub");
+        for _ in 0..2 {
+            hub.wait(said, |line| {
+                let retrying = line.strip_prefix("autotls retrying in ")?;
+                retrying.contains(said).then_some(())
+            })
+            .await;
+        }
+        let plain = format!("/ip4/127.0.0.1/tcp/{}/ws", node.port);
+        let other = dialler(&scene, "other", &forge.trust, &plain).await;
+        other
+            .wait("a connection", |line| {
+                line.starts_with("connected ").then_some(())
+            })
+            .await;
+        if !broker {
+            forge.start_broker(&scene).await;
+        }
+        if !pebble {
+            forge.start_pebble(&scene).await;
+        }
+        node.named(&hub).await;
+        // Of the hub, only the broker has gone.
+        assert!(!hub.printed("no longer ") && !other.printed("disconnected "));
+        other.finish().await;
+        hub.finish().await;
+    }
+}
+
+#[derive(NetworkBehaviour)]
+struct Server {
+    autotls: autotls::Behaviour,
+    ping: ping::Behaviour,
+}
+
+fn pings() -> ping::Behaviour {
+    ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_millis(500)))
+}
+
+fn swarm<B: NetworkBehaviour>(key: &Keypair, config: websocket::Config, behaviour: B) -> Swarm<B> {
+    let transport = websocket::tokio::transport(config).upgraded(key).unwrap();
+    let config =
+        swarm::Config::with_tokio_executor().with_idle_connection_timeout(Duration::from_secs(600));
+    Swarm::new(transport, behaviour, key.public().into(), config)
+}
+
+/// When the certificate expires that a new handshake is shown.
+async fn served(address: &Multiaddr, root: &str) -> SystemTime {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(root.as_bytes()).unwrap())
+        .unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let protocols: Vec<_> = address.iter().collect();
+    let [
+        Protocol::Ip4(ip),
+        Protocol::Tcp(port),
+        _,
+        Protocol::Sni(name),
+        ..,
+    ] = &protocols[..]
+    else {
+        panic!("{address}");
+    };
+    let (socket, name) = (
+        (*ip, *port),
+        ServerName::try_from(name.to_string()).unwrap(),
+    );
+    let served = tokio::task::spawn_blocking(move || {
+        let mut tcp = TcpStream::connect(socket).unwrap();
+        let mut tls = ClientConnection::new(Arc::new(config), name).unwrap();
+        while tls.is_handshaking() {
+            tls.complete_io(&mut tcp).unwrap();
+        }
+        let leaf = tls.peer_certificates().unwrap()[0].to_vec();
+        let (_, leaf) = x509_parser::parse_x509_certificate(&leaf).unwrap();
+        leaf.validity().not_after.timestamp().unsigned_abs()
+    });
+    SystemTime::UNIX_EPOCH + Duration::from_secs(served.await.unwrap())
+}
+
+/// Ten times in a row, with peers that talk all the time.
+#[tokio::test]
+async fn renewals_cost_no_connection() {
+    const PEERS: usize = 50;
+    const RENEWALS: usize = 10;
+
+    let scene = Scene::default();
+    let Some(forge) = Forge::start(&scene, Duration::from_secs(12)).await else {
+        return;
+    };
+    let key = Keypair::generate_ed25519();
+    let certificates = websocket::Certificates::new();
+    let anchor = websocket::TrustAnchor::from_pem(&fs::read(&forge.trust).unwrap()).unwrap();
+    let config = autotls::Config::default()
+        .with_acme_directory(&forge.directory_url)
+        .with_broker(&forge.broker_url)
+        .with_domain(forge.domain)
+        .with_name_server(forge.dns)
+        .with_trust_anchor(anchor)
+        .with_private_addresses(true)
+        .with_time_scale(0.02);
+    let behaviour = Server {
+        autotls: autotls::Behaviour::new(&key, certificates.clone(), config),
+        ping: pings(),
+    };
+    let websocket = websocket::Config::default().with_certificates(certificates);
+    let mut hub = swarm(&key, websocket, behaviour);
+    let tcp: Multiaddr = format!("/ip4/127.0.0.1/tcp/{}", free_port(Ipv4Addr::LOCALHOST))
+        .parse()
+        .unwrap();
+    hub.listen_on(tcp.clone().with(Protocol::Ws("/".into())))
+        .unwrap();
+    let wildcard = hub.behaviour_mut().autotls.listen_on(tcp).unwrap();
+    let named = async {
+        loop {
+            match hub.select_next_some().await {
+                SwarmEvent::NewListenAddr {
+                    listener_id,
+                    address,
+                } if listener_id == wildcard => return address,
+                _ => {}
+            }
+        }
+    };
+    let address = timeout(PATIENCE, named).await.unwrap();
+    let root = forge.issuing_root().await;
+    let anchor = websocket::TrustAnchor::from_pem(root.as_bytes()).unwrap();
+
+    let answered: Arc<Vec<AtomicUsize>> =
+        Arc::new((0..PEERS).map(|_| AtomicUsize::new(0)).collect());
+    let lost = Arc::new(AtomicUsize::new(0));
+    let mut missing: HashSet<PeerId> = HashSet::new();
+    for peer in 0..PEERS {
+        let config = websocket::Config::default().with_trust_anchor(anchor.clone());
+        let mut client = swarm(&Keypair::generate_ed25519(), config, pings());
+        client.dial(address.clone()).unwrap();
+        missing.insert(*client.local_peer_id());
+        let (answered, lost) = (Arc::clone(&answered), Arc::clone(&lost));
+        tokio::spawn(async move {
+            loop {
+                match client.select_next_some().await {
+                    SwarmEvent::Behaviour(ping::Event { result: Ok(_), .. }) => {
+                        answered[peer].fetch_add(1, Ordering::Relaxed);
+                    }
+                    SwarmEvent::ConnectionClosed { .. }
+                    | SwarmEvent::OutgoingConnectionError { .. } => {
+                        lost.fetch_add(1, Ordering::Relaxed);
+                    }
+                    _ => {}
+                }
+            }
+        });
+    }
+
+    let (mut ordered, mut renewed) = (0, 0);
+    let mut failures = Vec::new();
+    let renewals = async {
+        while renewed < RENEWALS || !missing.is_empty() {
+            match hub.select_next_some().await {
+                SwarmEvent::Behaviour(ServerEvent::Autotls(event)) => match event {
+                    autotls::Event::Ordering => ordered += 1,
+                    autotls::Event::Renewed { not_after, .. } => {
+                        renewed += 1;
+                        // It is served from the next poll of the hub on.
+                        let served = served(&address, &root);
+                        let served = drive(&mut hub, served).await;
+                        assert_eq!(served, not_after);
+                    }
+                    autotls::Event::Failed { step, error, .. } => failures.push((step, error)),
+                    other => panic!("{other:?}"),
+                },
+                SwarmEvent::ConnectionEstablished { peer_id, .. } => {
+                    missing.remove(&peer_id);
+                }
+                SwarmEvent::ExpiredListenAddr { address, .. } => panic!("{address}"),
+                _ => {}
+            }
+        }
+    };
+    timeout(6 * PATIENCE, renewals).await.unwrap();
+    assert_eq!(lost.load(Ordering::Relaxed), 0);
+    assert_eq!(failures, []);
+    assert_eq!(ordered, renewed);
+    // All are still there.
+    let before: Vec<_> = answered.iter().map(|n| n.load(Ordering::Relaxed)).collect();
+    let all_answer = async {
+        while before
+            .iter()
+            .zip(answered.iter())
+            .any(|(before, now)| now.load(Ordering::Relaxed) <= before + 1)
+        {
+            hub.select_next_some().await;
+        }
+    };
+    timeout(PATIENCE, all_answer).await.unwrap();
+    assert_eq!(lost.load(Ordering::Relaxed), 0);
+}
+
+/// Polls the hub until that is done. What happens meanwhile is of no interest here.
+async fn drive<T>(hub: &mut Swarm<Server>, done: impl Future<Output = T>) -> T {
+    tokio::pin!(done);
+    loop {
+        tokio::select! {
+            done = &mut done => return done,
+            _ = hub.select_next_some() => {}
+        }
+    }
 }
