@@ -7,23 +7,20 @@
 //!
 //! ```no_run
 //! # #[cfg(feature = "upgrade")]
-//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! use libp2p::SwarmBuilder;
-//! use libp2p_lazy_websocket::{autotls, websocket};
-//!
+//! # async fn run(keypair: libp2p::identity::Keypair) -> Result<(), Box<dyn std::error::Error>> {
+//! # use libp2p::SwarmBuilder;
+//! # use libp2p_lazy_websocket::{autotls, websocket};
 //! let certificates = websocket::Certificates::new();
-//! let config = websocket::Config::default()
-//!     .with_tcp(true)
-//!     .with_certificates(certificates.clone());
+//! let config = websocket::Config::default().with_tcp(true).with_certificates(certificates.clone());
 //! let transport = websocket::tokio::transport(config);
 //! let options = autotls::Config::default().with_storage("autotls/");
-//! let mut swarm = SwarmBuilder::with_new_identity() // a persistent one, as the name follows from it
+//! let mut swarm = SwarmBuilder::with_existing_identity(keypair) // of a file, as the name follows from it
 //!     .with_tokio()
 //!     .with_other_transport(|key| transport.upgraded(key))?
 //!     .with_behaviour(|key| autotls::Behaviour::new(key, certificates, options))?
 //!     .build();
 //! swarm.listen_on("/ip4/0.0.0.0/tcp/4001".parse()?)?;
-//! swarm.behaviour_mut().listen_on("/ip4/0.0.0.0/tcp/4001".parse()?)?;
+//! swarm.behaviour_mut().listen_on("/ip4/0.0.0.0/tcp/4001".parse()?)?; // wss://<ip>.<peer id>.libp2p.direct:4001
 //! # Ok(())
 //! # }
 //! ```
