@@ -77,7 +77,8 @@ impl<'a> Acme<'a> {
             .create_from_key((own, PrivateKeyDer::Pkcs8(pkcs8)), directory);
         let (account, _) = created.await.map_err(fail)?;
         if let Some(contact) = &self.config.contact {
-            let url = format!("mailto:{contact}");
+            let address = contact.strip_prefix("mailto:").unwrap_or(contact);
+            let url = format!("mailto:{address}");
             account.update_contacts(&[&url]).await.map_err(fail)?;
         }
         Ok(account)

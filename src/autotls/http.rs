@@ -27,7 +27,7 @@ use tokio_rustls::{
 use crate::{
     autotls::error::{Error, chain, printable},
     deadline,
-    websocket::{self, TrustAnchor},
+    websocket::{self, TlsError, TrustAnchor},
 };
 
 /// The name of this node at servers.
@@ -107,7 +107,8 @@ impl Client {
         }
         let name = ServerName::try_from(name.to_owned()).map_err(|_| url())?;
         let tls = TlsConnector::from(Arc::clone(&self.tls));
-        speak(TokioIo::new(tls.connect(name, tcp).await?), request).await
+        let tls = tls.connect(name, tcp).await.map_err(tls_failed)?;
+        speak(TokioIo::new(tls), request).await
     }
 }
 
@@ -120,6 +121,17 @@ impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> From<E> for Refused {
     fn from(error: E) -> Self {
         Self::Io(error.into())
     }
+}
+
+/// The reason, without the remedies that are those of a dial.
+fn tls_failed(error: io::Error) -> Refused {
+    Refused::from(match TlsError::from(error) {
+        TlsError::NotTls => "it does not speak TLS on this port".into(),
+        TlsError::NotValidForName { expected, .. } => {
+            format!("its certificate is not valid for {expected}").into()
+        }
+        error => Box::<dyn std::error::Error + Send + Sync>::from(error),
+    })
 }
 
 /// The addresses one after the other, in the order in which the system prefers them.

@@ -216,14 +216,23 @@ async fn tls_servers_are_those_that_the_anchors_vouch_for() {
         .await
         .unwrap_err();
     let text = refused.to_string();
-    assert!(text.contains("UnknownIssuer"), "{text}");
+    assert!(text.contains("`Config::with_trust_anchor`"), "{text}");
     let (port, _, authority) = tls_server(&["other.example.com"]).await;
     let url = format!("https://127.0.0.1:{port}/");
     let refused = get(&Client::new(&[authority]), &url, TIMEOUT)
         .await
         .unwrap_err();
     let text = refused.to_string();
-    assert!(text.contains("not valid for name"), "{text}");
+    assert!(text.ends_with("is not valid for 127.0.0.1"), "{text}");
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_told_as_one() {
+    let port = server(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()).await;
+    let url = format!("https://127.0.0.1:{port}/");
+    let refused = get(&Client::new(&[]), &url, TIMEOUT).await.unwrap_err();
+    let expected = format!("no connection to 127.0.0.1:{port}: it does not speak TLS on this port");
+    assert_eq!(refused.to_string(), expected);
 }
 
 #[tokio::test]
