@@ -2,7 +2,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::websocket::TrustAnchor;
 
-/// Options of a [`Behaviour`].
+/// Options of a [`Behaviour`](crate::autotls::Behaviour).
 #[derive(Clone)]
 pub struct Config {
     pub(super) domain: String,
