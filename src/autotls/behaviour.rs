@@ -23,6 +23,7 @@ use super::{
     acme::Window,
     addresses::{Addresses, Change},
     error::{Error, Failure, Step},
+    event::Counters,
     issuer::{Issued, Issuer},
     plan::{Action, Plan, Validity},
 };
@@ -56,14 +57,6 @@ pub struct Behaviour {
     outputs: VecDeque<ToSwarm<Event, THandlerInEvent<Self>>>,
     deadline: Deadline,
     waker: Option<Waker>,
-}
-
-/// The number of attempts since the start, by their result.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Counters {
-    pub(super) obtained: u64,
-    /// By [`Step::ALL`].
-    pub(super) failed: [u64; Step::ALL.len()],
 }
 
 impl Behaviour {

@@ -131,3 +131,11 @@ pub struct Status {
     /// Failed attempts since the start.
     pub failed: u64,
 }
+
+/// The number of attempts since the start, by their result.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counters {
+    pub(super) obtained: u64,
+    /// By [`Step::ALL`].
+    pub(super) failed: [u64; Step::ALL.len()],
+}

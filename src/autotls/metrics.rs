@@ -5,7 +5,7 @@ use std::{
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
-use super::{State, Status, Step, behaviour::Counters};
+use super::{State, Status, Step, event::Counters};
 use crate::{
     deadline,
     metrics::{self, Page},
