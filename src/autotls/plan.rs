@@ -249,7 +249,7 @@ impl Plan {
         }
         let is_delayed = self.failures == 0 && self.validity.is_none() && self.next > now;
         self.obstacle
-            .or(is_delayed.then_some(Waiting::RegistrationDelay))
+            .or_else(|| is_delayed.then_some(Waiting::RegistrationDelay))
     }
 
     pub(super) fn is_running(&self) -> bool {

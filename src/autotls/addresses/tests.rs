@@ -73,7 +73,7 @@ impl Subject {
 
 #[test]
 fn it_is_told_what_is_in_the_way() {
-    let mut subject = Subject::new(false);
+    let subject = Subject::new(false);
     assert_eq!(subject.addresses.obstacle(), Some(Waiting::NoListener));
     let mut subject = Subject::new(false).with_wildcard(4001);
     let obstacle = |subject: &Subject| subject.addresses.obstacle();
