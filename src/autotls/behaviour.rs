@@ -431,7 +431,7 @@ impl NetworkBehaviour for Behaviour {
                 if let Err(failure) = &answer {
                     tracing::debug!("AutoTLS: {}: {}", failure.step, failure.error);
                 }
-                self.plan.on_window(answer.as_ref().cloned(), now, wall);
+                self.plan.on_window(answer, now, wall);
                 continue;
             }
             if let Some(action) = self.plan.poll(now, wall) {

@@ -160,7 +160,7 @@ impl Plan {
     /// The answer to [`Action::AskWindow`]: `None` if there is no such information.
     pub(super) fn on_window(
         &mut self,
-        answer: Result<Option<Window>, &Failure>,
+        answer: Result<Option<Window>, Failure>,
         now: Instant,
         wall: SystemTime,
     ) {
