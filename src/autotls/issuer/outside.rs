@@ -72,7 +72,7 @@ impl Drop for Folder {
     }
 }
 
-pub(super) struct Outside {
+pub(in crate::autotls) struct Outside {
     pub(super) address: SocketAddr,
     names: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -89,12 +89,12 @@ pub(super) enum Issues {
 }
 
 /// An answer: status, headers, body.
-pub(super) type Answer = (u16, Vec<(&'static str, String)>, String);
+pub(in crate::autotls) type Answer = (u16, Vec<(&'static str, String)>, String);
 
-pub(super) struct State {
+pub(in crate::autotls) struct State {
     base: String,
     /// Of each request.
-    pub(super) log: Vec<String>,
+    pub(in crate::autotls) log: Vec<String>,
     /// The headers and the body of each request to the broker, but for its health.
     pub(super) posts: Vec<(HeaderMap, String)>,
     /// What the ACME server was sent, by path.
@@ -103,7 +103,7 @@ pub(super) struct State {
     /// The keys of the accounts.
     pub(super) accounts: Vec<Value>,
     /// Answers in place of the usual ones, by the beginning of the path.
-    pub(super) instead: HashMap<&'static str, Answer>,
+    pub(in crate::autotls) instead: HashMap<&'static str, Answer>,
     /// Of the broker, each with a key of its own. A client without a cookie gets the next at each request.
     pub(super) instances: Vec<Server>,
     next_instance: usize,
@@ -113,6 +113,8 @@ pub(super) struct State {
     pub(super) publishes: bool,
     pub(super) validates: bool,
     pub(super) issues: Issues,
+    /// How long certificates are valid from now on. They have been for 90 days.
+    pub(in crate::autotls) remaining: Duration,
     pub(super) offers_renewal_info: bool,
     pub(super) takes_replaces: bool,
     /// How many of the next nonces are refused.
@@ -124,7 +126,7 @@ pub(super) struct State {
 }
 
 impl Outside {
-    pub(super) async fn new() -> Self {
+    pub(in crate::autotls) async fn new() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State {
@@ -141,6 +143,7 @@ impl Outside {
             publishes: true,
             validates: true,
             issues: Issues::Asked,
+            remaining: Duration::from_secs(90 * 24 * 60 * 60),
             offers_renewal_info: true,
             takes_replaces: true,
             bad_nonces: 0,
@@ -166,11 +169,11 @@ impl Outside {
         }
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(in crate::autotls) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
-    pub(super) fn config(&self) -> Config {
+    pub(in crate::autotls) fn config(&self) -> Config {
         Config::default()
             .with_domain("example.com")
             .with_broker(format!("http://{}", self.address))
@@ -398,7 +401,7 @@ impl State {
         leaf.not_before = (now - 90 * day).into();
         leaf.not_after = match self.issues {
             Issues::Expired => now - day,
-            _ => now + 90 * day,
+            _ => now + self.remaining,
         }
         .into();
         let mut authority = CertificateParams::default();
