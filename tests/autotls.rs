@@ -185,6 +185,10 @@ async fn a_node_gets_its_certificate_is_dialled_by_it_and_keeps_it_over_a_restar
             .await;
         if name == "go" {
             let mut go = other;
+            // It is subscribed to the topic of discovery, and hears of the hub there.
+            let message = format!("message {} ", peer(&address));
+            go.wait(&message, |line| line.starts_with(&message).then_some(()))
+                .await;
             go.say(&format!("echo {} 100000", peer(&address))).await;
             go.wait("the echo", |line| (line == "echo ok 100000").then_some(()))
                 .await;
