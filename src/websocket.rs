@@ -37,13 +37,13 @@
 //! | `/tls/sni/*.<name>` after an IP | as `/ip4/<ip>/tcp/<port>/tls/sni/<label>.<name>/ws` if `*.<name>` is in the certificate, with [`Engine::Stream`] |
 //!
 //! With a certificate that can verify none of its addresses, a listener waits for another one. The reason is in its
-//! [`Status`](crate::lazy::Status) and in the log. When the certificate is replaced, new addresses are emitted before old ones
-//! expire. A bound listener whose certificate is [cleared](Certificates::clear), or replaced by one for other names, waits
-//! again: its addresses expire, and its socket closes unless another listener shares it.
+//! [`Status`](crate::lazy::Status) and in the log. When the certificate is replaced, new addresses are emitted before old
+//! ones expire. A bound listener whose certificate is [cleared](Certificates::clear), or replaced by one for other names,
+//! waits again: its addresses expire, and its socket closes unless another listener shares it.
 //!
-//! The `<label>` is the IP with hyphens, as the DNS servers of AutoTLS resolve it: `203-0-113-7`, or `2001-db8--1`. A listener on
-//! `0.0.0.0` or `::` emits the addresses that are routed on the internet. A listener on another IP emits that IP, also a private
-//! one. IPv4-mapped addresses have no label.
+//! The `<label>` is the IP with hyphens, as the DNS servers of AutoTLS resolve it: `203-0-113-7`, or `2001-db8--1`. A
+//! listener on `0.0.0.0` or `::` emits the addresses that are routed on the internet. A listener on another IP emits that
+//! IP, also a private one. IPv4-mapped addresses have no label.
 //!
 //! # One port
 //!

@@ -236,8 +236,8 @@ async fn those_behind_hear_only_what_the_first_accepts() {
     assert_eq!(counters.ignored(), 0);
 }
 
-/// A neighbour that has used up its allowance delivers each announcement of ten newcomers first. Those that do not know of its
-/// flood deliver the same messages later.
+/// A neighbour that has used up its allowance delivers each announcement of ten newcomers first. Those that do not know of
+/// its flood deliver the same messages later.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_greedy_neighbour_hides_no_newcomers_from_a_node_with_honest_ones() {
     const FIRST: u32 = 1_000_000;

@@ -24,8 +24,8 @@ pub(super) enum Kind {
     Wss,
 }
 
-/// What the end of an address says, be it of WebSocket or of TCP alone. It is the same for those that are listened on and for those that are
-/// dialled, which differ in what may be before it.
+/// What the end of an address says, be it of WebSocket or of TCP alone. It is the same for those that are listened on and
+/// for those that are dialled, which differ in what may be before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
     /// A host with a port, and whatever else.

@@ -30,23 +30,24 @@ use watch::Files;
 
 /// The certificate of TLS listeners, which may come late and be replaced while they listen.
 ///
-/// Clones are the same handle. One clone goes to each [`Config::with_certificates`](crate::websocket::Config::with_certificates).
-/// The certificate comes from the application by [`set`](Self::set), or from [watched](Self::watch) files.
+/// Clones are the same handle. One clone goes to each
+/// [`Config::with_certificates`](crate::websocket::Config::with_certificates). The certificate comes from the application by
+/// [`set`](Self::set), or from [watched](Self::watch) files.
 ///
 /// TLS listeners wait for the first certificate and then bind; other listeners do not wait. While they wait, their
 /// [state](crate::lazy::State::Waiting) has the reason why the last certificate was refused. After a replacement, new
-/// connections are served the new certificate from the next poll of the swarm. A pending handshake may still use the old one.
-/// Established connections stay, and so do sockets and addresses, if the new certificate has their names. With
+/// connections are served the new certificate from the next poll of the swarm. A pending handshake may still use the old
+/// one. Established connections stay, and so do sockets and addresses, if the new certificate has their names. With
 /// `Engine::Libp2p`, a TLS session of an earlier dial is not resumed after a replacement.
 ///
 /// A certificate stays in use until the next one is accepted or it is [cleared](Self::clear), even after it has expired.
-/// [`time_left`](Self::time_left) returns its remaining time. Warnings are logged 7 days and 1 day before the end, and at the
-/// end, once for each certificate and handle. A certificate whose whole lifetime is at most 7 days, or 1 day, gets no warning
-/// that early. The clock of this host counts, and a transport with the handle has to be polled.
+/// [`time_left`](Self::time_left) returns its remaining time. Warnings are logged 7 days and 1 day before the end, and at
+/// the end, once for each certificate and handle. A certificate whose whole lifetime is at most 7 days, or 1 day, gets no
+/// warning that early. The clock of this host counts, and a transport with the handle has to be polled.
 ///
-/// A certificate marked as that of an authority (`CA:TRUE`), as `openssl req -x509` marks them, is accepted, with one warning per
-/// handle: browsers refuse it, and so do other nodes unless it is
-/// [their trust anchor](crate::websocket::Config::with_trust_anchor).
+/// A certificate marked as that of an authority (`CA:TRUE`), as `openssl req -x509` marks them, is accepted, with one
+/// warning per handle: browsers refuse it, and so do other nodes unless it is [their trust
+/// anchor](crate::websocket::Config::with_trust_anchor).
 #[derive(Clone, Default)]
 pub struct Certificates(Arc<Shared>);
 
@@ -60,15 +61,15 @@ impl Certificates {
     /// time, by certbot for example. Both may be the same file.
     ///
     /// A thread reads the files every second and compares the bytes. This works on every file system and through renames and
-    /// symbolic links, such as those of certbot's `live` directory and of Kubernetes. The thread ends soon after the last clone
-    /// of the handle and the last transport that uses it are dropped.
+    /// symbolic links, such as those of certbot's `live` directory and of Kubernetes. The thread ends soon after the last
+    /// clone of the handle and the last transport that uses it are dropped.
     ///
-    /// New content is used if it is still the same a tenth of a second later, because it could be half-written. If the content
-    /// is refused, one warning is logged, and [`last_error`](Self::last_error) and the [state](crate::lazy::State::Waiting) of
-    /// waiting listeners have the reason. This happens only after a second without a change, because a key does not belong to
-    /// the certificate while the two files are being replaced. A missing file causes a warning only if a certificate is in use,
-    /// or after 10 seconds. A certificate that is refused for its dates is tried again, because it may become valid or the clock
-    /// may be set.
+    /// New content is used if it is still the same a tenth of a second later, because it could be half-written. If the
+    /// content is refused, one warning is logged, and [`last_error`](Self::last_error) and the
+    /// [state](crate::lazy::State::Waiting) of waiting listeners have the reason. This happens only after a second without a
+    /// change, because a key does not belong to the certificate while the two files are being replaced. A missing file
+    /// causes a warning only if a certificate is in use, or after 10 seconds. A certificate that is refused for its dates is
+    /// tried again, because it may become valid or the clock may be set.
     ///
     /// # Errors
     ///

@@ -10,9 +10,9 @@ const MAX_FRAME_SIZE: usize = 16 * 1024 * 1024;
 
 /// The implementation of WebSocket. The two sides of a connection may use different ones.
 ///
-/// libp2p needs a stream of bytes, not messages. `Engine::Stream` therefore delivers bytes as they arrive, sends each flush in one
-/// system call, and has no buffer on idle connections. Addresses, names, certificates, limits and counters are the same with both
-/// engines. These differences are intended:
+/// libp2p needs a stream of bytes, not messages. `Engine::Stream` therefore delivers bytes as they arrive, sends each flush
+/// in one system call, and has no buffer on idle connections. Addresses, names, certificates, limits and counters are the
+/// same with both engines. These differences are intended:
 ///
 /// | | `Engine::Libp2p` | `Engine::Stream`, the default |
 /// | --- | --- | --- |
@@ -116,13 +116,13 @@ impl Config {
         self
     }
 
-    /// Whether TCP without WebSocket is supported too: `<host>/tcp/<port>` can be listened on and dialled, by name and through
-    /// `/dnsaddr` as well, and its listeners are as lazy as those of WebSocket. One
-    /// `lazy::Transport::upgraded` serves both. It replaces `SwarmBuilder::with_tcp`.
+    /// Whether TCP without WebSocket is supported too: `<host>/tcp/<port>` can be listened on and dialled, by name and
+    /// through `/dnsaddr` as well, and its listeners are as lazy as those of WebSocket. One `lazy::Transport::upgraded`
+    /// serves both. It replaces `SwarmBuilder::with_tcp`.
     ///
     /// A listener of TCP may share its port with `/ws` and `/tls/ws`: see [one port](crate::websocket#one-port). There the
-    /// dialer has to speak first, as all libp2p implementations do. Not for private networks (libp2p-pnet), whose first bytes
-    /// are random: there, TCP needs a port of its own.
+    /// dialer has to speak first, as all libp2p implementations do. Not for private networks (libp2p-pnet), whose first
+    /// bytes are random: there, TCP needs a port of its own.
     ///
     /// Only with [`Engine::Stream`]. Defaults to false: such addresses are left to another transport. An `OrTransport` with
     /// libp2p-tcp in front of this transport gives them, and their ports, to libp2p-tcp.
@@ -133,8 +133,8 @@ impl Config {
 
     /// Proxies in front of this node, which tell the address of their client. That address is the `send_back_addr` of the
     /// connection, by which limits, the scores of gossipsub, identify and AutoNAT know the client. It counts towards the
-    /// [pending handshakes](Self::with_max_pending_handshakes) of one remote address, as the address of the proxy does not. Its
-    /// port is 0 if the proxy does not tell it.
+    /// [pending handshakes](Self::with_max_pending_handshakes) of one remote address, as the address of the proxy does not.
+    /// Its port is 0 if the proxy does not tell it.
     ///
     /// ```
     /// use libp2p_lazy_websocket::websocket::{Config, Proxies};
@@ -147,8 +147,9 @@ impl Config {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// A second call replaces the first. A connection from an HTTP proxy without the header has the address of the proxy, and a
-    /// warning in the log, once in a process. A connection from a TCP proxy without the header is closed, and [counted](crate::websocket::Counters::unknown).
+    /// A second call replaces the first. A connection from an HTTP proxy without the header has the address of the proxy,
+    /// and a warning in the log, once in a process. A connection from a TCP proxy without the header is closed, and
+    /// [counted](crate::websocket::Counters::unknown).
     ///
     /// Defaults to none: nobody is believed.
     pub fn with_proxies(mut self, proxies: Proxies) -> Self {
@@ -158,9 +159,9 @@ impl Config {
 
     /// Adds a source of a certificate of TLS listeners. The certificate may come later: TLS listeners wait for it.
     ///
-    /// With several, a client is served the first certificate that has the name it asks for (SNI), and otherwise the first of all:
-    /// a dialer by IP asks for no name. The listeners are announced by the names of all. With `Engine::Libp2p` only the first
-    /// certificate is served.
+    /// With several, a client is served the first certificate that has the name it asks for (SNI), and otherwise the first
+    /// of all: a dialer by IP asks for no name. The listeners are announced by the names of all. With `Engine::Libp2p` only
+    /// the first certificate is served.
     ///
     /// Defaults to none. Without it, TLS addresses are not supported for listening.
     pub fn with_certificates(mut self, certificates: Certificates) -> Self {

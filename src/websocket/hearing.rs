@@ -1,10 +1,10 @@
-//! Connections of which it is not known yet what they speak, as several listen on their socket, or for whom, as they come from
-//! a proxy.
+//! Connections of which it is not known yet what they speak, as several listen on their socket, or for whom, as they come
+//! from a proxy.
 //!
-//! The first byte tells what they speak: all that dial in libp2p speak first. A proxy tells for whom it connects, in front of that
-//! or in the request. What is read is given back in front of the connection, without what is the proxy's own.
-//! This happens in the task of the transport, before anything above hears of the connection, since an event of a transport
-//! says with it to which listener it belongs. So nothing here may be expensive.
+//! The first byte tells what they speak: all that dial in libp2p speak first. A proxy tells for whom it connects, in front
+//! of that or in the request. What is read is given back in front of the connection, without what is the proxy's own. This
+//! happens in the task of the transport, before anything above hears of the connection, since an event of a transport says
+//! with it to which listener it belongs. So nothing here may be expensive.
 
 use std::{
     future::poll_fn,

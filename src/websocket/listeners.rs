@@ -164,8 +164,8 @@ impl Listeners {
         true
     }
 
-    /// Whether an address can be listened on now. `supports` says whether that is so of what it wants, certificates aside, and
-    /// `tls` what is so of all that need one.
+    /// Whether an address can be listened on now. `supports` says whether that is so of what it wants, certificates aside,
+    /// and `tls` what is so of all that need one.
     pub(super) fn support(
         &self,
         address: &Multiaddr,
@@ -410,8 +410,8 @@ impl Listeners {
         self.listening_on(socket).into_iter().find(has_addresses)
     }
 
-    /// The listeners of a socket that are not on the way to their end. libp2p-tcp has events of sockets too whose `listen_on`
-    /// failed in its last step.
+    /// The listeners of a socket that are not on the way to their end. libp2p-tcp has events of sockets too whose
+    /// `listen_on` failed in its last step.
     fn listening_on(&self, socket: ListenerId) -> Vec<ListenerId> {
         let listeners = self.sockets.get(&socket).map(|socket| &socket.listeners);
         let listeners = listeners.into_iter().flatten().copied();

@@ -156,8 +156,8 @@ impl Tls {
         roots_of_browsers()
     }
 
-    /// Ready with `true` when another certificate is to be served, or none, and with `false` for a new reason to wait for the
-    /// first one.
+    /// Ready with `true` when another certificate is to be served, or none, and with `false` for a new reason to wait for
+    /// the first one.
     pub(super) fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut changed = Poll::Pending;
         for source in &mut self.sources {

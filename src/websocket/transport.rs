@@ -40,8 +40,8 @@ const MAX_CHANGES_PER_POLL: usize = 64;
 
 /// WebSocket over TCP, to be wrapped in a [`lazy::Transport`]. By itself it binds in `listen_on`.
 ///
-/// Dropping this transport drops the TCP transport below, also during dials. A TCP transport that is shared by its own dials, as
-/// in libp2p-dns, keeps its listening sockets open until these dials end.
+/// Dropping this transport drops the TCP transport below, also during dials. A TCP transport that is shared by its own
+/// dials, as in libp2p-dns, keeps its listening sockets open until these dials end.
 ///
 /// A new certificate is taken up in `ListenSupport::poll_changed`, which `lazy::Transport` calls in each poll.
 ///
@@ -249,12 +249,12 @@ impl lazy::Transport<Transport> {
     /// | `certificate_remaining_seconds` | a gauge: the remaining time of the certificate in use, by the clock of this host. Negative after it has expired, 0 if there is none. Of several, the least |
     /// | `certificates_refused_total` | the number of refused certificates. Files that are missing before the first certificate do not count |
     ///
-    /// The last two exist only with [`Config::with_certificates`](crate::websocket::Config::with_certificates). Metrics of the
-    /// listeners are those of [`Readiness::register_metrics`](crate::lazy::Readiness::register_metrics).
+    /// The last two exist only with [`Config::with_certificates`](crate::websocket::Config::with_certificates). Metrics of
+    /// the listeners are those of [`Readiness::register_metrics`](crate::lazy::Readiness::register_metrics).
     ///
-    /// Two alerts find most failures of a renewal: the gauge is below 7 days for an hour, which includes a certificate that never
-    /// came, and the counter has increased within the last hour. The second one fires long before the first, and the log has the
-    /// reason.
+    /// Two alerts find most failures of a renewal: the gauge is below 7 days for an hour, which includes a certificate that
+    /// never came, and the counter has increased within the last hour. The second one fires long before the first, and the
+    /// log has the reason.
     ///
     /// ```text
     /// libp2p_websocket_certificate_remaining_seconds < 7 * 86400

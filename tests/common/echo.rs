@@ -56,8 +56,8 @@ pub(crate) async fn echo(case: Case, config: websocket::Config, listen: &[&str])
     addresses
 }
 
-/// The next event, which must be a new address. The port that the system has chosen in one family may be taken in the other, by
-/// a test beside this one: then it is tried again.
+/// The next event, which must be a new address. The port that the system has chosen in one family may be taken in the other,
+/// by a test beside this one: then it is tried again.
 pub(crate) async fn new_address(transport: &mut Transport) -> Multiaddr {
     loop {
         match within(poll_fn(|cx| Pin::new(&mut *transport).poll(cx))).await {

@@ -1,4 +1,5 @@
-//! All that AutoTLS needs of the world, on one machine: p2p-forge, the broker of names, and pebble, an authority that speaks ACME.
+//! All that AutoTLS needs of the world, on one machine: p2p-forge, the broker of names, and pebble, an authority that speaks
+//! ACME.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
@@ -54,7 +55,8 @@ pub(crate) struct Forge {
 impl Forge {
     /// Starts both, of which each answers when this returns. What pebble signs is valid for so long, in whole seconds.
     ///
-    /// Returns nothing where there is no Go to build them. The test has nothing to try then, and has been reported as skipped.
+    /// Returns nothing where there is no Go to build them. The test has nothing to try then, and has been reported as
+    /// skipped.
     pub(crate) async fn start(scene: &Scene, validity: Duration) -> Option<Self> {
         static PROGRAMS: OnceLock<Option<PathBuf>> = OnceLock::new();
         static COUNT: AtomicUsize = AtomicUsize::new(0);
