@@ -654,6 +654,35 @@ async fn who_is_heard_while_the_certificate_changes_gets_the_new_one(case: Case)
     node.assert_reached(case, &dialer, wss, &tls).await;
 }
 
+on_each!(who_is_heard_before_there_is_a_certificate_is_served_once_there_is);
+
+async fn who_is_heard_before_there_is_a_certificate_is_served_once_there_is(case: Case) {
+    let Engine::Stream = case.engine else {
+        // Without raw TCP there is one listener until there is a certificate.
+        return;
+    };
+    let authority = Authority::new();
+    let certificates = Certificates::new();
+    let [config, _] = configs(case, certificates.clone(), &authority);
+    let mut node = Node::start(case, config);
+    let (_, plain) = node.listening("/ip4/127.0.0.1/tcp/0/ws").await;
+    let at = format!("/ip4/127.0.0.1/tcp/{}", port(&plain));
+    node.listening(&at).await;
+    let tls: Multiaddr = format!("{at}/tls/ws").parse().unwrap();
+    let wss = node.listen(&tls.to_string());
+    let [mut early, late] = node.silent(&plain).await;
+
+    early.write_all(b"\x16\x03\x01").unwrap();
+    assert_eq!(closes(early).await, b"");
+    assert_eq!(node.counters.unknown(), 1);
+    let signed = authority.sign(&Leaf::default());
+    certificates.set(signed.certificate()).unwrap();
+    assert_eq!(node.next().await, Report::New(wss, tls.clone()));
+    assert_eq!(served(&authority, late).await, signed.chain_der()[0]);
+    let from = "/ip4/127.0.0.1/tcp/…/tls/ws".to_owned();
+    assert_eq!(node.next().await, Report::Incoming(wss, tls, from));
+}
+
 /// The certificate with which this connection is answered.
 async fn served(authority: &Authority, mut stream: TcpStream) -> Vec<u8> {
     let mut roots = rustls::RootCertStore::empty();
