@@ -102,6 +102,7 @@ fn is_dialable(address: &Multiaddr) -> bool {
 }
 
 /// Whether an address is one of the internet, and stands for no other.
+#[cfg(feature = "autotls")]
 pub(crate) fn is_global(ip: IpAddr) -> bool {
     let stands_for_another = matches!(ip, IpAddr::V6(ip) if embedded(ip).is_some());
     of_ip(ip) == Some(Scope::Internet) && !stands_for_another

@@ -42,7 +42,7 @@
 //! waits again: its addresses expire, and its socket closes unless another listener shares it.
 //!
 //! The `<label>` is the IP with hyphens, as the DNS servers of AutoTLS resolve it: `203-0-113-7`, or `2001-db8--1`. A
-//! listener on `0.0.0.0` or `::` emits the addresses that are routed on the internet. A listener on another IP emits that
+//! listener on `0.0.0.0` or `::` emits all addresses but loopback and link-local ones. A listener on another IP emits that
 //! IP, also a private one. IPv4-mapped addresses have no label.
 //!
 //! # One port

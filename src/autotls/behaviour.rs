@@ -123,8 +123,9 @@ impl Behaviour {
     /// Listens on secure WebSocket with a name for each IP of this node, on the port of `/tcp/<port>` or `/tcp/<port>/ws`.
     ///
     /// `address` is `/ip4|ip6/<ip>/tcp/<port>`, as of the listener that has the port already. The listener waits for the
-    /// certificate. With `0.0.0.0` or `::` its addresses are those that are routed on the internet; with another IP it is that
-    /// IP. Behind a router it has none, and its names are external addresses.
+    /// certificate. With `0.0.0.0` or `::` it has an address for each IP of this host but loopback and link-local ones; with
+    /// another IP it is that IP. Behind a router these are names for the own network, and the names for the internet are
+    /// external addresses.
     ///
     /// The swarm starts the listener when it polls the behaviour. If its transport refuses the address, there is an
     /// [`Event::ListenFailed`]. `Swarm::remove_listener` ends it.

@@ -9,7 +9,6 @@ use multiaddr::{Multiaddr, Protocol};
 
 use crate::{
     label,
-    scope::is_global,
     websocket::certificate::{NAMELESS, Names},
 };
 
@@ -188,7 +187,7 @@ enum Verified {
     Ip(IpAddr),
     Name(String),
     /// The [label] of the IP of each address that is shown, before this name. `any` IP, if the application has named it,
-    /// and otherwise those of the internet.
+    /// and otherwise those that other hosts can dial.
     Label {
         before: String,
         any: bool,
@@ -378,7 +377,7 @@ impl Shown {
             Verified::Nothing => Some(shown),
             Verified::Name(name) => names.has(name).then_some(shown),
             Verified::Label { before, any } => {
-                let ip = ip(found).filter(|ip| *any || is_global(*ip))?;
+                let ip = ip(found).filter(|ip| *any || !is_local(*ip))?;
                 let name = format!("{}.{before}", label::of(ip)?);
                 names.has(&name).then(|| with_sni(&shown, &name))
             }
@@ -433,6 +432,15 @@ impl Form {
             Self::Suffix(suffix) => found.iter().chain(suffix.iter()).collect(),
         }
     }
+}
+
+/// Whether an address leads to this host, or to another on each link.
+fn is_local(ip: IpAddr) -> bool {
+    let is_link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    is_link_local || ip.is_loopback()
 }
 
 /// The same with another name after `/sni`.
@@ -696,7 +704,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_is_shown_as_the_label_of_each_ip_of_the_internet() {
+    fn a_wildcard_is_shown_as_the_label_of_each_ip() {
         let covered = names(&[], &["a.example", "*.k1.example"]);
         let (sockets, shown) = read("/ip4/0.0.0.0/tcp/0/tls/sni/*.k1.example/ws");
         assert_eq!(sockets.first, address("/ip4/0.0.0.0/tcp/0"));
@@ -707,11 +715,14 @@ mod tests {
             (&shown, "ip4/1.2.3.4", Some(end)),
             (&shown_6, "ip6/2606:4700::1", Some(end_6)),
             (&shown, "ip4/127.0.0.1", None),
-            (&shown, "ip4/10.0.0.5", None),
+            (
+                &shown,
+                "ip4/10.0.0.5",
+                Some("tls/sni/10-0-0-5.k1.example/ws"),
+            ),
             (&shown, "ip4/169.254.0.1", None),
             (&shown_6, "ip6/::1", None),
-            (&shown_6, "ip6/fd00::1", None),
-            (&shown_6, "ip6/64:ff9b::1.2.3.4", None),
+            (&shown_6, "ip6/fe80::1", None),
             (&shown_6, "ip6/::ffff:1.2.3.4", None),
         ] {
             let found = address(&format!("/{ip}/tcp/7"));

@@ -389,25 +389,12 @@ impl Listeners {
             is_verified
         })?;
         Some(Accepted {
-            listener: match row.shown.has_labels() && row.has_announced_none() {
-                true => self.announced_beside(socket).unwrap_or(listener),
-                false => listener,
-            },
+            listener,
             kind,
             only: row.only.clone(),
             local: row.shown.local(local, &self.names),
             remote: row.shown.remote(remote),
         })
-    }
-
-    /// A listener of the socket that has addresses, for one whose names all belong to a router in between: `lazy` holds back
-    /// connections of a listener without addresses.
-    fn announced_beside(&self, socket: ListenerId) -> Option<ListenerId> {
-        let has_addresses = |id: &ListenerId| {
-            let row = self.rows.get(id);
-            row.is_some_and(|row| !row.has_announced_none())
-        };
-        self.listening_on(socket).into_iter().find(has_addresses)
     }
 
     /// The listeners of a socket that are not on the way to their end. libp2p-tcp has events of sockets too whose
@@ -639,11 +626,8 @@ impl Row {
 
     /// Whether it is bound, and the certificate verifies none of its addresses.
     fn is_unverified(&self, sockets: &HashMap<ListenerId, Socket>) -> bool {
-        self.has_announced_none() && self.has_unverifiable(sockets)
-    }
-
-    fn has_announced_none(&self) -> bool {
         matches!(&self.state, State::Listening { announced } if announced.is_empty())
+            && self.has_unverifiable(sockets)
     }
 
     /// Whether the certificate verifies none of its addresses if none is shown. A name with a label leads here whichever
