@@ -1,9 +1,9 @@
 //! A certificate that browsers trust, for a node without a domain of its own.
 //!
-//! A browser opens `wss` only to a name with a certificate of an authority that it trusts. AutoTLS gives each node such a name:
-//! `<label>.<peer id>.libp2p.direct` resolves to the IP in its label, and the broker of the domain helps the node to prove to an ACME
-//! server, Let's Encrypt by default, that `*.<peer id>.libp2p.direct` is its own ([specification]). go-libp2p, js-libp2p and
-//! py-libp2p have the same.
+//! A browser opens `wss` only to a name with a certificate of an authority that it trusts. AutoTLS gives each node such a
+//! name: `<label>.<peer id>.libp2p.direct` resolves to the IP in its label, and the broker of the domain helps the node to
+//! prove to an ACME server, Let's Encrypt by default, that `*.<peer id>.libp2p.direct` is its own ([specification]).
+//! go-libp2p, js-libp2p and py-libp2p have the same.
 //!
 //! ```no_run
 //! # #[cfg(feature = "upgrade")]
@@ -34,11 +34,13 @@
 //! | it has expired | the addresses expire, and the listener waits |
 //! | anything fails | [`Event::Failed`] has the step and the reason; the next attempt follows after a minute, doubled up to a day, at least 15 minutes after a failed validation, an hour after a broker was not well, and what the server asks for |
 //!
-//! A node needs a public address: a listen address that is routed on the internet, or an external address that AutoNAT v2, UPnP or
-//! `Swarm::add_external_address` has confirmed. identify alone only finds candidates. [`Event::Waiting`] says what is missing.
+//! A node needs a public address: a listen address that is routed on the internet, or an external address that AutoNAT v2,
+//! UPnP or `Swarm::add_external_address` has confirmed. identify alone only finds candidates. [`Event::Waiting`] says what
+//! is missing.
 //!
-//! Two nodes with one identity disturb each other, as the broker keeps one value for a peer id. Peer ids and IPs of nodes with a
-//! certificate are public: the certificate is in the logs of certificate transparency, and the name contains the peer id.
+//! Two nodes with one identity disturb each other, as the broker keeps one value for a peer id. Peer ids and IPs of nodes
+//! with a certificate are public: the certificate is in the logs of certificate transparency, and the name contains the peer
+//! id.
 //!
 //! [specification]: https://github.com/libp2p/specs/blob/master/tls/autotls-client.md
 

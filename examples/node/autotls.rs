@@ -10,8 +10,8 @@ use crate::{Behaviour, chain, say};
 /// The options of a node.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Obtain a certificate for the name of this node by AutoTLS, and keep it in this folder. Secure WebSocket is listened on
-    /// beside each --listen with TCP or WebSocket on an IP and a port of its own. Needs a public address, see --external.
+    /// Obtain a certificate for the name of this node by AutoTLS, and keep it in this folder. Secure WebSocket is listened
+    /// on beside each --listen with TCP or WebSocket on an IP and a port of its own. Needs a public address, see --external.
     #[arg(long, value_name = "DIR", requires = "own")]
     autotls: Option<PathBuf>,
     /// The directory of another ACME server than Let's Encrypt.

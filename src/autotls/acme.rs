@@ -84,7 +84,8 @@ impl<'a> Acme<'a> {
         Ok(account)
     }
 
-    /// An order for the wildcard. If it `replaces` a certificate and the server does not accept that, one that replaces none.
+    /// An order for the wildcard. If it `replaces` a certificate and the server does not accept that, one that replaces
+    /// none.
     pub(super) async fn order(
         &self,
         account: &Account,
@@ -333,8 +334,8 @@ impl HttpClient for Http {
     }
 }
 
-/// Makes the `Retry-After` one that instant-acme can add to the clock, and returns it if the server has sent one. The renewal
-/// information always has one.
+/// Makes the `Retry-After` one that instant-acme can add to the clock, and returns it if the server has sent one. The
+/// renewal information always has one.
 fn clamp(headers: &mut HeaderMap, is_renewal_info: bool) -> Option<Duration> {
     let wait = http::retry_after(headers, deadline::wall_clock());
     let value = wait.map(|wait| HeaderValue::from(wait.as_secs()));

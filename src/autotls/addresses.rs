@@ -28,8 +28,8 @@ pub(super) struct Addresses {
     listened: Vec<(ListenerId, Multiaddr)>,
     /// Confirmed, but for names of this node with the label of their IP.
     external: BTreeSet<Multiaddr>,
-    /// Those of them that are names of this node with the label of another IP. They were expired here, and whether the swarm has
-    /// still to tell of that.
+    /// Those of them that are names of this node with the label of another IP. They were expired here, and whether the swarm
+    /// has still to tell of that.
     corrected: BTreeMap<Multiaddr, bool>,
     /// What was confirmed here.
     confirmed: BTreeSet<Multiaddr>,
@@ -160,8 +160,8 @@ impl Addresses {
         Some(tcp.iter().chain(tls).collect())
     }
 
-    /// Whether those who connect to this port of a router, or of this host, reach the wildcard. A router may forward another port,
-    /// which can only be told if the node has just one.
+    /// Whether those who connect to this port of a router, or of this host, reach the wildcard. A router may forward another
+    /// port, which can only be told if the node has just one.
     fn is_served_at(&self, port: u16) -> bool {
         if self.wildcards.values().any(|own| *own == port) {
             return true;

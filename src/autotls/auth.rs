@@ -1,8 +1,8 @@
 //! The client's side of HTTP peer-id auth, without I/O:
 //! <https://github.com/libp2p/specs/blob/master/http/peer-id-auth.md>.
 //!
-//! The client challenges the server first. If the server does not take that, it challenges the client first. In both forms the
-//! body of the request, and whatever else is only for the server, is sent after its signature was verified.
+//! The client challenges the server first. If the server does not take that, it challenges the client first. In both forms
+//! the body of the request, and whatever else is only for the server, is sent after its signature was verified.
 
 use base64::{
     Engine as _, alphabet,

@@ -35,7 +35,8 @@ use crate::{
 /// Obtains and renews a certificate for the name of this node, and makes its names external addresses. See the
 /// [module](crate::autotls).
 ///
-/// It has to be polled on a tokio runtime. Dropping it ends a running attempt; the certificate stays in use.
+/// It has to be polled on a tokio runtime with time and I/O enabled. Dropping it ends a running attempt; the certificate
+/// stays in use.
 pub struct Behaviour {
     issuer: Issuer,
     certificates: Certificates,
@@ -132,8 +133,8 @@ impl Behaviour {
     ///
     /// # Errors
     ///
-    /// If the address is of another form, or its port is 0: nothing could share that port, which the broker has to reach before
-    /// there is a certificate.
+    /// If the address is of another form, or its port is 0: nothing could share that port, which the broker has to reach
+    /// before there is a certificate.
     pub fn listen_on(&mut self, address: Multiaddr) -> Result<ListenerId, ListenError> {
         let protocols: Vec<_> = address.iter().collect();
         let port = match protocols[..] {

@@ -45,8 +45,8 @@ impl Config {
         self
     }
 
-    /// The URL of the broker, which sets the DNS record that proves the name of this node to the ACME server. With `http` in place
-    /// of `https` the connection is not encrypted: only for a broker on the same host or in one's own network.
+    /// The URL of the broker, which sets the DNS record that proves the name of this node to the ACME server. With `http`
+    /// in place of `https` the connection is not encrypted: only for a broker on the same host or in one's own network.
     ///
     /// Defaults to `https://registration.libp2p.direct`.
     pub fn with_broker(mut self, url: impl Into<String>) -> Self {
@@ -62,8 +62,8 @@ impl Config {
         self
     }
 
-    /// The staging server of Let's Encrypt: higher limits, and certificates that no browser trusts. Its accounts and certificates are
-    /// stored apart from those of other directories.
+    /// The staging server of Let's Encrypt: higher limits, and certificates that no browser trusts. Its accounts and
+    /// certificates are stored apart from those of other directories.
     pub fn staging(self) -> Self {
         self.with_acme_directory("https://acme-staging-v02.api.letsencrypt.org/directory")
     }
@@ -76,18 +76,18 @@ impl Config {
         self
     }
 
-    /// The folder for the account, the certificate and its private key. It is created if it is missing, and read and written by this
-    /// user only. Several nodes may share it.
+    /// The folder for the account, the certificate and its private key. It is created if it is missing, and read and written
+    /// by this user only. Several nodes may share it.
     ///
-    /// Defaults to none: each start orders another certificate. Let's Encrypt issues five a week for one name, so that the sixth
-    /// start of a week gets none.
+    /// Defaults to none: each start orders another certificate. Let's Encrypt issues five a week for one name, so that the
+    /// sixth start of a week gets none.
     pub fn with_storage(mut self, folder: impl Into<PathBuf>) -> Self {
         self.storage = Some(folder.into());
         self
     }
 
-    /// The value of the header `Forge-Authorization`, for a broker that is not open to all. It is sent to the broker only, after the
-    /// broker has proven its peer id.
+    /// The value of the header `Forge-Authorization`, for a broker that is not open to all. It is sent to the broker only,
+    /// after the broker has proven its peer id.
     ///
     /// Defaults to none.
     pub fn with_token(mut self, token: impl Into<String>) -> Self {
@@ -95,8 +95,8 @@ impl Config {
         self
     }
 
-    /// Whether private addresses are enough to ask for a certificate, and get names of their own. For tests and for networks with a
-    /// broker of their own: a public broker cannot connect to them.
+    /// Whether private addresses are enough to ask for a certificate, and get names of their own. For tests and for networks
+    /// with a broker of their own: a public broker cannot connect to them.
     ///
     /// Defaults to false.
     pub fn with_private_addresses(mut self, private: bool) -> Self {
@@ -104,7 +104,8 @@ impl Config {
         self
     }
 
-    /// The longest wait, at random, before the first certificate is ordered, so that many nodes that start at once do not ask at once.
+    /// The longest wait, at random, before the first certificate is ordered, so that many nodes that start at once do not
+    /// ask at once.
     ///
     /// Defaults to zero.
     pub fn with_registration_delay(mut self, delay: Duration) -> Self {
@@ -112,15 +113,15 @@ impl Config {
         self
     }
 
-    /// Adds a certificate that is trusted as that of the broker and of the ACME server, or of an authority that has signed theirs, in
-    /// addition to the roots that browsers trust.
+    /// Adds a certificate that is trusted as that of the broker and of the ACME server, or of an authority that has signed
+    /// theirs, in addition to the roots that browsers trust.
     pub fn with_trust_anchor(mut self, anchor: TrustAnchor) -> Self {
         self.trust_anchors.push(anchor);
         self
     }
 
-    /// The name server that is asked for the TXT record before the ACME server is told to look, by UDP and TCP. For a network with a
-    /// domain of its own.
+    /// The name server that is asked for the TXT record before the ACME server is told to look, by UDP and TCP. For a
+    /// network with a domain of its own.
     ///
     /// Defaults to those of the system.
     pub fn with_name_server(mut self, address: SocketAddr) -> Self {

@@ -84,8 +84,8 @@ impl fmt::Display for Step {
 
 /// The reason why there is no certificate yet, or no new one.
 ///
-/// Displays as one sentence, with the text of the server, of which it has at most 200 printable characters. It contains no key
-/// and no token, and has no [`source`](std::error::Error::source).
+/// Displays as one sentence, with the text of the server, of which it has at most 200 printable characters. It contains no
+/// key and no token, and has no [`source`](std::error::Error::source).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
@@ -139,8 +139,8 @@ pub enum Error {
         /// The explanation.
         text: String,
     },
-    /// The authentication between this node and the broker by their peer ids failed. The broker has learned neither addresses nor
-    /// the value of the record unless it has proven its peer id.
+    /// The authentication between this node and the broker by their peer ids failed. The broker has learned neither
+    /// addresses nor the value of the record unless it has proven its peer id.
     #[non_exhaustive]
     Authentication {
         /// The host.
@@ -286,6 +286,11 @@ impl Failure {
             retry_after: None,
             is_validation: false,
         }
+    }
+
+    /// Whether the ACME server has refused the nonce of a request, which is no reason to wait (RFC 8555, 6.5).
+    pub(super) fn is_bad_nonce(&self) -> bool {
+        matches!(&self.error, Error::Acme { kind: Some(kind), .. } if kind == "urn:ietf:params:acme:error:badNonce")
     }
 }
 

@@ -59,8 +59,8 @@ pub enum Waiting {
     /// The broker connects to this node before it vouches for it, and the node listens on neither `/tcp/<port>` nor
     /// `/tcp/<port>/ws`.
     NothingToDialBack,
-    /// No address of this node is known to be reachable from the internet. AutoNAT v2 or UPnP confirm one, or the application by
-    /// `Swarm::add_external_address`. A listen address that is routed on the internet counts as confirmed.
+    /// No address of this node is known to be reachable from the internet. AutoNAT v2 or UPnP confirm one, or the
+    /// application by `Swarm::add_external_address`. A listen address that is routed on the internet counts as confirmed.
     NoPublicAddress,
     /// The random delay of [`Config::with_registration_delay`](super::Config::with_registration_delay).
     RegistrationDelay,

@@ -32,6 +32,10 @@ use crate::{
 
 pub(super) use crate::autotls::acme::Window;
 
+/// How often an attempt begins again because of a nonce. instant-acme sends each request three times, and a server may
+/// refuse good nonces, as pebble does with every twentieth.
+const MAX_BAD_NONCES: usize = 3;
+
 /// Gets certificates for one node. Clones are the same.
 #[derive(Clone)]
 pub(super) struct Issuer(Arc<Inner>);
@@ -109,8 +113,8 @@ impl Issuer {
         (issued, errors)
     }
 
-    /// Gets a new certificate. `addresses` are those that the broker may connect to, and `renews` is the certificate that is in use.
-    /// Without it, the broker is first asked whether it is up.
+    /// Gets a new certificate. `addresses` are those that the broker may connect to, and `renews` is the certificate that is
+    /// in use. Without it, the broker is first asked whether it is up.
     ///
     /// Within a tokio runtime. Dropping the future ends the attempt.
     pub(super) fn obtain(
@@ -119,7 +123,18 @@ impl Issuer {
         renews: Option<Issued>,
     ) -> BoxFuture<'static, Result<Issued, Failure>> {
         let inner = Arc::clone(&self.0);
-        async move { inner.obtain(&addresses, renews).await }.boxed()
+        async move {
+            for _ in 1..MAX_BAD_NONCES {
+                match Arc::clone(&inner).obtain(&addresses, renews.clone()).await {
+                    Err(failure) if failure.is_bad_nonce() => {
+                        tracing::debug!(step = %failure.step, "the ACME server refused a nonce three times, ordering again");
+                    }
+                    ended => return ended,
+                }
+            }
+            inner.obtain(&addresses, renews).await
+        }
+        .boxed()
     }
 
     /// When the ACME server wants this certificate to be renewed; `None` if it does not say.

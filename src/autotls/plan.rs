@@ -34,8 +34,8 @@ const MAX_WAIT: Duration = HOUR;
 /// The delay after the renewal information could not be had.
 const ASK_AGAIN: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// From when to when a certificate is used. It begins when it was obtained if that was later than the date in it, so that a clock
-/// that is ahead does not renew in a loop.
+/// From when to when a certificate is used. It begins when it was obtained if that was later than the date in it, so that a
+/// clock that is ahead does not renew in a loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Validity {
     pub(super) from: SystemTime,
@@ -190,8 +190,8 @@ impl Plan {
         self.window = window;
     }
 
-    /// A moment within the window, and between half and five sixths of the lifetime: the window of a server may be wider than the
-    /// whole lifetime of a certificate.
+    /// A moment within the window, and between half and five sixths of the lifetime: the window of a server may be wider
+    /// than the whole lifetime of a certificate.
     fn drawn(&mut self, window: &Window, validity: Validity) -> SystemTime {
         let (earliest, latest) = (validity.at(1.0 / 2.0), validity.at(5.0 / 6.0));
         let start = window.start.clamp(earliest, latest);

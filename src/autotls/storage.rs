@@ -1,5 +1,5 @@
-//! What outlives the process: the key of the account, the key of the certificate that is being ordered, and the certificate with
-//! its key.
+//! What outlives the process: the key of the account, the key of the certificate that is being ordered, and the certificate
+//! with its key.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -17,7 +17,8 @@ use crate::autotls::{
 
 /// The private key of the account at the ACME server, in PEM.
 pub(super) const ACCOUNT_KEY: &str = "account-key.pem";
-/// The private key of the next certificate, in PEM. It is stored before the order, so that a crash leaves no certificate without it.
+/// The private key of the next certificate, in PEM. It is stored before the order, so that a crash leaves no certificate
+/// without it.
 pub(super) const NEXT_KEY: &str = "next-key.pem";
 /// The private key of the certificate and its chain, in PEM. In one file, so that they always belong together.
 pub(super) const CERTIFICATE: &str = "certificate.pem";

@@ -72,8 +72,8 @@ fn the_form_that_the_client_starts_is_that_of_the_specification() {
     assert_eq!(last, Ok(None));
 }
 
-/// Its example there is older than its text: the key of the server is missing from the header, and from what the client signs. The
-/// signatures are those of the other example, which signs the same. Padding may be left out.
+/// Its example there is older than its text: the key of the server is missing from the header, and from what the client
+/// signs. The signatures are those of the other example, which signs the same. Padding may be left out.
 #[test]
 fn the_form_that_the_server_starts_is_that_of_the_specification() {
     let client = key(2);

@@ -314,8 +314,14 @@ async fn each_request_to_the_acme_server_has_its_step() {
 #[tokio::test]
 async fn bad_nonces_are_survived() {
     let outside = Outside::new().await;
-    outside.state().bad_nonces = 2;
-    assert!(obtain(&issuer(&outside.config())).await.is_ok());
+    for bad in [2, 8] {
+        outside.state().bad_nonces = bad;
+        assert!(obtain(&issuer(&outside.config())).await.is_ok());
+    }
+    outside.state().bad_nonces = 9;
+    let (step, text, _) = failed(&outside).await;
+    assert_eq!(step, Step::Account);
+    assert!(text.contains("badNonce"), "{text}");
 }
 
 #[tokio::test]
