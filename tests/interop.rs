@@ -234,7 +234,8 @@ async fn js_nodes_stay_connected_with_and_without_the_ping_service() {
     const WATCHED: Duration = Duration::from_secs(60);
     const LIMIT: Duration = Duration::from_secs(120);
 
-    let scene = Scene::default();
+    // Alone, because js wants an answer within seconds.
+    let scene = Scene::alone();
     let documented = format!("--as-documented --listen {LISTEN}");
     let dialled = scene.js("dialled", &documented).await;
     let hub = scene
@@ -696,9 +697,7 @@ impl Scene {
 
     /// A go node, where there is Go.
     async fn go(&self, args: &str) -> Option<Node> {
-        static PROGRAMS: OnceLock<Option<PathBuf>> = OnceLock::new();
-
-        let programs = PROGRAMS.get_or_init(|| go::build("go", &["."])).as_ref()?;
+        let programs = tools().go.as_ref()?;
         let mut command = Command::new(programs.join("go"));
         command.args(args.split(' '));
         Some(Node::started(self.spawn("go", command), args).await)
@@ -839,6 +838,8 @@ fn word(line: &str, index: usize) -> &str {
 struct Tools {
     node_js: PathBuf,
     rust: PathBuf,
+    /// The folder of the program, where there is Go.
+    go: Option<PathBuf>,
 }
 
 fn tools() -> &'static Tools {
@@ -848,6 +849,8 @@ fn tools() -> &'static Tools {
             Ok(Tools {
                 node_js: install()?,
                 rust: build()?,
+                // Before anybody runs: a compiler takes the processor from those who answer within seconds or are cut off.
+                go: go::build("go", &["."]),
             })
         })
         .as_ref()
