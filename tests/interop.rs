@@ -9,6 +9,8 @@ mod authority;
 mod common;
 #[path = "common/go.rs"]
 mod go;
+#[path = "common/js.rs"]
+mod js;
 #[path = "common/node.rs"]
 mod node;
 #[path = "interop/one_port.rs"]
@@ -22,7 +24,7 @@ mod watched;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env, fs, io,
+    fs,
     path::{Path, PathBuf},
     sync::OnceLock,
     time::{Duration, Instant},
@@ -31,13 +33,12 @@ use std::{
 use authority::{Authority, Signed};
 use libp2p::identity::Keypair;
 use libp2p_lazy_websocket::discovery;
-use process::{PATIENCE, Process, RUNTIMES, SCRATCH, Scene, build, on_each_runtime, succeed};
+use process::{PATIENCE, Process, RUNTIMES, SCRATCH, Scene, build, on_each_runtime};
 use tokio::process::Command;
 use watched::{Seen, Watched};
 
 const TOPIC: &str = "_peer-discovery._p2p._pubsub";
 const LISTEN: &str = "/ip4/127.0.0.1/tcp/0/ws";
-const OLDEST_NODE_JS: u32 = 22;
 
 on_each_runtime!(nodes_that_know_only_the_hub_find_each_other);
 
@@ -710,7 +711,9 @@ impl Scene {
 
 fn script(file: &str, args: &str) -> Command {
     let mut command = Command::new(&tools().node_js);
-    command.arg(directory().join(file)).args(args.split(' '));
+    command
+        .arg(js::directory().join(file))
+        .args(args.split(' '));
     command
 }
 
@@ -847,7 +850,7 @@ fn tools() -> &'static Tools {
     TOOLS
         .get_or_init(|| {
             Ok(Tools {
-                node_js: install()?,
+                node_js: js::install()?,
                 rust: build()?,
                 // Before anybody runs: a compiler takes the processor from those who answer within seconds or are cut off.
                 go: go::build("go", &["."]),
@@ -855,67 +858,4 @@ fn tools() -> &'static Tools {
         })
         .as_ref()
         .unwrap_or_else(|err| panic!("{err}"))
-}
-
-fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop")
-}
-
-/// Installs the packages unless they are those of the lock file, and finds a Node.js that runs them.
-fn install() -> Result<PathBuf, String> {
-    const MISSING: &str = "install Node.js 20 or newer, with npm, to run the tests against js-libp2p: there is no npm";
-
-    let lock_file =
-        fs::read(directory().join("package-lock.json")).map_err(|err| err.to_string())?;
-    let packages = directory().join("node_modules");
-    let installed = packages.join(".installed");
-    if fs::read(&installed).ok().as_ref() != Some(&lock_file) {
-        let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
-        let mut command = std::process::Command::new(npm);
-        command
-            .args([
-                "ci",
-                "--ignore-scripts",
-                "--no-audit",
-                "--no-fund",
-                "--loglevel=error",
-            ])
-            .current_dir(directory());
-        match command.output() {
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Err(MISSING.to_owned()),
-            output => succeed("npm ci", output)?,
-        };
-        fs::write(&installed, &lock_file).map_err(|err| err.to_string())?;
-    }
-
-    let packaged = fs::read_dir(&packages)
-        .map_err(|err| err.to_string())?
-        .flatten()
-        .map(|entry| {
-            entry
-                .path()
-                .join("bin")
-                .join(format!("node{}", env::consts::EXE_SUFFIX))
-        });
-    packaged
-        .chain([PathBuf::from("node")])
-        .find(|node| is_new_enough(node))
-        .ok_or_else(|| {
-            format!(
-                "install Node.js {OLDEST_NODE_JS} or newer to run the tests against js-libp2p: \
-             none comes with the packages for this platform"
-            )
-        })
-}
-
-fn is_new_enough(node_js: &Path) -> bool {
-    std::process::Command::new(node_js)
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| {
-            String::from_utf8_lossy(&output.stdout)
-                .strip_prefix('v')
-                .and_then(|version| version.split('.').next()?.parse::<u32>().ok())
-                .is_some_and(|major| major >= OLDEST_NODE_JS)
-        })
 }
