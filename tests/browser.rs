@@ -4,10 +4,12 @@
 
 #[path = "common/authority.rs"]
 mod authority;
+#[path = "common/chromium.rs"]
+mod chromium;
 mod common;
 
 use std::{
-    env, fs,
+    fs,
     io::{self, BufRead as _, BufReader, Write as _},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -40,8 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn chromium_sends_receives_and_closes() {
-    let Some(browser) = browser() else {
-        eprintln!("SKIPPED: no chromium, chromium-browser or google-chrome in PATH");
+    let Some(browser) = chromium::find() else {
         return;
     };
     let certificates = Authority::new().sign(&Leaf::default()).in_use();
@@ -81,15 +82,6 @@ async fn chromium_sends_receives_and_closes() {
         "{dom}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-}
-
-/// The first of the programs by whose names Chromium is known.
-fn browser() -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    env::split_paths(&path)
-        .flat_map(|directory| names.map(|name| directory.join(name)))
-        .find(|program| program.is_file())
 }
 
 /// Where the browser keeps its things, for as long as it runs.
