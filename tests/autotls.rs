@@ -1,4 +1,4 @@
-//! AutoTLS with p2p-forge, pebble and go-libp2p. Needs Go.
+//! AutoTLS with p2p-forge, pebble, go-libp2p and js-libp2p, the latter in Node.js and in Chromium. Needs Go and npm.
 #![cfg(all(
     feature = "autotls",
     feature = "gossipsub",
@@ -9,10 +9,14 @@
 
 #[path = "common/authority.rs"]
 mod authority;
+#[path = "common/chromium.rs"]
+mod chromium;
 #[path = "common/forge.rs"]
 mod forge;
 #[path = "common/go.rs"]
 mod go;
+#[path = "common/js.rs"]
+mod js;
 #[path = "common/ports.rs"]
 mod ports;
 #[path = "common/process.rs"]
@@ -114,6 +118,11 @@ fn node() -> &'static Path {
     NODE.get_or_init(|| build().unwrap())
 }
 
+fn node_js() -> &'static Path {
+    static NODE_JS: OnceLock<PathBuf> = OnceLock::new();
+    NODE_JS.get_or_init(|| js::install().unwrap())
+}
+
 /// Another node, which trusts this root and dials that address.
 async fn dialler(scene: &Scene, name: &'static str, root: &Path, address: &str) -> Process {
     let mut command = match name {
@@ -205,6 +214,124 @@ async fn a_node_gets_its_certificate_is_dialled_by_it_and_keeps_it_over_a_restar
     let hub = node.start(&scene, "restarted");
     assert_eq!(node.named(&hub).await, address);
     assert!(!hub.printed("autotls ordering") && !hub.printed("error "));
+    hub.finish().await;
+}
+
+/// The node with its certificate, the address with its name, and a file with the root to trust.
+async fn named_hub(scene: &Scene, forge: &Forge) -> (Node, Process, String, PathBuf) {
+    let node = Node::new(forge, "store");
+    let hub = node.start(scene, "hub");
+    let address = node.named(&hub).await;
+    let root = node.store.with_extension("root");
+    fs::write(&root, forge.issuing_root().await).unwrap();
+    (node, hub, address, root)
+}
+
+/// Waits until both have found each other by a node of js that has dialled that address. Returns the peer id of the latter.
+async fn discover_each_other(hub: &Process, js: &Process, address: &str) -> String {
+    let id = js
+        .wait("its peer id", |line| {
+            line.strip_prefix("started ").map(ToOwned::to_owned)
+        })
+        .await;
+    let transport = match address.contains("/tls/") {
+        true => "/tls/ws",
+        false => "/ws",
+    };
+    let incoming = format!("incoming {id} ");
+    hub.wait("its connection", |line| {
+        let from = line.strip_prefix(&incoming)?;
+        let plain = from.strip_suffix(transport)?;
+        (!plain.ends_with("/tls")).then_some(())
+    })
+    .await;
+    let found = format!("discovered {id} ");
+    hub.wait(&found, |line| line.starts_with(&found).then_some(()))
+        .await;
+    let found = format!("discovered {} ", peer(address));
+    js.wait(&found, |line| {
+        let mut addresses = line.strip_prefix(&found)?.split(',');
+        addresses
+            .any(|announced| announced == address)
+            .then_some(())
+    })
+    .await;
+    id
+}
+
+#[tokio::test]
+async fn js_libp2p_in_node_dials_the_name() {
+    let scene = Scene::default();
+    let Some(forge) = Forge::start(&scene, DAYS).await else {
+        return;
+    };
+    let (_, hub, address, root) = named_hub(&scene, &forge).await;
+    let mut command = Command::new(node_js());
+    command
+        .arg("--import")
+        .arg(js::directory().join("names.mjs"))
+        .arg(js::directory().join("node.mjs"))
+        .args(["--interval", "1000", "--dial", &address])
+        .env("NODE_EXTRA_CA_CERTS", root);
+    let mut js = scene.spawn("js", command);
+    let id = discover_each_other(&hub, &js, &address).await;
+    js.say(&format!("echo {} 100000", peer(&address))).await;
+    js.wait("the echo", |line| (line == "echo ok 100000").then_some(()))
+        .await;
+    assert!(!hub.printed(&format!("disconnected {id}")));
+    assert!(!js.printed("disconnected ") && !js.printed("error "));
+    js.finish().await;
+    hub.finish().await;
+}
+
+/// By its name, as a page on `https` has to, and without TLS. For longer than the timers of both sides: pings every 10 s, keep-alives
+/// and handshakes of 10 to 30 s.
+#[tokio::test]
+async fn js_libp2p_in_chromium_dials_the_name_and_stays() {
+    const STAYS: u64 = 45;
+
+    let Some(chromium) = chromium::find_with_certutil() else {
+        return;
+    };
+    let scene = Scene::default();
+    let Some(forge) = Forge::start(&scene, DAYS).await else {
+        return;
+    };
+    let (node, hub, address, root) = named_hub(&scene, &forge).await;
+    let plain = format!("/ip4/127.0.0.1/tcp/{}/ws/p2p/{}", node.port, peer(&address));
+    let pages = [("named page", &address), ("plain page", &plain)].map(|(name, address)| {
+        let mut command = Command::new(node_js());
+        command
+            .arg(js::directory().join("browser.mjs"))
+            .arg("--chromium")
+            .arg(&chromium)
+            .arg("--home")
+            .arg(node.store.with_file_name(name))
+            .arg("--trust")
+            .arg(&root)
+            .args(["--dial", address]);
+        (scene.spawn(name, command), address)
+    });
+    let mut ids = Vec::new();
+    for (page, address) in &pages {
+        ids.push(discover_each_other(&hub, page, address).await);
+    }
+    for (page, address) in &pages {
+        let open = format!("open {} ", peer(address));
+        page.wait_for(2 * PATIENCE, "an old connection", |line| {
+            let seconds: u64 = line.strip_prefix(&open)?.parse().ok()?;
+            (seconds >= STAYS).then_some(())
+        })
+        .await;
+        assert!(!page.printed("disconnected ") && !page.printed("error "));
+    }
+    for id in ids {
+        assert!(!hub.printed(&format!("disconnected {id}")));
+    }
+    assert!(!hub.printed("error "));
+    for (page, _) in pages {
+        page.finish().await;
+    }
     hub.finish().await;
 }
 

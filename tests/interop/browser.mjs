@@ -1,0 +1,82 @@
+// js-libp2p in Chromium: page.mjs, on a page that is served on loopback; see README.md.
+
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, rmSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { build } from 'esbuild'
+
+const { values: options } = parseArgs({
+  options: {
+    chromium: { type: 'string' },
+    home: { type: 'string' },
+    trust: { type: 'string' },
+    dial: { type: 'string' }
+  }
+})
+
+const bundle = await build({
+  entryPoints: [fileURLToPath(new URL('page.mjs', import.meta.url))],
+  bundle: true,
+  write: false
+})
+
+async function answer (request, response) {
+  switch (request.url) {
+    case '/page.js':
+      return response.end(bundle.outputFiles[0].contents)
+    case '/line': {
+      const chunks = await request.toArray()
+      process.stdout.write(Buffer.concat(chunks) + '\n')
+      return response.end()
+    }
+    default:
+      response.setHeader('Content-Type', 'text/html')
+      response.end('<!doctype html><title>js-libp2p</title><script src="/page.js"></script>')
+  }
+}
+
+const server = createServer(answer).listen(0, '127.0.0.1')
+await once(server, 'listening')
+
+// Where Chromium looks for authorities that its user trusts.
+const database = join(options.home, '.pki/nssdb')
+mkdirSync(database, { recursive: true })
+const certutil = (...args) => execFileSync('certutil', [...args, '-d', `sql:${database}`])
+certutil('-N', '--empty-password')
+if (options.trust != null) {
+  certutil('-A', '-n', 'test', '-t', 'C,,', '-i', options.trust)
+}
+
+const url = `http://127.0.0.1:${server.address().port}/?dial=${encodeURIComponent(options.dial)}`
+const browser = spawn(options.chromium, [
+  '--headless=new',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--host-resolver-rules=MAP *.libp2p.test 127.0.0.1',
+  // It ends when the other ends of these pipes are closed, in whatever way this process ends.
+  '--remote-debugging-pipe',
+  `--user-data-dir=${join(options.home, 'profile')}`,
+  url
+], {
+  env: { ...process.env, HOME: options.home },
+  stdio: ['ignore', 'ignore', 'inherit', 'pipe', 'pipe']
+})
+
+let isOver = false
+browser.on('exit', () => {
+  rmSync(options.home, { recursive: true })
+  process.exit(isOver ? 0 : 1)
+})
+process.stdin.resume().on('end', () => {
+  isOver = true
+  browser.kill()
+})
