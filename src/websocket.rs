@@ -187,6 +187,7 @@ mod interfaces;
 #[cfg(feature = "libp2p-websocket")]
 mod libp2p;
 mod listeners;
+mod outgoing;
 mod path;
 mod pool;
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
@@ -227,6 +228,7 @@ pub use error::{Attempt, Error};
 pub(crate) use hearing::fuzz::{
     run as fuzz_hearing, run_forwarded as fuzz_forwarded, run_proxy as fuzz_proxy,
 };
+pub use outgoing::{InvalidProxy, OutgoingProxy, ProxyError};
 pub use proxies::{Network, NetworkError, Proxies};
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 pub use socket::TcpOptions;

@@ -2,7 +2,9 @@ use std::{sync::Arc, time::Duration};
 
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 use crate::websocket::TcpOptions;
-use crate::websocket::{Certificates, Proxies, Resolve, TrustAnchor, dial::Resolver};
+use crate::websocket::{
+    Certificates, OutgoingProxy, Proxies, Resolve, TrustAnchor, dial::Resolver,
+};
 
 /// The most that [`Config::with_max_frame_size`] allows.
 #[cfg(feature = "libp2p-websocket")]
@@ -63,6 +65,7 @@ pub struct Config {
     trusts_system: bool,
     speaks_tcp: bool,
     proxies: Option<Proxies>,
+    outgoing_proxy: Option<Arc<OutgoingProxy>>,
     max_redirects: u8,
     matches_paths: bool,
     handshake_timeout: Duration,
@@ -89,6 +92,7 @@ impl Default for Config {
             trusts_system: false,
             speaks_tcp: false,
             proxies: None,
+            outgoing_proxy: None,
             max_redirects: 0,
             matches_paths: false,
             handshake_timeout: Duration::from_secs(9),
@@ -154,6 +158,34 @@ impl Config {
     /// Defaults to none: nobody is believed.
     pub fn with_proxies(mut self, proxies: Proxies) -> Self {
         self.proxies = Some(proxies);
+        self
+    }
+
+    /// The proxy through which all dials of this transport go: WebSocket with and without TLS, TCP, and redirects.
+    ///
+    /// ```
+    /// use libp2p_lazy_websocket::websocket::{Config, OutgoingProxy};
+    ///
+    /// let proxy = OutgoingProxy::socks5("127.0.0.1:9050")?.with_direct(["10.0.0.0/8".parse()?]);
+    /// let config = Config::default().with_outgoing_proxy(proxy);
+    /// # drop(config);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// The node connects only to the proxy and to the networks of [`OutgoingProxy::with_direct`]. Dialled names and IP
+    /// addresses are sent to the proxy as they are: it looks up the names, and chooses the address family also of `/dns4` and
+    /// `/dns6`. The node itself looks up the name of the proxy, and **the TXT records of a `/dnsaddr`, which tell its resolver
+    /// what is dialled**: [`with_dnsaddr(false)`](Self::with_dnsaddr) prevents that. Certificates are verified against the
+    /// dialled name, so a proxy cannot read or change what goes through TLS.
+    ///
+    /// The dial timeout includes the handshake with the proxy. A failure is an
+    /// [`Error::Proxy`](crate::websocket::Error::Proxy), also for a dial in the role of a listener, as in hole punching, which
+    /// no proxy can do. Other transports of the swarm, such as QUIC, do not use the proxy. Neither do the requests of AutoTLS.
+    ///
+    /// Applies to both engines. Defaults to none: the environment (`ALL_PROXY`, `HTTPS_PROXY`) is
+    /// not read.
+    pub fn with_outgoing_proxy(mut self, proxy: OutgoingProxy) -> Self {
+        self.outgoing_proxy = Some(Arc::new(proxy));
         self
     }
 
@@ -351,6 +383,10 @@ impl Config {
 
     pub(super) fn proxies(&self) -> Option<&Proxies> {
         self.proxies.as_ref()
+    }
+
+    pub(super) fn outgoing_proxy(&self) -> Option<Arc<OutgoingProxy>> {
+        self.outgoing_proxy.clone()
     }
 
     pub(super) fn speaks_tcp(&self) -> bool {

@@ -28,16 +28,18 @@ use self::{
 use crate::{
     deadline::{self, Deadline, Instant},
     websocket::{
-        Error,
+        Error, OutgoingProxy, ProxyError,
         address::{Host, undialable},
         below::{Dialer, Pending},
     },
 };
 
 mod dnsaddr;
+mod proxied;
 mod race;
 mod resolve;
 
+pub(super) use proxied::connect_through;
 #[cfg(feature = "tokio")]
 pub(super) use resolve::NameServers;
 pub use resolve::Resolve;
@@ -53,6 +55,14 @@ pub(super) struct Outbound {
     pub(super) resolver: Option<Resolver>,
     /// The time limit of a dial.
     pub(super) timeout: Duration,
+    pub(super) proxy: Option<Arc<OutgoingProxy>>,
+}
+
+impl Outbound {
+    /// The resolver for the hosts of dialled addresses. Not with a proxy, which looks up the names itself.
+    pub(super) fn for_names(&self) -> Option<&Resolver> {
+        self.resolver.as_ref().filter(|_| self.proxy.is_none())
+    }
 }
 
 /// Begins to connect to an address.
@@ -315,6 +325,7 @@ pub(super) struct Dial<C, D> {
     contests: Vec<Contest<C, D>>,
     is_dnsaddr: bool,
     attempts: Attempts,
+    proxy: Option<Arc<OutgoingProxy>>,
     timeout: Duration,
     ends_at: Instant,
     deadline: Deadline,
@@ -331,10 +342,17 @@ where
             is_dnsaddr: is_dnsaddr(&contest.dialled),
             contests: vec![contest],
             attempts: Vec::new(),
+            proxy: None,
             timeout,
             ends_at: deadline::after(deadline::now(), timeout),
             deadline: Deadline::default(),
         }
+    }
+
+    /// The addresses that it is for are connected to through this proxy, which errors name.
+    pub(super) fn through(mut self, proxy: Option<Arc<OutgoingProxy>>) -> Self {
+        self.proxy = proxy;
+        self
     }
 
     /// The next TCP connection. Called again if its handshake fails.
@@ -344,7 +362,12 @@ where
             if timed_out.is_ready() {
                 for address in self.contests.iter().flat_map(Contest::unfinished) {
                     let after = self.timeout;
-                    self.attempts.push((address, Error::DialTimedOut { after }));
+                    let proxy = self.proxy.as_ref().filter(|proxy| proxy.is_for(&address));
+                    let error = match proxy {
+                        Some(proxy) => Error::proxy(proxy, ProxyError::TimedOut { after }),
+                        None => Error::DialTimedOut { after },
+                    };
+                    self.attempts.push((address, error));
                 }
                 self.contests.clear();
             }

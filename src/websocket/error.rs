@@ -4,7 +4,7 @@ use multiaddr::Multiaddr;
 
 use crate::{
     lazy,
-    websocket::{HandshakeError, TlsError},
+    websocket::{HandshakeError, ProxyError, TlsError},
 };
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -103,6 +103,15 @@ pub enum Error {
         /// The time that it had.
         after: Duration,
     },
+    /// The [outgoing proxy](crate::websocket::Config::with_outgoing_proxy) gave no connection.
+    #[error("cannot dial through the {proxy}")]
+    #[non_exhaustive]
+    Proxy {
+        /// The proxy without its credentials, such as `SOCKS5 proxy 127.0.0.1:1080`.
+        proxy: String,
+        /// The reason.
+        source: ProxyError,
+    },
     /// All addresses of a name or a `/dnsaddr` failed. If only one address of a name was tried, its error is returned in
     /// place of this one.
     #[error("cannot connect to {}", Listed(attempts))]
@@ -133,6 +142,14 @@ impl Error {
     /// From the transport below.
     pub(super) fn below(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Transport(Box::new(error))
+    }
+
+    /// From a dial through this proxy.
+    pub(super) fn proxy(proxy: &impl fmt::Display, source: ProxyError) -> Self {
+        Self::Proxy {
+            proxy: proxy.to_string(),
+            source,
+        }
     }
 
     /// A copy for another caller, of the same kind and with the same text.

@@ -6,7 +6,6 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
 use futures::{FutureExt as _, TryFutureExt as _};
@@ -22,7 +21,7 @@ use crate::{
         Certificate, Config, Connection, Error, TlsError, TrustAnchor,
         address::Kind,
         below::{Io, Pending},
-        dial::{Contest, Dial, Outbound, Target, connect},
+        dial::{Contest, Dial, Outbound, Target, connect, connect_through},
         hearing::Incoming,
         target::Request,
         tls::Tls,
@@ -122,7 +121,7 @@ impl Libp2p {
         };
         let (records, connect) = (self.outbound.resolver.as_ref(), connect(dial.clone()));
         match Contest::of_dnsaddr(&address, false, target, records, None, &connect) {
-            Some(contest) => Ok(first(contest, self.outbound.timeout).boxed()),
+            Some(contest) => Ok(first(contest, &self.outbound).boxed()),
             None => dial(address),
         }
     }
@@ -152,9 +151,15 @@ fn target(address: &Multiaddr) -> Result<Target<()>, TransportError<Error>> {
     })
 }
 
-async fn first<C: Send + 'static>(contest: Contest<C, ()>, timeout: Duration) -> Result<C, Error> {
-    let (_, connected) = Dial::begin(contest, timeout).connected().await?;
-    Ok(connected)
+fn first<C: Send + 'static>(
+    contest: Contest<C, ()>,
+    outbound: &Outbound,
+) -> impl Future<Output = Result<C, Error>> + use<C> {
+    let mut dial = Dial::begin(contest, outbound.timeout).through(outbound.proxy.clone());
+    async move {
+        let (_, connected) = dial.connected().await?;
+        Ok(connected)
+    }
 }
 
 /// The configuration for both roles.
@@ -264,14 +269,9 @@ impl Transport for Handed {
         addr: Multiaddr,
         opts: DialOpts,
     ) -> Result<Pending<Io>, TransportError<Error>> {
-        let Outbound {
-            below,
-            resolver,
-            timeout,
-        } = self.outbound.clone();
-        let connect = connect(move |address| below.dial(address, opts));
-        let contest = Contest::of(target(&addr)?, resolver.as_ref(), &connect);
-        Ok(first(contest, timeout).boxed())
+        let connect = connect_through(&self.outbound, opts);
+        let contest = Contest::of(target(&addr)?, self.outbound.for_names(), &connect);
+        Ok(first(contest, &self.outbound).boxed())
     }
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<TransportEvent<Pending<Io>, Error>> {

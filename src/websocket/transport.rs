@@ -90,6 +90,7 @@ impl Transport {
             below: below.dialer(),
             resolver: config.resolver(system),
             timeout: config.dial_timeout(),
+            proxy: config.outgoing_proxy(),
         };
         Self {
             speaker: Speaker::new(outbound, &config, &tls),

@@ -25,6 +25,7 @@ pub(super) mod fuzz;
 mod head;
 mod http;
 mod server;
+mod tunnel;
 
 pub use error::{ForeignProtocol, HandshakeError};
 
@@ -106,6 +107,22 @@ where
             Err(refusal.into())
         }
     }
+}
+
+/// Requests a tunnel to this host and port from an HTTP proxy, with a user name and a password if they are given. Returns the bytes that came through it with the response. A
+/// refusal is [`HandshakeError::Refused`], without its body.
+pub(super) async fn tunnel<S>(
+    io: &mut S,
+    authority: &str,
+    credentials: Option<(&str, &str)>,
+) -> Result<Vec<u8>, HandshakeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    send(io, &tunnel::request(authority, credentials)).await?;
+    let mut head = Head::default();
+    receive(io, &mut head, &tunnel::Responses).await?;
+    Ok(head.into_rest())
 }
 
 async fn send<S: AsyncWrite + Unpin>(io: &mut S, text: &str) -> Result<(), HandshakeError> {

@@ -11,7 +11,7 @@ use crate::websocket::{
     Config, Connection, Error,
     address::Kind,
     below::{Io, Pending},
-    dial::{Contest, Dial, Outbound, Parse, Target, connect},
+    dial::{Contest, Dial, Outbound, Parse, Target, connect_through},
     hearing::Incoming,
     path::Path,
     stream::Stream,
@@ -72,26 +72,22 @@ impl Streams {
         address: &Multiaddr,
         opts: DialOpts,
     ) -> Result<Pending<Connection>, TransportError<Error>> {
-        let Outbound {
-            below,
-            resolver,
-            timeout,
-        } = self.outbound.clone();
-        let connect = connect(move |address| below.dial(address, opts));
-        let names = resolver.as_ref();
+        let outbound = self.outbound.clone();
+        let connect = connect_through(&outbound, opts);
+        let (records, names) = (outbound.resolver.as_ref(), outbound.for_names());
         let tcp = self.speaks_tcp;
         let target: Parse<_> = match tcp {
             true => with_tcp,
             false => without_tcp,
         };
-        let contest = match Contest::of_dnsaddr(address, tcp, target, names, names, &connect) {
+        let contest = match Contest::of_dnsaddr(address, tcp, target, records, names, &connect) {
             Some(contest) => contest,
             None => Contest::of(target(address)?, names, &connect),
         };
         let client = Arc::clone(&self.client);
         let (max_redirects, keep_alive) = (usize::from(self.max_redirects), self.keep_alive);
         Ok(async move {
-            let mut dial = Dial::begin(contest, timeout);
+            let mut dial = Dial::begin(contest, outbound.timeout).through(outbound.proxy.clone());
             loop {
                 let (to, io) = dial.connected().await?;
                 let redirects = dial.redirects();
@@ -109,7 +105,7 @@ impl Streams {
                     Some(Either::Left(connection)) => return Ok(connection),
                     Some(Either::Right(request)) => {
                         tracing::debug!(to = %request.address, "redirected");
-                        dial.redirect(Contest::of(request.into(), resolver.as_ref(), &connect));
+                        dial.redirect(Contest::of(request.into(), outbound.for_names(), &connect));
                     }
                     None => {}
                 }

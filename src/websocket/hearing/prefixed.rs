@@ -22,7 +22,7 @@ pub(in crate::websocket) struct Prefixed<S> {
 }
 
 impl<S> Prefixed<S> {
-    pub(super) fn new(front: Vec<u8>, io: S) -> Self {
+    pub(in crate::websocket) fn new(front: Vec<u8>, io: S) -> Self {
         let front = (!front.is_empty()).then(|| Box::new(front.into()));
         Self { front, io }
     }

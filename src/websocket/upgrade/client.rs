@@ -84,10 +84,7 @@ impl Parser for Request {
     const PREFIX: &'static [u8] = b"HTTP/";
 
     fn check_first_line(&self, line: &[u8]) -> Result<(), HandshakeError> {
-        let parsed = httparse::Response::new(&mut []).parse(line);
-        parsed
-            .map(drop)
-            .map_err(|error| bad_first_line(line, error))
+        check_status_line(line)
     }
 
     /// Interim responses are skipped: RFC 9110, section 15.2.
@@ -126,6 +123,13 @@ impl Parser for Request {
             }),
         }))
     }
+}
+
+pub(super) fn check_status_line(line: &[u8]) -> Result<(), HandshakeError> {
+    let parsed = httparse::Response::new(&mut []).parse(line);
+    parsed
+        .map(drop)
+        .map_err(|error| bad_first_line(line, error))
 }
 
 impl From<Refusal> for HandshakeError {
