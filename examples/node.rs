@@ -39,7 +39,11 @@ use libp2p::{
     identity::Keypair,
     swarm::NetworkBehaviour,
 };
-use libp2p_lazy_websocket::{discovery, lazy::Readiness, websocket};
+use libp2p_lazy_websocket::{
+    discovery,
+    lazy::Readiness,
+    websocket::{self, InvalidProxy, OutgoingProxy},
+};
 use runtime::Runtime;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
@@ -86,6 +90,18 @@ struct Arguments {
     /// The same from the PROXY protocol, which every connection from this network has to begin with. May be repeated.
     #[arg(long, value_name = "NETWORK", requires = "own")]
     proxy_protocol: Vec<websocket::Network>,
+    /// Dial through this SOCKS5 proxy, [USER:PASSWORD@]HOST:PORT, such as 127.0.0.1:9050. It looks up the names too.
+    // Read later, as an error of its parser would repeat the password.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        requires = "own",
+        conflicts_with = "http_proxy"
+    )]
+    socks5: Option<String>,
+    /// The same through an HTTP proxy, by CONNECT.
+    #[arg(long, value_name = "ADDR", requires = "own")]
+    http_proxy: Option<String>,
     /// The certificate chain of TLS listeners, such as /ip4/0.0.0.0/tcp/443/tls/ws, in PEM. They wait until the file is
     /// there, and it may be replaced at any time. May be repeated, each with a --tls-key: the names decide which is served.
     #[arg(long, value_name = "FILE", requires_all = ["own", "tls_key"])]
@@ -131,7 +147,7 @@ enum Engine {
 }
 
 impl Arguments {
-    fn websocket(&self) -> websocket::Config {
+    fn websocket(&self) -> Result<websocket::Config, InvalidProxy> {
         let engine = match self.engine {
             Engine::Stream => websocket::Engine::Stream,
             #[cfg(feature = "libp2p-websocket")]
@@ -140,12 +156,17 @@ impl Arguments {
         let config = websocket::Config::default()
             .with_engine(engine)
             .with_tcp(self.tcp);
+        let config = match (&self.socks5, &self.http_proxy) {
+            (Some(at), _) => config.with_outgoing_proxy(outgoing(at, OutgoingProxy::socks5)?),
+            (None, Some(at)) => config.with_outgoing_proxy(outgoing(at, OutgoingProxy::http)?),
+            (None, None) => config,
+        };
         let [http, tcp] = [&self.proxy_header, &self.proxy_protocol].map(|all| all.iter().copied());
-        match (http.len(), tcp.len()) {
+        Ok(match (http.len(), tcp.len()) {
             (0, 0) => config,
             (_, 0) => config.with_proxies(websocket::Proxies::http(http)),
             _ => config.with_proxies(websocket::Proxies::tcp(tcp)),
-        }
+        })
     }
 
     fn discovery(&self, default_interval: Duration) -> discovery::Config {
@@ -166,6 +187,18 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .parse()
         .map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+/// With `user:password@` in front of its address, or without.
+fn outgoing(
+    text: &str,
+    at: impl Fn(&str) -> Result<OutgoingProxy, InvalidProxy>,
+) -> Result<OutgoingProxy, InvalidProxy> {
+    let Some((credentials, address)) = text.rsplit_once('@') else {
+        return at(text);
+    };
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    at(address)?.with_credentials(user, password)
 }
 
 #[derive(NetworkBehaviour)]
@@ -287,6 +320,18 @@ fn with_peer(address: &Multiaddr, peer: PeerId) -> Multiaddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_stand_before_the_last_at_sign() {
+        let socks5 = |text| outgoing(text, OutgoingProxy::socks5);
+        let proxy = socks5("a:b@c@127.0.0.1:1080").unwrap();
+        assert_eq!(proxy.to_string(), "SOCKS5 proxy 127.0.0.1:1080");
+        assert!(format!("{proxy:?}").contains("has_credentials: true"));
+        assert!(outgoing("[::1]:3128", OutgoingProxy::http).is_ok());
+        for wrong in ["a@127.0.0.1:1080", ":b@127.0.0.1:1080", "a:b@"] {
+            assert!(socks5(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn nothing_breaks_a_line() {

@@ -42,7 +42,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
         let (mut swarm, _) = swarm(
             arguments.runtime,
             Keypair::generate_ed25519(),
-            arguments.websocket(),
+            arguments.websocket()?,
             gossipsub.build()?,
             config,
         )?;

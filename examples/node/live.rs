@@ -14,7 +14,10 @@ use futures::StreamExt as _;
 use futures_timer::Delay;
 use libp2p::{
     Multiaddr, PeerId, Swarm,
-    core::{ConnectedPoint, transport::ListenerId},
+    core::{
+        ConnectedPoint,
+        transport::{ListenerId, TransportError},
+    },
     identity::Keypair,
     swarm::{ConnectionError, DialError, SwarmEvent},
 };
@@ -69,7 +72,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
         let saved = known::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
         discovery = discovery.with_saved_peers(saved);
     }
-    let mut websocket = arguments.websocket();
+    let mut websocket = arguments.websocket()?;
     let (chains, keys) = (&arguments.tls_cert, &arguments.tls_key);
     if chains.len() != keys.len() {
         return Err("each --tls-cert needs a --tls-key".into());
@@ -243,7 +246,7 @@ fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId, hubs: &[Multiaddr]) {
                 .into_iter()
                 .filter(|(address, _)| !hubs.contains(address))
             {
-                say(format_args!("error {address}: {}", root(&error)));
+                say(format_args!("error {address}: {}", failure(&error)));
             }
         }
         SwarmEvent::OutgoingConnectionError { error, .. } => {
@@ -318,6 +321,16 @@ fn why(cause: Option<ConnectionError>) -> String {
         Some(ConnectionError::KeepAliveTimeout) => "idle for too long".to_owned(),
         Some(ConnectionError::IO(error)) => chain(&error),
     }
+}
+
+/// The cause, and if that is of a proxy, its name.
+fn failure(error: &TransportError<io::Error>) -> String {
+    if let TransportError::Other(found) = error
+        && let Some(of_proxy @ websocket::Error::Proxy { .. }) = websocket::Error::find(found)
+    {
+        return chain(of_proxy);
+    }
+    root(error)
 }
 
 /// What is at the bottom of an error: what is above only says that a dial has failed.
