@@ -119,6 +119,9 @@ fn a_fleet_does_not_come_at_once() {
         let config = Config::default().with_registration_delay(delay);
         let now = deadline::now();
         let mut plan = Plan::new(&config, SmallRng::seed_from_u64(seed), now);
+        // The delay begins when nothing else is in the way.
+        plan.on_obstacle(Some(Waiting::NoPublicAddress), now);
+        let now = now + 2 * delay;
         plan.on_obstacle(None, now);
         let wall = SystemTime::UNIX_EPOCH;
         let at = plan.next_timeout(now, wall).unwrap();
