@@ -25,6 +25,9 @@
 //! # }
 //! ```
 //!
+//! In a swarm with more behaviours it is one of the fields of a `#[derive(NetworkBehaviour)]`, beside `discovery::Behaviour`
+//! for example.
+//!
 //! | when | happens |
 //! | --- | --- |
 //! | the storage has a valid certificate | it is in use at once, and nobody is asked |
@@ -32,7 +35,7 @@
 //! | there is a certificate | the wildcard listener is bound, on the port of the others, and emits its addresses; for each confirmed external address, the name of its IP is one too |
 //! | two thirds of its lifetime have passed, or the ACME server wants it (ARI) | it is renewed; connections stay |
 //! | it has expired | the addresses expire, and the listener waits |
-//! | anything fails | [`Event::Failed`] has the step and the reason; the next attempt follows after a minute, doubled up to a day, at least 15 minutes after a failed validation, an hour after a broker was not well, and what the server asks for |
+//! | anything fails | [`Event::Failed`] has the step and the reason; the next attempt follows after a minute, doubled up to a day, at least 15 minutes after a failed validation, an hour after a broker has answered that it is not well, and what the server asks for |
 //!
 //! A node needs a public address: a listen address that is routed on the internet, or an external address that AutoNAT v2,
 //! UPnP or `Swarm::add_external_address` has confirmed. identify alone only finds candidates. [`Event::Waiting`] says what

@@ -32,6 +32,10 @@ use crate::{
     websocket::Certificates,
 };
 
+/// How long the application is not told at first what the certificate waits for: listeners are bound by the polls that
+/// follow.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// Obtains and renews a certificate for the name of this node, and makes its names external addresses. See the
 /// [module](crate::autotls).
 ///
@@ -50,6 +54,8 @@ pub struct Behaviour {
     last_failure: Option<(Failure, Duration)>,
     /// What the application was told that the certificate waits for.
     told: Option<Waiting>,
+    /// Until then it is not told, as the listeners and the other behaviours have just started.
+    quiet_until: Instant,
     counters: Counters,
     #[cfg(feature = "metrics")]
     metrics: Option<super::metrics::Metrics>,
@@ -82,6 +88,7 @@ impl Behaviour {
             asking: None,
             last_failure: None,
             told: None,
+            quiet_until: deadline::after(now, config.scaled(QUIET)),
             counters: Counters::default(),
             #[cfg(feature = "metrics")]
             metrics: None,
@@ -187,7 +194,11 @@ impl Behaviour {
             state,
             not_after: self.in_use.as_ref().map(|issued| issued.not_after),
             obtained: self.counters.obtained,
-            failed: self.counters.failed.iter().sum(),
+            failed: Step::ALL
+                .iter()
+                .filter(|step| **step != Step::Storage)
+                .map(|step| self.counters.failed[*step as usize])
+                .sum(),
         }
     }
 
@@ -238,6 +249,7 @@ impl Behaviour {
 
     fn on_storage(&mut self, error: Error) {
         tracing::warn!("AutoTLS: {error}");
+        self.counters.failed[Step::Storage as usize] += 1;
         self.tell(Event::Failed {
             step: Step::Storage,
             error,
@@ -324,6 +336,9 @@ impl Behaviour {
     /// Tells the application what the certificate waits for, once.
     fn tell_waiting(&mut self, now: Instant, wall: SystemTime) -> bool {
         let waiting = self.plan.waiting(now, wall);
+        if now < self.quiet_until {
+            return false;
+        }
         let is_news = waiting.is_some() && waiting != self.told;
         self.told = waiting;
         if let Some(waiting) = waiting.filter(|_| is_news) {
@@ -444,6 +459,8 @@ impl NetworkBehaviour for Behaviour {
                 continue;
             }
             let next = self.plan.next_timeout(now, wall);
+            let quiet = Some(self.quiet_until).filter(|until| *until > now);
+            let next = next.into_iter().chain(quiet).min();
             if self.deadline.poll(now, next, cx).is_ready() {
                 continue;
             }

@@ -3,7 +3,7 @@ use std::{error, fmt, path::PathBuf, time::Duration};
 use multiaddr::Multiaddr;
 
 /// The most characters of a server's text that an error repeats.
-const MAX_TEXT: usize = 200;
+const MAX_TEXT: usize = 500;
 
 /// A step on the way to a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,7 +84,7 @@ impl fmt::Display for Step {
 
 /// The reason why there is no certificate yet, or no new one.
 ///
-/// Displays as one sentence, with the text of the server, of which it has at most 200 printable characters. It contains no
+/// Displays as one sentence, with the text of the server, of which it has at most 500 printable characters. It contains no
 /// key and no token, and has no [`source`](std::error::Error::source).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -233,7 +233,11 @@ impl fmt::Display for Error {
             Self::Certificate { reason } => {
                 write!(f, "the issued certificate cannot be served: {reason}")
             }
-            Self::Storage { path, reason } => write!(f, "{}: {reason}", path.display()),
+            Self::Storage { path, reason } => write!(
+                f,
+                "{}: {reason}; what cannot be stored is ordered again at the next start",
+                path.display()
+            ),
             Self::SetAside { path, to, reason } => write!(
                 f,
                 "{}: {reason}; it was renamed to {}, and will be replaced",
@@ -328,13 +332,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_of_a_server_is_one_line_of_at_most_200_characters() {
+    fn a_text_of_a_server_is_one_line_of_at_most_500_characters() {
         assert_eq!(printable("  a\r\n\tb  c "), "a b c");
         assert_eq!(
             printable("\u{1b}[31m\0\u{202e}é\""),
             "\u{fffd}[31m\u{fffd}\u{fffd}é\""
         );
-        let long = printable(&"ä ".repeat(500));
+        let long = printable(&"ä ".repeat(1000));
         assert_eq!(long.chars().count(), MAX_TEXT + 1);
         assert!(long.ends_with('…'));
         assert_eq!(printable(&"a".repeat(MAX_TEXT)), "a".repeat(MAX_TEXT));

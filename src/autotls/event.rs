@@ -13,7 +13,8 @@ use super::{Error, Step};
 pub enum Event {
     /// A certificate is wanted, and cannot be ordered yet.
     Waiting(Waiting),
-    /// An attempt to obtain or renew the certificate begins.
+    /// An attempt to obtain or renew the certificate begins. For a first certificate, and each time that the ACME server
+    /// wants a new proof, the broker connects to this node under a new peer id, and closes the connection at once.
     Ordering,
     /// There is a certificate: the first one, one from the storage at the start, or one after an expired one.
     #[non_exhaustive]
@@ -30,7 +31,7 @@ pub enum Event {
     },
     /// The certificate has expired before it could be renewed. The listeners wait, and their addresses have expired.
     Expired,
-    /// Something failed. Other listeners and the certificate in use are not affected.
+    /// Something failed. Displays with the step and the reason. Other listeners and the certificate in use are not affected.
     #[non_exhaustive]
     Failed {
         /// The step that failed.
@@ -48,6 +49,30 @@ pub enum Event {
         /// The reason, such as a transport without the certificates of this behaviour, or `Engine::Libp2p`.
         reason: String,
     },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting(waiting) => write!(f, "waiting for {waiting}"),
+            Self::Ordering => f.write_str("ordering a certificate"),
+            Self::Obtained { .. } => f.write_str("there is a certificate"),
+            Self::Renewed { .. } => f.write_str("the certificate was renewed"),
+            Self::Expired => f.write_str("the certificate has expired"),
+            Self::Failed {
+                step,
+                error,
+                retry_in,
+            } => {
+                write!(f, "{step}: {error}")?;
+                match retry_in {
+                    Some(delay) => write!(f, "; again in {delay:.1?}"),
+                    None => Ok(()),
+                }
+            }
+            Self::ListenFailed { address, reason } => write!(f, "{address}: {reason}"),
+        }
+    }
 }
 
 /// What is missing before a certificate can be ordered.
@@ -69,12 +94,13 @@ pub enum Waiting {
 impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoListener => "a listener: autotls::Behaviour::listen_on",
+            Self::NoListener => "a listener with the name of this node: autotls::Behaviour::listen_on",
             Self::NothingToDialBack => {
                 "a listener that the broker can connect to: /tcp/<port> or /tcp/<port>/ws"
             }
             Self::NoPublicAddress => {
-                "a public address: from AutoNAT v2, UPnP or Swarm::add_external_address"
+                "a public address, /ip4 or /ip6 of the internet with /tcp/<port> or /tcp/<port>/ws: on an interface, from AutoNAT v2 \
+                 or UPnP, or by Swarm::add_external_address"
             }
             Self::RegistrationDelay => "the end of the registration delay",
         })

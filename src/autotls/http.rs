@@ -189,7 +189,7 @@ pub(super) async fn in_time<F: Future>(time: Duration, future: F) -> Option<F::O
 pub(super) fn url(of: &'static str, text: &str) -> Result<Uri, Error> {
     let uri = text.parse().map_err(|_| Error::Url {
         of,
-        reason: "cannot be read",
+        reason: "is none: it begins with https:// or http://",
     })?;
     check(of, &uri)?;
     Ok(uri)

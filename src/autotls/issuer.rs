@@ -90,7 +90,8 @@ impl Issuer {
         &self.0.name
     }
 
-    /// The stored certificate, which may have expired, and why something stored is not used. Reads files, and asks nobody.
+    /// The stored certificate, which may have expired, and why something stored is not used or nothing can be stored. Asks
+    /// no server.
     pub(super) fn load(&self) -> (Option<Issued>, Vec<Error>) {
         let mut errors: Vec<_> = [ACCOUNT_KEY, NEXT_KEY]
             .into_iter()
@@ -110,6 +111,9 @@ impl Issuer {
                 None
             }
         };
+        if errors.is_empty() {
+            errors.extend(self.0.storage.check().err());
+        }
         (issued, errors)
     }
 

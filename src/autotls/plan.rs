@@ -8,7 +8,7 @@ use super::{
     Waiting,
     acme::Window,
     config::Config,
-    error::{Failure, Step},
+    error::{Error, Failure, Step},
 };
 use crate::deadline::{self, Instant, SystemTime};
 
@@ -22,7 +22,8 @@ const FIRST_DELAY: Duration = MINUTE;
 /// The least delay after a failed validation: Let's Encrypt allows five an hour.
 const VALIDATION_DELAY: Duration = Duration::from_secs(15 * 60);
 
-/// The least delay after a broker was not well, as go-libp2p has it.
+/// The least delay after a broker has answered that it is not well, as go-libp2p has it. One that cannot be reached may be
+/// so because this host has just started.
 const HEALTH_DELAY: Duration = HOUR;
 
 /// The part of a delay that is left to chance, downwards.
@@ -147,7 +148,7 @@ impl Plan {
         let asked = failure.retry_after.unwrap_or_default().min(DAY);
         let least = match (failure.is_validation, failure.step) {
             (true, _) => VALIDATION_DELAY,
-            (false, Step::Health) => HEALTH_DELAY,
+            (false, Step::Health) if matches!(failure.error, Error::Status { .. }) => HEALTH_DELAY,
             (false, _) => Duration::ZERO,
         };
         let floor = self.config.scaled(least.max(asked));

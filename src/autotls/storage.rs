@@ -90,6 +90,15 @@ impl Storage {
         })
     }
 
+    /// Fails if nothing could be stored, which is better known before a certificate is ordered than after.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        const PROBE: &str = "probe";
+
+        self.write(PROBE, "")?;
+        self.remove(PROBE);
+        Ok(())
+    }
+
     /// Forgets the file, if it can.
     pub(super) fn remove(&self, file: &str) {
         if let Some(path) = self.path(file) {

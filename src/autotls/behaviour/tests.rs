@@ -249,7 +249,7 @@ async fn an_address_that_cannot_be_listened_on_is_told() {
     assert!(subject.next().await.starts_with("listen failed Multiaddr"));
     assert_eq!(
         subject.state(),
-        "waiting for a listener: autotls::Behaviour::listen_on"
+        "waiting for a listener with the name of this node: autotls::Behaviour::listen_on"
     );
 }
 

@@ -469,6 +469,17 @@ async fn a_storage_that_cannot_be_written_is_told_and_ends_nothing() {
     assert_eq!(folder.files().len(), 2, "{:?}", folder.files());
 }
 
+/// Nothing is there to be read, and nobody may make a folder.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_storage_that_cannot_be_written_is_told_before_an_order() {
+    let config = Outside::new().await.config().with_storage("/proc/autotls");
+    let (none, errors) = issuer(&config).load();
+    assert!(none.is_none() && errors.len() == 1, "{errors:?}");
+    let text = errors[0].to_string();
+    assert!(text.contains("ordered again at the next start"), "{text}");
+}
+
 #[tokio::test]
 async fn the_key_of_a_certificate_is_stored_before_it_is_ordered_and_used_again() {
     let (outside, folder) = (Outside::new().await, Folder::new());

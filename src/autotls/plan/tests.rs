@@ -81,7 +81,14 @@ impl Subject {
         let failure = Failure {
             retry_after,
             is_validation,
-            ..Failure::new(step, Error::NoAddress)
+            ..Failure::new(
+                step,
+                Error::Status {
+                    server: String::new(),
+                    status: 503,
+                    text: String::new(),
+                },
+            )
         };
         self.plan.on_failed(&failure, self.now)
     }
@@ -194,6 +201,21 @@ fn after_a_failure_it_waits_for_what_the_failure_asks() {
         assert!((least..=most).contains(&retry_in), "{step}: {retry_in:?}");
         assert_eq!(subject.wait(), (FIRST, retry_in));
     }
+}
+
+/// As of a host that has just started.
+#[test]
+fn a_broker_that_cannot_be_reached_is_asked_again_soon() {
+    let mut subject = Subject::new(Config::default());
+    assert_eq!(subject.poll(), Some(FIRST));
+    let error = Error::Connection {
+        server: String::new(),
+        reason: String::new(),
+    };
+    let failure = Failure::new(Step::Health, error);
+    let retry_in = subject.plan.on_failed(&failure, subject.now);
+    assert!(retry_in <= MINUTE);
+    assert_eq!(subject.wait(), (FIRST, retry_in));
 }
 
 #[test]
