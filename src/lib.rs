@@ -7,6 +7,9 @@
 #![doc = "[plot]: https://docs.rs/crate/libp2p-lazy-websocket/latest/source/benches/throughput/throughput.svg"]
 #![doc = "[production]: https://docs.rs/crate/libp2p-lazy-websocket/latest/source/docs/production.md"]
 #![doc = include_str!("../README.md")]
+// As the crates of libp2p have it.
+#![doc(html_logo_url = "https://libp2p.io/img/logo_small.png")]
+#![doc(html_favicon_url = "https://libp2p.io/img/favicon.png")]
 #![warn(clippy::disallowed_methods, clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
