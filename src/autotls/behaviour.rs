@@ -19,7 +19,7 @@ use multiaddr::{Multiaddr, Protocol};
 use rand::{SeedableRng as _, rngs::SmallRng};
 
 use super::{
-    Config, Event, ListenError, State, Status, Waiting,
+    Config, Event, ListenError, State, Status,
     acme::Window,
     addresses::{Addresses, Change},
     error::{Error, Failure, Step},
@@ -31,10 +31,6 @@ use crate::{
     deadline::{self, Deadline, Instant, SystemTime},
     websocket::Certificates,
 };
-
-/// How long the application is not told at first what the certificate waits for: listeners are bound by the polls that
-/// follow.
-const QUIET: Duration = Duration::from_secs(2);
 
 /// Obtains and renews a certificate for the name of this node, and makes its names external addresses. See the
 /// [module](crate::autotls).
@@ -52,10 +48,6 @@ pub struct Behaviour {
     attempt: Option<BoxFuture<'static, Result<Issued, Failure>>>,
     asking: Option<BoxFuture<'static, Result<Option<Window>, Failure>>>,
     last_failure: Option<(Failure, Duration)>,
-    /// What the application was told that the certificate waits for.
-    told: Option<Waiting>,
-    /// Until then it is not told, as the listeners and the other behaviours have just started.
-    quiet_until: Instant,
     counters: Counters,
     #[cfg(feature = "metrics")]
     metrics: Option<super::metrics::Metrics>,
@@ -87,8 +79,6 @@ impl Behaviour {
             attempt: None,
             asking: None,
             last_failure: None,
-            told: None,
-            quiet_until: deadline::after(now, config.scaled(QUIET)),
             counters: Counters::default(),
             #[cfg(feature = "metrics")]
             metrics: None,
@@ -264,7 +254,6 @@ impl Behaviour {
                 let renews = self.in_use.clone().filter(|_| is_renewal);
                 let addresses = self.reachable.clone();
                 self.attempt = Some(self.issuer.obtain(addresses, renews));
-                self.told = None;
                 self.tell(Event::Ordering);
             }
             Action::AskWindow => {
@@ -331,21 +320,6 @@ impl Behaviour {
             error,
             retry_in: Some(retry_in),
         });
-    }
-
-    /// Tells the application what the certificate waits for, once.
-    fn tell_waiting(&mut self, now: Instant, wall: SystemTime) -> bool {
-        let waiting = self.plan.waiting(now, wall);
-        if now < self.quiet_until {
-            return false;
-        }
-        let is_news = waiting.is_some() && waiting != self.told;
-        self.told = waiting;
-        if let Some(waiting) = waiting.filter(|_| is_news) {
-            tracing::info!("AutoTLS: waiting for {waiting}");
-            self.tell(Event::Waiting(waiting));
-        }
-        is_news
     }
 }
 
@@ -455,12 +429,12 @@ impl NetworkBehaviour for Behaviour {
                 self.carry_out(action);
                 continue;
             }
-            if self.tell_waiting(now, wall) {
+            if let Some(waiting) = self.plan.poll_waiting(now, wall) {
+                tracing::info!("AutoTLS: waiting for {waiting}");
+                self.tell(Event::Waiting(waiting));
                 continue;
             }
             let next = self.plan.next_timeout(now, wall);
-            let quiet = Some(self.quiet_until).filter(|until| *until > now);
-            let next = next.into_iter().chain(quiet).min();
             if self.deadline.poll(now, next, cx).is_ready() {
                 continue;
             }

@@ -26,6 +26,10 @@ const VALIDATION_DELAY: Duration = Duration::from_secs(15 * 60);
 /// so because this host has just started.
 const HEALTH_DELAY: Duration = HOUR;
 
+/// How long the application is not told at first what the certificate waits for: listeners are bound by the polls that
+/// follow, and other behaviours have just started.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// The part of a delay that is left to chance, downwards.
 const JITTER: f64 = 0.25;
 
@@ -69,6 +73,9 @@ pub(super) struct Plan {
     rng: SmallRng,
     /// Why a certificate cannot be ordered.
     obstacle: Option<Waiting>,
+    /// What the application was told last, and when it is told first.
+    told: Option<Waiting>,
+    quiet_until: Instant,
     /// Whether the registration delay was drawn.
     has_delayed: bool,
     validity: Option<Validity>,
@@ -90,6 +97,8 @@ impl Plan {
             config: config.clone(),
             rng,
             obstacle: Some(Waiting::NoListener),
+            told: None,
+            quiet_until: deadline::after(now, config.scaled(QUIET)),
             has_delayed: false,
             validity: None,
             renew_at: None,
@@ -235,7 +244,10 @@ impl Plan {
             None => self.next,
         });
         let expires = self.validity.map(|validity| at(validity.until));
-        [begins, expires, self.ask_at].into_iter().flatten().min()
+        let is_news = self.waiting(now, wall) != self.told;
+        let tells = Some(self.quiet_until).filter(|at| is_news && *at > now);
+        let times = [begins, expires, self.ask_at, tells];
+        times.into_iter().flatten().min()
     }
 
     /// Whether a certificate is wanted.
@@ -251,6 +263,17 @@ impl Plan {
         let is_delayed = self.failures == 0 && self.validity.is_none() && self.next > now;
         self.obstacle
             .or_else(|| is_delayed.then_some(Waiting::RegistrationDelay))
+    }
+
+    /// What the application is to be told that a certificate waits for. Once for each change.
+    pub(super) fn poll_waiting(&mut self, now: Instant, wall: SystemTime) -> Option<Waiting> {
+        if now < self.quiet_until {
+            return None;
+        }
+        let waiting = self.waiting(now, wall);
+        let is_news = waiting != self.told;
+        self.told = waiting;
+        waiting.filter(|_| is_news)
     }
 
     pub(super) fn is_running(&self) -> bool {

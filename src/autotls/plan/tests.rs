@@ -100,6 +100,7 @@ const RENEWAL: Action = Action::Obtain { is_renewal: true };
 #[test]
 fn nothing_is_ordered_while_something_is_in_the_way() {
     let mut subject = Subject::new(Config::default());
+    subject.pass(QUIET);
     for obstacle in [
         Waiting::NoListener,
         Waiting::NothingToDialBack,
@@ -116,6 +117,27 @@ fn nothing_is_ordered_while_something_is_in_the_way() {
     assert_eq!(subject.poll(), Some(FIRST));
     // One at a time.
     assert_eq!(subject.poll(), None);
+}
+
+#[test]
+fn what_it_waits_for_is_told_once_and_not_while_all_have_just_started() {
+    let mut subject = Subject::new(Config::default());
+    let [port, public] = [Waiting::NothingToDialBack, Waiting::NoPublicAddress].map(Some);
+    let told = |subject: &mut Subject| subject.plan.poll_waiting(subject.now, subject.wall);
+    subject.plan.on_obstacle(port, subject.now);
+    assert_eq!(told(&mut subject), None);
+    subject.plan.on_obstacle(public, subject.now);
+    let next = subject.plan.next_timeout(subject.now, subject.wall);
+    assert_eq!(next, Some(subject.now + QUIET));
+    subject.pass(QUIET);
+    assert_eq!((told(&mut subject), told(&mut subject)), (public, None));
+    subject.plan.on_obstacle(port, subject.now);
+    assert_eq!((told(&mut subject), told(&mut subject)), (port, None));
+    // Again, after there was nothing to wait for.
+    subject.plan.on_obstacle(None, subject.now);
+    assert_eq!(told(&mut subject), None);
+    subject.plan.on_obstacle(port, subject.now);
+    assert_eq!(told(&mut subject), port);
 }
 
 #[test]
