@@ -43,9 +43,9 @@ use libp2p::{
     ping,
     swarm::{self, NetworkBehaviour, SwarmEvent},
 };
-use libp2p_lazy_websocket::{autotls, websocket};
+use libp2p_lazy_websocket::{autotls, discovery::DEFAULT_TOPIC as TOPIC, websocket};
 use ports::free_port;
-use process::{PATIENCE, Process, SCRATCH, Scene, build};
+use process::{PATIENCE, Process, SCRATCH, Scene, announcement, build};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore,
     crypto::ring,
@@ -197,6 +197,17 @@ async fn a_node_gets_its_certificate_is_dialled_by_it_and_keeps_it_over_a_restar
             // It is subscribed to the topic of discovery, and hears of the hub there.
             let message = format!("message {} ", peer(&address));
             go.wait(&message, |line| line.starts_with(&message).then_some(()))
+                .await;
+            // And the hub hears of go.
+            let id = go
+                .wait("its peer id", |line| {
+                    line.strip_prefix("started ").map(ToOwned::to_owned)
+                })
+                .await;
+            go.say(&format!("publish {TOPIC} {}", announcement(&id)))
+                .await;
+            let discovered = format!("discovered {id} ");
+            hub.wait(&discovered, |line| (line == discovered).then_some(()))
                 .await;
             go.say(&format!("echo {} 100000", peer(&address))).await;
             go.wait("the echo", |line| (line == "echo ok 100000").then_some(()))

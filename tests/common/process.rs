@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use libp2p::PeerId;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader},
     process::{Child, ChildStdin, Command},
@@ -205,6 +206,16 @@ impl Process {
             Err(_) => panic!("{} did not end within {PATIENCE:?} of {what}", self.name),
         }
     }
+}
+
+/// What js publishes of a peer without addresses, in hex. The peer id has to contain the key, as one of Ed25519 does.
+pub(crate) fn announcement(peer: &str) -> String {
+    let id: PeerId = peer.parse().expect("a peer id that was printed");
+    // Behind the code and the length of the multihash.
+    let key = &id.to_bytes()[2..];
+    let field = [0x0a, key.len() as u8];
+    let bytes = field.iter().chain(key);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn read(from: impl AsyncRead + Unpin, mut take: impl FnMut(String)) {

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -20,9 +21,12 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	"github.com/libp2p/go-libp2p/p2p/transport/websocket"
 )
@@ -35,6 +39,13 @@ const (
 )
 
 var stdout sync.Mutex
+
+// A host and what it has subscribed to.
+type node struct {
+	host.Host
+	gossipsub *pubsub.PubSub
+	topics    sync.Map
+}
 
 func say(format string, args ...any) {
 	line := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " ")
@@ -76,7 +87,7 @@ func main() {
 	}
 }
 
-func start(listen []string, share bool, trust, cert, key string) (host.Host, error) {
+func start(listen []string, share bool, trust, cert, key string) (*node, error) {
 	var ws []any
 	if trust != "" {
 		pem, err := os.ReadFile(trust)
@@ -108,18 +119,18 @@ func start(listen []string, share bool, trust, cert, key string) (host.Host, err
 	if share {
 		options = append(options, libp2p.ShareTCPListener())
 	}
-	node, err := libp2p.New(options...)
+	host, err := libp2p.New(options...)
 	if err != nil {
 		return nil, err
 	}
-	node.SetStreamHandler(echoProtocol, func(stream network.Stream) {
+	host.SetStreamHandler(echoProtocol, func(stream network.Stream) {
 		if _, err := io.Copy(stream, stream); err != nil {
 			stream.Reset()
 			return
 		}
 		stream.Close()
 	})
-	node.Network().Notify(&network.NotifyBundle{
+	host.Network().Notify(&network.NotifyBundle{
 		ConnectedF: func(_ network.Network, connection network.Conn) {
 			if connection.Stat().Direction == network.DirInbound {
 				say("incoming %s %s", connection.RemotePeer(), connection.RemoteMultiaddr())
@@ -130,16 +141,27 @@ func start(listen []string, share bool, trust, cert, key string) (host.Host, err
 			say("disconnected %s", connection.RemotePeer())
 		},
 	})
-	return node, subscribe(node)
+	identified, err := host.EventBus().Subscribe(new(event.EvtPeerIdentificationCompleted))
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		for found := range identified.Out() {
+			found := found.(event.EvtPeerIdentificationCompleted)
+			say("identified %s %s %s", found.Peer, strings.ReplaceAll(found.AgentVersion, " ", "_"), strings.Join(protocol.ConvertToStrings(found.Protocols), ","))
+		}
+	}()
+	gossipsub, err := pubsub.NewGossipSub(context.Background(), host)
+	if err != nil {
+		return nil, err
+	}
+	node := &node{Host: host, gossipsub: gossipsub}
+	return node, node.subscribe(topicName)
 }
 
-// Prints what is published on the topic of discovery.
-func subscribe(node host.Host) error {
-	gossipsub, err := pubsub.NewGossipSub(context.Background(), node)
-	if err != nil {
-		return err
-	}
-	topic, err := gossipsub.Join(topicName)
+// Prints what is published on a topic.
+func (node *node) subscribe(name string) error {
+	topic, err := node.gossipsub.Join(name)
 	if err != nil {
 		return err
 	}
@@ -147,6 +169,7 @@ func subscribe(node host.Host) error {
 	if err != nil {
 		return err
 	}
+	node.topics.Store(name, topic)
 	go func() {
 		for {
 			message, err := subscription.Next(context.Background())
@@ -154,38 +177,81 @@ func subscribe(node host.Host) error {
 				say("error subscription: %s", err)
 				return
 			}
-			say("message %s %s %x %s", message.GetFrom(), topicName, message.Data, node.ID())
+			say("message %s %s %x %s", message.GetFrom(), name, message.Data, node.ID())
 		}
 	}()
 	return nil
 }
 
-func run(node host.Host, line string) {
+// Publishes once somebody has subscribed.
+func (node *node) publish(ctx context.Context, name, payload string) error {
+	topic, found := node.topics.Load(name)
+	if !found {
+		return errors.New("not subscribed")
+	}
+	data, err := hex.DecodeString(payload)
+	if err != nil {
+		return err
+	}
+	return topic.(*pubsub.Topic).Publish(ctx, data, pubsub.WithReadiness(pubsub.MinTopicSize(1)))
+}
+
+func run(node *node, line string) {
 	if err := command(node, strings.Fields(line)); err != nil {
 		say("error %s: %s", line, err)
 	}
 }
 
-func command(node host.Host, words []string) error {
+func command(node *node, words []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	switch {
 	case len(words) == 2 && words[0] == "dial":
 		_, err := dial(ctx, node, words[1])
 		return err
+	case len(words) == 2 && words[0] == "ping":
+		return pingPeer(ctx, node, words[1])
 	case len(words) == 3 && words[0] == "echo":
 		length, err := strconv.Atoi(words[2])
 		if err != nil {
 			return err
 		}
-		return echo(ctx, node, words[1], length)
+		if err := echo(ctx, node, words[1], length); err != nil {
+			return err
+		}
+		say("echo ok %d", length)
+		return nil
+	case len(words) == 3 && words[0] == "streams":
+		count, err := strconv.Atoi(words[2])
+		if err != nil {
+			return err
+		}
+		return streams(ctx, node, words[1], count)
+	case len(words) == 2 && words[0] == "subscribe":
+		if err := node.subscribe(words[1]); err != nil {
+			return err
+		}
+		say("subscribed %s", words[1])
+		return nil
+	case len(words) == 3 && words[0] == "publish":
+		if err := node.publish(ctx, words[1], words[2]); err != nil {
+			return err
+		}
+		say("published %s", words[1])
+		return nil
+	case len(words) == 2 && words[0] == "close":
+		id, err := peer.Decode(words[1])
+		if err != nil {
+			return err
+		}
+		return node.Network().ClosePeer(id)
 	default:
-		return errors.New("the commands are dial and echo")
+		return errors.New("the commands are dial, ping, echo, streams, subscribe, publish and close")
 	}
 }
 
 // The peer of an address, once it is connected, or of an id.
-func dial(ctx context.Context, node host.Host, target string) (peer.ID, error) {
+func dial(ctx context.Context, node *node, target string) (peer.ID, error) {
 	if !strings.HasPrefix(target, "/") {
 		return peer.Decode(target)
 	}
@@ -196,7 +262,7 @@ func dial(ctx context.Context, node host.Host, target string) (peer.ID, error) {
 	return info.ID, node.Connect(ctx, *info)
 }
 
-func echo(ctx context.Context, node host.Host, target string, length int) error {
+func echo(ctx context.Context, node *node, target string, length int) error {
 	id, err := dial(ctx, node, target)
 	if err != nil {
 		return err
@@ -205,6 +271,11 @@ func echo(ctx context.Context, node host.Host, target string, length int) error 
 	if err != nil {
 		return err
 	}
+	return exchange(stream, length)
+}
+
+// Sends random bytes and wants them back.
+func exchange(stream network.Stream, length int) error {
 	defer stream.Reset()
 	if err := stream.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
@@ -223,6 +294,67 @@ func echo(ctx context.Context, node host.Host, target string, length int) error 
 	if !bytes.Equal(sent, back) {
 		return fmt.Errorf("other bytes came back, %d of %d", len(back), length)
 	}
-	say("echo ok %d", length)
+	return nil
+}
+
+// Opens all of them before it uses the first.
+func streams(ctx context.Context, node *node, target string, count int) error {
+	id, err := dial(ctx, node, target)
+	if err != nil {
+		return err
+	}
+	opened := make(chan network.Stream, count)
+	failed := make(chan error, count)
+	for range count {
+		go func() {
+			stream, err := node.NewStream(ctx, id, echoProtocol)
+			if err != nil {
+				failed <- err
+				return
+			}
+			// Its protocol is negotiated only when there is something to send.
+			if _, err := stream.Write([]byte{0}); err != nil {
+				failed <- err
+				return
+			}
+			if _, err := io.ReadFull(stream, make([]byte, 1)); err != nil {
+				failed <- err
+				return
+			}
+			opened <- stream
+		}()
+	}
+	all := make([]network.Stream, 0, count)
+	for range count {
+		select {
+		case stream := <-opened:
+			all = append(all, stream)
+		case err := <-failed:
+			return err
+		}
+	}
+	for _, stream := range all {
+		go func() { failed <- exchange(stream, 1000) }()
+	}
+	for range count {
+		if err := <-failed; err != nil {
+			return err
+		}
+	}
+	say("streams ok %d", count)
+	return nil
+}
+
+func pingPeer(ctx context.Context, node *node, target string) error {
+	id, err := dial(ctx, node, target)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if result := <-ping.Ping(ctx, node, id); result.Error != nil {
+		return result.Error
+	}
+	say("pong %s", target)
 	return nil
 }
