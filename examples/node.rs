@@ -126,7 +126,7 @@ struct Arguments {
     /// The file of the private key of this node, in libp2p's encoding (protobuf). Created if it does not exist.
     #[arg(long, value_name = "FILE", requires = "own")]
     key: Option<PathBuf>,
-    /// End when standard input ends, as well as on Ctrl-C and SIGTERM.
+    /// End when standard input ends, as well as on Ctrl-C and SIGTERM. Its lines are commands: see below.
     #[arg(long, requires = "own")]
     until_stdin_closes: bool,
     /// The runtime.

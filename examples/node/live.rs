@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     error::Error,
     fs,
-    io::{self, Read as _},
+    io::{self, BufRead as _},
     path::Path,
     time::Duration,
 };
@@ -26,7 +26,7 @@ use libp2p_lazy_websocket::{
     lazy::{self, Change, State},
     websocket,
 };
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 
 #[cfg(feature = "autotls")]
 use crate::autotls;
@@ -58,6 +58,9 @@ Lines on standard output, one per event:
   announced <topic> <addresses>        this node has announced itself
   skipped <reason>                     this node has had nothing to announce
   error <what and why>
+With --until-stdin-closes, lines on standard input:
+  listen <multiaddr>                   as --listen
+  remove <multiaddr>                   end the listeners of that address; connections stay
 <addresses> are multiaddrs with commas in between and no spaces. There may be none: then the line ends
 with the space before them.";
 
@@ -103,11 +106,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
     let mut told_autotls = None;
     let mut states = readiness.changes();
     let mut told = HashMap::new();
+    let mut listeners = Vec::new();
     for address in &arguments.listen {
-        // The other addresses may be good.
-        if let Err(error) = swarm.listen_on(address.clone()) {
-            say(format_args!("error {address}: {}", chain(&error)));
-        }
+        listen(&mut swarm, address.clone(), &mut listeners);
     }
     for address in &arguments.external {
         swarm.add_external_address(address.clone());
@@ -119,7 +120,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
     }
 
     let mut save = Delay::new(SAVE);
-    let mut stdin_closed = stdin_closed(arguments.until_stdin_closes);
+    let mut stdin = stdin(arguments.until_stdin_closes);
     let local = *swarm.local_peer_id();
     loop {
         tokio::select! {
@@ -135,7 +136,10 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
                 save.reset(SAVE);
                 save_known(arguments, &swarm);
             }
-            _ = &mut stdin_closed => break,
+            line = stdin.recv() => match line {
+                Some(line) => command(&line, &mut swarm, &mut listeners),
+                None => break,
+            },
             _ = ending.next() => break,
         }
     }
@@ -350,18 +354,55 @@ fn ending() -> io::Result<Signals> {
     ])
 }
 
-/// Resolves when standard input has ended; never if that is not `wanted`.
-fn stdin_closed(wanted: bool) -> oneshot::Receiver<()> {
-    let (closed, receiver) = oneshot::channel();
+/// The lines of standard input, until it ends. Neither lines nor an end if they are not `wanted`.
+fn stdin(wanted: bool) -> mpsc::Receiver<String> {
+    let (lines, receiver) = mpsc::channel(1);
     std::thread::spawn(move || {
         if wanted {
-            let _ = io::stdin().lock().bytes().take_while(Result::is_ok).count();
-            let _ = closed.send(());
+            for line in io::stdin().lock().lines().map_while(Result::ok) {
+                if lines.blocking_send(line).is_err() {
+                    return;
+                }
+            }
         } else {
             std::thread::park();
         }
     });
     receiver
+}
+
+fn command(line: &str, swarm: &mut Swarm<Behaviour>, listeners: &mut Vec<(Multiaddr, ListenerId)>) {
+    let words = line.split_whitespace().collect::<Vec<_>>();
+    let (&[verb @ ("listen" | "remove"), address], Some(Ok(parsed))) = (
+        &words[..],
+        words.last().map(|word| word.parse::<Multiaddr>()),
+    ) else {
+        return say(format_args!(
+            "error {line}: the commands are listen <multiaddr> and remove <multiaddr>"
+        ));
+    };
+    match verb {
+        "listen" => listen(swarm, parsed, listeners),
+        _ => {
+            let mut removed = listeners.extract_if(.., |(of, _)| *of == parsed).peekable();
+            if removed.peek().is_none() {
+                say(format_args!("error {address}: no --listen"));
+            }
+            removed.for_each(|(_, id)| _ = swarm.remove_listener(id));
+        }
+    }
+}
+
+fn listen(
+    swarm: &mut Swarm<Behaviour>,
+    address: Multiaddr,
+    listeners: &mut Vec<(Multiaddr, ListenerId)>,
+) {
+    match swarm.listen_on(address.clone()) {
+        Ok(id) => listeners.push((address, id)),
+        // The other addresses may be good.
+        Err(error) => say(format_args!("error {address}: {}", chain(&error))),
+    }
 }
 
 /// Reads the key, or makes one where there is no file.

@@ -67,6 +67,7 @@ func main() {
 	trust := flag.String("trust", "", "the file of a certificate to trust when dialling")
 	cert := flag.String("cert", "", "the file of the certificate chain of wss listeners")
 	key := flag.String("key", "", "the file of the private key of that certificate")
+	announce := flag.Duration("announce", 0, "announce itself on the topic of discovery at this interval")
 	flag.Parse()
 
 	node, err := start(listen, *share, *trust, *cert, *key)
@@ -77,6 +78,9 @@ func main() {
 	say("started %s", node.ID())
 	for _, address := range node.Addrs() {
 		say("listening %s/p2p/%s", address, node.ID())
+	}
+	if *announce > 0 {
+		go node.announce(*announce)
 	}
 	for _, address := range dials {
 		go run(node, "dial "+address)
@@ -258,6 +262,10 @@ func dial(ctx context.Context, node *node, target string) (peer.ID, error) {
 	info, err := peer.AddrInfoFromString(target)
 	if err != nil {
 		return "", err
+	}
+	// Only the address that is given, and none that the peer has told of itself.
+	if node.Network().Connectedness(info.ID) != network.Connected {
+		node.Peerstore().ClearAddrs(info.ID)
 	}
 	return info.ID, node.Connect(ctx, *info)
 }
