@@ -13,6 +13,8 @@ mod authority;
 mod chromium;
 #[path = "common/forge.rs"]
 mod forge;
+#[path = "common/gate.rs"]
+mod gate;
 #[path = "common/go.rs"]
 mod go;
 #[path = "common/js.rs"]
@@ -36,6 +38,7 @@ use std::{
 
 use forge::Forge;
 use futures::StreamExt as _;
+use gate::Closed;
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     identity::Keypair,
@@ -90,6 +93,17 @@ impl Node {
             arguments: arguments.map(ToOwned::to_owned).into(),
             store,
         }
+    }
+
+    /// One that waits for two seconds where others wait for an hour.
+    fn hasty(forge: &Forge) -> Self {
+        let mut node = Self::new(forge, "store");
+        for argument in &mut node.arguments {
+            if argument.starts_with("--autotls-time-scale") {
+                *argument = "--autotls-time-scale=0.0005".to_owned();
+            }
+        }
+        node
     }
 
     fn start(&self, scene: &Scene, name: &'static str) -> Process {
@@ -147,6 +161,17 @@ async fn state(process: &Process, state: &str) {
     process
         .wait(&wanted, |line| line.starts_with(&wanted).then_some(()))
         .await;
+}
+
+/// The failure of an attempt, and that of the next one.
+async fn told_twice(hub: &Process, said: &str) {
+    let mut count = 0;
+    hub.wait(&format!("twice: {said}"), |line| {
+        let retrying = line.strip_prefix("autotls retrying in ")?;
+        count += usize::from(retrying.contains(said));
+        (count == 2).then_some(())
+    })
+    .await;
 }
 
 fn peer(address: &str) -> &str {
@@ -364,20 +389,9 @@ async fn each_part_may_be_away_and_comes_back() {
         if !pebble {
             forge.stop_pebble().await;
         }
-        let mut node = Node::new(&forge, "store");
-        // An hour after the health was not good.
-        node.arguments
-            .push("--autotls-time-scale=0.0005".to_owned());
-        node.arguments
-            .retain(|it| it != "--autotls-time-scale=0.02");
+        let node = Node::hasty(&forge);
         let hub = node.start(&scene, "hub");
-        for _ in 0..2 {
-            hub.wait(said, |line| {
-                let retrying = line.strip_prefix("autotls retrying in ")?;
-                retrying.contains(said).then_some(())
-            })
-            .await;
-        }
+        told_twice(&hub, said).await;
         let plain = format!("/ip4/127.0.0.1/tcp/{}/ws", node.port);
         let other = dialler(&scene, "other", &forge.trust, &plain).await;
         other
@@ -395,6 +409,55 @@ async fn each_part_may_be_away_and_comes_back() {
         // Of the hub, only the broker has gone.
         assert!(!hub.printed("no longer ") && !other.printed("disconnected "));
         other.finish().await;
+        hub.finish().await;
+    }
+}
+
+/// The same at each step, which is the only one that fails, with the parts themselves behind it.
+#[tokio::test]
+async fn each_step_may_fail_and_is_told() {
+    let scene = Scene::default();
+    let Some(forge) = Forge::behind_gates(&scene, DAYS).await else {
+        return;
+    };
+    let gates = forge.gates.as_ref().unwrap();
+    for (closed, said) in [
+        (
+            Closed::Broker("/v1/health"),
+            "health of the broker: no connection to ",
+        ),
+        (Closed::Acme("/dir"), "ACME account: no connection to "),
+        (
+            Closed::Acme("/sign-me-up"),
+            "ACME account: no connection to ",
+        ),
+        (Closed::Acme("/order-plz"), "ACME order: no connection to "),
+        (
+            Closed::Broker("/v1/_acme-challenge"),
+            "request to the broker: no connection to ",
+        ),
+        (
+            Closed::Node,
+            "answered with status 400: error testing addresses: ",
+        ),
+        (Closed::Names, "TXT record: "),
+        (Closed::NamesOfAuthority, "validation: "),
+        (
+            Closed::Acme("/finalize-order/"),
+            "finalization of the order: no connection to ",
+        ),
+        (
+            Closed::Acme("/certZ/"),
+            "download of the certificate: no connection to ",
+        ),
+    ] {
+        let node = Node::hasty(&forge);
+        gates.close(closed);
+        let hub = node.start(&scene, "hub");
+        told_twice(&hub, said).await;
+        gates.open();
+        node.named(&hub).await;
+        assert!(!hub.printed("no longer ") && !hub.printed("error "));
         hub.finish().await;
     }
 }

@@ -6,6 +6,8 @@
 mod authority;
 #[path = "common/forge.rs"]
 mod forge;
+#[path = "common/gate.rs"]
+mod gate;
 #[path = "common/go.rs"]
 mod go;
 #[path = "common/ports.rs"]

@@ -20,6 +20,7 @@ use tokio::{process::Command, task, time::timeout};
 
 use crate::{
     authority::{Authority, Leaf},
+    gate::{Gates, Places},
     go,
     ports::free_port,
     process::{PATIENCE, Process, SCRATCH, Scene},
@@ -43,6 +44,10 @@ pub(crate) struct Forge {
     pub(crate) dns: SocketAddr,
     /// Whom to trust to speak with pebble: a file in PEM. It signs no certificate of a node.
     pub(crate) trust: PathBuf,
+    /// In front of the parts, if the test has asked for them.
+    pub(crate) gates: Option<Gates>,
+    /// The parts themselves.
+    places: Places,
     /// Where pebble tells of itself.
     management: SocketAddr,
     trusted: Vec<u8>,
@@ -58,6 +63,16 @@ impl Forge {
     /// Returns nothing where there is no Go to build them. The test has nothing to try then, and has been reported as
     /// skipped.
     pub(crate) async fn start(scene: &Scene, validity: Duration) -> Option<Self> {
+        Self::begin(scene, validity, None).await
+    }
+
+    /// The same, each part behind a gate.
+    pub(crate) async fn behind_gates(scene: &Scene, validity: Duration) -> Option<Self> {
+        let gates = Gates::new().await.expect("there are ports");
+        Self::begin(scene, validity, Some(gates)).await
+    }
+
+    async fn begin(scene: &Scene, validity: Duration, mut gates: Option<Gates>) -> Option<Self> {
         static PROGRAMS: OnceLock<Option<PathBuf>> = OnceLock::new();
         static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -70,11 +85,22 @@ impl Forge {
         let local = || SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST)));
         let [dns, broker, acme, management] = [local(), local(), local(), local()];
         let authority = Authority::new();
+        let places = Places {
+            broker,
+            acme,
+            dns: [dns; 2],
+        };
+        if let Some(gates) = &mut gates {
+            gates.lead_to(&places, &authority);
+        }
+        let shown = gates.as_ref().map_or(places, |gates| gates.places);
         let mut forge = Self {
-            directory_url: format!("https://{acme}/dir"),
-            broker_url: format!("http://{broker}"),
+            directory_url: format!("https://{}/dir", shown.acme),
+            broker_url: format!("http://{}", shown.broker),
             domain: "libp2p.test",
-            dns,
+            dns: shown.dns[0],
+            gates,
+            places,
             trust: directory.join("trust.pem"),
             management,
             trusted: authority.der(),
@@ -83,22 +109,18 @@ impl Forge {
             broker: None,
             pebble: None,
         };
-        forge.configure(broker, acme, &authority, validity);
+        forge.configure(&authority, validity);
         forge.start_broker(scene).await;
         forge.start_pebble(scene).await;
         Some(forge)
     }
 
-    fn configure(
-        &self,
-        broker: SocketAddr,
-        acme: SocketAddr,
-        authority: &Authority,
-        validity: Duration,
-    ) {
+    fn configure(&self, authority: &Authority, validity: Duration) {
         let Self {
             domain, management, ..
         } = self;
+        let Places { broker, acme, .. } = self.places;
+        let shown = self.shown().broker;
         let write = |name: &str, text: String| {
             let file = self.directory.join(name);
             fs::write(&file, text).expect("the directory is there");
@@ -112,7 +134,7 @@ impl Forge {
                 "$TTL 60\n$ORIGIN {domain}.\n@ SOA ns1 admin 1 60 60 60 60\n@ NS ns1\nns1 A 127.0.0.1\n"
             ),
         );
-        // The name of the registration is that of the broker's socket, so that nobody has to resolve it.
+        // The name of the registration is that of a socket, so that nobody has to resolve it.
         write(
             "Corefile",
             format!(
@@ -123,7 +145,7 @@ impl Forge {
                      ipparser {domain}\n\
                      file {zone}\n\
                      acme {domain} {{\n\
-                         registration-domain {broker} listen-address={broker} external-tls=true\n\
+                         registration-domain {shown} listen-address={broker} external-tls=true\n\
                          database-type badger challenges\n\
                      }}\n\
                  }}\n"
@@ -154,11 +176,18 @@ impl Forge {
         );
     }
 
+    /// What others see of the parts.
+    fn shown(&self) -> Places {
+        self.gates
+            .as_ref()
+            .map_or(self.places, |gates| gates.places)
+    }
+
     /// What it has stored of names before is there again.
     pub(crate) async fn start_broker(&mut self, scene: &Scene) {
         let mut command = Command::new(self.programs.join("p2p-forge"));
         command
-            .args(["-dns.port", &self.dns.port().to_string()])
+            .args(["-dns.port", &self.places.dns[0].port().to_string()])
             .current_dir(&self.directory);
         let broker = scene.spawn("broker", command);
         // It says so once it listens to questions.
@@ -181,7 +210,7 @@ impl Forge {
         let mut command = Command::new(self.programs.join("pebble"));
         command
             .args(["-config", "pebble.json", "-dnsserver"])
-            .arg(self.dns.to_string())
+            .arg(self.shown().dns[1].to_string())
             .current_dir(&self.directory)
             // It would wait for up to 15 s before it looks for a name.
             .env("PEBBLE_VA_NOSLEEP", "1");
