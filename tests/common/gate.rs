@@ -1,5 +1,7 @@
 //! Gates in front of the parts of AutoTLS, which a test closes for one kind of request.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
