@@ -462,6 +462,46 @@ async fn each_step_may_fail_and_is_told() {
     }
 }
 
+/// Who is connected stays so; nobody is told of an address at which nobody can be reached.
+#[tokio::test]
+async fn a_certificate_that_runs_out_takes_its_address_with_it() {
+    let scene = Scene::default();
+    let Some(mut forge) = Forge::start(&scene, Duration::from_secs(15)).await else {
+        return;
+    };
+    let (node, hub, address, root) = named_hub(&scene, &forge).await;
+    let other = dialler(&scene, "other", &root, &address).await;
+    other
+        .wait("a connection", |line| {
+            line.starts_with("connected ").then_some(())
+        })
+        .await;
+    // The next ones will be of another root.
+    forge.stop_pebble().await;
+    for gone in [format!("no longer {address}"), "autotls expired".to_owned()] {
+        hub.wait(&gone, |line| (line == gone).then_some(())).await;
+    }
+    assert!(!other.printed("disconnected "));
+    let plain = format!("/ip4/127.0.0.1/tcp/{}/ws", node.port);
+    let late = dialler(&scene, "late", &root, &plain).await;
+    late.wait("the other one", |line| {
+        line.starts_with("discovered ").then_some(())
+    })
+    .await;
+    forge.start_pebble(&scene).await;
+    let mut count = 0;
+    let again = format!("listening {address}");
+    hub.wait("the address again", |line| {
+        count += usize::from(line == again);
+        (count == 2).then_some(())
+    })
+    .await;
+    assert!(!other.printed("disconnected "));
+    for node in [other, late, hub] {
+        node.finish().await;
+    }
+}
+
 #[derive(NetworkBehaviour)]
 struct Server {
     autotls: autotls::Behaviour,

@@ -285,10 +285,10 @@ impl Behaviour {
             return self.on_failed(Failure::new(Step::Download, error), now);
         }
         let validity = Validity {
-            from: issued.not_before.max(wall).min(issued.not_after),
+            from: issued.not_before,
             until: issued.not_after,
         };
-        self.plan.on_obtained(validity, now);
+        self.plan.on_obtained(validity, now, wall);
         self.counters.obtained += 1;
         self.last_failure = None;
         let not_after = issued.not_after;

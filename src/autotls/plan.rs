@@ -138,13 +138,14 @@ impl Plan {
         self.ask_at = Some(now);
     }
 
-    /// A certificate was obtained, and is in use.
-    pub(super) fn on_obtained(&mut self, validity: Validity, now: Instant) {
+    /// A certificate was obtained, and is in use. Its dates are those of the server.
+    pub(super) fn on_obtained(&mut self, dates: Validity, now: Instant, wall: SystemTime) {
         self.is_running = false;
         self.failures = 0;
         self.next = deadline::after(now, self.config.scaled(FIRST_DELAY));
         self.floor = self.next;
-        self.on_stored(validity, now);
+        let from = dates.from.max(wall).min(dates.until);
+        self.on_stored(Validity { from, ..dates }, now);
     }
 
     /// An attempt failed. Returns the delay until the next one.

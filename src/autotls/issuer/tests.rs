@@ -1,4 +1,6 @@
-use std::{fs, time::Duration};
+use std::{fs, task::Poll, time::Duration};
+
+use futures::future;
 
 use super::{
     outside::{Folder, Issues, Outside, problem},
@@ -501,6 +503,38 @@ async fn the_key_of_a_certificate_is_stored_before_it_is_ordered_and_used_again(
     // The next has another.
     assert!(issuer.obtain(addresses(), issued).await.is_ok());
     assert!(!stored().starts_with(&key));
+}
+
+/// As when a swarm is dropped.
+#[tokio::test]
+async fn an_attempt_may_end_at_any_poll() {
+    let (outside, folder) = (Outside::new().await, Folder::new());
+    let keypair = Keypair::generate_ed25519();
+    let config = outside.config().with_storage(&folder.0);
+    let mut was_obtained = false;
+    for polls in 1.. {
+        let issuer = Issuer::new(&keypair, &config);
+        let mut attempt = issuer.obtain(addresses(), None);
+        let mut polled = 0;
+        let ended = future::poll_fn(|cx| {
+            polled += 1;
+            match attempt.poll_unpin(cx) {
+                Poll::Ready(result) => Poll::Ready(Some(result.is_ok())),
+                Poll::Pending if polled == polls => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        let ended = ended.await;
+        drop((attempt, issuer));
+        // Files that the dropped attempt is still writing are whole or not there.
+        let (issued, errors) = Issuer::new(&keypair, &config).load();
+        assert!(errors.is_empty(), "after {polls} polls: {errors:?}");
+        was_obtained |= issued.is_some();
+        if let Some(is_ok) = ended {
+            assert!(is_ok && was_obtained && polls > 20, "after {polls} polls");
+            break;
+        }
+    }
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ impl Subject {
             from: self.wall,
             until: self.wall + length,
         };
-        self.plan.on_obtained(validity, self.now);
+        self.plan.on_obtained(validity, self.now, self.wall);
         assert_eq!(self.poll(), Some(Action::AskWindow));
         self.plan.on_window(Ok(None), self.now, self.wall);
     }
@@ -275,7 +275,9 @@ fn a_window_is_used_as_far_as_it_is_within_the_lifetime() {
             from: subject.wall,
             until: subject.wall + 10 * HOUR,
         };
-        subject.plan.on_obtained(validity, subject.now);
+        subject
+            .plan
+            .on_obtained(validity, subject.now, subject.wall);
         let at = |hours: i32| match hours {
             0.. => subject.wall + HOUR * hours.unsigned_abs(),
             _ => subject.wall - HOUR * hours.unsigned_abs(),
@@ -310,10 +312,12 @@ fn a_clock_that_is_ahead_does_not_renew_in_a_loop() {
     assert_eq!(subject.poll(), Some(FIRST));
     // By the clock of the server its lifetime has just begun; by ours five sixths are over.
     let validity = Validity {
-        from: subject.wall,
+        from: subject.wall - 75 * DAY,
         until: subject.wall + 15 * DAY,
     };
-    subject.plan.on_obtained(validity, subject.now);
+    subject
+        .plan
+        .on_obtained(validity, subject.now, subject.wall);
     assert_eq!(subject.wait_for(RENEWAL), 10 * DAY);
     // A server whose window is always past is not asked more than once a minute.
     for _ in 0..5 {
@@ -323,6 +327,7 @@ fn a_clock_that_is_ahead_does_not_renew_in_a_loop() {
                 until: subject.wall + DAY,
             },
             subject.now,
+            subject.wall,
         );
         let window = Window {
             start: subject.wall - DAY,
@@ -383,7 +388,7 @@ proptest! {
                         from: subject.wall,
                         until: subject.wall + SECOND * u32::from(n),
                     };
-                    subject.plan.on_obtained(validity, subject.now);
+                    subject.plan.on_obtained(validity, subject.now, subject.wall);
                     failed_at = Some(subject.now);
                 }
                 4 if running => {
