@@ -210,6 +210,7 @@ mod transport;
 mod upgrade;
 #[cfg(feature = "upgrade")]
 mod upgraded;
+mod visitors;
 
 // The public interface is:
 #[cfg(any(test, fuzzing))]
@@ -242,3 +243,4 @@ pub use transport::Transport;
 #[cfg(any(test, fuzzing))]
 pub(crate) use upgrade::fuzz::{run_request as fuzz_request, run_response as fuzz_response};
 pub use upgrade::{ForeignProtocol, HandshakeError};
+pub use visitors::{AnswerError, Visitor};

@@ -1,9 +1,11 @@
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 #[cfg(any(feature = "async-std", feature = "smol", feature = "tokio"))]
 use crate::websocket::TcpOptions;
 use crate::websocket::{
-    Certificates, OutgoingProxy, Proxies, Resolve, TrustAnchor, dial::Resolver,
+    Certificates, Counters, OutgoingProxy, Proxies, Resolve, TrustAnchor, Visitor,
+    dial::Resolver,
+    visitors::{Receive, Visitors},
 };
 
 /// The most that [`Config::with_max_frame_size`] allows.
@@ -68,6 +70,9 @@ pub struct Config {
     outgoing_proxy: Option<Arc<OutgoingProxy>>,
     max_redirects: u8,
     matches_paths: bool,
+    visitors: Option<Receive>,
+    max_visitors: NonZeroUsize,
+    visit_timeout: Duration,
     handshake_timeout: Duration,
     max_pending_handshakes: usize,
     #[cfg(feature = "libp2p-websocket")]
@@ -95,6 +100,9 @@ impl Default for Config {
             outgoing_proxy: None,
             max_redirects: 0,
             matches_paths: false,
+            visitors: None,
+            max_visitors: const { NonZeroUsize::new(64).unwrap() },
+            visit_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(9),
             max_pending_handshakes: 256,
             #[cfg(feature = "libp2p-websocket")]
@@ -243,6 +251,65 @@ impl Config {
     /// `Engine::Stream`.
     pub fn with_path_matching(mut self, matching: bool) -> Self {
         self.matches_paths = matching;
+        self
+    }
+
+    /// The application gets the connections whose first request is not for libp2p, to answer health checks, metrics or a page
+    /// on the port of the node.
+    ///
+    /// ```
+    /// use libp2p_lazy_websocket::websocket::Config;
+    ///
+    /// # #[cfg(feature = "tokio")]
+    /// let config = Config::default().with_visitors(|visitor| {
+    ///     tokio::spawn(async move {
+    ///         match visitor.path() {
+    ///             "/healthz" => visitor.answer(200, "text/plain", "ok\n").await,
+    ///             _ => visitor.answer(404, "text/plain", "not here\n").await,
+    ///         }
+    ///     });
+    /// });
+    /// ```
+    ///
+    /// | the request | is handled by |
+    /// | --- | --- |
+    /// | no upgrade to WebSocket, also HTTP/1.0, with a body, or an upgrade to another protocol | the application |
+    /// | an upgrade to WebSocket, for another path, with [`with_path_matching(true)`](Self::with_path_matching) | the application, for instance for a WebSocket of its own |
+    /// | any other upgrade to WebSocket | libp2p, also if it is refused |
+    /// | malformed, without exactly one `Host` in HTTP/1.1, too large, or HTTP/2 | this crate: it is answered with 400, 431 or 505 |
+    ///
+    /// The closure is called in the task of the connection, with the [`Visitor`] whose request is not answered yet. It should
+    /// only start a task or send the visitor to one: while it blocks, so does the thread of the runtime. A panic in
+    /// it is one of that task.
+    ///
+    /// The swarm reports each visitor as an `IncomingConnectionError`, with
+    /// [`HandshakeError::Visitor`](crate::websocket::HandshakeError::Visitor): a connection that it was told of has ended
+    /// for it. [`Counters::visitors`] counts them.
+    ///
+    /// Never called with `Engine::Libp2p`, and not for connections of TCP without WebSocket. Defaults to none: such requests
+    /// are answered with 404, 405 or 426.
+    pub fn with_visitors(mut self, visitors: impl Fn(Visitor) + Send + Sync + 'static) -> Self {
+        self.visitors = Some(Receive::new(visitors));
+        self
+    }
+
+    /// Maximum number of [visitors](Self::with_visitors) at a time. Others are answered with 503 and closed.
+    ///
+    /// A visitor counts until it is dropped, and no longer as a [pending handshake](Self::with_max_pending_handshakes).
+    /// Defaults to 64.
+    pub fn with_max_visitors(mut self, max: NonZeroUsize) -> Self {
+        self.max_visitors = max;
+        self
+    }
+
+    /// The time of a [visitor](Self::with_visitors) from the end of its request's headers, for all that it sends and reads.
+    /// After that, reading and writing fail with the kind [`TimedOut`](std::io::ErrorKind::TimedOut), unless the application
+    /// has called [`Visitor::keep_open`].
+    ///
+    /// Defaults to 60 seconds. [`Duration::MAX`] disables the limit. The headers themselves have the time of a
+    /// [handshake](Self::with_handshake_timeout).
+    pub fn with_visit_timeout(mut self, timeout: Duration) -> Self {
+        self.visit_timeout = timeout;
         self
     }
 
@@ -408,6 +475,12 @@ impl Config {
 
     pub(super) fn matches_paths(&self) -> bool {
         self.matches_paths
+    }
+
+    pub(super) fn visitors(&self, counters: &Counters) -> Option<Visitors> {
+        let receive = self.visitors.clone()?;
+        let (max, timeout) = (self.max_visitors, self.visit_timeout);
+        Some(Visitors::new(receive, max, timeout, counters.clone()))
     }
 
     pub(super) fn certificates(&self) -> &[Certificates] {

@@ -21,6 +21,7 @@ struct Counts {
     timed_out: AtomicU64,
     upgraded: AtomicU64,
     unknown: AtomicU64,
+    visitors: AtomicU64,
 }
 
 impl Counters {
@@ -53,6 +54,11 @@ impl Counters {
         self.0.unknown.load(Ordering::Relaxed)
     }
 
+    /// The number of connections that were handed to [`Config::with_visitors`](crate::websocket::Config::with_visitors).
+    pub fn visitors(&self) -> u64 {
+        self.0.visitors.load(Ordering::Relaxed)
+    }
+
     pub(super) fn on_admitted(&self) {
         self.0.pending_handshakes.fetch_add(1, Ordering::Relaxed);
     }
@@ -74,6 +80,10 @@ impl Counters {
 
     pub(super) fn on_upgraded(&self) {
         self.0.upgraded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn on_visitor(&self) {
+        self.0.visitors.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn on_unknown(&self) {

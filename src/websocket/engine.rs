@@ -13,6 +13,7 @@ use crate::websocket::{
     hearing::Incoming,
     listeners::Accepted,
     tls::Tls,
+    visitors::Visitors,
 };
 
 mod stream;
@@ -24,11 +25,16 @@ pub(super) enum Speaker {
 }
 
 impl Speaker {
-    pub(super) fn new(outbound: Outbound, config: &Config, tls: &Tls) -> Self {
+    pub(super) fn new(
+        outbound: Outbound,
+        config: &Config,
+        tls: &Tls,
+        visitors: Option<Visitors>,
+    ) -> Self {
         match config.engine() {
             #[cfg(feature = "libp2p-websocket")]
             Engine::Libp2p => Self::Libp2p(libp2p::Libp2p::new(outbound, config, tls)),
-            Engine::Stream => Self::Stream(stream::Streams::new(outbound, config, tls)),
+            Engine::Stream => Self::Stream(stream::Streams::new(outbound, config, tls, visitors)),
         }
     }
 
@@ -59,7 +65,7 @@ impl Speaker {
         match self {
             #[cfg(feature = "libp2p-websocket")]
             Self::Libp2p(engine) => engine.accept(incoming, accepted.kind, accepted.remote.clone()),
-            Self::Stream(engine) => engine.accept(incoming, accepted.kind, accepted.only.clone()),
+            Self::Stream(engine) => engine.accept(incoming, accepted),
         }
     }
 

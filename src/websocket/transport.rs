@@ -93,7 +93,7 @@ impl Transport {
             proxy: config.outgoing_proxy(),
         };
         Self {
-            speaker: Speaker::new(outbound, &config, &tls),
+            speaker: Speaker::new(outbound, &config, &tls, config.visitors(&counters)),
             below,
             tls,
             listeners,

@@ -24,6 +24,7 @@ mod error;
 pub(super) mod fuzz;
 mod head;
 mod http;
+mod linger;
 mod server;
 mod tunnel;
 
@@ -34,6 +35,9 @@ use client::Response;
 pub(super) use head::MAX_SIZE as MAX_HEAD;
 use head::{Head, Parser};
 pub(super) use http::NO_HEADERS;
+pub(super) use linger::Linger;
+use server::Request;
+pub(super) use server::{Requests, answered};
 
 /// Number of bytes read at once.
 const MAX_READ: usize = 2048;
@@ -41,12 +45,31 @@ const MAX_READ: usize = 2048;
 /// The time limit for the body of a refusal.
 const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The time for which a connection stays open after its request was refused, so that the client can read the reason.
-const LINGER: Duration = Duration::from_secs(2);
+/// The outcome of a received request.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    /// The connection is WebSocket now. Has the bytes received beyond the head.
+    Upgraded(Vec<u8>),
+    /// It is not for libp2p, and is not answered yet.
+    Visit(Visit),
+}
 
-/// Number of bytes read and discarded meanwhile. Unread bytes would make the system reset the connection, which may lose the
-/// answer.
-const MAX_DISCARDED: usize = 256 * 1024;
+/// A request that is not for libp2p.
+#[derive(Debug)]
+pub(super) struct Visit {
+    pub(super) method: String,
+    /// With its query.
+    pub(super) path: String,
+    /// All bytes received so far.
+    pub(super) received: Vec<u8>,
+}
+
+impl Visit {
+    /// Whether the answer may have no body.
+    pub(super) fn is_head(&self) -> bool {
+        self.method == "HEAD"
+    }
+}
 
 /// The outcome of a request.
 #[derive(Debug)]
@@ -57,33 +80,33 @@ pub(super) enum Answer {
     Redirected(String),
 }
 
-/// Awaits the request of a client and answers it. If `only` is set, the request has to be for that path. Returns the bytes
-/// after the request.
+/// Awaits the request of a client and answers it, unless it is one of a visitor.
 ///
 /// A refused client receives the reason, and its connection is closed.
-pub(super) async fn accept<S>(io: &mut S, only: Option<Path>) -> Result<Vec<u8>, HandshakeError>
+pub(super) async fn accept<S>(io: &mut S, requests: &Requests) -> Result<Accepted, HandshakeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut head = Head::default();
-    let error = match receive(io, &mut head, &server::Requests { only }).await {
-        Ok(request) => {
+    let error = match receive(io, &mut head, requests).await {
+        Ok(Request::Upgrade(request)) => {
             send(io, &request.accepted()).await?;
-            return Ok(head.into_rest());
+            return Ok(Accepted::Upgraded(head.into_rest()));
+        }
+        Ok(Request::Visit { method, path }) => {
+            let received = head.into_bytes();
+            return Ok(Accepted::Visit(Visit {
+                method,
+                path,
+                received,
+            }));
         }
         Err(error) => error,
     };
-    // A client that has left needs no answer.
-    if !matches!(
-        error,
-        HandshakeError::Io(_) | HandshakeError::Closed { has_begun: false }
-    ) {
-        let answer = server::refused(&error, head.is_of_head(), deadline::wall_clock());
-        // It may be large, and the rest of a refusal may take a second.
-        drop(head);
-        let _ = refuse(io, &answer).await;
-    }
-    Err(error)
+    let is_head = head.is_of_head();
+    // It may be large, and the rest of a refusal may take a second.
+    drop(head);
+    Err(refuse(io, error, is_head).await)
 }
 
 /// Requests a path of a host, both in the form of the request.
@@ -178,28 +201,30 @@ async fn receive_body<S: AsyncRead + Unpin>(io: &mut S, body: &mut Body) {
     .await;
 }
 
-/// Sends the reason, closes the write side, and gives the client time to read it.
-async fn refuse<S>(io: &mut S, answer: &str) -> io::Result<()>
+/// Sends the reason, closes the connection, and gives the client time to read it. Returns the reason.
+///
+/// In a box, because it would be the largest part of the future of a stranger that is waited for.
+pub(super) fn refuse<S>(
+    io: &mut S,
+    error: HandshakeError,
+    is_head: bool,
+) -> Pin<Box<impl Future<Output = HandshakeError>>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    io.write_all(answer.as_bytes()).await?;
-    io.close().await?;
-    let mut deadline = Deadline::default();
-    let end = deadline::after(deadline::now(), LINGER);
-    let mut left = MAX_DISCARDED;
-    poll_fn(|cx| {
-        while left > 0 {
-            match poll_read(io, cx, left.min(MAX_READ), <[u8]>::len) {
-                Poll::Ready(Ok(count @ 1..)) => left = left.saturating_sub(count),
-                Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => break,
-            }
+    Box::pin(async move {
+        // A client that has left needs no answer.
+        let has_left = matches!(
+            error,
+            HandshakeError::Io(_) | HandshakeError::Closed { has_begun: false }
+        );
+        let answer = server::refused(&error, is_head, deadline::wall_clock());
+        if !has_left && io.write_all(answer.as_bytes()).await.is_ok() && io.close().await.is_ok() {
+            let mut linger = Linger::new();
+            poll_fn(|cx| linger.poll(io, cx)).await;
         }
-        deadline.poll(deadline::now(), Some(end), cx)
+        error
     })
-    .await;
-    Ok(())
 }
 
 /// Reads at most `max` bytes. The buffer is not kept while nothing arrives, which bounds the cost of a stranger.

@@ -8,16 +8,17 @@ use multiaddr::Multiaddr;
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::websocket::{
-    Config, Connection, Error,
+    Config, Connection, Error, HandshakeError,
     address::Kind,
     below::{Io, Pending},
     dial::{Contest, Dial, Outbound, Parse, Target, connect_through},
     hearing::Incoming,
-    path::Path,
+    listeners,
     stream::Stream,
     target::Request,
     tls::{Tls, TlsStream},
-    upgrade::{self, Answer},
+    upgrade::{self, Accepted, Answer, Requests},
+    visitors::{Place, Visitors},
 };
 
 pub(in crate::websocket) struct Streams {
@@ -27,10 +28,16 @@ pub(in crate::websocket) struct Streams {
     speaks_tcp: bool,
     max_redirects: u8,
     keep_alive: Option<Duration>,
+    visitors: Option<Visitors>,
 }
 
 impl Streams {
-    pub(super) fn new(outbound: Outbound, config: &Config, tls: &Tls) -> Self {
+    pub(super) fn new(
+        outbound: Outbound,
+        config: &Config,
+        tls: &Tls,
+        visitors: Option<Visitors>,
+    ) -> Self {
         Self {
             server: tls.server(),
             client: tls.client(),
@@ -38,6 +45,7 @@ impl Streams {
             speaks_tcp: config.speaks_tcp(),
             max_redirects: config.max_redirects(),
             keep_alive: config.keep_alive(),
+            visitors,
         }
     }
 
@@ -53,16 +61,24 @@ impl Streams {
     pub(super) fn accept(
         &self,
         incoming: Incoming,
-        kind: Kind,
-        only: Option<Path>,
+        accepted: &listeners::Accepted,
     ) -> Option<Pending<Connection>> {
-        Some(match kind {
+        let door = || Door {
+            requests: Requests {
+                only: accepted.only.clone(),
+                visitors: self.visitors.is_some(),
+            },
+            keep_alive: self.keep_alive,
+            visitors: self.visitors.clone(),
+            from: accepted.remote.clone(),
+        };
+        Some(match accepted.kind {
             Kind::Tcp => incoming
                 .io()
                 .map_ok(|io| Connection::of(io.into_io()))
                 .boxed(),
-            Kind::Ws => accept(incoming, only, self.keep_alive).boxed(),
-            Kind::Wss => accept_tls(incoming, self.server.clone()?, only, self.keep_alive).boxed(),
+            Kind::Ws => accept(incoming, door()).boxed(),
+            Kind::Wss => accept_tls(incoming, self.server.clone()?, door()).boxed(),
         })
     }
 
@@ -120,31 +136,76 @@ impl Streams {
     }
 }
 
-async fn accept(
-    incoming: Incoming,
-    only: Option<Path>,
+/// What becomes of the request of a client.
+struct Door {
+    requests: Requests,
     keep_alive: Option<Duration>,
-) -> Result<Connection, Error> {
-    let mut io = incoming.io().await?;
-    // Borrowed, because a future keeps a copy of its arguments, and that of TLS is large.
-    let mut received = upgrade::accept(&mut io, only).await?;
-    let (unread, io) = io.into_parts();
-    received.extend(unread);
-    let stream = Stream::server(io, received).with_keep_alive(keep_alive);
-    Ok(Connection::new(stream))
+    visitors: Option<Visitors>,
+    from: Multiaddr,
 }
 
-async fn accept_tls(
+// No `async fn`, whose future keeps a copy of its arguments. For the same reason, `upgrade` borrows the streams, of which
+// that of TLS is large.
+
+fn accept(incoming: Incoming, door: Door) -> impl Future<Output = Result<Connection, Error>> {
+    async move {
+        let mut io = incoming.io().await?;
+        match upgrade::accept(&mut io, &door.requests).await? {
+            Accepted::Upgraded(mut received) => {
+                let (unread, io) = io.into_parts();
+                received.extend(unread);
+                Ok(door.connection(io, received))
+            }
+            Accepted::Visit(mut visit) => match door.admit() {
+                Ok(place) => {
+                    let (unread, io) = io.into_parts();
+                    visit.received.extend(unread);
+                    Err(place.receive(visit, io, false).into())
+                }
+                Err(error) => Err(upgrade::refuse(&mut io, error, visit.is_head())
+                    .await
+                    .into()),
+            },
+        }
+    }
+}
+
+fn accept_tls(
     incoming: Incoming,
     config: Arc<ServerConfig>,
-    only: Option<Path>,
-    keep_alive: Option<Duration>,
-) -> Result<Connection, Error> {
-    let mut io = TlsStream::server(incoming.io().await?, config).map_err(failed)?;
-    io.handshake().await.map_err(failed)?;
-    let received = upgrade::accept(&mut io, only).await?;
-    let stream = Stream::server(io, received).with_keep_alive(keep_alive);
-    Ok(Connection::new(stream))
+    door: Door,
+) -> impl Future<Output = Result<Connection, Error>> {
+    async move {
+        let mut io = TlsStream::server(incoming.io().await?, config).map_err(failed)?;
+        io.handshake().await.map_err(failed)?;
+        match upgrade::accept(&mut io, &door.requests).await? {
+            Accepted::Upgraded(received) => Ok(door.connection(io, received)),
+            Accepted::Visit(visit) => match door.admit() {
+                Ok(place) => Err(place.receive(visit, Box::pin(io), true).into()),
+                Err(error) => Err(upgrade::refuse(&mut io, error, visit.is_head())
+                    .await
+                    .into()),
+            },
+        }
+    }
+}
+
+impl Door {
+    fn connection<S>(&self, io: S, received: Vec<u8>) -> Connection
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let stream = Stream::server(io, received).with_keep_alive(self.keep_alive);
+        Connection::new(stream)
+    }
+
+    /// The place of a visitor.
+    fn admit(&self) -> Result<Place, HandshakeError> {
+        match &self.visitors {
+            Some(visitors) => visitors.admit(&self.from),
+            None => Err(HandshakeError::TooManyVisitors { max: 0 }),
+        }
+    }
 }
 
 fn failed(error: io::Error) -> Error {
@@ -228,9 +289,18 @@ mod tests {
         certificates.set(certificate).unwrap();
         let tls = Tls::new(&Config::default().with_certificates(certificates));
 
-        let plain = size_of_val(&accept(tcp(), None, None));
+        let door = || Door {
+            requests: Requests {
+                only: None,
+                visitors: false,
+            },
+            keep_alive: None,
+            visitors: None,
+            from: Multiaddr::empty(),
+        };
+        let plain = size_of_val(&accept(tcp(), door()));
         assert!(plain < 512, "{plain}");
-        let secured = size_of_val(&accept_tls(tcp(), tls.server().unwrap(), None, None));
+        let secured = size_of_val(&accept_tls(tcp(), tls.server().unwrap(), door()));
         assert!(
             secured < 512 + size_of::<TlsStream<Prefixed<Io>, UnbufferedServerConnection>>(),
             "{secured}"

@@ -98,6 +98,19 @@ pub enum HandshakeError {
         /// Its name.
         path: String,
     },
+    /// The request is not for libp2p, and its connection was handed to
+    /// [`Config::with_visitors`](crate::websocket::Config::with_visitors). Not a failure: the swarm has no other event for a
+    /// connection that ends before its peer is known.
+    #[error("the request is of a visitor, and was handed to the application")]
+    Visitor,
+    /// The request is not for libp2p, and was answered with 503 because there were
+    /// [too many visitors](crate::websocket::Config::with_max_visitors).
+    #[error("the request is of a visitor, and there were {max} already")]
+    #[non_exhaustive]
+    TooManyVisitors {
+        /// The maximum.
+        max: usize,
+    },
     /// The dialled server, or a proxy in front of it, answered with another status than 101 or a redirect.
     #[error("the other side did not switch to WebSocket and answered {status}{}{}", after(" ", .reason), after(": ", .body))]
     #[non_exhaustive]

@@ -55,7 +55,10 @@ pub(crate) fn run_request(data: &[u8]) {
     };
     let paths = ["/", "/chat", "/a b?c", ""];
     let only = paths.get(usize::from(*path)).map(|path| Path::new(path));
-    let requests = Requests { only };
+    let requests = Requests {
+        only,
+        visitors: false,
+    };
     let whole = read(data, data.len(), &requests);
     let parts = read(data, usize::from(*portion), &requests);
     assert_eq!(
@@ -64,7 +67,7 @@ pub(crate) fn run_request(data: &[u8]) {
     );
     compare_with_soketto(data, whole.message.as_ref());
     match &whole.message {
-        Some(Ok(request)) => {
+        Some(Ok(Request::Upgrade(request))) => {
             assert_eq!(whole.rest, parts.rest);
             assert!(data.ends_with(&whole.rest));
             answers(&request.accepted(), 101..=101, None);
@@ -76,6 +79,7 @@ pub(crate) fn run_request(data: &[u8]) {
                 answers(&answer, 400..=599, Some(is_head));
             }
         }
+        Some(Ok(Request::Visit { .. })) => panic!("a visitor that nobody expects"),
         None => {}
     }
 }

@@ -117,7 +117,12 @@ impl Head {
 
     /// Whether the method of the request is HEAD, so that the answer may have no body.
     pub(super) fn is_of_head(&self) -> bool {
-        self.part(self.begin).starts_with(b"HEAD ")
+        self.bytes.trim_ascii_start().starts_with(b"HEAD ")
+    }
+
+    /// All received bytes.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// The bytes after the head, in an allocation of their size.

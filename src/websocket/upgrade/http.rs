@@ -50,21 +50,24 @@ impl<'a> Headers<'a> {
             .ok_or(HandshakeError::MissingHeader { name })
     }
 
+    /// Whether one of the headers with this name lists this token, in any case.
+    pub(super) fn have_token(self, name: &str, token: &str) -> bool {
+        self.all(name).any(|value| {
+            let mut tokens = value.split(|byte| *byte == b',');
+            tokens.any(|other| other.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+        })
+    }
+
     /// Checks that one of the headers with this name lists this token, in any case.
     pub(super) fn expect_token(
         self,
         name: &'static str,
         token: &str,
     ) -> Result<(), HandshakeError> {
-        let mut last = None;
-        for value in self.all(name) {
-            let mut tokens = value.split(|byte| *byte == b',');
-            if tokens.any(|other| other.trim_ascii().eq_ignore_ascii_case(token.as_bytes())) {
-                return Ok(());
-            }
-            last = Some(value);
+        if self.have_token(name, token) {
+            return Ok(());
         }
-        Err(match last {
+        Err(match self.all(name).last() {
             Some(value) => HandshakeError::UnexpectedHeader {
                 name,
                 value: quoted(value),

@@ -11,15 +11,43 @@ use crate::{deadline::SystemTime, websocket::path::Path};
 
 /// The parts of a request that are needed; everything else is checked and dropped.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Request {
+pub(super) enum Request {
+    /// To WebSocket.
+    Upgrade(Upgrade),
+    /// Of a visitor.
+    Visit {
+        method: String,
+        /// With its query.
+        path: String,
+    },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Upgrade {
     accept: Accept,
 }
 
 /// The requests that a listener accepts.
 #[derive(Debug)]
-pub(super) struct Requests {
-    /// The only accepted path.
-    pub(super) only: Option<Path>,
+pub(in crate::websocket) struct Requests {
+    /// The only accepted path of an upgrade.
+    pub(in crate::websocket) only: Option<Path>,
+    /// Whether there may be visitors.
+    pub(in crate::websocket) visitors: bool,
+}
+
+impl Requests {
+    /// Whether a request is not for libp2p. A refused upgrade is never a visit: some proxies pass on everything that follows
+    /// a request for an upgrade, whatever the answer is.
+    fn is_visit(&self, request: &httparse::Request<'_, '_>) -> bool {
+        let headers = Headers(request.headers);
+        // A proxy may drop the first, and the error says so.
+        let is_upgrade = headers.have_token("Upgrade", "websocket")
+            || headers.all("Sec-WebSocket-Key").next().is_some();
+        let path = request.path.unwrap_or_default();
+        let is_elsewhere = |only: &Path| !only.is_requested_by(path) && request.version == Some(1);
+        !is_upgrade || self.only.as_ref().is_some_and(is_elsewhere)
+    }
 }
 
 impl Parser for Requests {
@@ -39,6 +67,16 @@ impl Parser for Requests {
         let mut request = httparse::Request::new(&mut headers);
         expect_whole(request.parse(head), head)?;
         let method = request.method.unwrap_or_default();
+        if self.visitors && self.is_visit(&request) {
+            // RFC 9112, section 3.2.
+            if request.version == Some(1) {
+                Headers(request.headers).one("Host")?;
+            }
+            return Ok(Some(Request::Visit {
+                method: method.to_owned(),
+                path: request.path.unwrap_or_default().to_owned(),
+            }));
+        }
         if method != "GET" {
             return Err(HandshakeError::Method {
                 method: quoted(method.as_bytes()),
@@ -81,11 +119,11 @@ impl Parser for Requests {
             });
         }
         let accept = Accept::of(&key);
-        Ok(Some(Request { accept }))
+        Ok(Some(Request::Upgrade(Upgrade { accept })))
     }
 }
 
-impl Request {
+impl Upgrade {
     /// The answer to it. It confirms none of the requested subprotocols and extensions, so they are not used.
     pub(super) fn accepted(&self) -> String {
         format!(
@@ -125,6 +163,11 @@ pub(super) fn refused(reason: &HandshakeError, is_head: bool, now: SystemTime) -
             "",
             "The path is not the one in the address of this node.",
         ),
+        HandshakeError::TooManyVisitors { .. } => (
+            "503 Service Unavailable",
+            "",
+            "Too many others are visiting it.",
+        ),
         HandshakeError::WebSocketVersion { .. } => (
             "426 Upgrade Required",
             UPGRADE,
@@ -151,15 +194,58 @@ pub(super) fn refused(reason: &HandshakeError, is_head: bool, now: SystemTime) -
         UPGRADE => "Upgrade, close",
         _ => "close",
     };
-    let date = date(now).map_or_else(String::new, |date| format!("Date: {date}\r\n"));
     let body =
         format!("{status}\n\nThis is the WebSocket port of a libp2p node, not a website. {hint}\n");
-    format!(
-        "HTTP/1.1 {status}\r\n{header}Connection: {connection}\r\n{date}\
-         Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{}",
-        body.len(),
-        if is_head { "" } else { &body },
-    )
+    let mut answer = format!("HTTP/1.1 {status}\r\n{header}Connection: {connection}\r\n");
+    answer += &date_header(now);
+    answer += &content_headers("text/plain", body.len());
+    answer += "\r\n";
+    if !is_head {
+        answer += &body;
+    }
+    answer
+}
+
+/// The head of an answer to a visitor, before its connection is closed. `None` if it is one without a body.
+///
+/// The status and the content type are valid.
+pub(in crate::websocket) fn answered(
+    status: u16,
+    content_type: &str,
+    length: Option<usize>,
+    now: SystemTime,
+) -> String {
+    let reason = reason_phrase(status);
+    let date = date_header(now);
+    let content = length.map_or_else(String::new, |length| content_headers(content_type, length));
+    format!("HTTP/1.1 {status} {reason}\r\nConnection: close\r\n{date}{content}\r\n")
+}
+
+/// Optional: RFC 9112, section 4. For people and old health checks.
+fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        204 => "No Content",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        503 => "Service Unavailable",
+        _ => "",
+    }
+}
+
+fn content_headers(content_type: &str, length: usize) -> String {
+    format!("Content-Type: {content_type}\r\nContent-Length: {length}\r\n")
+}
+
+fn date_header(now: SystemTime) -> String {
+    date(now).map_or_else(String::new, |date| format!("Date: {date}\r\n"))
 }
 
 /// The date in a header: RFC 9110, section 5.6.7. Section 6.6.1 requires it of servers with a clock. `None` if the clock is

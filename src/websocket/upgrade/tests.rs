@@ -105,6 +105,15 @@ impl AsyncWrite for Peer {
     }
 }
 
+/// Where nobody is a visitor.
+async fn accept(peer: &mut Peer, only: Option<Path>) -> Result<Vec<u8>, HandshakeError> {
+    let visitors = false;
+    match super::accept(peer, &Requests { only, visitors }).await? {
+        Accepted::Upgraded(received) => Ok(received),
+        Accepted::Visit(visit) => panic!("{visit:?}"),
+    }
+}
+
 fn accepted(peer: &mut Peer, only: Option<&str>) -> Result<Vec<u8>, HandshakeError> {
     let only = only.map(Path::new);
     block_on(accept(peer, only))
@@ -394,7 +403,10 @@ fn looked_at<P: Parser>(parser: &P, bytes: &[u8], portion: usize) -> (usize, usi
 fn each_byte_of_a_head_is_looked_at_once_however_it_is_cut() {
     const MAX: usize = head::MAX_SIZE;
 
-    let requests = server::Requests { only: None };
+    let requests = Requests {
+        only: None,
+        visitors: true,
+    };
     let line = [&b"GET /"[..], &[b'a'; MAX]].concat();
     let headers = [&b"GET / HTTP/1.1\r\n"[..], &b"a:b\r\n".repeat(MAX)].concat();
     let response = client::Request::new(NONCE);
@@ -423,7 +435,7 @@ fn what_an_endless_stranger_costs_is_bounded() {
         assert_pending!(task::spawn(accept(&mut peer, None)).poll());
         assert!(peer.is_closed);
         let read = endless.len() - peer.says.iter().map(Vec::len).sum::<usize>();
-        assert!(read <= head::MAX_SIZE + MAX_DISCARDED, "{read}");
+        assert!(read <= head::MAX_SIZE + linger::MAX_DISCARDED, "{read}");
     }
 }
 

@@ -1,0 +1,331 @@
+//! Requests that are not for libp2p, and the application that gets them.
+
+use std::{
+    fmt, io,
+    num::NonZeroUsize,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use multiaddr::Multiaddr;
+
+use crate::{
+    deadline::{self, Deadline, Instant},
+    websocket::{
+        Counters, HandshakeError,
+        below::Io,
+        hearing::Prefixed,
+        upgrade::{self, Linger, Visit},
+    },
+};
+
+/// The closure of the application.
+#[derive(Clone)]
+pub(super) struct Receive(Arc<dyn Fn(Visitor) + Send + Sync>);
+
+impl Receive {
+    pub(super) fn new(receive: impl Fn(Visitor) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(receive))
+    }
+}
+
+impl fmt::Debug for Receive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Receive")
+    }
+}
+
+/// The visitors of one transport.
+#[derive(Debug, Clone)]
+pub(super) struct Visitors(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    receive: Receive,
+    max: usize,
+    timeout: Duration,
+    present: AtomicUsize,
+    counters: Counters,
+}
+
+impl Visitors {
+    /// At most `max` at a time, each for at most `timeout`.
+    pub(super) fn new(
+        receive: Receive,
+        max: NonZeroUsize,
+        timeout: Duration,
+        counters: Counters,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            receive,
+            max: max.get(),
+            timeout,
+            present: AtomicUsize::new(0),
+            counters,
+        }))
+    }
+
+    /// A place for a visitor with this address.
+    pub(super) fn admit(&self, from: &Multiaddr) -> Result<Place, HandshakeError> {
+        let max = self.0.max;
+        let one_more = |present| (present < max).then_some(present + 1);
+        let present = &self.0.present;
+        present
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .map(|_| Place {
+                from: from.clone(),
+                shared: Arc::clone(&self.0),
+            })
+            .map_err(|_| HandshakeError::TooManyVisitors { max })
+    }
+}
+
+/// One of the places of visitors, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    from: Multiaddr,
+    shared: Arc<Shared>,
+}
+
+impl Place {
+    /// Hands a connection to the application. Returns the end of its handshake.
+    pub(super) fn receive(self, visit: Visit, io: Io, is_secured: bool) -> HandshakeError {
+        let shared = Arc::clone(&self.shared);
+        shared.counters.on_visitor();
+        (shared.receive.0)(Visitor {
+            method: visit.method,
+            path: visit.path,
+            is_secured,
+            io: Prefixed::new(visit.received, io),
+            end: Some(deadline::after(deadline::now(), shared.timeout)),
+            reading: Deadline::default(),
+            writing: Deadline::default(),
+            linger: None,
+            timeout: shared.timeout,
+            place: self,
+        });
+        HandshakeError::Visitor
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.present.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A client whose request is not for libp2p: see [`Config::with_visitors`](crate::websocket::Config::with_visitors).
+///
+/// It is the connection, as a stream of bytes that begins with the request, and it is not answered yet. Either
+/// [`answer`](Self::answer) the request, or give the connection to an HTTP server such as hyper. That server has to close the
+/// connection after one response: see [below](#one-request).
+///
+/// Reading and writing fail with the kind [`TimedOut`](io::ErrorKind::TimedOut) once the time of
+/// [`Config::with_visit_timeout`](crate::websocket::Config::with_visit_timeout) is over, unless
+/// [`keep_open`](Self::keep_open) was called. The visitor counts towards
+/// [`Config::with_max_visitors`](crate::websocket::Config::with_max_visitors) until it is dropped.
+///
+/// # Closing
+///
+/// [`poll_close`](AsyncWrite::poll_close) sends a `close_notify` if the connection is secured, closes the write side, and
+/// discards what still comes until the client closes its side, for at most two seconds and 256 KiB. Without that, the system
+/// would reset the connection if the client has sent more than was read, and the client might lose the answer. Dropping
+/// closes at once.
+///
+/// # One request
+///
+/// A proxy in front of this node may send the requests of several clients through one connection, and among them the upgrades
+/// of libp2p peers. Only the first request of a connection decides whether it is for libp2p, so a later upgrade would reach
+/// the application in place of libp2p. `answer` therefore closes the connection, and a server should do the same, as
+/// hyper does with `keep_alive(false)`.
+pub struct Visitor {
+    method: String,
+    path: String,
+    is_secured: bool,
+    io: Prefixed<Io>,
+    /// `None` if it may stay.
+    end: Option<Instant>,
+    timeout: Duration,
+    // Both halves may be used, in two tasks.
+    reading: Deadline,
+    writing: Deadline,
+    /// Once the write side is closed.
+    linger: Option<Linger>,
+    // Dropped after the connection.
+    place: Place,
+}
+
+impl Visitor {
+    /// The method of the request, such as `GET`.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// The path of the request with its query, as it was requested: `/metrics?name=a`. Clients may also request a whole URL,
+    /// `*` (`OPTIONS *`) or a host and port (`CONNECT`).
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The address of the client, as the `send_back_addr` of a connection: that of a proxy's client with
+    /// [`Config::with_proxies`](crate::websocket::Config::with_proxies), and that of the proxy without.
+    pub fn from(&self) -> &Multiaddr {
+        &self.place.from
+    }
+
+    /// Whether the connection is over TLS.
+    pub fn is_secured(&self) -> bool {
+        self.is_secured
+    }
+
+    /// Lets the connection stay open beyond
+    /// [`Config::with_visit_timeout`](crate::websocket::Config::with_visit_timeout), for instance for server-sent events or a
+    /// WebSocket of the application. It keeps its place among the
+    /// [visitors](crate::websocket::Config::with_max_visitors), and the application has to bound its time, and how many of
+    /// these there are.
+    pub fn keep_open(&mut self) {
+        self.end = None;
+    }
+
+    /// Answers the request and closes the connection, as [above](#closing). The answer to a HEAD request is sent without the
+    /// body, and so is one with the status 204, 205 or 304.
+    ///
+    /// The answer has the headers `Connection: close`, `Date`, `Content-Type` and `Content-Length`. Write other answers to
+    /// the visitor itself, or use an HTTP server.
+    ///
+    /// # Errors
+    ///
+    /// If the connection fails or the client takes too long; and if the status is not one of 200 to 599, or the content type
+    /// has characters that cannot be in a header, in which case nothing is sent, and the connection is closed.
+    pub async fn answer(
+        mut self,
+        status: u16,
+        content_type: &str,
+        body: impl AsRef<[u8]>,
+    ) -> Result<(), AnswerError> {
+        if !(200..600).contains(&status) {
+            return Err(AnswerError::Status { status });
+        }
+        let is_valid = |byte| matches!(byte, b'\t' | b' '..=b'~');
+        if !content_type.bytes().all(is_valid) {
+            let content_type = content_type.to_owned();
+            return Err(AnswerError::ContentType { content_type });
+        }
+        let body = Some(body.as_ref()).filter(|_| !matches!(status, 204 | 205 | 304));
+        let length = body.map(<[u8]>::len);
+        let head = upgrade::answered(status, content_type, length, deadline::wall_clock());
+        let mut bytes = head.into_bytes();
+        bytes.extend(body.filter(|_| self.method != "HEAD").unwrap_or_default());
+        self.write_all(&bytes).await?;
+        self.close().await?;
+        Ok(())
+    }
+
+    fn timed_out(&self) -> io::Error {
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("the visit took longer than {:?}", self.timeout),
+        )
+    }
+
+    /// Fails once the time is over.
+    fn check_reading(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.reading.poll(deadline::now(), self.end, cx) {
+            Poll::Ready(()) => Err(self.timed_out()),
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    fn check_writing(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.writing.poll(deadline::now(), self.end, cx) {
+            Poll::Ready(()) => Err(self.timed_out()),
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Visitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Visitor")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .field("from", &self.place.from)
+            .field("is_secured", &self.is_secured)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for Visitor {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check_reading(cx)?;
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Visitor {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check_writing(cx)?;
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check_writing(cx)?;
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_writing(cx)?;
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_writing(cx)?;
+        let this = &mut *self;
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.io).poll_close(cx))?;
+        }
+        let linger = this.linger.get_or_insert_with(Linger::new);
+        linger.poll(&mut this.io, cx).map(Ok)
+    }
+}
+
+/// The reason for which [`Visitor::answer`] failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnswerError {
+    /// The connection failed, or the time of the visit was over.
+    #[error("the answer could not be sent")]
+    Io(#[from] io::Error),
+    /// The status is not one of an answer: 200 to 599.
+    #[error("{status} is not the status of an answer, which is between 200 and 599")]
+    #[non_exhaustive]
+    Status {
+        /// The status.
+        status: u16,
+    },
+    /// The content type has a line end, or another character that cannot be in a header.
+    #[error("the content type {content_type:?} has a character that cannot be in a header")]
+    #[non_exhaustive]
+    ContentType {
+        /// The content type.
+        content_type: String,
+    },
+}
