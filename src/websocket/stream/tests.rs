@@ -17,6 +17,7 @@ use super::{
     *,
 };
 
+mod autobahn;
 mod keep_alive;
 
 /// The transport below a stream. It keeps one waker for each direction, as a socket of tokio does.
