@@ -5,7 +5,7 @@ use crate::websocket::TcpOptions;
 use crate::websocket::{
     Certificates, Counters, OutgoingProxy, Proxies, Resolve, TrustAnchor, Visitor,
     dial::Resolver,
-    visitors::{Receive, Visitors},
+    visitors::{Limits, Receive, Visitors},
 };
 
 /// The most that [`Config::with_max_frame_size`] allows.
@@ -35,6 +35,7 @@ const MAX_FRAME_SIZE: usize = 16 * 1024 * 1024;
 /// | a request with a body, or with a duplicate of a unique header | is accepted | is refused |
 /// | bytes after the request in the same packet | are lost | belong to the stream |
 /// | the path of a request | is ignored | is compared with `with_path_matching(true)` |
+/// | a request that is not for WebSocket | is an error | is an error, or that of a visitor `with_visitors` |
 /// | a silent peer | is noticed when TCP gives up a write, or never | gets a ping after 30 s; the connection ends after 60 s |
 /// | TCP without WebSocket, see `with_tcp` | is not supported | is supported |
 /// | a TLS session of an earlier dial, after the certificate was replaced | is not resumed | is resumed |
@@ -278,13 +279,15 @@ impl Config {
     /// | any other upgrade to WebSocket | libp2p, also if it is refused |
     /// | malformed, without exactly one `Host` in HTTP/1.1, too large, or HTTP/2 | this crate: it is answered with 400, 431 or 505 |
     ///
-    /// The closure is called in the task of the connection, with the [`Visitor`] whose request is not answered yet. It should
-    /// only start a task or send the visitor to one: while it blocks, so does the thread of the runtime. A panic in
-    /// it is one of that task.
+    /// Other answers than such short ones are up to an HTTP server, such as [hyper or axum](Visitor).
     ///
-    /// The swarm reports each visitor as an `IncomingConnectionError`, with
-    /// [`HandshakeError::Visitor`](crate::websocket::HandshakeError::Visitor): a connection that it was told of has ended
-    /// for it. [`Counters::visitors`] counts them.
+    /// The closure is called in the task of the connection. It should only start a task, or send the [`Visitor`] to one: while
+    /// it blocks, so does a thread of the runtime. A panic in it is caught and logged, because an unwound task of a swarm would
+    /// leave a pending connection behind, and the connection is closed.
+    ///
+    /// The swarm reports each visitor as an `IncomingConnectionError` with
+    /// [`HandshakeError::Visitor`](crate::websocket::HandshakeError::Visitor), because it was told of a connection, which is not
+    /// one of its own. [`Counters::visitors`] counts them.
     ///
     /// Never called with `Engine::Libp2p`, and not for connections of TCP without WebSocket. Defaults to none: such requests
     /// are answered with 404, 405 or 426.
@@ -295,7 +298,10 @@ impl Config {
 
     /// Maximum number of [visitors](Self::with_visitors) at a time. Others are answered with 503 and closed.
     ///
-    /// A visitor counts until it is dropped, and no longer as a [pending handshake](Self::with_max_pending_handshakes).
+    /// A visitor counts until it is dropped. One remote address may have a quarter of them, 16 by default and at least one,
+    /// counted as [pending handshakes](Self::with_max_pending_handshakes) are, which visitors are no longer: loopback and
+    /// [`with_proxies`](Self::with_proxies) have no such limit.
+    ///
     /// Defaults to 64.
     pub fn with_max_visitors(mut self, max: NonZeroUsize) -> Self {
         self.max_visitors = max;
@@ -479,8 +485,12 @@ impl Config {
 
     pub(super) fn visitors(&self, counters: &Counters) -> Option<Visitors> {
         let receive = self.visitors.clone()?;
-        let (max, timeout) = (self.max_visitors, self.visit_timeout);
-        Some(Visitors::new(receive, max, timeout, counters.clone()))
+        let limits = Limits {
+            max: self.max_visitors,
+            timeout: self.visit_timeout,
+            proxies: self.proxies.clone(),
+        };
+        Some(Visitors::new(receive, limits, counters.clone()))
     }
 
     pub(super) fn certificates(&self) -> &[Certificates] {

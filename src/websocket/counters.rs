@@ -22,6 +22,7 @@ struct Counts {
     upgraded: AtomicU64,
     unknown: AtomicU64,
     visitors: AtomicU64,
+    refused_visitors: AtomicU64,
 }
 
 impl Counters {
@@ -59,6 +60,12 @@ impl Counters {
         self.0.visitors.load(Ordering::Relaxed)
     }
 
+    /// The number of connections that were answered with 503 because there were
+    /// [too many visitors](crate::websocket::Config::with_max_visitors).
+    pub fn refused_visitors(&self) -> u64 {
+        self.0.refused_visitors.load(Ordering::Relaxed)
+    }
+
     pub(super) fn on_admitted(&self) {
         self.0.pending_handshakes.fetch_add(1, Ordering::Relaxed);
     }
@@ -84,6 +91,10 @@ impl Counters {
 
     pub(super) fn on_visitor(&self) {
         self.0.visitors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn on_refused_visitor(&self) {
+        self.0.refused_visitors.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn on_unknown(&self) {

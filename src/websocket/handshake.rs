@@ -17,7 +17,8 @@ use std::{
 use futures::{FutureExt as _, task::AtomicWaker};
 use multiaddr::Multiaddr;
 
-use self::places::{Places, Remote, Ticket};
+pub(super) use self::places::Remote;
+use self::places::{Places, Ticket};
 use crate::{
     deadline::{self, Deadline, Instant},
     websocket::{Counters, Error, address},

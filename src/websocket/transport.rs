@@ -246,7 +246,7 @@ impl lazy::Transport<Transport> {
     /// | `libp2p_websocket_…` | |
     /// | --- | --- |
     /// | `pending_handshakes` | a gauge, see [`Counters`] |
-    /// | `evicted_total`, `timed_out_total`, `unknown_total`, `upgraded_total` | see [`Counters`] |
+    /// | `evicted_total`, `timed_out_total`, `unknown_total`, `upgraded_total`, `visitors_total`, `refused_visitors_total` | see [`Counters`] |
     /// | `certificate_remaining_seconds` | a gauge: the remaining time of the certificate in use, by the clock of this host. Negative after it has expired, 0 if there is none. Of several, the least |
     /// | `certificates_refused_total` | the number of refused certificates. Files that are missing before the first certificate do not count |
     ///

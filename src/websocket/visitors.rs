@@ -1,13 +1,12 @@
 //! Requests that are not for libp2p, and the application that gets them.
 
 use std::{
+    collections::{HashMap, hash_map::Entry},
     fmt, io,
     num::NonZeroUsize,
+    panic::{self, AssertUnwindSafe},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -18,8 +17,10 @@ use multiaddr::Multiaddr;
 use crate::{
     deadline::{self, Deadline, Instant},
     websocket::{
-        Counters, HandshakeError,
+        Counters, HandshakeError, Proxies,
+        address::ip,
         below::Io,
+        handshake::Remote,
         hearing::Prefixed,
         upgrade::{self, Linger, Visit},
     },
@@ -48,41 +49,66 @@ pub(super) struct Visitors(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     receive: Receive,
-    max: usize,
-    timeout: Duration,
-    present: AtomicUsize,
+    limits: Limits,
+    present: Mutex<Present>,
     counters: Counters,
 }
 
+#[derive(Debug)]
+pub(super) struct Limits {
+    /// A quarter of it, and at least one, is that of one remote address.
+    pub(super) max: NonZeroUsize,
+    pub(super) timeout: Duration,
+    /// Their own addresses have all places.
+    pub(super) proxies: Option<Proxies>,
+}
+
+#[derive(Debug, Default)]
+struct Present {
+    all: usize,
+    /// None is zero.
+    by_remote: HashMap<Remote, usize>,
+}
+
 impl Visitors {
-    /// At most `max` at a time, each for at most `timeout`.
-    pub(super) fn new(
-        receive: Receive,
-        max: NonZeroUsize,
-        timeout: Duration,
-        counters: Counters,
-    ) -> Self {
+    pub(super) fn new(receive: Receive, limits: Limits, counters: Counters) -> Self {
         Self(Arc::new(Shared {
             receive,
-            max: max.get(),
-            timeout,
-            present: AtomicUsize::new(0),
+            limits,
+            present: Mutex::default(),
             counters,
         }))
     }
 
     /// A place for a visitor with this address.
     pub(super) fn admit(&self, from: &Multiaddr) -> Result<Place, HandshakeError> {
-        let max = self.0.max;
-        let one_more = |present| (present < max).then_some(present + 1);
-        let present = &self.0.present;
-        present
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
-            .map(|_| Place {
-                from: from.clone(),
-                shared: Arc::clone(&self.0),
-            })
-            .map_err(|_| HandshakeError::TooManyVisitors { max })
+        let Limits { max, proxies, .. } = &self.0.limits;
+        let max = max.get();
+        let ip = ip(from).filter(|ip| !proxies.as_ref().is_some_and(|all| all.are_at(*ip)));
+        let remote = ip.and_then(Remote::of);
+        let mut present = self.0.present();
+        let own = remote.and_then(|remote| present.by_remote.get(&remote));
+        if present.all >= max || own.is_some_and(|own| *own >= (max / 4).max(1)) {
+            self.0.counters.on_refused_visitor();
+            return Err(HandshakeError::TooManyVisitors { max });
+        }
+        present.all += 1;
+        if let Some(remote) = remote {
+            *present.by_remote.entry(remote).or_default() += 1;
+        }
+        drop(present);
+        Ok(Place {
+            from: from.clone(),
+            remote,
+            shared: Arc::clone(&self.0),
+        })
+    }
+}
+
+impl Shared {
+    fn present(&self) -> MutexGuard<'_, Present> {
+        // No panic leaves it half changed.
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,6 +116,7 @@ impl Visitors {
 #[derive(Debug)]
 pub(super) struct Place {
     from: Multiaddr,
+    remote: Option<Remote>,
     shared: Arc<Shared>,
 }
 
@@ -98,52 +125,113 @@ impl Place {
     pub(super) fn receive(self, visit: Visit, io: Io, is_secured: bool) -> HandshakeError {
         let shared = Arc::clone(&self.shared);
         shared.counters.on_visitor();
-        (shared.receive.0)(Visitor {
+        let visitor = Visitor {
             method: visit.method,
             path: visit.path,
             is_secured,
             io: Prefixed::new(visit.received, io),
-            end: Some(deadline::after(deadline::now(), shared.timeout)),
+            end: Some(deadline::after(deadline::now(), shared.limits.timeout)),
             reading: Deadline::default(),
             writing: Deadline::default(),
             linger: None,
-            timeout: shared.timeout,
             place: self,
-        });
+        };
+        // It would end the task of the connection, of which a swarm never forgets the pending connection then. And a stranger
+        // may be able to cause it.
+        let receive = AssertUnwindSafe(|| (shared.receive.0)(visitor));
+        if panic::catch_unwind(receive).is_err() {
+            tracing::error!("the closure of `Config::with_visitors` panicked");
+        }
         HandshakeError::Visitor
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.present.fetch_sub(1, Ordering::Relaxed);
+        let mut present = self.shared.present();
+        present.all -= 1;
+        if let Some(remote) = self.remote
+            && let Entry::Occupied(mut own) = present.by_remote.entry(remote)
+        {
+            *own.get_mut() -= 1;
+            if *own.get() == 0 {
+                own.remove();
+            }
+        }
     }
 }
 
 /// A client whose request is not for libp2p: see [`Config::with_visitors`](crate::websocket::Config::with_visitors).
 ///
-/// It is the connection, as a stream of bytes that begins with the request, and it is not answered yet. Either
-/// [`answer`](Self::answer) the request, or give the connection to an HTTP server such as hyper. That server has to close the
-/// connection after one response: see [below](#one-request).
+/// It is the connection, as a stream of bytes that begins with the first byte of the request. Either [`answer`](Self::answer)
+/// the request, or give the connection to an HTTP server, with or without TLS alike.
 ///
-/// Reading and writing fail with the kind [`TimedOut`](io::ErrorKind::TimedOut) once the time of
-/// [`Config::with_visit_timeout`](crate::websocket::Config::with_visit_timeout) is over, unless
-/// [`keep_open`](Self::keep_open) was called. The visitor counts towards
-/// [`Config::with_max_visitors`](crate::websocket::Config::with_max_visitors) until it is dropped.
+/// With hyper:
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+/// use hyper_util::rt::{TokioIo, TokioTimer};
+/// use libp2p_lazy_websocket::websocket::Config;
+/// use tokio_util::compat::FuturesAsyncReadCompatExt as _;
+///
+/// async fn page(request: Request<Incoming>) -> Result<Response<String>, Infallible> {
+///     Ok(Response::new(format!("{} is not here yet\n", request.uri())))
+/// }
+///
+/// let config = Config::default().with_visitors(|visitor| {
+///     let io = TokioIo::new(visitor.compat());
+///     let mut server = http1::Builder::new();
+///     server.timer(TokioTimer::new()).keep_alive(false);
+///     tokio::spawn(server.serve_connection(io, service_fn(page)));
+/// });
+/// # drop(config);
+/// ```
+///
+/// With axum, or any other service of tower:
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use hyper::server::conn::http1;
+/// use hyper_util::{rt::{TokioIo, TokioTimer}, service::TowerToHyperService};
+/// use libp2p_lazy_websocket::websocket::Config;
+/// use tokio_util::compat::FuturesAsyncReadCompatExt as _;
+///
+/// let app = Router::new().route("/", get(|| async { "Hello!\n" }));
+/// let config = Config::default().with_visitors(move |visitor| {
+///     let service = TowerToHyperService::new(app.clone());
+///     let io = TokioIo::new(visitor.compat());
+///     let mut server = http1::Builder::new();
+///     server.timer(TokioTimer::new()).keep_alive(false);
+///     tokio::spawn(server.serve_connection(io, service));
+/// });
+/// # drop(config);
+/// ```
+///
+/// They need `hyper` with the features `http1` and `server`, `hyper-util` with `tokio` (and `service` for axum), and `tokio-util`
+/// with `compat`.
+///
+/// # One request
+///
+/// Serve one request and close the connection, as `answer` does, and hyper with `keep_alive(false)`. A proxy in front of this
+/// node may send the requests of several clients through one connection, among them the upgrades of libp2p peers. Only the
+/// first request of a connection decides whether it is for libp2p: a later upgrade would reach the application, which would
+/// answer it with 404.
+///
+/// # Time
+///
+/// Once the time of [`Config::with_visit_timeout`](crate::websocket::Config::with_visit_timeout) is over, reading, writing and
+/// closing fail with the kind [`TimedOut`](io::ErrorKind::TimedOut), unless [`keep_open`](Self::keep_open) was called.
 ///
 /// # Closing
 ///
 /// [`poll_close`](AsyncWrite::poll_close) sends a `close_notify` if the connection is secured, closes the write side, and
 /// discards what still comes until the client closes its side, for at most two seconds and 256 KiB. Without that, the system
-/// would reset the connection if the client has sent more than was read, and the client might lose the answer. Dropping
-/// closes at once.
+/// would reset the connection if the client has sent more than was read, and the client might lose the answer.
 ///
-/// # One request
-///
-/// A proxy in front of this node may send the requests of several clients through one connection, and among them the upgrades
-/// of libp2p peers. Only the first request of a connection decides whether it is for libp2p, so a later upgrade would reach
-/// the application in place of libp2p. `answer` therefore closes the connection, and a server should do the same, as
-/// hyper does with `keep_alive(false)`.
+/// Dropping a visitor closes the connection at once, and frees its place among the
+/// [visitors](crate::websocket::Config::with_max_visitors). Dropping the transport does not end its visitors.
 pub struct Visitor {
     method: String,
     path: String,
@@ -151,7 +239,6 @@ pub struct Visitor {
     io: Prefixed<Io>,
     /// `None` if it may stay.
     end: Option<Instant>,
-    timeout: Duration,
     // Both halves may be used, in two tasks.
     reading: Deadline,
     writing: Deadline,
@@ -230,7 +317,10 @@ impl Visitor {
     fn timed_out(&self) -> io::Error {
         io::Error::new(
             io::ErrorKind::TimedOut,
-            format!("the visit took longer than {:?}", self.timeout),
+            format!(
+                "the visit took longer than {:?}",
+                self.place.shared.limits.timeout
+            ),
         )
     }
 

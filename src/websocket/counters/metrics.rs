@@ -43,6 +43,16 @@ impl Collector for Connections {
             "unknown",
             "Number of connections that spoke what nobody listens for on their port.",
             counters.unknown(),
+        )?;
+        page.counter(
+            "visitors",
+            "Number of connections that were handed to the application.",
+            counters.visitors(),
+        )?;
+        page.counter(
+            "refused_visitors",
+            "Number of connections that were refused because the application had too many.",
+            counters.refused_visitors(),
         )
     }
 }
@@ -65,6 +75,8 @@ mod tests {
         counters.on_timed_out();
         (0..5).for_each(|_| counters.on_upgraded());
         (0..4).for_each(|_| counters.on_unknown());
+        (0..3).for_each(|_| counters.on_visitor());
+        (0..7).for_each(|_| counters.on_refused_visitor());
         assert_eq!(
             metrics::shown(&registry),
             [
@@ -73,6 +85,8 @@ mod tests {
                 "libp2p_websocket_timed_out_total 1",
                 "libp2p_websocket_upgraded_total 5",
                 "libp2p_websocket_unknown_total 4",
+                "libp2p_websocket_visitors_total 3",
+                "libp2p_websocket_refused_visitors_total 7",
             ]
         );
     }

@@ -44,7 +44,7 @@ pub(super) struct Ticket {
 
 /// The unit that counts as one remote address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Remote {
+pub(in crate::websocket) enum Remote {
     Ip4(Ipv4Addr),
     /// The first 56 bits: many providers give each customer a prefix of that length.
     Ip6([u8; 7]),
@@ -52,7 +52,7 @@ pub(super) enum Remote {
 
 impl Remote {
     /// `None` for loopback, which may have all places, because a client there may be a proxy for many.
-    pub(super) fn of(ip: IpAddr) -> Option<Self> {
+    pub(in crate::websocket) fn of(ip: IpAddr) -> Option<Self> {
         match ip.to_canonical() {
             ip if ip.is_loopback() => None,
             IpAddr::V4(ip) => Some(Self::Ip4(ip)),
