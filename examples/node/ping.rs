@@ -9,16 +9,13 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     io,
-    pin::pin,
     task::{Context, Poll},
     time::Duration,
 };
 
 use futures::{
-    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, FutureExt as _,
-    future::{self, BoxFuture, Either},
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, FutureExt as _, future::BoxFuture,
 };
-use futures_timer::Delay;
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol,
     core::{
@@ -32,6 +29,8 @@ use libp2p::{
         handler::{ConnectionEvent, FullyNegotiatedInbound},
     },
 };
+
+use crate::runtime::within;
 
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/ipfs/ping/1.0.0");
 
@@ -168,19 +167,18 @@ async fn answer_one(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::R
     stream.flush().await
 }
 
-async fn within(limit: Duration, done: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-    match future::select(pin!(done), Delay::new(limit)).await {
-        Either::Left((done, _)) => done,
-        Either::Right(_) => Err(io::ErrorKind::TimedOut.into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+    use std::{
+        net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
+        pin::pin,
+    };
 
     use async_io::{Async, block_on};
-    use futures::{StreamExt as _, future::poll_fn};
+    use futures::{
+        StreamExt as _,
+        future::{self, Either, poll_fn},
+    };
     use libp2p::{
         Swarm, Transport as _,
         core::{transport::MemoryTransport, upgrade::Version},

@@ -1,8 +1,12 @@
 //! What the node runs on.
 
-use std::{error::Error, future::Future};
+use std::{error::Error, future::Future, io, pin::pin, time::Duration};
 
-use futures::{FutureExt as _, future::RemoteHandle};
+use futures::{
+    FutureExt as _,
+    future::{self, Either, RemoteHandle},
+};
+use futures_timer::Delay;
 use libp2p::{
     PeerId,
     core::{muxing::StreamMuxerBox, transport::Boxed},
@@ -97,5 +101,16 @@ impl Runtime {
         };
         let readiness = transport.readiness();
         Ok((transport.upgraded(keypair)?, readiness))
+    }
+}
+
+/// Fails after the limit.
+pub(crate) async fn within(
+    limit: Duration,
+    done: impl Future<Output = io::Result<()>>,
+) -> io::Result<()> {
+    match future::select(pin!(done), Delay::new(limit)).await {
+        Either::Left((done, _)) => done,
+        Either::Right(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
