@@ -1,6 +1,7 @@
 //! A node that listens lazily over WebSocket and is found by its peers through gossipsub.
 //!
 //! Without arguments, a hub and a few peers that know only the hub find each other in one process, and a table shows when.
+//! With `--stay`, they go on, and a browser shows them.
 //! With `--listen`, `--hub` or `--dial` it is one node, until Ctrl-C or SIGTERM. `--help` lists its options and the lines
 //! that it prints.
 
@@ -15,6 +16,8 @@ mod echo;
 mod known;
 #[path = "node/live.rs"]
 mod live;
+#[path = "node/page.rs"]
+mod page;
 #[path = "node/ping.rs"]
 mod ping;
 #[path = "node/runtime.rs"]
@@ -44,6 +47,7 @@ use libp2p_lazy_websocket::{
     lazy::Readiness,
     websocket::{self, InvalidProxy, OutgoingProxy},
 };
+use page::Metrics;
 use runtime::Runtime;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
@@ -132,13 +136,21 @@ struct Arguments {
     /// The runtime.
     #[arg(long, value_enum, default_value_t = Runtime::default())]
     runtime: Runtime,
+    /// Show the state of the node to browsers, at the URLs of its WebSocket listeners, with /status.json, /metrics and
+    /// /healthz, which answers 200 if all listeners are ready. Shows addresses of peers to whoever can open it. Always on in
+    /// the demonstration.
+    #[arg(long)]
+    page: bool,
     /// The number of peers in the demonstration, beside the hub.
     #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "own", value_parser = clap::value_parser!(u32).range(1..=50))]
     peers: u32,
+    /// Let the demonstration go on until Ctrl-C or SIGTERM. Its hub shows it to browsers.
+    #[arg(long, conflicts_with = "own")]
+    stay: bool,
 }
 
 /// Those of the crate.
-#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Engine {
     #[default]
     Stream,
@@ -221,6 +233,7 @@ fn swarm(
     websocket: websocket::Config,
     gossipsub: libp2p::gossipsub::Config,
     discovery: discovery::Config,
+    metrics: &Metrics,
 ) -> Result<(Swarm<Behaviour>, Readiness), Box<dyn Error + Send + Sync>> {
     let limits = ConnectionLimits::default()
         .with_max_established_incoming(Some(4096))
@@ -236,7 +249,7 @@ fn swarm(
         #[cfg(feature = "autotls")]
         autotls: None.into(),
     };
-    let (transport, readiness) = runtime.transport(websocket, &keypair)?;
+    let (transport, readiness) = runtime.transport(websocket, &keypair, metrics)?;
     let config = runtime
         .swarm_config()
         .with_idle_connection_timeout(Duration::from_secs(60))

@@ -12,7 +12,11 @@ use libp2p::{Multiaddr, PeerId, Swarm, identity::Keypair, swarm::SwarmEvent};
 use libp2p_lazy_websocket::discovery;
 use tokio::sync::{mpsc, watch};
 
-use crate::{Arguments, Behaviour, BehaviourEvent, chain, say, swarm, with_peer};
+use crate::{
+    Arguments, Behaviour, BehaviourEvent, Engine, chain, live,
+    page::{Metrics, Page, Union},
+    say, swarm, with_peer,
+};
 
 /// After how long the demonstration is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,6 +33,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
     let interval = Duration::from_secs(1).max(Duration::from_millis(100) * arguments.peers);
     let mut nodes = Vec::new();
     let mut rows = Vec::new();
+    let union = Union::default();
     for index in 0..count {
         let name = match index {
             0 => "hub".to_owned(),
@@ -39,13 +44,25 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
             _ => discovery::gossipsub::config(),
         };
         let config = arguments.discovery(interval);
-        let (mut swarm, _) = swarm(
+        let (mut page, mut websocket) = (None, arguments.websocket()?);
+        if index == 0 && arguments.engine == Engine::Stream {
+            let (new, with_page) = Page::new(arguments.runtime, websocket);
+            (page, websocket) = (Some(new), with_page);
+        }
+        let metrics = page.as_ref().map(|page| &*page.metrics);
+        let (mut swarm, readiness) = swarm(
             arguments.runtime,
             Keypair::generate_ed25519(),
-            arguments.websocket()?,
+            websocket,
             gossipsub.build()?,
             config,
+            metrics.unwrap_or(&Metrics::default()),
         )?;
+        if let Some(page) = &mut page {
+            page.union = Some(union.clone());
+            page.begin(&mut swarm, readiness);
+        }
+        union.add(*swarm.local_peer_id(), &name);
         swarm.listen_on(ADDRESS.parse()?)?;
         rows.push(Row {
             name,
@@ -53,7 +70,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
             ..Row::default()
         });
         let hub = (index > 0).then(|| hub.clone());
-        nodes.push(node(index, swarm, hub, reports.clone()));
+        let showing = (page, union.clone());
+        nodes.push(node(index, swarm, hub, reports.clone(), showing));
     }
     drop(reports);
     // They run beside each other in tasks that end with this function.
@@ -114,6 +132,14 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
     }
 
     table(&rows);
+    if arguments.stay {
+        let mut ending = live::ending()?;
+        // What they report has to be taken.
+        while tokio::select! {
+            report = reported.recv() => report.is_some(),
+            _ = ending.next() => false,
+        } {}
+    }
     let incomplete = rows.iter().filter(|row| row.complete.is_none()).count();
     match incomplete {
         0 => Ok(()),
@@ -172,6 +198,7 @@ async fn node(
     mut swarm: Swarm<Behaviour>,
     hub: Option<watch::Receiver<Option<Multiaddr>>>,
     reports: mpsc::Sender<(usize, Report)>,
+    (mut page, union): (Option<Page>, Union),
 ) {
     let local = *swarm.local_peer_id();
     let mut known = HashSet::new();
@@ -195,11 +222,31 @@ async fn node(
                 }
                 continue;
             }
+            page = Page::due(&mut page) => {
+                page.show(&swarm);
+                continue;
+            }
         };
+        if let Some(page) = &mut page {
+            page.on_event(&event);
+        }
         let report = match event {
+            SwarmEvent::ConnectionEstablished { peer_id, .. } => {
+                union.connect(local, peer_id);
+                continue;
+            }
+            SwarmEvent::ConnectionClosed {
+                peer_id,
+                num_established: 0,
+                ..
+            } => {
+                union.disconnect(local, peer_id);
+                continue;
+            }
             SwarmEvent::NewListenAddr { address, .. } => Report::Bound(with_peer(&address, local)),
             SwarmEvent::ListenerError { error, .. } => Report::Problem(chain(&error)),
             SwarmEvent::OutgoingConnectionError { error, .. } => Report::Problem(chain(&error)),
+            SwarmEvent::IncomingConnectionError { error, .. } if live::is_visit(&error) => continue,
             SwarmEvent::IncomingConnectionError { error, .. } => Report::Problem(chain(&error)),
             SwarmEvent::Behaviour(BehaviourEvent::Discovery(event)) => match event {
                 discovery::Event::Announced { .. } => Report::Announced,

@@ -19,18 +19,22 @@ use libp2p::{
         transport::{ListenerId, TransportError},
     },
     identity::Keypair,
-    swarm::{ConnectionError, DialError, SwarmEvent},
+    swarm::{ConnectionError, DialError, ListenError, SwarmEvent},
 };
 use libp2p_lazy_websocket::{
     discovery,
     lazy::{self, Change, State},
-    websocket,
+    websocket::{self, HandshakeError},
 };
 use tokio::sync::mpsc;
 
 #[cfg(feature = "autotls")]
 use crate::autotls;
-use crate::{Arguments, Behaviour, BehaviourEvent, chain, known, list, say, swarm, with_peer};
+use crate::{
+    Arguments, Behaviour, BehaviourEvent, Engine, chain, known, list,
+    page::{Metrics, Page},
+    say, swarm, with_peer,
+};
 
 /// How many peers of this node can be in its gossipsub mesh: it may be the hub that others meet at.
 const LEAVES: usize = 64;
@@ -46,6 +50,7 @@ pub(crate) const LINES: &str = "\
 Lines on standard output, one per event:
   listening <multiaddr>/p2p/<own id>   an address at which this node can be dialled
   no longer <multiaddr>/p2p/<own id>   and one at which it cannot any more
+  page <url>                           where a browser finds the page of --page
   listener <multiaddr> <state>         what becomes of a --listen
   incoming <id> <multiaddr>            an accepted connection, and the address of the peer or of the client of a proxy
   connected <id>                       the first connection to a peer
@@ -80,8 +85,12 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
     if chains.len() != keys.len() {
         return Err("each --tls-cert needs a --tls-key".into());
     }
+    let mut certificates = Vec::new();
     for (chain, key) in chains.iter().zip(keys) {
-        websocket = websocket.with_certificates(websocket::Certificates::watch(chain, key)?);
+        let watched = websocket::Certificates::watch(chain, key)?;
+        websocket = websocket.with_certificates(watched.clone());
+        let name = chain.file_name().unwrap_or_default().to_string_lossy();
+        certificates.push((name.into_owned(), watched));
     }
     if let Some(file) = &arguments.trust {
         let anchor = trust_anchor(file)
@@ -90,12 +99,24 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
     }
     #[cfg(feature = "autotls")]
     let (autotls, websocket) = arguments.autotls.behaviour(&keypair, websocket)?;
+    let (mut page, websocket) = match (arguments.page, arguments.engine) {
+        (false, _) => (None, websocket),
+        (true, Engine::Stream) => {
+            let (mut page, websocket) = Page::new(arguments.runtime, websocket);
+            page.certificates = certificates;
+            (Some(page), websocket)
+        }
+        #[cfg(feature = "libp2p-websocket")]
+        (true, Engine::Libp2p) => return Err("--page needs --engine stream".into()),
+    };
+    let metrics = page.as_ref().map(|page| &*page.metrics);
     let (mut swarm, readiness) = swarm(
         arguments.runtime,
         keypair,
         websocket,
         discovery::gossipsub::hub_config(LEAVES).build()?,
         discovery,
+        metrics.unwrap_or(&Metrics::default()),
     )?;
     #[cfg(feature = "autotls")]
     {
@@ -104,6 +125,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
     }
     #[cfg(feature = "autotls")]
     let mut told_autotls = None;
+    if let Some(page) = &mut page {
+        page.begin(&mut swarm, readiness.clone());
+    }
     let mut states = readiness.changes();
     let mut told = HashMap::new();
     let mut listeners = Vec::new();
@@ -124,14 +148,20 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
     let local = *swarm.local_peer_id();
     loop {
         tokio::select! {
-            event = swarm.select_next_some() => match event {
-                #[cfg(feature = "autotls")]
-                SwarmEvent::Behaviour(BehaviourEvent::Autotls(event)) => {
-                    autotls::tell(&event, &swarm, &mut told_autotls);
+            event = swarm.select_next_some() => {
+                if let Some(page) = &mut page {
+                    page.on_event(&event);
                 }
-                event => tell(event, local, &arguments.hub),
-            },
+                match event {
+                    #[cfg(feature = "autotls")]
+                    SwarmEvent::Behaviour(BehaviourEvent::Autotls(event)) => {
+                        autotls::tell(&event, &swarm, &mut told_autotls);
+                    }
+                    event => tell(event, local, &arguments.hub),
+                }
+            }
             Some(change) = states.next() => tell_state(change, &mut told),
+            page = Page::due(&mut page) => page.show(&swarm),
             () = &mut save => {
                 save.reset(SAVE);
                 save_known(arguments, &swarm);
@@ -260,7 +290,7 @@ fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId, hubs: &[Multiaddr]) {
             send_back_addr,
             error,
             ..
-        } => {
+        } if !is_visit(&error) => {
             say(format_args!("error {send_back_addr}: {}", chain(&error)));
         }
         SwarmEvent::Behaviour(BehaviourEvent::Discovery(event)) => match event {
@@ -283,31 +313,41 @@ fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId, hubs: &[Multiaddr]) {
                 say(format_args!("updated {peer_id} {}", list(&addresses)));
             }
             discovery::Event::Expired { peer_id, .. } => say(format_args!("expired {peer_id}")),
-            discovery::Event::HubConnected { hub, peer_id, .. } => {
-                say(format_args!("hub {hub} connected {peer_id}"));
-            }
-            discovery::Event::HubLost { hub, retry_in, .. } => {
-                say(format_args!("hub {hub} lost, {}", again(Some(retry_in))));
-            }
-            discovery::Event::HubUnreachable {
-                hub,
-                error,
-                attempt,
-                retry_in,
-                ..
-            } => {
-                let again = again(retry_in);
-                say(format_args!(
-                    "hub {hub} unreachable, attempt {attempt}, {again}: {error}"
-                ));
-            }
             discovery::Event::PublishFailed { topic, error, .. } => {
                 say(format_args!("error {topic}: {}", chain(&error)));
             }
-            _ => {}
+            event => {
+                if let Some((hub, _, state)) = hub_state(&event) {
+                    say(format_args!("hub {hub} {state}"));
+                }
+            }
         },
         _ => {}
     }
+}
+
+/// Whether a hub is connected, and what has become of it.
+pub(crate) fn hub_state<E>(event: &discovery::Event<E>) -> Option<(&Multiaddr, bool, String)> {
+    Some(match event {
+        discovery::Event::HubConnected { hub, peer_id, .. } => {
+            (hub, true, format!("connected {peer_id}"))
+        }
+        discovery::Event::HubLost { hub, retry_in, .. } => {
+            (hub, false, format!("lost, {}", again(Some(*retry_in))))
+        }
+        discovery::Event::HubUnreachable {
+            hub,
+            error,
+            attempt,
+            retry_in,
+            ..
+        } => {
+            let again = again(*retry_in);
+            let state = format!("unreachable, attempt {attempt}, {again}: {error}");
+            (hub, false, state)
+        }
+        _ => return None,
+    })
 }
 
 /// When a hub is dialled again.
@@ -325,6 +365,17 @@ fn why(cause: Option<ConnectionError>) -> String {
         Some(ConnectionError::KeepAliveTimeout) => "idle for too long".to_owned(),
         Some(ConnectionError::IO(error)) => chain(&error),
     }
+}
+
+/// Whether it is only somebody who looks at the page.
+pub(crate) fn is_visit(error: &ListenError) -> bool {
+    let ListenError::Transport(TransportError::Other(error)) = error else {
+        return false;
+    };
+    let Some(websocket::Error::Handshake(cause)) = websocket::Error::find(error) else {
+        return false;
+    };
+    matches!(cause.downcast_ref(), Some(HandshakeError::Visitor))
 }
 
 /// The cause, and if that is of a proxy, its name.
@@ -346,7 +397,7 @@ fn root(error: &(dyn Error + 'static)) -> String {
 }
 
 /// Has an item on Ctrl-C, and where there is SIGTERM, on that. On any runtime.
-fn ending() -> io::Result<Signals> {
+pub(crate) fn ending() -> io::Result<Signals> {
     Signals::new([
         Signal::Int,
         #[cfg(unix)]

@@ -15,6 +15,8 @@ use libp2p::{
 };
 use libp2p_lazy_websocket::{lazy::Readiness, websocket};
 
+use crate::page::Metrics;
+
 #[cfg(not(any(feature = "async-std", feature = "smol", feature = "tokio")))]
 compile_error!("the node needs one of the features `async-std`, `smol` and `tokio`");
 
@@ -90,6 +92,7 @@ impl Runtime {
         self,
         config: websocket::Config,
         keypair: &Keypair,
+        metrics: &Metrics,
     ) -> Result<(Upgraded, Readiness), Box<dyn Error + Send + Sync>> {
         let mut transport = match self {
             #[cfg(feature = "tokio")]
@@ -100,6 +103,7 @@ impl Runtime {
             Self::Smol => websocket::smol::transport(config),
         };
         let readiness = transport.readiness();
+        metrics.of_transport(&mut transport);
         Ok((transport.upgraded(keypair)?, readiness))
     }
 }

@@ -1,0 +1,229 @@
+//! Server-sent events: the state, whenever there is another one, until the browser is gone.
+
+use std::{io, pin::pin, sync::Arc, time::Duration};
+
+use futures::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
+    future::{self, Either},
+};
+use futures_timer::Delay;
+use tokio::sync::watch;
+
+use super::Snapshot;
+use crate::runtime::within;
+
+pub(crate) const TYPE: &str = "text/event-stream";
+
+/// Proxies buffer an answer unless they are told.
+const HEAD: &str = "HTTP/1.1 200 OK\r\n\
+    Content-Type: text/event-stream\r\n\
+    Cache-Control: no-store\r\n\
+    X-Accel-Buffering: no\r\n\
+    X-Content-Type-Options: nosniff\r\n\
+    Connection: close\r\n\r\n\
+    retry: 2000\n\n";
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// From one comment to the next, which keep the connection open in proxies.
+    pub(crate) comment: Duration,
+    /// How long one write may take.
+    pub(crate) write: Duration,
+}
+
+pub(crate) const PACE: Pace = Pace {
+    comment: Duration::from_secs(15),
+    write: Duration::from_secs(10),
+};
+
+/// Writes each state, as the text of one line. One that comes during a write replaces those before it.
+pub(crate) async fn tell(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    states: watch::Receiver<Arc<Snapshot>>,
+    pace: Pace,
+) -> io::Result<()> {
+    let (mut read, mut write) = io.split();
+    let gone = async {
+        let mut buffer = [0; 512];
+        while read.read(&mut buffer).await? > 0 {}
+        Ok(())
+    };
+    let told = async {
+        let told = write_all(&mut write, states, pace).await;
+        match within(pace.write, write.close()).await {
+            Ok(()) => told,
+            closed => told.and(closed),
+        }
+    };
+    match future::select(pin!(gone), pin!(told)).await {
+        Either::Left((ended, _)) | Either::Right((ended, _)) => ended,
+    }
+}
+
+async fn write_all(
+    write: &mut (impl AsyncWrite + Unpin),
+    mut states: watch::Receiver<Arc<Snapshot>>,
+    pace: Pace,
+) -> io::Result<()> {
+    let mut put = async |text: &str| {
+        let written = async {
+            write.write_all(text.as_bytes()).await?;
+            write.flush().await
+        };
+        within(pace.write, written).await
+    };
+    put(HEAD).await?;
+    states.mark_changed();
+    let mut comment = Delay::new(pace.comment);
+    loop {
+        let due = tokio::select! {
+            changed = states.changed() => match changed {
+                Ok(()) => format!("data: {}\n\n", states.borrow_and_update().json),
+                // The node ends.
+                Err(_) => return Ok(()),
+            },
+            () = &mut comment => {
+                comment.reset(pace.comment);
+                ":\n\n".to_owned()
+            }
+        };
+        put(&due).await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use async_io::{Async, block_on};
+
+    use super::*;
+    use crate::page::state::State;
+
+    /// Nothing waits for this.
+    const LONG: Duration = Duration::from_secs(600);
+
+    const SHORT: Duration = Duration::from_millis(20);
+
+    fn pair() -> [Async<TcpStream>; 2] {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (other, _) = listener.accept().unwrap();
+        [one, other].map(|stream| Async::new(stream).unwrap())
+    }
+
+    fn snapshot(title: &str) -> Arc<Snapshot> {
+        Arc::new(Snapshot::new(State {
+            title: title.to_owned(),
+            ..State::default()
+        }))
+    }
+
+    async fn read_until(stream: &mut Async<TcpStream>, end: &str) -> String {
+        let mut text = Vec::new();
+        while !text.ends_with(end.as_bytes()) {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).await.unwrap();
+            text.extend(byte);
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn each_state_is_one_event_and_the_last_one_ends_it() {
+        let [mut browser, node] = pair();
+        let (states, watched) = watch::channel(snapshot("first"));
+        let pace = Pace {
+            comment: LONG,
+            write: LONG,
+        };
+        block_on(async {
+            let test = async {
+                let head = read_until(&mut browser, "\r\n\r\n").await;
+                assert!(head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"));
+                assert_eq!(read_until(&mut browser, "\n\n").await, "retry: 2000\n\n");
+                for title in ["first", "line\nand </script>"] {
+                    states.send_replace(snapshot(title));
+                    let event = read_until(&mut browser, "\n\n").await;
+                    let data = event.strip_prefix("data: ").unwrap();
+                    assert!(!data.trim_end().contains('\n'));
+                    let state: serde_json::Value = serde_json::from_str(data).unwrap();
+                    assert_eq!(state["title"], title);
+                }
+                drop(states);
+                assert_eq!(browser.read(&mut [0]).await.unwrap(), 0);
+            };
+            let (told, ()) = future::join(tell(node, watched, pace), test).await;
+            told.unwrap();
+        });
+    }
+
+    #[test]
+    fn a_comment_comes_whenever_it_is_time() {
+        let [mut browser, node] = pair();
+        let (_states, watched) = watch::channel(snapshot("only"));
+        let pace = Pace {
+            comment: SHORT,
+            write: LONG,
+        };
+        block_on(async {
+            let test = async {
+                read_until(&mut browser, "\"only\"").await;
+                for _ in 0..3 {
+                    read_until(&mut browser, "\n\n:\n\n").await;
+                }
+                // It has gone, also if it has sent something before.
+                browser.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+                browser.get_ref().shutdown(Shutdown::Write).unwrap();
+            };
+            let (told, ()) = future::join(tell(node, watched, pace), test).await;
+            told.unwrap();
+        });
+    }
+
+    /// Takes nothing and sends nothing.
+    struct Stuck;
+
+    impl AsyncRead for Stuck {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Stuck {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn one_that_takes_nothing_is_given_up() {
+        let (_states, watched) = watch::channel(snapshot("only"));
+        let pace = Pace {
+            comment: LONG,
+            write: SHORT,
+        };
+        let ended = block_on(tell(Stuck, watched, pace));
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}

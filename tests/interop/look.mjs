@@ -1,0 +1,91 @@
+// A page in Chromium, as its visitor sees it; see README.md. Prints each error that the console of the browser has, and obeys
+// its input: `value <expression>`, `shot <file> <width> <height> <light or dark>`.
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { rmSync, writeFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { parseArgs } from 'node:util'
+
+const { values: options } = parseArgs({
+  options: { chromium: { type: 'string' }, home: { type: 'string' }, url: { type: 'string' } }
+})
+
+const browser = spawn(options.chromium, [
+  '--headless=new',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--hide-scrollbars',
+  // It knows nothing of the authority of a test.
+  '--ignore-certificate-errors',
+  // It ends when the other ends of these pipes are closed, in whatever way this process ends.
+  '--remote-debugging-pipe',
+  `--user-data-dir=${options.home}`,
+  'about:blank'
+], { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] })
+const [,,, commands, messages] = browser.stdio
+
+let isOver = false
+browser.on('exit', () => {
+  rmSync(options.home, { recursive: true, force: true })
+  process.exit(isOver ? 0 : 1)
+})
+
+const say = (...words) => process.stdout.write(words.join(' ').replaceAll(/\s+/g, ' ') + '\n')
+const waiting = new Map()
+const happens = {
+  'Runtime.consoleAPICalled': ({ type, args }) => say('console', type, ...args.map(arg => arg.value ?? arg.description)),
+  'Runtime.exceptionThrown': ({ exceptionDetails: details }) => say('exception', details.exception?.description ?? details.text),
+  // Such as what the policy of the page forbids, and requests that fail.
+  'Log.entryAdded': ({ entry }) => say('log', entry.level, entry.text, entry.url ?? ''),
+  'Page.loadEventFired': () => say('loaded')
+}
+
+let rest = ''
+messages.setEncoding('utf8').on('data', data => {
+  const whole = (rest + data).split('\0')
+  rest = whole.pop()
+  for (const message of whole.map(JSON.parse)) {
+    happens[message.method]?.(message.params)
+    waiting.get(message.id)?.(message.error == null ? message.result : Promise.reject(new Error(message.error.message)))
+    waiting.delete(message.id)
+  }
+})
+
+let count = 0
+let sessionId
+function call (method, params = {}) {
+  const id = ++count
+  commands.write(JSON.stringify({ id, method, params, sessionId }) + '\0')
+  return new Promise(resolve => waiting.set(id, resolve))
+}
+
+const { targetInfos: [{ targetId }] } = await call('Target.getTargets', { filter: [{ type: 'page' }] })
+;({ sessionId } = await call('Target.attachToTarget', { targetId, flatten: true }))
+await Promise.all(['Runtime.enable', 'Log.enable', 'Page.enable'].map(method => call(method)))
+await call('Page.navigate', { url: options.url })
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [, verb, what] = line.match(/^(\w+) (.*)$/)
+  if (verb === 'value') {
+    const { result, exceptionDetails } = await call('Runtime.evaluate', { expression: what, awaitPromise: true, returnByValue: true })
+    say('value', exceptionDetails?.exception.description ?? JSON.stringify(result.value))
+  } else {
+    const [file, width, height, scheme] = what.split(' ')
+    await call('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] })
+    await call('Emulation.setDeviceMetricsOverride', { width: Number(width), height: Number(height), deviceScaleFactor: 2, mobile: width < 600 })
+    const { cssContentSize: size } = await call('Page.getLayoutMetrics')
+    const clip = { x: 0, y: 0, width: size.width, height: size.height, scale: 1 }
+    const { data } = await call('Page.captureScreenshot', { clip, captureBeyondViewport: true })
+    writeFileSync(file, Buffer.from(data, 'base64'))
+    say('shot', file, size.width, size.height)
+  }
+}
+isOver = true
+browser.kill()
+await once(browser, 'exit')
