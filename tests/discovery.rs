@@ -242,6 +242,41 @@ async fn who_leaves_is_forgotten(case: Case) {
     assert!(b.behaviour().known_peer(&a_id).is_none());
 }
 
+on_each!(a_peer_that_is_back_before_its_old_connection_ends_is_heard_and_hears);
+
+/// As one that has changed its network: for the hub the old connection is open for another minute, and gossipsub greets only the
+/// first connection to a peer.
+async fn a_peer_that_is_back_before_its_old_connection_ends_is_heard_and_hears(case: Case) {
+    let keypair = Keypair::generate_ed25519();
+    let peer = || {
+        let gossipsub = discovery::gossipsub::config().build().unwrap();
+        node_with(case, keypair.clone(), gossipsub, config())
+    };
+    let mut hub = node(case, config());
+    let (_, at_hub) = listen(&mut hub, &mut []).await;
+    let hub_id = id(&hub);
+    let mut before = peer();
+    connect(&mut before, &at_hub, &mut [&mut hub]).await;
+    knows(
+        &mut before,
+        hub_id,
+        std::slice::from_ref(&at_hub),
+        &mut [&mut hub],
+    )
+    .await;
+
+    let mut after = peer();
+    connect(&mut after, &at_hub, &mut [&mut hub, &mut before]).await;
+    let after_id = id(&after);
+    while hub.network_info().connection_counters().num_established() < 2 {
+        until(&mut hub, &mut [&mut before, &mut after], |_, _| Some(())).await;
+    }
+    drop(before);
+    knows(&mut after, hub_id, &[at_hub], &mut [&mut hub]).await;
+    let (_, address) = listen(&mut after, &mut [&mut hub]).await;
+    knows(&mut hub, after_id, &[address], &mut [&mut after]).await;
+}
+
 on_each!(announce_publishes_once_and_then_waits_for_the_gap);
 
 async fn announce_publishes_once_and_then_waits_for_the_gap(case: Case) {

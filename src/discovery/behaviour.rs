@@ -535,6 +535,15 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
             self.wake();
         }
         self.pubsub.behaviour_mut().on_swarm_event(event);
+        if let FromSwarm::ConnectionClosed(ConnectionClosed {
+            peer_id,
+            connection_id,
+            remaining_established: 1..,
+            ..
+        }) = event
+        {
+            self.pubsub.on_connection_lost(peer_id, connection_id);
+        }
     }
 
     fn on_connection_handler_event(

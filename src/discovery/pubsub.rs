@@ -5,7 +5,7 @@ use std::{
 };
 
 use libp2p_identity::{PeerId, PublicKey};
-use libp2p_swarm::{NetworkBehaviour, THandlerInEvent, ToSwarm};
+use libp2p_swarm::{ConnectionId, NetworkBehaviour, THandlerInEvent, ToSwarm};
 use thiserror::Error;
 
 #[cfg(feature = "gossipsub")]
@@ -61,6 +61,15 @@ pub trait PubSub: 'static {
     /// Without subscribers, [`PublishError::NoSubscribers`] should be returned before the message is signed. After all other
     /// results, the next message follows after the [minimum gap](super::Config::with_minimum_gap).
     fn publish(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError>;
+
+    /// One of several connections to a peer has closed, which the pubsub has been told by its
+    /// [`NetworkBehaviour::on_swarm_event`].
+    ///
+    /// The peer may have lost that connection long before this node, and have come back over another one meanwhile: then it
+    /// has forgotten this node, and has to be told again what this node is subscribed to. Does nothing by default.
+    fn on_connection_lost(&mut self, peer: PeerId, connection: ConnectionId) {
+        let _ = (peer, connection);
+    }
 
     /// Stops or resumes the delivery of messages from a connected peer, on all topics. Copies of the same messages from
     /// other peers are still delivered.

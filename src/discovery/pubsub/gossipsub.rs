@@ -25,13 +25,18 @@ use std::{
     time::Duration,
 };
 
+use libp2p_core::ConnectedPoint;
 use libp2p_gossipsub::{
     AllowAllSubscriptionFilter, Behaviour, Config, ConfigBuilder, DataTransform, Event, IdentTopic,
     IdentityTransform, MaxCountSubscriptionFilter, Message, MessageAuthenticity, MessageId,
     TopicHash, TopicSubscriptionFilter, ValidationMode,
 };
 use libp2p_identity::{Keypair, PeerId, PublicKey};
-use libp2p_swarm::{NetworkBehaviour as _, THandlerInEvent, ToSwarm};
+use libp2p_swarm::{
+    ConnectionId, FromSwarm, NetworkBehaviour as _, THandlerInEvent, ToSwarm,
+    behaviour::ConnectionEstablished,
+};
+use multiaddr::Multiaddr;
 
 use crate::discovery::{
     self, ConfigError, MessageAcceptance, PubSub, PubSubEvent, PublishError, SubscribeError,
@@ -317,6 +322,24 @@ where
             Ok(_) => Ok(()),
             Err(error) => Err(PublishError::failed(error)),
         }
+    }
+
+    fn on_connection_lost(&mut self, peer_id: PeerId, connection_id: ConnectionId) {
+        // Gossipsub sends its subscriptions over the first connection to a peer, and a queue that all of them share. So it
+        // is told of a first one again. The address only counts for scores, and is that of no connection.
+        let endpoint = ConnectedPoint::Listener {
+            local_addr: Multiaddr::empty(),
+            send_back_addr: Multiaddr::empty(),
+        };
+        let again = ConnectionEstablished {
+            peer_id,
+            connection_id,
+            endpoint: &endpoint,
+            failed_addresses: &[],
+            other_established: 0,
+        };
+        self.inner
+            .on_swarm_event(FromSwarm::ConnectionEstablished(again));
     }
 
     fn set_muted(&mut self, propagation_source: &PeerId, muted: bool) {
