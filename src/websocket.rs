@@ -79,6 +79,8 @@
 //! | `A` to `Z`, an HTTP method | `…/ws` |
 //! | any other | none: the connection is closed and [counted](Counters::unknown) |
 //!
+//! An HTTP request that is not for libp2p, with or without TLS, is that of a visitor: see [`Config::with_visitors`].
+//!
 //! Each listener comes and goes by itself, and the last one closes the socket. The first byte is read before the swarm hears
 //! of the connection, within its place and deadline as a pending handshake. On a port with one kind of listener, nothing is
 //! read first. Listeners on port 0 get a port each: to share a port chosen by the system, call `listen_on` with that port
@@ -152,6 +154,7 @@ if let Some(error) = certificates.last_error() {
 //! | --- | --- | --- |
 //! | TCP accept | the end of Noise and Yamux, or of the WebSocket upgrade if the transport is not `upgraded` | time: [`Config::with_handshake_timeout`], 9 seconds; number: [`Config::with_max_pending_handshakes`], 256 for each port and a quarter of them for each remote address; memory: a request has at most 100 headers in 16 KiB, with `Engine::Libp2p` 32 in 8 KiB |
 //! | the same | the end of the connection | number: `libp2p-connection-limits`; memory: as above, with `Engine::Libp2p` also `Config::with_max_frame_size` |
+//! | a request that is handed to [`Config::with_visitors`] | the [`Visitor`] is dropped | number: [`Config::with_max_visitors`], 64 and a quarter of them for each remote address; time: [`Config::with_visit_timeout`], 60 seconds |
 //!
 //! On a transport that is not `upgraded` but goes through `Transport::upgrade` of libp2p, only `Transport::timeout` and the
 //! descriptors of the process limit what follows the WebSocket upgrade. A connection that times out or is evicted affects no

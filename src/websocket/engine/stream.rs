@@ -269,12 +269,20 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::{
+        collections::VecDeque,
+        future::pending,
+        pin::Pin,
+        sync::Mutex,
+        task::{Context, Poll},
+    };
 
+    use futures::{AsyncReadExt as _, executor::block_on};
+    use proptest::{collection::vec, prelude::*};
     use rustls::server::UnbufferedServerConnection;
 
     use super::*;
-    use crate::websocket::{Certificate, Certificates, hearing::Prefixed};
+    use crate::websocket::{Certificate, Certificates, Counters, Visitor, hearing::Prefixed};
 
     fn tcp() -> Incoming {
         Incoming::Unheard(pending().boxed())
@@ -305,5 +313,84 @@ mod tests {
             secured < 512 + size_of::<TlsStream<Prefixed<Io>, UnbufferedServerConnection>>(),
             "{secured}"
         );
+    }
+
+    /// Has all that is read, in pieces.
+    struct Pieces(VecDeque<Vec<u8>>);
+
+    impl AsyncRead for Pieces {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            let Some(piece) = self.0.front_mut() else {
+                return Poll::Ready(Ok(0));
+            };
+            let count = buf.len().min(piece.len());
+            buf[..count].copy_from_slice(&piece[..count]);
+            piece.drain(..count);
+            if piece.is_empty() {
+                self.0.pop_front();
+            }
+            Poll::Ready(Ok(count))
+        }
+    }
+
+    impl AsyncWrite for Pieces {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            panic!("the application answers");
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_visitor_reads_each_byte_once(
+            path in "/[a-z]{0,3000}",
+            behind in vec(any::<u8>(), 0..6000),
+            heard in 0_usize..6000,
+            piece in 1_usize..5000,
+            buf in 1_usize..3000,
+        ) {
+            let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+            let all = [head.as_bytes(), &behind].concat();
+            let (heard, unheard) = all.split_at(heard.min(all.len()));
+            let pieces = Pieces(unheard.chunks(piece).map(<[u8]>::to_vec).collect());
+            let io = Prefixed::new(heard.to_vec(), Box::pin(pieces) as Io);
+
+            let visitor = Arc::<Mutex<Option<Visitor>>>::default();
+            let place = Arc::clone(&visitor);
+            let config = Config::default()
+                .with_visitors(move |visitor| *place.lock().unwrap() = Some(visitor));
+            let door = Door {
+                requests: Requests {
+                    only: None,
+                    visitors: true,
+                },
+                keep_alive: None,
+                visitors: config.visitors(&Counters::default()),
+                from: Multiaddr::empty(),
+            };
+            block_on(accept(Incoming::Heard(io), door)).unwrap_err();
+            let mut visitor = visitor.lock().unwrap().take().unwrap();
+            prop_assert_eq!(visitor.path(), path);
+            let (mut read, mut buf) = (Vec::new(), vec![0; buf]);
+            while let count @ 1.. = block_on(visitor.read(&mut buf)).unwrap() {
+                read.extend_from_slice(&buf[..count]);
+            }
+            prop_assert!(read == all);
+        }
     }
 }

@@ -30,8 +30,10 @@ fn read<P: Parser>(data: &[u8], portion: usize, parser: &P) -> Outcome<P::Messag
             Ok(Some(message)) => Ok(message),
             Err(error) => Err(error),
         };
-        let mut rest = head.into_rest();
-        rest.extend(portions.flatten());
+        let unread: Vec<u8> = portions.flatten().copied().collect();
+        let all = [head.clone().into_bytes(), unread.clone()].concat();
+        assert_eq!(all, data, "each byte once");
+        let rest = [head.into_rest(), unread].concat();
         return Outcome {
             message: Some(message),
             rest,
@@ -55,16 +57,33 @@ pub(crate) fn run_request(data: &[u8]) {
     };
     let paths = ["/", "/chat", "/a b?c", ""];
     let only = paths.get(usize::from(*path)).map(|path| Path::new(path));
-    let requests = Requests {
-        only,
-        visitors: false,
-    };
-    let whole = read(data, data.len(), &requests);
-    let parts = read(data, usize::from(*portion), &requests);
-    assert_eq!(
-        format!("{:?}", whole.message),
-        format!("{:?}", parts.message)
-    );
+    let portion = usize::from(*portion);
+    let [(whole, parts), (with_visitors, its_parts)] = [false, true].map(|visitors| {
+        let only = only.clone();
+        let requests = Requests { only, visitors };
+        (
+            read(data, data.len(), &requests),
+            read(data, portion, &requests),
+        )
+    });
+    for (whole, parts) in [(&whole, &parts), (&with_visitors, &its_parts)] {
+        assert_eq!(
+            format!("{:?}", whole.message),
+            format!("{:?}", parts.message)
+        );
+    }
+    match (&with_visitors.message, &whole.message) {
+        // What a peer gets does not depend on visitors.
+        (Some(Ok(Request::Upgrade(one))), Some(Ok(Request::Upgrade(other)))) => {
+            assert_eq!(one, other);
+        }
+        (Some(Ok(Request::Visit { method, path })), Some(Err(_))) => {
+            let is_clean = |text: &str| !text.is_empty() && !text.contains(char::is_whitespace);
+            assert!(is_clean(method) && is_clean(path), "{method:?} {path:?}");
+        }
+        (Some(Err(_)), Some(Err(_))) | (None, None) => {}
+        (with, without) => panic!("{with:?} with visitors, and {without:?} without"),
+    }
     compare_with_soketto(data, whole.message.as_ref());
     match &whole.message {
         Some(Ok(Request::Upgrade(request))) => {
@@ -79,8 +98,7 @@ pub(crate) fn run_request(data: &[u8]) {
                 answers(&answer, 400..=599, Some(is_head));
             }
         }
-        Some(Ok(Request::Visit { .. })) => panic!("a visitor that nobody expects"),
-        None => {}
+        Some(Ok(Request::Visit { .. })) | None => {}
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) trait Parser {
 /// Received bytes. Each is examined once to find the end of the head, which is then parsed, so the cost does not depend on
 /// the pieces.
 #[derive(Debug, Default)]
+#[cfg_attr(any(test, fuzzing), derive(Clone))]
 pub(super) struct Head {
     bytes: Vec<u8>,
     /// The start of the message, after interim ones.
