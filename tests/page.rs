@@ -13,6 +13,8 @@ mod http;
 #[path = "common/process.rs"]
 mod process;
 
+#[cfg(feature = "interop")]
+use std::time::{Duration, Instant};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -328,4 +330,182 @@ async fn the_other_engine_has_no_page() {
     assert!(!output.status.success());
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("--page needs --engine stream"), "{error}");
+}
+
+/// A page in Chromium. Prints what its console has.
+#[cfg(feature = "interop")]
+fn look(scene: &Scene, name: &'static str, url: &str) -> Option<Process> {
+    let chromium = chromium::find()?;
+    let mut command = Command::new("node");
+    command
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/look.mjs"))
+        .arg("--chromium")
+        .arg(chromium)
+        .arg("--home")
+        .arg(Path::new(SCRATCH).join(format!("page-{name}-{}", std::process::id())))
+        .args(["--url", url]);
+    Some(scene.spawn(name, command))
+}
+
+/// What an expression becomes in the page, sooner or later.
+#[cfg(feature = "interop")]
+async fn becomes(page: &mut Process, expression: &str, value: &str) {
+    let promise = format!(
+        "value new Promise(resolve => {{ const look = () => ({expression}) ? resolve({expression}) : setTimeout(look, 20); look() }})"
+    );
+    let before = page.count(|line| line.starts_with("value "));
+    page.say(&promise).await;
+    let mut seen = 0;
+    let got = page.wait("a value", |line| {
+        seen += usize::from(line.starts_with("value "));
+        (seen > before).then(|| line.to_owned())
+    });
+    assert_eq!(got.await, format!("value {value}"), "{expression}");
+}
+
+/// Neither of the page nor of the network.
+#[cfg(feature = "interop")]
+fn assert_console_is_empty(page: &Process) {
+    let of_console = ["console ", "exception ", "log "];
+    let lines = page.lines();
+    let of_console = lines
+        .iter()
+        .filter(|line| of_console.iter().any(|start| line.starts_with(start)));
+    assert_eq!(of_console.collect::<Vec<_>>(), [""; 0]);
+}
+
+#[cfg(feature = "interop")]
+const IS_LIVE: &str = "document.getElementById('link').textContent === 'live'";
+
+/// Over ws and wss: three minutes without a word on the console, and peers that come and go.
+#[cfg(feature = "interop")]
+#[tokio::test(flavor = "multi_thread")]
+async fn chromium_stays_for_three_minutes_and_shows_a_new_peer_within_two_seconds() {
+    const STAYS: Duration = Duration::from_secs(180);
+    const AT_ONCE: Duration = Duration::from_secs(2);
+
+    let scene = Scene::default();
+    let files = Files::new("chromium");
+    files.write();
+    let mut arguments = vec!["--page", "--listen", WS, "--listen", WSS, "--interval", "1"];
+    arguments.extend(files.arguments());
+    let hub = node(&scene, "hub", &arguments);
+    let at = address(&hub).await;
+    let mut pages = Vec::new();
+    for (name, scheme) in [("ws", "http"), ("wss", "https")] {
+        let url = format!("{scheme}://{IP}:{}/", port(&hub, scheme).await);
+        let Some(mut page) = look(&scene, name, &url) else {
+            return;
+        };
+        becomes(&mut page, IS_LIVE, "true").await;
+        pages.push(page);
+    }
+    let looked = Instant::now();
+    while looked.elapsed() < STAYS {
+        let peer = node(
+            &scene,
+            "peer",
+            &[
+                "--listen",
+                WS,
+                "--hub",
+                &at,
+                "--interval",
+                "1",
+                "--until-stdin-closes",
+            ],
+        );
+        let id = address(&peer).await.rsplit('/').next().unwrap().to_owned();
+        let start = format!("discovered {id} ");
+        hub.wait("a new peer", |line| line.starts_with(&start).then_some(()))
+            .await;
+        let discovered = Instant::now();
+        for page in &mut pages {
+            let row = format!("document.querySelector('#peers [data-key=\"{id}\"]') !== null");
+            becomes(page, &row, "true").await;
+            becomes(page, &format!("drawn.has('{id}')"), "true").await;
+            let shown = discovered.elapsed();
+            assert!(shown < AT_ONCE, "shown {shown:?} after it was discovered");
+        }
+        peer.finish().await;
+        for page in &mut pages {
+            becomes(
+                page,
+                "document.querySelectorAll('#connections tr').length === 0",
+                "true",
+            )
+            .await;
+        }
+    }
+    for mut page in pages {
+        becomes(&mut page, IS_LIVE, "true").await;
+        assert_console_is_empty(&page);
+        page.finish().await;
+    }
+}
+
+/// As soon as there are sixteen others, and again as soon as there are not.
+#[cfg(feature = "interop")]
+#[tokio::test(flavor = "multi_thread")]
+async fn chromium_asks_every_two_seconds_if_it_is_not_told() {
+    let scene = Scene::default();
+    let node = node(&scene, "node", &["--page", "--listen", WS]);
+    let port = port(&node, "http").await;
+    let server = Server::plain(IP, port);
+    let others: Vec<_> = (0..16).map(|_| server.events().unwrap()).collect();
+    let Some(mut page) = look(&scene, "asking", &format!("http://{IP}:{port}/")) else {
+        return;
+    };
+    becomes(
+        &mut page,
+        "document.getElementById('link').textContent === 'every 2 s'",
+        "true",
+    )
+    .await;
+    let later = "document.getElementById('up').textContent";
+    becomes(
+        &mut page,
+        &format!("(globalThis.first ??= {later}) !== {later}"),
+        "true",
+    )
+    .await;
+    drop(others);
+    becomes(&mut page, IS_LIVE, "true").await;
+    page.finish().await;
+}
+
+/// The agent of a peer, an address and a reason stay text.
+#[cfg(feature = "interop")]
+#[tokio::test(flavor = "multi_thread")]
+async fn chromium_runs_nothing_that_others_say() {
+    let scene = Scene::default();
+    let foul = "/dns4/<img src=x onerror='document.title=1'><script>/tcp/443/tls/ws";
+    let arguments = ["--page", "--listen", WS, "--hub", foul, "--external", foul];
+    let node = node(&scene, "node", &arguments);
+    let url = format!("http://{IP}:{}/", port(&node, "http").await);
+    let Some(mut page) = look(&scene, "foul", &url) else {
+        return;
+    };
+    becomes(&mut page, IS_LIVE, "true").await;
+    becomes(
+        &mut page,
+        "document.querySelector('#hubs td').textContent",
+        &serde_json::json!(foul).to_string(),
+    )
+    .await;
+    becomes(
+        &mut page,
+        "document.querySelectorAll('img').length + document.scripts.length",
+        "1",
+    )
+    .await;
+    // The policy forbids it even if it were there.
+    let injected = "document.body.insertAdjacentHTML('beforeend', `<img src=x onerror='document.title=1'>`) ?? document.title !== '1'";
+    becomes(&mut page, injected, "true").await;
+    page.wait("what the policy forbids", |line| {
+        (line.starts_with("log error ") && line.contains("Content Security Policy")).then_some(())
+    })
+    .await;
+    becomes(&mut page, "document.title.startsWith('0 peers')", "true").await;
+    page.finish().await;
 }

@@ -13,6 +13,7 @@ mod state;
 
 use std::{
     future, io,
+    num::NonZeroUsize,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -32,6 +33,9 @@ use crate::{Behaviour, BehaviourEvent, chain, runtime::Runtime, say};
 
 /// How many browsers are told of changes at once. The others ask every two seconds.
 const MAX_STREAMS: usize = 16;
+
+/// How many may be answered at once, of which one remote address has a quarter: all the streams, and others beside them.
+const MAX_VISITORS: usize = 8 * MAX_STREAMS;
 
 /// How long after a change there is another state: not one for each of a burst.
 const SOON: Duration = Duration::from_millis(200);
@@ -91,12 +95,15 @@ impl Page {
             metrics: Arc::clone(&page.metrics),
             streams: Semaphore::new(MAX_STREAMS),
         });
-        let websocket = websocket.with_visitors(move |visitor| {
-            let desk = Arc::clone(&desk);
-            // Whoever leaves early is no matter.
-            let answered = async move { drop(desk.answer(visitor).await) };
-            runtime.spawn(answered).forget();
-        });
+        let max = NonZeroUsize::new(MAX_VISITORS).unwrap_or(NonZeroUsize::MAX);
+        let websocket = websocket
+            .with_max_visitors(max)
+            .with_visitors(move |visitor| {
+                let desk = Arc::clone(&desk);
+                // Whoever leaves early is no matter.
+                let answered = async move { drop(desk.answer(visitor).await) };
+                runtime.spawn(answered).forget();
+            });
         (page, websocket)
     }
 

@@ -1,5 +1,5 @@
 // A page in Chromium, as its visitor sees it; see README.md. Prints each error that the console of the browser has, and obeys
-// its input: `value <expression>`, `shot <file> <width> <height> <light or dark>`.
+// its input: `value <expression>`, `shot <file> <light or dark> <width> <height>` (without it, the whole page).
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -76,11 +76,11 @@ for await (const line of createInterface({ input: process.stdin })) {
     const { result, exceptionDetails } = await call('Runtime.evaluate', { expression: what, awaitPromise: true, returnByValue: true })
     say('value', exceptionDetails?.exception.description ?? JSON.stringify(result.value))
   } else {
-    const [file, width, height, scheme] = what.split(' ')
+    const [file, scheme, width, height] = what.split(' ').map(word => Number(word) || word)
     await call('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] })
-    await call('Emulation.setDeviceMetricsOverride', { width: Number(width), height: Number(height), deviceScaleFactor: 2, mobile: width < 600 })
+    await call('Emulation.setDeviceMetricsOverride', { width, height: height || 900, deviceScaleFactor: 2, mobile: width < 600 })
     const { cssContentSize: size } = await call('Page.getLayoutMetrics')
-    const clip = { x: 0, y: 0, width: size.width, height: size.height, scale: 1 }
+    const clip = { x: 0, y: 0, width: size.width, height: height || size.height, scale: 1 }
     const { data } = await call('Page.captureScreenshot', { clip, captureBeyondViewport: true })
     writeFileSync(file, Buffer.from(data, 'base64'))
     say('shot', file, size.width, size.height)
