@@ -61,6 +61,13 @@ impl Scene {
         }
     }
 
+    pub(crate) fn print(&self) {
+        let log = lock(&self.log);
+        if !log.is_empty() {
+            eprintln!("What the processes printed:\n{}", log.join("\n"));
+        }
+    }
+
     /// In [`SCRATCH`], unless the command says where.
     pub(crate) fn spawn(&self, name: &'static str, mut command: Command) -> Process {
         if command.as_std().get_current_dir().is_none() {
@@ -103,9 +110,8 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        let log = lock(&self.log);
-        if thread::panicking() && !log.is_empty() {
-            eprintln!("What the processes printed:\n{}", log.join("\n"));
+        if thread::panicking() {
+            self.print();
         }
     }
 }
@@ -129,10 +135,23 @@ impl Process {
         &self,
         limit: Duration,
         what: &str,
-        mut pick: impl FnMut(&str) -> Option<T>,
+        pick: impl FnMut(&str) -> Option<T>,
     ) -> T {
+        self.try_wait(0, limit, what, pick)
+            .await
+            .unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// The same without the first lines. Tells why there is none.
+    pub(crate) async fn try_wait<T>(
+        &self,
+        skip: usize,
+        limit: Duration,
+        what: &str,
+        mut pick: impl FnMut(&str) -> Option<T>,
+    ) -> Result<T, String> {
         let mut changed = self.changed.clone();
-        let mut next = 0;
+        let mut next = skip;
         let search = async {
             loop {
                 changed.mark_unchanged();
@@ -145,12 +164,12 @@ impl Process {
             }
         };
         match timeout(limit, search).await {
-            Ok(Some(found)) => found,
-            Ok(None) => panic!("{} ended, without: {what}", self.name),
-            Err(_) => panic!(
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => Err(format!("{} ended, without: {what}", self.name)),
+            Err(_) => Err(format!(
                 "{} printed nothing within {limit:?} that means: {what}",
                 self.name
-            ),
+            )),
         }
     }
 

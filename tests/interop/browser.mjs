@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { mkdirSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { build } from 'esbuild'
@@ -14,6 +15,7 @@ const { values: options } = parseArgs({
     chromium: { type: 'string' },
     home: { type: 'string' },
     trust: { type: 'string' },
+    listen: { type: 'string', multiple: true, default: [] },
     dial: { type: 'string' }
   }
 })
@@ -24,6 +26,8 @@ const bundle = await build({
   write: false
 })
 
+const commands = createInterface({ input: process.stdin })
+
 async function answer (request, response) {
   switch (request.url) {
     case '/page.js':
@@ -33,6 +37,11 @@ async function answer (request, response) {
       process.stdout.write(Buffer.concat(chunks) + '\n')
       return response.end()
     }
+    case '/commands':
+      response.writeHead(200, { 'Content-Type': 'text/event-stream' })
+      response.flushHeaders()
+      commands.on('line', line => response.write(`data: ${line}\n\n`))
+      return
     default:
       response.setHeader('Content-Type', 'text/html')
       response.end('<!doctype html><title>js-libp2p</title><script src="/page.js"></script>')
@@ -51,7 +60,11 @@ if (options.trust != null) {
   certutil('-A', '-n', 'test', '-t', 'C,,', '-i', options.trust)
 }
 
-const url = `http://127.0.0.1:${server.address().port}/?dial=${encodeURIComponent(options.dial)}`
+const parameters = new URLSearchParams(options.listen.map(address => ['listen', address]))
+if (options.dial != null) {
+  parameters.set('dial', options.dial)
+}
+const url = `http://127.0.0.1:${server.address().port}/?${parameters}`
 const browser = spawn(options.chromium, [
   '--headless=new',
   '--no-sandbox',
@@ -76,7 +89,7 @@ browser.on('exit', () => {
   rmSync(options.home, { recursive: true })
   process.exit(isOver ? 0 : 1)
 })
-process.stdin.resume().on('end', () => {
+commands.on('close', () => {
   isOver = true
   browser.kill()
 })

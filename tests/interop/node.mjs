@@ -1,6 +1,5 @@
 // js-libp2p nodes driven by a line protocol on stdin and stdout; see README.md.
 
-import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
@@ -12,16 +11,14 @@ import { yamux } from '@chainsafe/libp2p-yamux'
 import { generateKeyPair } from '@libp2p/crypto/keys'
 import { gossipsub } from '@libp2p/gossipsub'
 import { identify } from '@libp2p/identify'
-import { peerIdFromString } from '@libp2p/peer-id'
 import { ping } from '@libp2p/ping'
 import { pubsubPeerDiscovery, TOPIC } from '@libp2p/pubsub-peer-discovery'
 import { tcp } from '@libp2p/tcp'
 import { webSockets } from '@libp2p/websockets'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
+import { ECHO_CHUNK, echo, obey, randomBytes, watch } from './commands.mjs'
 
-const ECHO = '/echo/1.0.0'
-const ECHO_CHUNK = 256 * 1024
 const GARBAGE = 100
 const KEY_TYPES = { ed25519: 'Ed25519', secp256k1: 'secp256k1', rsa: 'RSA' }
 
@@ -34,12 +31,12 @@ function sayError (what, err) {
 }
 
 async function start (options) {
-  const topics = options.topic ?? [TOPIC]
+  const topics = [...options.topic ?? [TOPIC]]
 
   // Listens to the module itself: libp2p's own `peer:discovery` comes only once per peer, and
   // never for one that is connected already.
   const discovery = components => {
-    const module = pubsubPeerDiscovery({ interval: Number(options.interval), topics })(components)
+    const module = pubsubPeerDiscovery({ interval: Number(options.interval), topics: [...topics] })(components)
     module.addEventListener('peer', ({ detail }) => say('discovered', detail.id, detail.multiaddrs.join(',')))
     return module
   }
@@ -56,13 +53,7 @@ async function start (options) {
     services: { identify: identify(), pubsub: gossipsub() },
     ...(options['as-documented'] ? {} : forTests(options))
   })
-  node.addEventListener('connection:open', ({ detail }) => say('connected', detail.remotePeer))
-  node.addEventListener('connection:close', ({ detail }) => say('disconnected', detail.remotePeer))
-  node.services.pubsub.addEventListener('message', ({ detail }) => {
-    if (topics.includes(detail.topic)) {
-      say('message', detail.from, detail.topic, Buffer.from(detail.data).toString('hex'), node.peerId)
-    }
-  })
+  await watch(node, topics, say)
 
   // It has no event for this.
   const { score } = node.services.pubsub
@@ -75,7 +66,8 @@ async function start (options) {
   await node.start()
   say('started', node.peerId)
   node.getMultiaddrs().forEach(address => say('listening', address))
-  await Promise.all((options.dial ?? []).map(address => dial(node, address)))
+  await Promise.all((options.dial ?? []).map(address => dial(node, address).catch(err => sayError(`dial ${address}`, err))))
+  node.topics = topics
   return node
 }
 
@@ -109,62 +101,19 @@ async function startAll (options) {
   return nodes
 }
 
-function peer (target) {
-  return target.startsWith('/') ? multiaddr(target) : peerIdFromString(target)
-}
-
 async function dial (node, address) {
   if (address.endsWith(`/p2p/${node.peerId}`)) {
     return
   }
   // On a busy machine the 10 seconds of an upgrade may be too few.
-  for (let left = 4; left >= 0; left--) {
+  for (let left = 4; left > 0; left--) {
     try {
       return await node.dial(multiaddr(address))
     } catch (err) {
       sayError(`cannot dial ${address}, ${left} times more`, err)
     }
   }
-}
-
-async function pingPeer (node, target) {
-  await node.services.ping.ping(peer(target))
-  say('pong', target)
-}
-
-async function echo (node, target, length, done = length => say('echo ok', length)) {
-  const sent = randomBytes(length)
-  const stream = await node.dialProtocol(peer(target), ECHO)
-
-  const send = async () => {
-    for (let at = 0; at < sent.length; at += ECHO_CHUNK) {
-      if (!stream.send(sent.subarray(at, at + ECHO_CHUNK))) {
-        await stream.onDrain()
-      }
-    }
-    await stream.close()
-  }
-  const compare = async () => {
-    let at = 0
-    for await (const chunk of stream) {
-      const back = chunk.subarray()
-      if (!sent.subarray(at, at + back.length).equals(back)) {
-        throw new Error(`other bytes came back between ${at} and ${at + back.length}`)
-      }
-      at += back.length
-    }
-    if (at !== sent.length) {
-      throw new Error(`only ${at} of ${sent.length} bytes came back`)
-    }
-  }
-
-  try {
-    await Promise.all([send(), compare()])
-    done(length)
-  } catch (err) {
-    stream.abort(err)
-    throw err
-  }
+  return node.dial(multiaddr(address))
 }
 
 // Goes on until it is told to be quiet, and says how often it has heard itself.
@@ -172,7 +121,7 @@ async function traffic (node, target) {
   node.isQuiet = false
   let count = 0
   for (; !node.isQuiet; count++) {
-    await echo(node, target, ECHO_CHUNK, () => {})
+    await echo(node, target, ECHO_CHUNK)
   }
   say('traffic ok', count)
 }
@@ -229,10 +178,6 @@ async function command (nodes, line) {
       return
     case 'dial':
       return Promise.all(nodes.map(node => dial(node, rest[0])))
-    case 'echo':
-      return Promise.all(nodes.map(node => echo(node, rest[0], Number(rest[1]))))
-    case 'ping':
-      return Promise.all(nodes.map(node => pingPeer(node, rest[0])))
     case 'traffic':
       return Promise.all(nodes.map(node => traffic(node, rest[0])))
     case 'quiet':
@@ -248,7 +193,13 @@ async function command (nodes, line) {
     case 'flood-garbage':
       return Promise.all(nodes.map(node => flood(node, () => randomBytes(GARBAGE), Number(rest[0]))))
     default:
-      throw new Error('the commands are dial, echo, ping, traffic, quiet, serial, score, promises, flood-announcements and flood-garbage')
+      return Promise.all(nodes.map(async node => {
+        const answer = await obey(node, node.topics, [verb, ...rest])
+        if (answer == null) {
+          throw new Error('there is no such command')
+        }
+        say(answer)
+      }))
   }
 }
 

@@ -116,6 +116,8 @@ func start(listen []string, share bool, trust, cert, key string) (*node, error) 
 		libp2p.Transport(tcp.NewTCPTransport),
 		libp2p.Transport(websocket.New, ws...),
 		libp2p.DisableRelay(),
+		// By default a peer may have some tens of streams of a protocol.
+		libp2p.ResourceManager(&network.NullResourceManager{}),
 	}
 	if len(listen) == 0 {
 		options = append(options, libp2p.NoListenAddrs)
