@@ -5,6 +5,9 @@ mod echo;
 mod open;
 #[path = "../../../examples/node/ping.rs"]
 mod ping;
+#[allow(dead_code, reason = "only pings need it")]
+#[path = "../../../examples/node/runtime.rs"]
+mod runtime;
 
 use std::{
     collections::HashMap,
