@@ -5,9 +5,17 @@ mod echo;
 mod open;
 #[path = "../../../examples/node/ping.rs"]
 mod ping;
-#[allow(dead_code, reason = "only pings need it")]
-#[path = "../../../examples/node/runtime.rs"]
-mod runtime;
+/// What pings need of the one of the example.
+mod runtime {
+    use std::{io, time::Duration};
+
+    pub(crate) async fn within(
+        limit: Duration,
+        done: impl Future<Output = io::Result<()>>,
+    ) -> io::Result<()> {
+        tokio::time::timeout(limit, done).await?
+    }
+}
 
 use std::{
     collections::HashMap,
