@@ -26,6 +26,11 @@ pub fn response(data: &[u8]) {
     crate::websocket::fuzz_response(data);
 }
 
+/// Bytes that may be the HTTP response of an outgoing proxy to a request for a tunnel.
+pub fn tunnel(data: &[u8]) {
+    crate::websocket::fuzz_tunnel(data);
+}
+
 /// Bytes that may begin a connection of which it is not known what it speaks, or for whom a proxy has opened it.
 pub fn hearing(data: &[u8]) {
     crate::websocket::fuzz_hearing(data);
@@ -184,5 +189,10 @@ mod tests {
     #[test]
     fn response() {
         run("response", 20_000, super::response);
+    }
+
+    #[test]
+    fn tunnel() {
+        run("tunnel", 20_000, super::tunnel);
     }
 }

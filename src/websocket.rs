@@ -244,6 +244,8 @@ pub use tls::TlsError;
 pub(crate) use tls::https_client;
 pub use transport::Transport;
 #[cfg(any(test, fuzzing))]
-pub(crate) use upgrade::fuzz::{run_request as fuzz_request, run_response as fuzz_response};
+pub(crate) use upgrade::fuzz::{
+    run_request as fuzz_request, run_response as fuzz_response, run_tunnel as fuzz_tunnel,
+};
 pub use upgrade::{ForeignProtocol, HandshakeError};
 pub use visitors::{AnswerError, Visitor};

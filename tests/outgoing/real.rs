@@ -1,4 +1,4 @@
-//! Proxies of Debian: microsocks, dante and tinyproxy. Needs root, to give them a file with a name of their own.
+//! Proxies of Debian: microsocks, dante and tinyproxy. Needs root, to give them files with a name and a user of their own.
 
 use std::{
     fs,
@@ -25,13 +25,27 @@ impl Drop for Server {
     }
 }
 
-/// A program that knows a name that nobody else on this host knows.
+/// What [`USER`] and [`PASSWORD`] are to dante, whose users are those of the system: by `openssl passwd -6`.
+const SHADOW: &str = "aladdin:$6$visitors$tU9ZsZxXQxqUqg0VwzdnwsXV9dJ/3f2OuTCjp7bu.ra7xK8UVddvmPT8zqNmedIq/8DTPuorhfnhkCwQah0ZG.:20000::::::\n";
+
+/// A program that knows a name and a user that nobody else on this host knows.
 fn knowing(arguments: &[&str]) -> Command {
-    let hosts = Path::new(SCRATCH).join("outgoing-hosts");
-    fs::write(&hosts, "127.0.0.1 localhost only-proxy.test\n").unwrap();
+    let users = "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n";
+    let users = format!("{users}{USER}:x:4242:4242::/:/bin/false\n");
     let mut command = Command::new("unshare");
-    let script = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
-    command.args(["--mount", "sh", "-c", script]).arg(hosts);
+    let script = r#"for file in hosts passwd shadow
+        do mount --bind "$0-$file" /etc/$file || exit 1
+        done
+        exec "$@""#;
+    let scratch = Path::new(SCRATCH).join("outgoing");
+    for (file, text) in [
+        ("hosts", "127.0.0.1 localhost only-proxy.test\n"),
+        ("passwd", &users),
+        ("shadow", SHADOW),
+    ] {
+        fs::write(format!("{}-{file}", scratch.display()), text).unwrap();
+    }
+    command.args(["--mount", "sh", "-c", script]).arg(scratch);
     command.args(arguments);
     command
 }
@@ -143,14 +157,12 @@ async fn serves(server: Server, unreachable: &str, refused_target: &str, refused
     }
 }
 
-async fn wants_credentials(server: Server, dials: bool) {
+async fn wants_credentials(server: Server) {
     let case = Case::TOKIO;
     let good = echo(case, case.config(), &["/ip4/127.0.0.1/tcp/0/ws"]).await[0].to_string();
     let without = server.outgoing();
     let with = |password| without.clone().with_credentials(USER, password).unwrap();
-    if dials {
-        assert_dials(case, &config(case, with(PASSWORD)), &good).await;
-    }
+    assert_dials(case, &config(case, with(PASSWORD)), &good).await;
     for (proxy, told) in [
         (
             with("another"),
@@ -169,11 +181,7 @@ async fn wants_credentials(server: Server, dials: bool) {
 #[tokio::test]
 async fn microsocks() {
     serves(Server::microsocks(&[]).await, "connection refused", "", "").await;
-    wants_credentials(
-        Server::microsocks(&["-u", USER, "-P", PASSWORD]).await,
-        true,
-    )
-    .await;
+    wants_credentials(Server::microsocks(&["-u", USER, "-P", PASSWORD]).await).await;
 }
 
 #[tokio::test]
@@ -185,8 +193,7 @@ async fn dante() {
         "not allowed by its rules",
     )
     .await;
-    // Its users are those of the system.
-    wants_credentials(Server::dante("username").await, false).await;
+    wants_credentials(Server::dante("username").await).await;
 }
 
 #[tokio::test]
@@ -201,5 +208,5 @@ async fn tinyproxy() {
     let told = "the proxy refused to connect to the target: 403 Access violation";
     assert_eq!(reason(&error, &outgoing), told);
     let more = format!("BasicAuth {USER} {PASSWORD}");
-    wants_credentials(Server::tinyproxy(&more).await, true).await;
+    wants_credentials(Server::tinyproxy(&more).await).await;
 }

@@ -10,6 +10,7 @@ use super::{
     head::{Head, Parser},
     http::NO_HEADERS,
     server::{Request, Requests, refused},
+    tunnel,
 };
 use crate::{deadline::SystemTime, websocket::path::Path};
 
@@ -194,6 +195,48 @@ pub(crate) fn run_response(data: &[u8]) {
             assert_eq!(refusals[0], refusals[1]);
             assert!(refusals[0].len() < 500 && !refusals[0].contains(char::is_control));
         }
+    }
+}
+
+/// The first byte determines the portions of the others.
+pub(crate) fn run_tunnel(data: &[u8]) {
+    let Some((portion, data)) = data.split_first() else {
+        return;
+    };
+    let whole = read(data, data.len(), &tunnel::Responses);
+    let parts = read(data, usize::from(*portion), &tunnel::Responses);
+    assert_eq!(
+        format!("{:?}", whole.message),
+        format!("{:?}", parts.message)
+    );
+    match whole.message {
+        Some(Ok(())) => {
+            assert_eq!(whole.rest, parts.rest);
+            // Interim responses, and the one after which the tunnel begins.
+            let mut left = data;
+            loop {
+                let mut headers = NO_HEADERS;
+                let mut response = httparse::Response::new(&mut headers);
+                let parsed = response.parse(left);
+                let Ok(httparse::Status::Complete(size)) = parsed else {
+                    panic!("{parsed:?}");
+                };
+                left = &left[size..];
+                match response.code {
+                    Some(200..300) => break,
+                    code => assert!(matches!(code, Some(100 | 102..200)), "{code:?}"),
+                }
+            }
+            assert_eq!(left, whole.rest);
+        }
+        Some(Err(error)) => {
+            let text = error.to_string();
+            assert!(
+                text.len() < 500 && !text.contains(char::is_control),
+                "{text}"
+            );
+        }
+        None => {}
     }
 }
 
