@@ -444,6 +444,16 @@ mod tests {
     }
 
     #[test]
+    fn the_mesh_of_a_hub_has_room_for_its_leaves() {
+        let least = Config::default().mesh_n_high();
+        for (leaves, room) in [(0, least), (least, least), (500, 500)] {
+            let hub = hub_config(leaves).build().unwrap();
+            let mesh = [hub.mesh_n_low(), hub.mesh_n(), hub.mesh_n_high()];
+            assert_eq!(mesh, [room; 3]);
+        }
+    }
+
+    #[test]
     fn says_who_subscribes_and_who_no_longer_does() {
         let config = config().build().unwrap();
         let gossipsub = Gossipsub::new(&Keypair::generate_ed25519(), config).unwrap();

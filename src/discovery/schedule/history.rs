@@ -90,3 +90,84 @@ impl History {
         *current = interval.min(*current);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::deadline;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const ANY: Duration = Duration::MAX;
+
+    /// Settled since this moment, at an interval of ten seconds.
+    fn settled() -> (History, Instant) {
+        let begin = deadline::now();
+        let mut history = History::new(begin);
+        let current = 10 * SECOND;
+        assert_eq!(history.limit(begin, current, 0, ANY), ANY);
+        let before = begin + STEADY * current - SECOND;
+        assert_eq!(history.limit(before, current, 0, ANY), ANY);
+        let now = begin + STEADY * current;
+        assert_eq!(history.limit(now, current, 0, ANY), 20 * SECOND);
+        (history, now)
+    }
+
+    #[test]
+    fn an_interval_counts_until_its_period_is_an_hour_old() {
+        let (mut history, begin) = settled();
+        let hour = PERIOD * (PERIODS as u32 - 1);
+        let mut limit = |at: Duration| history.limit(begin + at, ANY, 0, ANY);
+        // In each period, as each of them is noted.
+        for period in 0..PERIODS as u32 {
+            assert_eq!(limit(PERIOD * period), 20 * SECOND);
+        }
+        assert_eq!(limit(hour + PERIOD - SECOND), 20 * SECOND);
+        // The first period is over. By what was noted until now it is limited once more.
+        assert_eq!(limit(hour + PERIOD), 20 * SECOND);
+        assert_eq!(limit(hour + PERIOD), 40 * SECOND);
+    }
+
+    #[test]
+    fn nothing_is_left_of_the_past_after_a_long_time() {
+        let (mut history, begin) = settled();
+        let late = begin + 100 * PERIOD;
+        assert_eq!(history.limit(late, ANY, 0, ANY), 20 * SECOND);
+        assert_eq!(history.limit(late, ANY, 0, 15 * SECOND), 15 * SECOND);
+        // The period has begun then.
+        assert_eq!(
+            history.limit(late + PERIOD - SECOND, ANY, 0, ANY),
+            30 * SECOND
+        );
+        assert_eq!(history.limit(late + PERIOD, ANY, 0, ANY), 30 * SECOND);
+    }
+
+    proptest! {
+        #[test]
+        fn the_limit_is_twice_the_least_of_the_last_periods(
+            steps in prop::collection::vec((0..4 * 15 * 60_u64, 1..100_u32), 1..40),
+        ) {
+            let (mut history, begin) = settled();
+            // When, and which interval. A period without one has that of the next.
+            let mut noted = vec![(0, 10 * SECOND), (0, 20 * SECOND)];
+            let mut seconds = 0;
+            for (wait, wanted) in steps {
+                let (last, _) = noted[noted.len() - 1];
+                let period = |second: u64| second / PERIOD.as_secs();
+                let least = (0..PERIODS as u64).filter_map(|back| {
+                    let of = period(last).checked_sub(back).unwrap_or_default();
+                    let own = noted.iter().filter(|(at, _)| period(*at) == of);
+                    let next = noted.iter().find(|(at, _)| period(*at) > of);
+                    own.map(|(_, interval)| *interval).min().or(next.map(|(_, next)| *next))
+                });
+                let most = 2 * least.min().unwrap();
+                seconds += wait;
+                let now = begin + Duration::from_secs(seconds);
+                let interval = history.limit(now, ANY, 0, wanted * SECOND);
+                prop_assert_eq!(interval, most.min(wanted * SECOND));
+                noted.push((seconds, interval));
+            }
+        }
+    }
+}

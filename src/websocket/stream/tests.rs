@@ -297,6 +297,48 @@ fn a_flush_is_one_write() {
 }
 
 #[test]
+fn a_vectored_write_takes_what_fits_in_order() {
+    let all: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 251) as u8).collect();
+    for role in ROLES {
+        let (mut stream, wire) = stream(role);
+        let mut task = task::spawn(());
+        let few = [&b""[..], b"abc", b"", b"de", b"f"].map(io::IoSlice::new);
+        task.enter(|cx, _| {
+            let mut stream = Pin::new(&mut stream);
+            assert_ready_eq!(
+                stream
+                    .as_mut()
+                    .poll_write_vectored(cx, &few)
+                    .map(Result::unwrap),
+                6
+            );
+            assert_ready_ok!(stream.as_mut().poll_flush(cx));
+            assert_eq!(wire.ends().writes, 1);
+            assert_eq!(wire.sent(role).0, b"abcdef");
+
+            // One part after the other, until it has to wait for the wire.
+            wire.make_room(0);
+            let mut taken = 0;
+            loop {
+                let (first, second) = all[taken..].split_at(50_000);
+                let (second, third) = second.split_at(10);
+                let parts = [first, b"", second, third].map(io::IoSlice::new);
+                match stream.as_mut().poll_write_vectored(cx, &parts) {
+                    Poll::Ready(count) => taken += count.unwrap(),
+                    Poll::Pending => break,
+                }
+            }
+            assert!(taken > 100_000 && taken < all.len());
+            wire.make_room(usize::MAX);
+            wire.ends().outgoing.clear();
+            assert_ready_ok!(stream.poll_flush(cx));
+            assert!(wire.sent(role).0 == all[..taken]);
+        });
+        assert!(task.is_woken(), "the writer that waited");
+    }
+}
+
+#[test]
 fn a_ping_that_comes_with_payload_is_answered_by_the_same_read() {
     for role in ROLES {
         for size in [10, DIRECT] {

@@ -94,6 +94,37 @@ fn no_frame_is_begun_for_a_few_bytes_at_the_end_of_a_buffer() {
 }
 
 #[test]
+fn frames_follow_each_other_until_the_buffer_is_full() {
+    for role in [Role::Client, Role::Server] {
+        let mut writer = Writer::new(role, &pool::OUTGOING);
+        let bytes: Vec<u8> = (0..1_u32 << 20).map(|i| (i % 251) as u8).collect();
+        let mut taken = 0;
+        for chunk in bytes.chunks(777) {
+            let count = writer.append(chunk, || KEY);
+            taken += count;
+            if count < chunk.len() {
+                break;
+            }
+        }
+        // All of it but the headers of the four frames, the place of the first, and the space for control frames.
+        let size = writer.buffer.as_ref().unwrap().len();
+        let unused = FIRST_PAYLOAD + SLOW.end + 3 * header_room(role) + CONTROL_ROOM;
+        assert!(taken <= size && taken >= size - unused, "{taken} of {size}");
+        // Which is kept for one of each kind.
+        writer.on_ping(&[7; MAX_CONTROL]);
+        writer.ping();
+        assert!(writer.sealed(|| KEY).len() > taken);
+        writer.close(Some(Code::NORMAL));
+        let mut all = take(&mut writer, usize::MAX);
+        let mut reader = Reader::new(other(role));
+        let (count, result) = reader.on_bytes(&mut all);
+        result.unwrap();
+        assert!(all[..count] == bytes[..taken]);
+        assert!(reader.take_ping().is_some() && reader.close().is_some());
+    }
+}
+
+#[test]
 fn a_control_frame_stands_behind_the_open_one() {
     for role in [Role::Client, Role::Server] {
         let mut writer = Writer::new(role, &pool::OUTGOING);
