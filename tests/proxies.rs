@@ -5,6 +5,8 @@
 
 #[path = "common/authority.rs"]
 mod authority;
+#[path = "common/http.rs"]
+mod http;
 #[path = "common/ports.rs"]
 mod ports;
 #[path = "common/process.rs"]
@@ -19,6 +21,7 @@ use std::{
 };
 
 use authority::{Authority, Leaf, Signed};
+use http::Server;
 use ports::free_port;
 use process::{Process, SCRATCH, Scene, build};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring};
@@ -188,6 +191,17 @@ fn lie(files: &Files, port: u16) {
     let _ = stream.read(&mut [0; 1024]);
 }
 
+/// Through the proxy, browsers get the page of the node, and each change as it happens.
+fn assert_page_lives(files: &Files, listens: u16) {
+    let server = Server::tls(CLIENT, listens, &files.authority);
+    let page = server.ask("GET / HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    assert!(page.status == 200 && page.body.ends_with("</html>\n"));
+    assert_eq!(server.request("HEAD", "/healthz").status, 200);
+    let mut events = server.events().unwrap();
+    let first = events.state()["up_seconds"].as_u64();
+    events.until(|state| state["up_seconds"].as_u64() > first);
+}
+
 /// Peers arrive with their own address, and nobody with one that it has made up.
 async fn assert_clients_of_http(
     program: &'static str,
@@ -195,13 +209,14 @@ async fn assert_clients_of_http(
 ) {
     let scene = Scene::default();
     let files = Files::new(program);
-    let arguments = "--listen /ip4/127.0.0.1/tcp/9000/ws --proxy-header 127.0.0.1";
+    let arguments = "--page --listen /ip4/127.0.0.1/tcp/9000/ws --proxy-header 127.0.0.1";
     let (port, node) = behind_a_proxy(&scene, arguments).await;
     let listens = free_port(Ipv4Addr::LOCALHOST);
     let configuration = configuration(&files, port, listens);
     let _proxy = proxy(&scene, program, configuration, listens).await;
     let address = format!("/ip6/{CLIENT}/tcp/{listens}/tls/sni/localhost/ws");
     assert_arrives(&scene, &node, &files, &address, "/ws").await;
+    assert_page_lives(&files, listens);
     lie(&files, listens);
     let refused = node
         .wait("a refusal", |line| {
@@ -271,7 +286,7 @@ async fn assert_clients_of_tcp(
     let (chain, key) = (files.path("chain"), files.path("key"));
     let at = "--listen /ip4/127.0.0.1/tcp/9000";
     let arguments = format!(
-        "{at} {at}/ws {at}/tls/ws --tcp --tls-cert {chain} --tls-key {key} --proxy-protocol 127.0.0.1"
+        "--page {at} {at}/ws {at}/tls/ws --tcp --tls-cert {chain} --tls-key {key} --proxy-protocol 127.0.0.1"
     );
     let (port, node) = behind_a_proxy(&scene, &arguments).await;
     let listens = free_port(Ipv4Addr::LOCALHOST);
@@ -285,6 +300,7 @@ async fn assert_clients_of_tcp(
         let address = format!("/ip6/{CLIENT}/tcp/{listens}{dialled}");
         assert_arrives(&scene, &node, &files, &address, kind).await;
     }
+    assert_page_lives(&files, listens);
     assert!(!node.printed("error "), "nobody has failed");
 }
 
@@ -309,17 +325,18 @@ async fn haproxy_tells_the_clients_of_one_port() {
     .await;
 }
 
-/// With a look every 100 ms whether the node is up, and a line about it.
-fn checked(configuration: &str) -> String {
+/// With a look every 100 ms whether the node is up, in this way, and a line about it.
+fn checked(configuration: &str, way: &str) -> String {
     let lines = configuration.lines().flat_map(|line| {
         let is_server = line.trim_start().starts_with("server ");
         let end = if is_server { " check inter 100ms" } else { "" };
         let options = [
-            "    option log-health-checks",
-            "    log stdout format raw local0",
+            "option log-health-checks",
+            "log stdout format raw local0",
+            way,
         ];
-        let options = options.map(str::to_owned).into_iter();
-        let options = options.take(if is_server { 2 } else { 0 });
+        let options = options.map(|option| format!("    {option}")).into_iter();
+        let options = options.take(if is_server { 3 } else { 0 });
         options.chain([format!("{line}{end}\n")])
     });
     lines.collect::<Vec<_>>().join("\n")
@@ -330,24 +347,45 @@ fn checked(configuration: &str) -> String {
 async fn health_checks_of_haproxy_are_no_error() {
     let ws = "--listen /ip4/127.0.0.1/tcp/9000/ws";
     let shared = format!("{ws} --listen /ip4/127.0.0.1/tcp/9000 --tcp");
-    for (name, block, arguments, dialled) in [
+    let with_page = format!("--page {ws} --proxy-header 127.0.0.1");
+    let tls = "/tls/sni/localhost/ws";
+    let opened = ("", "Layer4 check passed");
+    let answered = "Layer7 check passed, code: 200";
+    for (name, block, arguments, dialled, (way, outcome)) in [
         (
             "haproxy-check-http",
             0,
             format!("{ws} --proxy-header 127.0.0.1"),
-            "/tls/sni/localhost/ws",
+            tls,
+            opened,
+        ),
+        (
+            "haproxy-check-options",
+            0,
+            with_page.clone(),
+            tls,
+            ("option httpchk", answered),
+        ),
+        (
+            "haproxy-check-page",
+            0,
+            with_page,
+            tls,
+            ("option httpchk GET /healthz", answered),
         ),
         (
             "haproxy-check-tcp",
             1,
             format!("{ws} --proxy-protocol 127.0.0.1"),
             "/ws",
+            opened,
         ),
         (
             "haproxy-check-shared",
             1,
             format!("{shared} --proxy-protocol 127.0.0.1"),
             "/ws",
+            opened,
         ),
     ] {
         let scene = Scene::default();
@@ -359,10 +397,11 @@ async fn health_checks_of_haproxy_are_no_error() {
             .replace(":4001", &format!("[{CLIENT}]:{listens}"))
             .replace("127.0.0.1:9000", &format!("127.0.0.1:{port}"))
             .replace("/etc/haproxy/node.pem", &files.path("both"));
-        let proxy = proxy(&scene, "haproxy", checked(&configuration), listens).await;
+        let proxy = proxy(&scene, "haproxy", checked(&configuration, way), listens).await;
         proxy
             .wait("a look at the node", |line| {
-                line.contains("Health check for server ").then_some(())
+                let is_look = line.contains("Health check for server ");
+                (is_look && line.contains(outcome)).then_some(())
             })
             .await;
         let address = format!("/ip6/{CLIENT}/tcp/{listens}{dialled}");

@@ -15,7 +15,7 @@ use std::{
     future, io,
     num::NonZeroUsize,
     sync::{Arc, OnceLock},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures::{AsyncWriteExt as _, FutureExt as _};
@@ -156,6 +156,12 @@ impl Page {
     }
 }
 
+/// How an answer begins.
+fn head(kind: &str) -> String {
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    format!("HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Type: {kind}\r\n")
+}
+
 /// The URL of the page on a listener, unless browsers cannot open it.
 fn url(address: &Multiaddr) -> Option<String> {
     let mut protocols = address.iter();
@@ -235,14 +241,13 @@ impl Desk {
         let nonce = format!("{:032x}", rand::random::<u128>());
         let html = html::page(&snapshot.state, &nonce);
         let mut answer = format!(
-            "HTTP/1.1 200 OK\r\n\
-             Content-Type: text/html; charset=utf-8\r\n\
-             Content-Length: {}\r\n\
+            "{}Content-Length: {}\r\n\
              Content-Security-Policy: {}\r\n\
              X-Content-Type-Options: nosniff\r\n\
              Referrer-Policy: no-referrer\r\n\
              Cache-Control: no-store\r\n\
              Connection: close\r\n\r\n",
+            head("text/html; charset=utf-8"),
             html.len(),
             html::policy(&nonce),
         );

@@ -9,15 +9,13 @@ use futures::{
 use futures_timer::Delay;
 use tokio::sync::watch;
 
-use super::Snapshot;
+use super::{Snapshot, head};
 use crate::runtime::within;
 
 pub(crate) const TYPE: &str = "text/event-stream";
 
-/// Proxies buffer an answer unless they are told.
-const HEAD: &str = "HTTP/1.1 200 OK\r\n\
-    Content-Type: text/event-stream\r\n\
-    Cache-Control: no-store\r\n\
+/// Proxies buffer an answer unless they are told. A browser that has lost the connection comes again after two seconds.
+const HEADERS: &str = "Cache-Control: no-store\r\n\
     X-Accel-Buffering: no\r\n\
     X-Content-Type-Options: nosniff\r\n\
     Connection: close\r\n\r\n\
@@ -72,7 +70,7 @@ async fn write_all(
         };
         within(pace.write, written).await
     };
-    put(HEAD).await?;
+    put(&format!("{}{HEADERS}", head(TYPE))).await?;
     states.mark_changed();
     let mut comment = Delay::new(pace.comment);
     loop {
@@ -144,7 +142,8 @@ mod tests {
         block_on(async {
             let test = async {
                 let head = read_until(&mut browser, "\r\n\r\n").await;
-                assert!(head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"));
+                assert!(head.starts_with("HTTP/1.1 200 OK\r\n"));
+                assert!(head.contains("\r\nContent-Type: text/event-stream\r\n"));
                 assert_eq!(read_until(&mut browser, "\n\n").await, "retry: 2000\n\n");
                 for title in ["first", "line\nand </script>"] {
                     states.send_replace(snapshot(title));

@@ -227,7 +227,10 @@ impl Board {
             ),
         };
         State {
-            title: format!("{known} peers · {}", short(local)),
+            title: match known {
+                1 => format!("1 peer · {}", short(local)),
+                _ => format!("{known} peers · {}", short(local)),
+            },
             id: local.to_string(),
             up_seconds: up.as_secs(),
             addresses: own
