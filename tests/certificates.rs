@@ -41,35 +41,18 @@ use libp2p_lazy_websocket::{
     lazy::Change,
     websocket::{CertificateError, Certificates, Config, Connection},
 };
-use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::sync::mpsc;
-use x509_parser::parse_x509_certificate;
 
 const TLS: &str = "/ip4/127.0.0.1/tcp/0/tls/ws";
 const PLAIN: &str = "/ip4/127.0.0.1/tcp/0/ws";
 
 /// The serial number of the certificate that a new handshake is shown.
 async fn served(authority: &Authority, address: &Multiaddr) -> u64 {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from(authority.der())).unwrap();
-    let provider = rustls::crypto::ring::default_provider();
-    let config = rustls::ClientConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let address = socket_address(address);
+    let (address, authority) = (socket_address(address), authority.der());
     let (sender, handshake) = oneshot::channel();
     thread::spawn(move || {
         let mut tcp = TcpStream::connect(address).unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let mut tls = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
-        while tls.is_handshaking() {
-            tls.complete_io(&mut tcp).unwrap();
-        }
-        let (_, leaf) = parse_x509_certificate(&tls.peer_certificates().unwrap()[0]).unwrap();
-        let serial = leaf.tbs_certificate.serial.clone().try_into().unwrap();
-        let _ = sender.send(serial);
+        let _ = sender.send(authority::served(authority, &mut tcp).unwrap());
     });
     within(handshake).await.unwrap()
 }

@@ -2,11 +2,16 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::{
+    io,
+    net::TcpStream,
     ops::Range,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use libp2p_lazy_websocket::websocket::{Certificate, Certificates, TrustAnchor};
+use rustls::pki_types::{CertificateDer, ServerName};
+use x509_parser::parse_x509_certificate;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -155,4 +160,28 @@ fn named(name: &str) -> rcgen::DistinguishedName {
     let mut distinguished = rcgen::DistinguishedName::new();
     distinguished.push(rcgen::DnType::CommonName, name);
     distinguished
+}
+
+/// The serial number of the certificate that a handshake on this connection shows, of this authority in DER.
+pub(crate) fn served(authority: Vec<u8>, tcp: &mut TcpStream) -> io::Result<u64> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from(authority))
+        .expect("it signs");
+    let provider = rustls::crypto::ring::default_provider();
+    let config = rustls::ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .expect("ring has them")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").expect("a name");
+    let mut tls =
+        rustls::ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    while tls.is_handshaking() {
+        tls.complete_io(tcp)?;
+    }
+    let chain = tls.peer_certificates().expect("a server has one");
+    let (_, leaf) = parse_x509_certificate(&chain[0]).expect("rustls has read it");
+    let serial = leaf.tbs_certificate.serial.clone();
+    Ok(serial.try_into().expect("ours are small"))
 }
