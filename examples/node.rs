@@ -233,7 +233,7 @@ fn swarm(
     websocket: websocket::Config,
     gossipsub: libp2p::gossipsub::Config,
     discovery: discovery::Config,
-    metrics: &Metrics,
+    metrics: Option<&Metrics>,
 ) -> Result<(Swarm<Behaviour>, Readiness), Box<dyn Error + Send + Sync>> {
     let limits = ConnectionLimits::default()
         .with_max_established_incoming(Some(4096))

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     Arguments, Behaviour, BehaviourEvent, Engine, chain, live,
-    page::{Metrics, Page, Union},
+    page::{Page, Union},
     say, swarm, with_peer,
 };
 
@@ -49,14 +49,13 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
             let (new, with_page) = Page::new(arguments.runtime, websocket);
             (page, websocket) = (Some(new), with_page);
         }
-        let metrics = page.as_ref().map(|page| &*page.metrics);
         let (mut swarm, readiness) = swarm(
             arguments.runtime,
             Keypair::generate_ed25519(),
             websocket,
             gossipsub.build()?,
             config,
-            metrics.unwrap_or(&Metrics::default()),
+            page.as_ref().map(|page| &*page.metrics),
         )?;
         if let Some(page) = &mut page {
             page.union = Some(union.clone());

@@ -31,9 +31,8 @@ use tokio::sync::mpsc;
 #[cfg(feature = "autotls")]
 use crate::autotls;
 use crate::{
-    Arguments, Behaviour, BehaviourEvent, Engine, chain, known, list,
-    page::{Metrics, Page},
-    say, swarm, with_peer,
+    Arguments, Behaviour, BehaviourEvent, Engine, chain, known, list, page::Page, say, swarm,
+    with_peer,
 };
 
 /// How many peers of this node can be in its gossipsub mesh: it may be the hub that others meet at.
@@ -109,14 +108,13 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error + Sen
         #[cfg(feature = "libp2p-websocket")]
         (true, Engine::Libp2p) => return Err("--page needs --engine stream".into()),
     };
-    let metrics = page.as_ref().map(|page| &*page.metrics);
     let (mut swarm, readiness) = swarm(
         arguments.runtime,
         keypair,
         websocket,
         discovery::gossipsub::hub_config(LEAVES).build()?,
         discovery,
-        metrics.unwrap_or(&Metrics::default()),
+        page.as_ref().map(|page| &*page.metrics),
     )?;
     #[cfg(feature = "autotls")]
     {

@@ -92,7 +92,7 @@ impl Runtime {
         self,
         config: websocket::Config,
         keypair: &Keypair,
-        metrics: &Metrics,
+        metrics: Option<&Metrics>,
     ) -> Result<(Upgraded, Readiness), Box<dyn Error + Send + Sync>> {
         let mut transport = match self {
             #[cfg(feature = "tokio")]
@@ -103,7 +103,9 @@ impl Runtime {
             Self::Smol => websocket::smol::transport(config),
         };
         let readiness = transport.readiness();
-        metrics.of_transport(&mut transport);
+        if let Some(metrics) = metrics {
+            metrics.of_transport(&mut transport);
+        }
         Ok((transport.upgraded(keypair)?, readiness))
     }
 }

@@ -471,8 +471,9 @@ impl Rates {
     /// to the second in which the sums were read before: they are read at the end of each.
     fn on_time(&mut self, up: Duration, sums: [u64; 2]) {
         let both = &mut self.announcements;
-        for of in 0..2 {
-            self.current[of] += sums[of] - self.sums[of];
+        let new = self.sums.into_iter().zip(sums);
+        for (current, (before, sum)) in self.current.iter_mut().zip(new) {
+            *current += sum - before;
         }
         self.sums = sums;
         let passed = up.as_secs() - self.second;
