@@ -26,7 +26,7 @@ mod resources;
 mod rules;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     env,
     fmt::Write as _,
     fs, io,
@@ -66,6 +66,9 @@ const REDIAL: Duration = Duration::from_secs(3);
 
 /// How long a process may take to end, and a new certificate to be served.
 const ENDING: Duration = Duration::from_secs(20);
+
+/// Of each slot.
+const KEPT_LINES: usize = 20_000;
 
 /// A descriptor counts if it has been there for so long.
 const KEPT: Duration = Duration::from_secs(20);
@@ -140,6 +143,8 @@ struct Soak<'a> {
     serial: u64,
     samples: Vec<Sample>,
     faults: BTreeMap<&'static str, usize>,
+    /// What the processes have printed last. In memory: a disk that is busy would hold up who reads them.
+    logs: BTreeMap<Who, VecDeque<String>>,
     broken: Vec<String>,
     is_ending: bool,
 }
@@ -162,7 +167,7 @@ async fn everybody_knows_everybody_and_nothing_is_lost_without_a_cause() {
     };
     let (rust, go) = (kept(rust), go.map(kept));
     say(&format!(
-        "soak for {length:?}, SOAK_SEED={seed}, logs in {}",
+        "soak for {length:?}, SOAK_SEED={seed}; if a rule is broken, the logs are in {}",
         directory.display()
     ));
     let stage = Stage {
@@ -181,8 +186,9 @@ async fn everybody_knows_everybody_and_nothing_is_lost_without_a_cause() {
     soak.run(length, seed).await;
     let report = soak.report();
     say(&report);
-    if soak.broken.is_empty() {
-        let _ = fs::remove_dir_all(&directory);
+    match soak.broken.is_empty() {
+        true => drop(fs::remove_dir_all(&directory)),
+        false => soak.write_logs(),
     }
     assert!(
         soak.broken.is_empty(),
@@ -231,7 +237,7 @@ impl<'a> Soak<'a> {
         for kind in LISTENERS {
             command.args(["--listen", &listen(at, kind)]);
         }
-        let hub = start(&stage, "hub", command, Who::Hub, 0, &sender);
+        let hub = start(command, Who::Hub, 0, &sender);
         let mut soak = Self {
             stage,
             authority,
@@ -250,6 +256,7 @@ impl<'a> Soak<'a> {
             serial: 1,
             samples: Vec::new(),
             faults: BTreeMap::new(),
+            logs: BTreeMap::new(),
             broken: Vec::new(),
             is_ending: false,
         };
@@ -414,7 +421,39 @@ impl<'a> Soak<'a> {
         }
     }
 
+    fn keep(&mut self, who: Who, output: &Output) {
+        let line = match output {
+            // Each announcement has a line of its own.
+            Output::Line(line) if line.starts_with("message ") => return,
+            Output::Line(line) => line.clone(),
+            Output::Error(line) => format!("stderr: {line}"),
+            Output::Exit(status) => status.to_string(),
+        };
+        let log = self.logs.entry(who).or_default();
+        log.push_back(format!("{:7.1} {line}", self.now.as_secs_f64()));
+        if log.len() > KEPT_LINES {
+            log.pop_front();
+        }
+    }
+
+    /// Writes what the processes have printed last.
+    fn write_logs(&self) {
+        for (who, lines) in &self.logs {
+            let name = match who {
+                Who::Hub => "hub.log".to_owned(),
+                Who::Slot(slot) => format!("{slot}-{:?}.log", self.peers[*slot].kind),
+            };
+            let text = lines
+                .iter()
+                .fold(String::new(), |text, line| text + line + "\n");
+            let _ = fs::write(self.stage.directory.join(name), text);
+        }
+    }
+
     fn on_news(&mut self, news: News) {
+        if let News::Of(who, _, output) = &news {
+            self.keep(*who, output);
+        }
         match news {
             News::Of(Who::Hub, _, Output::Line(line)) => self.on_line_of_hub(&line),
             News::Of(Who::Slot(slot), generation, output) => {
@@ -508,7 +547,10 @@ impl<'a> Soak<'a> {
                 peer.dialled = now;
                 self.rules.on_started(slot, id, now);
             }
-            Meaning::Connected(id) if id == self.hub_id => peer.connections += 1,
+            Meaning::Connected(id) if id == self.hub_id => {
+                peer.connections += 1;
+                self.rules.on_connected(slot, now);
+            }
             Meaning::Disconnected(id, _) if id == self.hub_id => {
                 peer.connections = peer.connections.saturating_sub(1);
             }
@@ -576,16 +618,8 @@ impl<'a> Soak<'a> {
         let command = self
             .stage
             .peer(peer.kind, &peer.address, peer.key.as_deref());
-        let name = format!("{slot}-{:?}", peer.kind);
         let who = Who::Slot(slot);
-        peer.actor = Some(start(
-            &self.stage,
-            &name,
-            command,
-            who,
-            peer.generation,
-            &self.sender,
-        ));
+        peer.actor = Some(start(command, who, peer.generation, &self.sender));
     }
 
     async fn inflict(&mut self, fault: Fault) {
@@ -815,21 +849,16 @@ fn listen(at: SocketAddr, kind: &str) -> String {
 }
 
 fn start(
-    stage: &Stage<'_>,
-    name: &str,
     command: Command,
     who: Who,
     generation: u32,
     sender: &mpsc::UnboundedSender<News>,
 ) -> Actor {
-    let log = stage.directory.join(format!("{name}.log"));
-    let log = fs::OpenOptions::new().create(true).append(true).open(log);
     let sender = sender.clone();
     let output = move |output| {
         let _ = sender.send(News::Of(who, generation, output));
     };
-    let actor = log.and_then(|log| Actor::start(command, log, output));
-    actor.unwrap_or_else(|error| panic!("cannot start {name}: {error}"))
+    Actor::start(command, output).unwrap_or_else(|error| panic!("cannot start {who:?}: {error}"))
 }
 
 /// Replaces the files of the certificate of the hub, as certbot does.

@@ -1,8 +1,7 @@
 //! One process: how each kind is started, and what its lines mean.
 
 use std::{
-    fs::File,
-    io::{self, Write as _},
+    io,
     path::Path,
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -37,8 +36,6 @@ pub(crate) enum Meaning<'a> {
     Incoming(&'a str, &'a str),
     Heard(&'a str),
     Expired(&'a str),
-    /// Nothing that is to be kept.
-    Chatter,
     Other,
 }
 
@@ -56,7 +53,6 @@ pub(crate) fn meaning(line: &str) -> Meaning<'_> {
         ("incoming", id, address) => Meaning::Incoming(id, address),
         ("discovered" | "updated" | "message", id, _) => Meaning::Heard(id),
         ("expired", id, _) => Meaning::Expired(id),
-        ("announced", ..) => Meaning::Chatter,
         _ => Meaning::Other,
     }
 }
@@ -116,10 +112,8 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    /// What it prints is kept in the file of this name too, with the time.
     pub(crate) fn start(
         mut command: Command,
-        log: File,
         output: impl Fn(Output) + Clone + Send + 'static,
     ) -> io::Result<Self> {
         let mut child = command
@@ -132,18 +126,8 @@ impl Actor {
         let stdin = child.stdin.take();
         if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
             let (lines, errors) = (output.clone(), output.clone());
-            let mut log_of_lines = log.try_clone()?;
-            let mut log_of_errors = log;
-            let stdout = read(stdout, move |line| {
-                if !line.starts_with("message ") {
-                    let _ = writeln!(log_of_lines, "{line}");
-                }
-                lines(Output::Line(line));
-            });
-            let stderr = read(stderr, move |line| {
-                let _ = writeln!(log_of_errors, "stderr: {line}");
-                errors(Output::Error(line));
-            });
+            let stdout = read(stdout, move |line| lines(Output::Line(line)));
+            let stderr = read(stderr, move |line| errors(Output::Error(line)));
             tokio::spawn(async move {
                 // All that it has said comes before its end.
                 let (ended, (), ()) = tokio::join!(child.wait(), stdout, stderr);

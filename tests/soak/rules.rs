@@ -60,6 +60,8 @@ pub(crate) enum Cause {
     Stop,
     Freeze,
     Cut,
+    /// The peer has given up its dial, or was not through with it.
+    Dial,
     End,
 }
 
@@ -100,6 +102,8 @@ struct Connection {
     slot: usize,
     /// Once the hub has told of it.
     id: Option<String>,
+    /// The peer has told of it too.
+    is_complete: bool,
     /// The process at the other end is no more.
     bereft: Option<Cause>,
     /// Since when nothing comes through any more.
@@ -285,6 +289,7 @@ impl Rules {
             Connection {
                 slot,
                 id: None,
+                is_complete: false,
                 bereft: None,
                 dead: None,
                 closed_by_hub: None,
@@ -292,6 +297,15 @@ impl Rules {
                 loss: None,
             },
         );
+    }
+
+    /// A peer tells that it is connected: by the connections that there are.
+    pub(crate) fn on_connected(&mut self, slot: usize, now: Time) {
+        let connections = self.connections.values_mut();
+        for connection in connections.filter(|connection| connection.slot == slot) {
+            connection.is_complete = true;
+        }
+        self.review(slot, now);
     }
 
     /// The hub tells of a connection that it has accepted.
@@ -324,7 +338,10 @@ impl Rules {
         let (slot, id) = (of.slot, of.id.clone());
         let loss = match is_first {
             true if of.dead.is_some() => Some(Cause::Cut),
-            true => of.bereft.or_else(|| self.explanation(slot, side, now)),
+            true if of.bereft.is_some() => of.bereft,
+            // On a busy machine ten seconds may be too few for a handshake.
+            true if !of.is_complete && side == Side::Peer => Some(Cause::Dial),
+            true => self.explanation(slot, side, now),
             false => of.loss,
         };
         let Some(of) = self.connections.get_mut(&connection) else {
@@ -487,7 +504,7 @@ impl Rules {
             }
             let is_open = connection.closed_by_hub.is_none() && connection.closed_by_peer.is_none();
             match connection.dead.is_none() && is_open {
-                true => is_up = true,
+                true => is_up |= connection.is_complete,
                 false => is_burdened = true,
             }
         }
@@ -652,9 +669,9 @@ impl Rules {
         let interval = self.interval.max(SHORTEST_INTERVAL);
         let knowers = self.slots.iter().enumerate();
         let ours = knowers.filter(|(_, slot)| slot.kind == Kind::Ours && slot.well_since.is_some());
-        let ours = ours.map(|(at, slot)| (Who::Slot(at), &slot.knows));
+        let ours = ours.map(|(at, slot)| (Who::Slot(at), &slot.knows, slot.well_since));
         let mut broken = Vec::new();
-        for (who, known) in ours.chain([(Who::Hub, &self.hub_knows)]) {
+        for (who, known, well) in ours.chain([(Who::Hub, &self.hub_knows, None)]) {
             for id in known.keys() {
                 let Some((kind, since)) = self.gone.get(id) else {
                     continue;
@@ -664,7 +681,8 @@ impl Rules {
                     true => LONGEST_INTERVAL,
                     false => 2 * 3 * interval + interval,
                 };
-                if now > *since + limit {
+                // What was sent before may be read by one who was stopped long after.
+                if now > well.unwrap_or_default().max(*since) + limit {
                     broken.push((
                         format!("{who:?} {id} {since:?}"),
                         format!("{who:?} still knows {kind:?} {id}, which has been gone since {since:.1?}"),
@@ -733,6 +751,7 @@ mod tests {
         fn connect(&mut self, slot: usize, connection: u32, now: Time) {
             self.rules.on_opened(connection, slot);
             self.rules.on_incoming(connection, IDS[slot], now);
+            self.rules.on_connected(slot, now);
         }
 
         fn announce(&mut self, now: Time) {
@@ -875,6 +894,35 @@ mod tests {
     }
 
     #[test]
+    fn a_dial_may_be_given_up_and_a_connection_may_not() {
+        for is_connected in [false, true] {
+            let mut network = Network::new();
+            network.rules.on_opened(9, JS);
+            network.rules.on_incoming(9, "b", at(10));
+            if is_connected {
+                network.rules.on_connected(JS, at(10));
+            }
+            network.close(9, Side::Peer, at(20));
+            assert_eq!(network.rules.broken().is_empty(), !is_connected);
+        }
+    }
+
+    #[test]
+    fn who_was_stopped_may_hear_late_from_one_that_is_gone() {
+        for (continued, is_late) in [(60, false), (20, true)] {
+            let mut network = Network::new();
+            network.rules.on_stopped(OURS, at(9));
+            network.rules.on_down(JS, Cause::Kill, at(10));
+            network.close(2, Side::Peer, at(10));
+            network.rules.on_disconnected("b", "reset", at(10));
+            network.rules.hub_knows.remove("b");
+            network.rules.on_continued(OURS, at(continued));
+            let broken = network.pass(continued, 100);
+            assert_eq!(!broken.is_empty(), is_late, "{broken:?}");
+        }
+    }
+
+    #[test]
     fn a_dead_connection_is_closed_in_time_and_until_then_nobody_is_well() {
         let mut network = Network::new();
         network.rules.on_cut(JS, at(10));
@@ -956,6 +1004,7 @@ mod tests {
         network.rules.on_started(JS, "b2", at(110));
         network.rules.on_opened(5, JS);
         network.rules.on_incoming(5, "b2", at(112));
+        network.rules.on_connected(JS, at(112));
         network.rules.on_heard(Who::Hub, "b2", at(119));
         let longest = &network.rules.figures.longest_to_know;
         assert_eq!(longest[&(None, Some(Kind::Js))], at(7));
