@@ -216,7 +216,8 @@ async fn node(
         let event = tokio::select! {
             event = swarm.select_next_some() => event,
             Some(address) = &mut address => {
-                if let Err(error) = swarm.dial(address) {
+                // It is dialled again if the connection is lost, for as long as the demonstration stays.
+                if let Err(error) = swarm.behaviour_mut().discovery.add_hub(address) {
                     let _ = reports.send((index, Report::Problem(chain(&error)))).await;
                 }
                 continue;
