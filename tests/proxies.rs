@@ -11,6 +11,8 @@ mod http;
 mod ports;
 #[path = "common/process.rs"]
 mod process;
+#[path = "proxies/staying.rs"]
+mod staying;
 
 use std::{
     fs,
@@ -137,7 +139,7 @@ fn nginx(files: &Files, block: &str, kind: &str) -> String {
         "http" => format!("http {{\naccess_log off;\n{block}}}\n"),
         _ => block.to_owned(),
     };
-    format!("{load}daemon off;\npid {pid};\nevents {{}}\n{block}")
+    format!("{load}daemon off;\nmaster_process off;\npid {pid};\nevents {{}}\n{block}")
 }
 
 /// A peer that dials this arrives with its own address.

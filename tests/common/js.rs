@@ -17,6 +17,8 @@ pub(crate) fn directory() -> PathBuf {
 pub(crate) fn install() -> Result<PathBuf, String> {
     const MISSING: &str = "install Node.js 20 or newer, with npm, to run the tests against js-libp2p: there is no npm";
 
+    #[cfg(unix)]
+    let _held = crate::process::hold("js.lock");
     let lock_file =
         fs::read(directory().join("package-lock.json")).map_err(|err| err.to_string())?;
     let packages = directory().join("node_modules");

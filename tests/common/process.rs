@@ -73,6 +73,8 @@ impl Scene {
         if command.as_std().get_current_dir().is_none() {
             command.current_dir(SCRATCH);
         }
+        #[cfg(unix)]
+        command.process_group(0);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -123,6 +125,21 @@ pub(crate) struct Process {
     lines: Arc<Mutex<Vec<String>>>,
     /// Closed when there will be no more lines.
     changed: watch::Receiver<()>,
+}
+
+/// With all that it has started: nginx, for one, has workers that outlive it.
+#[cfg(unix)]
+impl Drop for Process {
+    fn drop(&mut self) {
+        use nix::{
+            sys::signal::{Signal, killpg},
+            unistd::Pid,
+        };
+
+        if let Some(id) = self.child.id().and_then(|id| id.try_into().ok()) {
+            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+        }
+    }
 }
 
 impl Process {
@@ -305,6 +322,7 @@ fn features() -> String {
         ("interop", cfg!(feature = "interop")),
         ("libp2p-websocket", cfg!(feature = "libp2p-websocket")),
         ("metrics", cfg!(feature = "metrics")),
+        ("simulation", cfg!(feature = "simulation")),
         ("system-roots", cfg!(feature = "system-roots")),
         ("upgrade", cfg!(feature = "upgrade")),
     ]
@@ -365,6 +383,17 @@ macro_rules! on_each_runtime {
 }
 #[allow(unused_imports, reason = "each test file uses its part")]
 pub(crate) use on_each_runtime;
+
+/// Waits until no other process of a test holds this name, and holds it until it is dropped: two test programs at once would
+/// install the same packages.
+#[cfg(unix)]
+pub(crate) fn hold(name: &str) -> nix::fcntl::Flock<std::fs::File> {
+    use nix::fcntl::{Flock, FlockArg};
+
+    let file = std::fs::File::create(Path::new(SCRATCH).join(name)).expect("Cargo made the folder");
+    let held = Flock::lock(file, FlockArg::LockExclusive);
+    held.unwrap_or_else(|(_, error)| panic!("cannot lock {name}: {error}"))
+}
 
 pub(crate) fn succeed(what: &str, output: io::Result<Output>) -> Result<(), String> {
     let output = output.map_err(|err| format!("`{what}` cannot be run: {err}"))?;

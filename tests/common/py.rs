@@ -15,6 +15,8 @@ pub(crate) fn install() -> Option<PathBuf> {
     let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/py/requirements.txt");
     let wanted = fs::read(&list).expect("it is in the repository");
     let folder = Path::new(SCRATCH).join("py");
+    #[cfg(unix)]
+    let _held = crate::process::hold("py.lock");
     let (python, installed) = (folder.join("bin/python"), folder.join("installed"));
     if fs::read(&installed).ok().as_ref() == Some(&wanted) {
         return Some(python);
