@@ -7,6 +7,9 @@
 //! of those of all rounds. `-- --connections 500` and `-- --rounds 5` set how much is measured. Without `--bench`, as in
 //! `cargo test --benches`, there are only a few connections.
 //!
+//! `-- --scale` measures one hub with discovery and 10,000 connections from four processes instead: memory, wake-ups, a new
+//! certificate, and the end. `--go PROGRAM` adds a hub on go-libp2p, built in `tests/interop/go`.
+//!
 //! Returning peers have been connected before, all of them, so that their TLS sessions can be resumed.
 
 mod common;
@@ -16,6 +19,9 @@ mod hub;
 mod peers;
 #[path = "nodes/process.rs"]
 mod process;
+#[cfg(target_os = "linux")]
+#[path = "nodes/scale.rs"]
+mod scale;
 #[path = "nodes/table.rs"]
 mod table;
 
@@ -37,6 +43,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         return result;
     }
     let arguments = Arguments::new();
+    #[cfg(target_os = "linux")]
+    if arguments.has("--scale") || !arguments.is_bench() {
+        scale::run(&arguments)?;
+    }
+    if arguments.has("--scale") {
+        return Ok(());
+    }
     let (connections, rounds) = match arguments.is_bench() {
         true => (2_000, 3),
         false => (4, 1),

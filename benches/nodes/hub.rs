@@ -1,8 +1,13 @@
 //! A node that others connect to, in a process of its own.
 
-use std::{error::Error, fmt, fs, io, time::Duration};
+use std::{
+    error::Error,
+    fmt, fs, io,
+    time::{Duration, Instant},
+};
 
 use futures::{AsyncRead, AsyncWrite, StreamExt as _};
+use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
     PeerId, Swarm, Transport,
     core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version},
@@ -11,7 +16,10 @@ use libp2p::{
     swarm::SwarmEvent,
     yamux,
 };
-use libp2p_lazy_websocket::websocket::{self, Engine};
+use libp2p_lazy_websocket::{
+    discovery,
+    websocket::{self, Certificates, Engine},
+};
 use libp2p_websocket::tls;
 use tokio::time::timeout;
 
@@ -22,6 +30,10 @@ use authority::{Authority, Leaf, Signed};
 mod authority;
 
 const ROLE: &str = "--hub";
+const DISCOVERY: &str = "discovery";
+
+/// As in the example `node`.
+const LEAVES: usize = 64;
 
 /// Longer than a run takes.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -63,9 +75,14 @@ pub(crate) enum Security {
     Tls,
 }
 
+/// What a hub can be told, beside a number of connections to wait for: to replace its certificate, and to close all
+/// connections. The answer is the time in seconds.
+pub(crate) const ROTATE: &str = "rotate";
+pub(crate) const CLOSE: &str = "close";
+
 /// The process, as the one that measures sees it.
 pub(crate) struct Hub {
-    process: Process,
+    pub(crate) process: Process,
     /// Its address, and the certificate to trust in hexadecimal.
     pub(crate) place: String,
 }
@@ -81,12 +98,21 @@ pub(crate) struct Usage {
 
 impl Hub {
     pub(crate) fn start(kind: Kind, security: Security) -> io::Result<Self> {
+        Self::start_with(kind, security, "")
+    }
+
+    /// One with gossipsub and the default discovery.
+    pub(crate) fn start_discovering(kind: Kind, security: Security) -> io::Result<Self> {
+        Self::start_with(kind, security, DISCOVERY)
+    }
+
+    fn start_with(kind: Kind, security: Security, behaviour: &str) -> io::Result<Self> {
         let listen = match (kind, security) {
             (Kind::Tcp, _) => "/ip4/127.0.0.1/tcp/0",
             (_, Security::None) => "/ip4/127.0.0.1/tcp/0/ws",
             (_, Security::Tls) => "/ip4/127.0.0.1/tcp/0/tls/ws",
         };
-        let mut process = Process::start(ROLE, [kind.to_string().as_str(), listen])?;
+        let mut process = Process::start(ROLE, [kind.to_string().as_str(), listen, behaviour])?;
         let place = process.answer()?;
         Ok(Self { process, place })
     }
@@ -115,26 +141,33 @@ async fn run(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let name = arguments.next().ok_or("no kind")?;
     let mut kinds = [Kind::Tcp].into_iter().chain(Kind::WEBSOCKETS);
     let kind = kinds.find(|kind| kind.to_string() == name);
+    let address = arguments.next().ok_or("no address")?;
+    let discovers = arguments.next().as_deref() == Some(DISCOVERY);
     let (authority, key) = (Authority::new(), Keypair::generate_ed25519());
     let certificate = authority.sign(&Leaf::default());
+    let certificates = certificate.in_use();
+    let behaviour = match discovers {
+        false => None,
+        true => Some(discovery::Behaviour::gossipsub(
+            &key,
+            discovery::gossipsub::hub_config(LEAVES).build()?,
+            discovery::Config::default(),
+        )?),
+    };
+    let kind = kind.ok_or("no such kind")?;
     let mut swarm = Swarm::new(
-        kind.ok_or("no such kind")?.transport(&key, &certificate)?,
-        swarm::dummy::Behaviour,
+        kind.transport(&key, &certificate, &certificates)?,
+        Toggle::from(behaviour),
         key.public().to_peer_id(),
         swarm::Config::with_tokio_executor().with_idle_connection_timeout(PATIENCE),
     );
-    swarm.listen_on(arguments.next().ok_or("no address")?.parse()?)?;
+    swarm.listen_on(address.parse()?)?;
     let address = loop {
         if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
             break address;
         }
     };
-    let anchor = authority
-        .der()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>();
-    println!("{address} {anchor}");
+    println!("{address} {}", hex(&authority.der()));
 
     let mut orders = orders();
     loop {
@@ -145,6 +178,25 @@ async fn run(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
         let Some(order) = order else {
             return Ok(());
         };
+        if order == ROTATE {
+            let next = authority.sign_number(2).certificate();
+            let start = Instant::now();
+            certificates.set(next)?;
+            println!("{}", start.elapsed().as_secs_f64());
+            continue;
+        }
+        if order == CLOSE {
+            let start = Instant::now();
+            let peers = swarm.connected_peers().copied().collect::<Vec<_>>();
+            for peer in peers {
+                let _ = swarm.disconnect_peer_id(peer);
+            }
+            while swarm.network_info().num_peers() > 0 {
+                swarm.select_next_some().await;
+            }
+            println!("{}", start.elapsed().as_secs_f64());
+            continue;
+        }
         let connections = order.parse::<u32>()?;
         while swarm.network_info().connection_counters().num_established() != connections {
             swarm.select_next_some().await;
@@ -159,6 +211,7 @@ impl Kind {
         self,
         key: &Keypair,
         certificate: &Signed,
+        certificates: &Certificates,
     ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn Error>> {
         let tcp = libp2p_tcp::tokio::Transport::new(libp2p_tcp::Config::default());
         Ok(match self {
@@ -175,7 +228,7 @@ impl Kind {
             Self::Lazy(engine) => {
                 let config = websocket::Config::default()
                     .with_engine(engine)
-                    .with_certificates(certificate.in_use());
+                    .with_certificates(certificates.clone());
                 websocket::tokio::transport(config)
                     .upgraded(key)
                     .map_err(|error| -> Box<dyn Error> { error })?
@@ -203,6 +256,34 @@ where
         .multiplex(yamux::Config::default())
         .timeout(PATIENCE)
         .boxed())
+}
+
+/// Of another hub, with the authority that signed it.
+pub(crate) struct Certificate(Authority, Signed);
+
+impl Certificate {
+    pub(crate) fn new() -> Self {
+        let authority = Authority::new();
+        let signed = authority.sign(&Leaf::default());
+        Self(authority, signed)
+    }
+
+    pub(crate) fn chain_pem(&self) -> String {
+        self.1.chain_pem()
+    }
+
+    pub(crate) fn key_pem(&self) -> String {
+        self.1.key_pem()
+    }
+
+    /// As in the place of a hub.
+    pub(crate) fn anchor(&self) -> String {
+        hex(&self.0.der())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(unix)]

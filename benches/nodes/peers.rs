@@ -1,6 +1,6 @@
 //! Those that connect to a hub, together in a process of their own, each with an identity and a transport of its own.
 
-use std::{error::Error, future::poll_fn, io, time::Instant};
+use std::{error::Error, future::poll_fn, io, task::Poll, time::Instant};
 
 use futures::{TryFutureExt as _, TryStreamExt as _, stream};
 use libp2p::{
@@ -122,9 +122,13 @@ fn transport(
     Ok(upgraded(websocket::Transport::new(tcp, config), &key)?)
 }
 
-/// Until the connection ends.
+/// Until the connection ends. Refuses all streams.
 async fn drive(mut connection: StreamMuxerBox) {
-    let _ = poll_fn(|cx| connection.poll_unpin(cx)).await;
+    let _ = poll_fn(|cx| {
+        while let Poll::Ready(Ok(_)) = connection.poll_inbound_unpin(cx) {}
+        connection.poll_unpin(cx)
+    })
+    .await;
 }
 
 fn of_hex(hex: &str) -> Result<Vec<u8>, Box<dyn Error>> {

@@ -29,9 +29,14 @@ impl Process {
         role: &str,
         arguments: impl IntoIterator<Item = &'a str>,
     ) -> io::Result<Self> {
-        let mut child = Command::new(env::current_exe()?)
-            .arg(role)
-            .args(arguments)
+        let mut command = Command::new(env::current_exe()?);
+        command.arg(role).args(arguments);
+        Self::start_command(command)
+    }
+
+    /// Another program, which takes orders and answers as well.
+    pub(crate) fn start_command(mut command: Command) -> io::Result<Self> {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -42,6 +47,10 @@ impl Process {
             orders,
             answers: BufReader::new(stdout),
         })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn ask(&mut self, order: &str) -> io::Result<String> {

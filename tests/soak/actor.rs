@@ -1,7 +1,7 @@
 //! One process: how each kind is started, and what its lines mean.
 
 use std::{
-    io,
+    fs, io,
     path::Path,
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -108,6 +108,8 @@ impl Stage<'_> {
 
 pub(crate) struct Actor {
     pub(crate) pid: u32,
+    /// For the processor, by now.
+    waited: Duration,
     stdin: Option<ChildStdin>,
 }
 
@@ -136,7 +138,22 @@ impl Actor {
                 }
             });
         }
-        Ok(Self { pid, stdin })
+        Ok(Self {
+            pid,
+            waited: Duration::ZERO,
+            stdin,
+        })
+    }
+
+    /// How long its first thread, which is the only one of Node.js that matters, has waited for the processor since this was
+    /// last called.
+    pub(crate) fn waited(&mut self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/schedstat", self.pid));
+        let nanoseconds = stat
+            .ok()
+            .and_then(|stat| stat.split(' ').nth(1)?.parse().ok());
+        let waited = nanoseconds.map_or(self.waited, Duration::from_nanos);
+        waited.saturating_sub(std::mem::replace(&mut self.waited, waited))
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

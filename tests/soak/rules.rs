@@ -1,5 +1,5 @@
 //! What has to hold during a soak: who has to know whom by when, and which fault explains which loss. Time is passed in, as the
-//! time since the start.
+//! time since the start in which everybody had the processor.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -705,7 +705,7 @@ impl Rules {
     fn breaks_once(&mut self, key: String, now: Time, what: impl Display) {
         if self.said.insert(key) {
             self.broken
-                .push(format!("{:.1} s: {what}", now.as_secs_f64()));
+                .push(format!("{what} (after {:.1} s)", now.as_secs_f64()));
         }
     }
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	"github.com/libp2p/go-libp2p/core/connmgr"
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -118,6 +119,8 @@ func start(listen []string, share bool, trust, cert, key string) (*node, error) 
 		libp2p.DisableRelay(),
 		// By default a peer may have some tens of streams of a protocol.
 		libp2p.ResourceManager(&network.NullResourceManager{}),
+		// And of more than 192 connections the others are closed.
+		libp2p.ConnectionManager(connmgr.NullConnMgr{}),
 	}
 	if len(listen) == 0 {
 		options = append(options, libp2p.NoListenAddrs)
@@ -251,6 +254,12 @@ func command(node *node, words []string) error {
 			return err
 		}
 		return node.Network().ClosePeer(id)
+	case len(words) == 1 && words[0] == "shutdown":
+		if err := node.Close(); err != nil {
+			return err
+		}
+		say("closed")
+		return nil
 	default:
 		return errors.New("the commands are dial, ping, echo, streams, subscribe, publish and close")
 	}
