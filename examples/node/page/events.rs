@@ -107,6 +107,13 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(20);
 
+    /// A test that would hang fails after this.
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn run(test: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+        block_on(within(LIMIT, test))
+    }
+
     fn pair() -> [Async<TcpStream>; 2] {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -139,7 +146,7 @@ mod tests {
             comment: LONG,
             write: LONG,
         };
-        block_on(async {
+        let test = async {
             let test = async {
                 let head = read_until(&mut browser, "\r\n\r\n").await;
                 assert!(head.starts_with("HTTP/1.1 200 OK\r\n"));
@@ -156,9 +163,9 @@ mod tests {
                 drop(states);
                 assert_eq!(browser.read(&mut [0]).await.unwrap(), 0);
             };
-            let (told, ()) = future::join(tell(node, watched, pace), test).await;
-            told.unwrap();
-        });
+            future::join(tell(node, watched, pace), test).await.0
+        };
+        run(test).unwrap();
     }
 
     #[test]
@@ -169,7 +176,7 @@ mod tests {
             comment: SHORT,
             write: LONG,
         };
-        block_on(async {
+        let test = async {
             let test = async {
                 read_until(&mut browser, "\"only\"").await;
                 for _ in 0..3 {
@@ -179,9 +186,9 @@ mod tests {
                 browser.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
                 browser.get_ref().shutdown(Shutdown::Write).unwrap();
             };
-            let (told, ()) = future::join(tell(node, watched, pace), test).await;
-            told.unwrap();
-        });
+            future::join(tell(node, watched, pace), test).await.0
+        };
+        run(test).unwrap();
     }
 
     /// Takes nothing and sends nothing.
@@ -222,7 +229,10 @@ mod tests {
             comment: LONG,
             write: SHORT,
         };
-        let ended = block_on(tell(Stuck, watched, pace));
+        let told = Box::pin(tell(Stuck, watched, pace));
+        let Either::Left((ended, _)) = block_on(future::select(told, Delay::new(LIMIT))) else {
+            panic!("it is not given up");
+        };
         assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }
