@@ -137,6 +137,9 @@ impl Config {
     /// dialer has to speak first, as all libp2p implementations do. Not for private networks (libp2p-pnet), whose first
     /// bytes are random: there, TCP needs a port of its own.
     ///
+    /// TCP has no pings like those of [`Config::with_keep_alive`]: a peer that has lost its network is noticed only after a
+    /// write, which takes Linux a quarter of an hour.
+    ///
     /// Only with [`Engine::Stream`]. Defaults to false: such addresses are left to another transport. An `OrTransport` with
     /// libp2p-tcp in front of this transport gives them, and their ports, to libp2p-tcp.
     pub fn with_tcp(mut self, tcp: bool) -> Self {
