@@ -419,3 +419,43 @@ pub enum AnswerError {
         content_type: String,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remote_address_has_a_quarter_of_the_places_unless_it_is_of_this_host_or_of_a_proxy() {
+        let visitors = |max| {
+            let limits = Limits {
+                max: NonZeroUsize::new(max).unwrap(),
+                timeout: Duration::MAX,
+                proxies: Some(Proxies::http(["192.0.2.0/24".parse().unwrap()])),
+            };
+            Visitors::new(Receive::new(drop), limits, Counters::default())
+        };
+        let admit = |visitors: &Visitors, ip: &str| {
+            let from = format!("{ip}/tcp/1/ws").parse().unwrap();
+            visitors.admit(&from).ok()
+        };
+        for (max, ip, other, places) in [
+            (8, "/ip4/198.51.100.1", "/ip6/::ffff:198.51.100.1", 2),
+            (8, "/ip6/2001:db8::1", "/ip6/2001:db8:0:ff::1", 2),
+            (3, "/ip4/198.51.100.1", "/ip4/198.51.100.1", 1),
+            (8, "/ip4/127.0.0.1", "/ip6/::1", 8),
+            (8, "/ip4/192.0.2.1", "/ip4/192.0.2.1", 8),
+        ] {
+            let visitors = visitors(max);
+            let mut held: Vec<_> = (0..places).map(|_| admit(&visitors, ip).unwrap()).collect();
+            assert!(admit(&visitors, other).is_none(), "{other}");
+            let is_full = places == max;
+            assert_eq!(admit(&visitors, "/ip4/203.0.113.1").is_none(), is_full);
+            held.pop();
+            held.push(admit(&visitors, other).unwrap());
+            assert!(admit(&visitors, ip).is_none(), "{ip}");
+            drop(held);
+            assert!(visitors.0.present().by_remote.is_empty());
+            assert_eq!(visitors.0.present().all, 0);
+        }
+    }
+}
