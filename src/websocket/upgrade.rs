@@ -2,13 +2,7 @@
 //!
 //! [`client`] and [`server`] decide what is sent and how received bytes are read. They see only bytes.
 
-use std::{
-    future::poll_fn,
-    io,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use futures::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ready};
 
@@ -25,6 +19,7 @@ pub(super) mod fuzz;
 mod head;
 mod http;
 mod linger;
+mod read;
 mod server;
 mod tunnel;
 
@@ -36,11 +31,9 @@ pub(super) use head::MAX_SIZE as MAX_HEAD;
 use head::{Head, Parser};
 pub(super) use http::NO_HEADERS;
 pub(super) use linger::Linger;
+use read::{MAX_READ, poll_read};
 use server::Request;
 pub(super) use server::{Requests, answered};
-
-/// Number of bytes read at once.
-const MAX_READ: usize = 2048;
 
 /// The time limit for the body of a refusal.
 const BODY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -225,19 +218,6 @@ where
         }
         error
     })
-}
-
-/// Reads at most `max` bytes. The buffer is not kept while nothing arrives, which bounds the cost of a stranger.
-fn poll_read<S: AsyncRead + Unpin, R>(
-    io: &mut S,
-    cx: &mut Context<'_>,
-    max: usize,
-    read: impl FnOnce(&[u8]) -> R,
-) -> Poll<io::Result<R>> {
-    let mut bytes = [0; MAX_READ];
-    let buf = bytes.get_mut(..max).unwrap_or_default();
-    let count = ready!(Pin::new(io).poll_read(cx, buf))?;
-    Poll::Ready(Ok(read(bytes.get(..count).unwrap_or_default())))
 }
 
 #[cfg(test)]

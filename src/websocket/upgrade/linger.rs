@@ -7,7 +7,7 @@ use std::{
 
 use futures::AsyncRead;
 
-use super::{MAX_READ, poll_read};
+use super::read::{MAX_READ, poll_read};
 use crate::deadline::{self, Deadline, Instant};
 
 /// The time for which a connection stays open after its write side was closed.

@@ -1,4 +1,4 @@
-use std::{cell::Cell, collections::VecDeque, rc::Rc};
+use std::{cell::Cell, collections::VecDeque, io, rc::Rc, task::Context};
 
 use futures::{
     executor::block_on,
