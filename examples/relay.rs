@@ -1,13 +1,16 @@
 //! A hub that is also a circuit relay: through it, browsers and others that cannot listen reach each other.
-//! Run: `cargo run --example relay -- /ip4/127.0.0.1/tcp/9000/ws`. Such peers dial it and listen on `<address>/p2p-circuit`.
+//! Run: `cargo run --example relay -- relay.key /ip4/127.0.0.1/tcp/9000/ws`. Such peers dial it and listen on `/p2p-circuit`.
+//! The file keeps the key, and with it the peer id in these addresses, over a restart.
 
-use std::error::Error;
+use std::{error::Error, fs, path::Path};
 
 use futures::StreamExt as _;
 use libp2p::{
     SwarmBuilder,
     connection_limits::{Behaviour as Limits, ConnectionLimits},
-    identify, relay,
+    identify,
+    identity::Keypair,
+    relay,
     swarm::{NetworkBehaviour, SwarmEvent},
 };
 use libp2p_lazy_websocket::{discovery, websocket};
@@ -23,8 +26,10 @@ struct Behaviour {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let keypair = key(arguments.next().ok_or("the file of the key?")?.as_ref())?;
     let transport = websocket::tokio::transport(websocket::Config::default());
-    let mut swarm = SwarmBuilder::with_new_identity()
+    let mut swarm = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
         .with_other_transport(|key| transport.upgraded(key))?
         .with_behaviour(|key| -> Result<_, Box<dyn Error + Send + Sync>> {
@@ -49,7 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             })
         })?
         .build();
-    for address in std::env::args().skip(1) {
+    for address in arguments {
         swarm.listen_on(address.parse()?)?;
     }
     let local = *swarm.local_peer_id();
@@ -71,4 +76,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
             _ => {}
         }
     }
+}
+
+/// Reads the key, or makes one where there is no file. Nobody else may read the file: its folder is for you alone.
+fn key(file: &Path) -> Result<Keypair, Box<dyn Error>> {
+    if file.exists() {
+        return Ok(Keypair::from_protobuf_encoding(&fs::read(file)?)?);
+    }
+    let keypair = Keypair::generate_ed25519();
+    fs::write(file, keypair.to_protobuf_encoding()?)?;
+    Ok(keypair)
 }

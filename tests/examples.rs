@@ -101,7 +101,9 @@ async fn get(at: &str, path: &str) -> String {
 #[tokio::test]
 async fn a_client_that_only_dials_finds_all_through_the_relay() {
     let scene = Scene::default();
-    let relay = start(&scene, "relay", &["/ip4/127.0.0.1/tcp/0/ws"]);
+    let key = scratch("relay.key");
+    let arguments = [key.to_str().unwrap(), "/ip4/127.0.0.1/tcp/0/ws"];
+    let relay = start(&scene, "relay", &arguments);
     let listening = after(&relay, "listening on ").await;
     let (address, _) = listening.split_once("/p2p/").unwrap();
     a_client_finds_the_hub_and_who_is_behind_it(&scene, address).await;

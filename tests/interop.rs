@@ -19,6 +19,8 @@ mod one_port;
 mod ports;
 #[path = "common/process.rs"]
 mod process;
+#[path = "interop/relay.rs"]
+mod relay;
 #[path = "interop/watched.rs"]
 mod watched;
 

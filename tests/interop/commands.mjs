@@ -36,9 +36,10 @@ export async function watch (node, topics, say) {
     } catch (err) {
       stream.abort(err)
     }
-  }, { maxInboundStreams: MAX_STREAMS, maxOutboundStreams: MAX_STREAMS })
+  }, { maxInboundStreams: MAX_STREAMS, maxOutboundStreams: MAX_STREAMS, runOnLimitedConnection: true })
   node.addEventListener('connection:open', ({ detail }) => say('connected', detail.remotePeer))
   node.addEventListener('connection:close', ({ detail }) => say('disconnected', detail.remotePeer))
+  node.addEventListener('self:peer:update', () => say('addresses', node.getMultiaddrs()))
   node.addEventListener('peer:identify', ({ detail }) => {
     say('identified', detail.peerId, detail.agentVersion?.replaceAll(' ', '_'), detail.protocols)
   })
@@ -50,7 +51,10 @@ export async function watch (node, topics, say) {
 }
 
 function open (node, target) {
-  return node.dialProtocol(peer(target), ECHO)
+  const options = { runOnLimitedConnection: true }
+  // To one that is connected through a relay, `dialProtocol` would open another connection.
+  const [connection] = target.startsWith('/') ? [] : node.getConnections(peer(target))
+  return connection?.newStream(ECHO, options) ?? node.dialProtocol(peer(target), ECHO, options)
 }
 
 async function exchange (stream, length) {

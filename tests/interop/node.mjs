@@ -8,6 +8,7 @@ import { connect } from 'node:tls'
 import { parseArgs } from 'node:util'
 import { noise } from '@chainsafe/libp2p-noise'
 import { yamux } from '@chainsafe/libp2p-yamux'
+import { circuitRelayTransport } from '@libp2p/circuit-relay-v2'
 import { generateKeyPair } from '@libp2p/crypto/keys'
 import { gossipsub } from '@libp2p/gossipsub'
 import { identify } from '@libp2p/identify'
@@ -44,8 +45,8 @@ async function start (options) {
   const node = await createLibp2p({
     start: false,
     privateKey: await generateKeyPair(KEY_TYPES[options['key-type']]),
-    addresses: { listen: options.listen ?? [] },
-    transports: [tcp(), webSockets({ https: await certificate(options) })],
+    addresses: { listen: [...options.listen ?? [], ...options.search ? ['/p2p-circuit'] : []] },
+    transports: [tcp(), webSockets({ https: await certificate(options) }), circuitRelayTransport()],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     peerDiscovery: [discovery],
@@ -85,6 +86,8 @@ function forTests (options) {
       identify: identify(),
       ping: ping(),
       pubsub: gossipsub({
+        // Also through a relay.
+        runOnLimitedConnection: true,
         scoreParams: { IPColocationFactorWeight: 0 },
         // Time for a busy machine to send what was asked for. What never comes still counts.
         gossipsubIWantFollowupMs: Number(options.followup)
@@ -208,6 +211,7 @@ process.on('unhandledRejection', err => sayError('unhandled rejection', err))
 const { values: options } = parseArgs({
   options: {
     listen: { type: 'string', multiple: true },
+    search: { type: 'boolean', default: false },
     dial: { type: 'string', multiple: true },
     topic: { type: 'string', multiple: true },
     interval: { type: 'string', default: '10000' },
