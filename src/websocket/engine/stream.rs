@@ -144,9 +144,12 @@ struct Door {
     from: Multiaddr,
 }
 
-// No `async fn`, whose future keeps a copy of its arguments. For the same reason, `upgrade` borrows the streams, of which
-// that of TLS is large.
+// `upgrade` borrows the streams, because a future keeps a copy of its arguments, and that of TLS is large.
 
+#[expect(
+    clippy::manual_async_fn,
+    reason = "its future would keep a copy of its arguments"
+)]
 fn accept(incoming: Incoming, door: Door) -> impl Future<Output = Result<Connection, Error>> {
     async move {
         let mut io = incoming.io().await?;
@@ -170,6 +173,10 @@ fn accept(incoming: Incoming, door: Door) -> impl Future<Output = Result<Connect
     }
 }
 
+#[expect(
+    clippy::manual_async_fn,
+    reason = "its future would keep a copy of its arguments"
+)]
 fn accept_tls(
     incoming: Incoming,
     config: Arc<ServerConfig>,
