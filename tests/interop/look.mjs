@@ -30,6 +30,7 @@ const browser = spawn(options.chromium, [
 ], { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] })
 const [,,, commands, messages] = browser.stdio
 
+let isThere = false
 let isOver = false
 browser.on('exit', () => {
   rmSync(options.home, { recursive: true, force: true })
@@ -43,7 +44,9 @@ const happens = {
   'Runtime.exceptionThrown': ({ exceptionDetails: details }) => say('exception', details.exception?.description ?? details.text),
   // Such as what the policy of the page forbids, and requests that fail.
   'Log.entryAdded': ({ entry }) => say('log', entry.level, entry.text, entry.url ?? ''),
-  'Page.loadEventFired': () => say('loaded')
+  // Not of the empty page before it.
+  'Page.frameNavigated': ({ frame }) => { isThere = frame.url !== 'about:blank' },
+  'Page.loadEventFired': () => isThere && say('loaded')
 }
 
 let rest = ''
