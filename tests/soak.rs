@@ -517,7 +517,7 @@ impl<'a> Soak<'a> {
             }
             Meaning::Disconnected(id, cause) => self.rules.on_disconnected(id, cause, self.awake),
             Meaning::Heard(id) => self.rules.on_heard(Who::Hub, id, self.awake),
-            Meaning::Expired(id) => self.rules.on_expired(Who::Hub, id),
+            Meaning::Expired(id) => self.rules.on_expired(Who::Hub, id, self.awake),
             _ => {}
         }
     }
@@ -565,7 +565,7 @@ impl<'a> Soak<'a> {
                 peer.connections = peer.connections.saturating_sub(1);
             }
             Meaning::Heard(id) => self.rules.on_heard(Who::Slot(slot), id, self.awake),
-            Meaning::Expired(id) => self.rules.on_expired(Who::Slot(slot), id),
+            Meaning::Expired(id) => self.rules.on_expired(Who::Slot(slot), id, self.awake),
             _ => {}
         }
     }
@@ -809,8 +809,8 @@ impl<'a> Soak<'a> {
         }
         let figures = &self.rules.figures;
         line(format!(
-            "{} pairs learnt of each other, {} looks at pairs that have to know each other",
-            figures.pairs_learnt, figures.pairs_checked
+            "{} pairs learnt of each other, {} looks at pairs that have to know each other, {} times one was forgotten",
+            figures.pairs_learnt, figures.pairs_checked, figures.forgotten
         ));
         let name =
             |kind: &Option<Kind>| kind.map_or_else(|| "hub".to_owned(), |kind| format!("{kind:?}"));

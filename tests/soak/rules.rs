@@ -139,6 +139,8 @@ pub(crate) struct Figures {
     pub(crate) longest_return: BTreeMap<Kind, Duration>,
     pub(crate) pairs_checked: usize,
     pub(crate) pairs_learnt: usize,
+    /// How often one that was well was forgotten, and had to be learnt again.
+    pub(crate) forgotten: usize,
 }
 
 #[derive(Debug)]
@@ -154,6 +156,9 @@ pub(crate) struct Rules {
     gone: BTreeMap<String, (Kind, Time)>,
     /// Ids that have expired somewhere: from then on their interval may be taken for a long one.
     expired: BTreeSet<String>,
+    /// When a table has forgotten a peer. Peers are forgotten by the clock, in which one without the processor is silent for
+    /// longer than it counts here: they have to be known again as soon as ever.
+    forgotten: BTreeMap<(Who, String), Time>,
     /// Since when each pair has been connected when it was last found to know each other.
     learnt: BTreeMap<(Who, String), Time>,
     said: BTreeSet<String>,
@@ -195,6 +200,7 @@ impl Rules {
             listeners_gone: BTreeSet::new(),
             gone: BTreeMap::new(),
             expired: BTreeSet::new(),
+            forgotten: BTreeMap::new(),
             learnt: BTreeMap::new(),
             said: BTreeSet::new(),
             broken: Vec::new(),
@@ -340,7 +346,7 @@ impl Rules {
             true if of.dead.is_some() => Some(Cause::Cut),
             true if of.bereft.is_some() => of.bereft,
             // On a busy machine ten seconds may be too few for a handshake.
-            true if !of.is_complete && side == Side::Peer => Some(Cause::Dial),
+            true if !of.is_complete => Some(Cause::Dial),
             true => self.explanation(slot, side, now),
             false => of.loss,
         };
@@ -394,8 +400,11 @@ impl Rules {
         }
     }
 
-    pub(crate) fn on_expired(&mut self, who: Who, id: &str) {
+    pub(crate) fn on_expired(&mut self, who: Who, id: &str, now: Time) {
         self.knows_mut(who).remove(id);
+        self.forgotten.insert((who, id.to_owned()), now);
+        let is_well = |slot: &Slot| slot.id.as_deref() == Some(id) && slot.well_since.is_some();
+        self.figures.forgotten += usize::from(self.slots.iter().any(is_well));
         self.expired.insert(id.to_owned());
     }
 
@@ -593,16 +602,12 @@ impl Rules {
 
     /// Whether `who` knows that peer now: has it in the table, or has heard it lately if it is of a kind that has none.
     fn knows(&self, who: Who, id: &str, now: Time) -> bool {
-        match who {
-            Who::Hub => self.hub_knows.contains_key(id),
-            Who::Slot(slot) => {
-                let slot = &self.slots[slot];
-                let heard = slot.knows.get(id);
-                heard.is_some_and(|heard| {
-                    slot.kind == Kind::Ours || now <= *heard + 3 * self.interval
-                })
-            }
-        }
+        let last = match who {
+            Who::Slot(slot) if self.slots[slot].kind != Kind::Ours => self.last_heard(who, id),
+            _ if self.last_heard(who, id).is_some() => return true,
+            _ => self.forgotten.get(&(who, id.to_owned())).copied(),
+        };
+        last.is_some_and(|last| now <= last + 3 * self.interval)
     }
 
     fn check_knowledge(&mut self, now: Time) {
@@ -696,6 +701,8 @@ impl Rules {
         self.gone
             .retain(|_, (_, since)| now < *since + LONGEST_INTERVAL + interval);
         self.learnt.retain(|(_, id), _| !self.gone.contains_key(id));
+        self.forgotten
+            .retain(|(_, id), _| !self.gone.contains_key(id));
     }
 
     fn breaks(&mut self, now: Time, what: String) {
@@ -813,19 +820,19 @@ mod tests {
         let broken = network.pass(31, 60);
         assert_says(&broken, "does not know Some(Js) b");
         assert_eq!(broken.len(), 1);
-        network.rules.on_expired(Who::Hub, "b");
-        assert_says(
-            &network.pass(60, 62),
-            "None Hub (hub) does not know Some(Js) b",
-        );
+        network.rules.on_expired(Who::Hub, "b", at(60));
+        assert_eq!(network.pass(60, 91), Vec::<String>::new());
+        let broken = network.pass(91, 93);
+        assert_says(&broken, "None Hub (hub) does not know Some(Js) b");
+        assert_eq!(network.rules.figures.forgotten, 1);
     }
 
     #[test]
     fn who_is_not_connected_need_not_be_known_and_counts_from_its_return() {
         let mut network = Network::new();
         network.rules.on_stopped(JS, at(5));
-        network.rules.on_expired(Who::Hub, "b");
-        network.rules.on_expired(Who::Slot(OURS), "b");
+        network.rules.on_expired(Who::Hub, "b", at(5));
+        network.rules.on_expired(Who::Slot(OURS), "b", at(5));
         assert_eq!(network.pass(5, 45), Vec::<String>::new());
         network.rules.on_continued(JS, at(45));
         network.silent.insert("b");
@@ -973,7 +980,7 @@ mod tests {
                 network.rules.on_listener_gone(0, at(10));
             }
             network.rules.on_started(OURS, "a", at(11));
-            network.rules.on_expired(Who::Hub, "a");
+            network.rules.on_expired(Who::Hub, "a", at(11));
             let broken = network.pass(11, 300);
             match is_listener_gone {
                 true => assert_eq!(broken, Vec::<String>::new()),
@@ -988,7 +995,7 @@ mod tests {
         network.rules.on_down(JS, Cause::Kill, at(10));
         network.close(2, Side::Peer, at(10));
         network.rules.on_disconnected("b", "reset", at(10));
-        network.rules.on_expired(Who::Slot(OURS), "b");
+        network.rules.on_expired(Who::Slot(OURS), "b", at(5));
         network.rules.expired.clear();
         assert_eq!(network.pass(10, 80), Vec::<String>::new());
         assert_says(&network.pass(80, 100), "Hub still knows Js b");
@@ -1000,7 +1007,7 @@ mod tests {
         network.rules.on_down(JS, Cause::Kill, at(100));
         network.close(2, Side::Peer, at(100));
         network.rules.on_disconnected("b", "reset", at(100));
-        network.rules.on_expired(Who::Hub, "b");
+        network.rules.on_expired(Who::Hub, "b", at(5));
         network.rules.on_started(JS, "b2", at(110));
         network.rules.on_opened(5, JS);
         network.rules.on_incoming(5, "b2", at(112));
