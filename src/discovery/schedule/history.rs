@@ -156,10 +156,12 @@ mod tests {
                 let (last, _) = noted[noted.len() - 1];
                 let period = |second: u64| second / PERIOD.as_secs();
                 let least = (0..PERIODS as u64).filter_map(|back| {
-                    let of = period(last).checked_sub(back).unwrap_or_default();
+                    let of = period(last).saturating_sub(back);
                     let own = noted.iter().filter(|(at, _)| period(*at) == of);
                     let next = noted.iter().find(|(at, _)| period(*at) > of);
-                    own.map(|(_, interval)| *interval).min().or(next.map(|(_, next)| *next))
+                    own.map(|(_, interval)| *interval)
+                        .min()
+                        .or_else(|| next.map(|(_, next)| *next))
                 });
                 let most = 2 * least.min().unwrap();
                 seconds += wait;
