@@ -17,6 +17,8 @@ mod go;
 mod js;
 #[path = "interop/limits.rs"]
 mod limits;
+#[path = "common/litep2p.rs"]
+mod litep2p;
 #[path = "common/ports.rs"]
 mod ports;
 #[path = "common/process.rs"]
@@ -58,17 +60,17 @@ enum Kind {
     Go,
     Py,
     Rust,
-    #[allow(dead_code, reason = "its program comes next")]
     Litep2p,
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::JsNode,
         Self::JsChromium,
         Self::Go,
         Self::Py,
         Self::Rust,
+        Self::Litep2p,
     ];
 
     /// At the head of a column.
@@ -337,11 +339,13 @@ impl Pair {
             Case::PingByUs => ping(&mut self.us, &self.them).await,
             Case::PingByThem => ping(&mut self.them, &self.us).await,
             Case::DiscoveryOfUs => {
+                gossips(&self.us, &self.them).await?;
                 // It says so each second.
                 let heard = format!("message {} {TOPIC} ", self.us.id);
                 self.them.prints(0, &heard).await
             }
             Case::DiscoveryOfThem => {
+                gossips(&self.us, &self.them).await?;
                 let payload = announcement(&self.them.id);
                 let command = format!("publish {TOPIC} {payload}");
                 let answer = format!("published {TOPIC}");
@@ -349,8 +353,14 @@ impl Pair {
                 let discovered = format!("discovered {} ", self.them.id);
                 self.us.prints(0, &discovered).await
             }
-            Case::RoomOfUs => message(&mut self.us, &mut self.them, "aa01").await,
-            Case::RoomOfThem => message(&mut self.them, &mut self.us, "bb02").await,
+            Case::RoomOfUs => {
+                gossips(&self.us, &self.them).await?;
+                message(&mut self.us, &mut self.them, "aa01").await
+            }
+            Case::RoomOfThem => {
+                gossips(&self.us, &self.them).await?;
+                message(&mut self.them, &mut self.us, "bb02").await
+            }
             Case::EchoByUs => echo(&mut self.us, &self.them).await,
             Case::EchoByThem => echo(&mut self.them, &self.us).await,
             Case::StreamsByUs => streams(&mut self.us, &self.them).await,
@@ -412,6 +422,21 @@ async fn identified(by: &Peer, other: &Peer) -> Outcome {
             (line.starts_with(&identified) && line.contains("/echo/1.0.0")).then_some(())
         })
         .await
+}
+
+/// Not to wait for what never comes.
+async fn gossips(us: &Peer, them: &Peer) -> Outcome {
+    let identified = format!("identified {} ", them.id);
+    us.process
+        .try_wait(0, LIMIT, &identified, |line| {
+            line.starts_with(&identified).then(|| {
+                let gossips = line.contains("/meshsub/");
+                gossips
+                    .then_some(())
+                    .ok_or("it has no gossipsub".to_owned())
+            })
+        })
+        .await?
 }
 
 async fn ping(by: &mut Peer, other: &Peer) -> Outcome {

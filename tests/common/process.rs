@@ -285,13 +285,25 @@ pub(crate) fn build_example(example: &str) -> Result<PathBuf, String> {
         Some(name) => name,
     };
 
-    let mut command = std::process::Command::new(env!("CARGO"));
+    let mut command = cargo();
     command
         .args(["build", "--example", example, "--profile", profile])
         .args(["--no-default-features", "--features", &features()])
         .arg("--target-dir")
         .arg(target_dir)
         .current_dir(env!("CARGO_MANIFEST_DIR"));
+    succeed(
+        &format!("cargo build --example {example}"),
+        command.output(),
+    )?;
+    Ok(profile_dir
+        .join("examples")
+        .join(format!("{example}{}", env::consts::EXE_SUFFIX)))
+}
+
+/// Cargo, as one that no test has started.
+pub(crate) fn cargo() -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO"));
     // What Cargo tells this test of its package. The build script of ring would see a change, and it and all above it be
     // built again, now and by the next Cargo that is not started by a test.
     for (name, _) in env::vars_os() {
@@ -304,13 +316,7 @@ pub(crate) fn build_example(example: &str) -> Result<PathBuf, String> {
             command.env_remove(name);
         }
     }
-    succeed(
-        &format!("cargo build --example {example}"),
-        command.output(),
-    )?;
-    Ok(profile_dir
-        .join("examples")
-        .join(format!("{example}{}", env::consts::EXE_SUFFIX)))
+    command
 }
 
 /// Those of this test, so that the library is not built once more.

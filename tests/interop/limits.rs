@@ -52,4 +52,31 @@ pub(crate) const LIMITS: &[Limit] = &[
         why: "py-libp2p refuses `/tls/sni/<name>/ws` in the same function, and would ask for the host and not for the name. \
               `/dns4/<name>/tcp/<port>/wss` is good where the name resolves.",
     },
+    Limit {
+        kind: Kind::Litep2p,
+        cases: CONNECT,
+        sessions: |session| [Over::Wss, Over::Named].contains(&session.over) && !session.we_dial,
+        says: "Transport not supported",
+        why: "litep2p parses no `/tls/ws` (`multiaddr_into_url` in `transport/websocket/mod.rs`). Written `/wss`, the address is good, \
+              by `/dns4/<name>/tcp/<port>/wss` also with a name.",
+    },
+    Limit {
+        kind: Kind::Litep2p,
+        cases: CONNECT,
+        sessions: |session| session.over == Over::Wss && session.we_dial,
+        says: "it does not listen",
+        why: "litep2p has no TLS for listeners.",
+    },
+    Limit {
+        kind: Kind::Litep2p,
+        cases: &[
+            Case::DiscoveryOfUs,
+            Case::DiscoveryOfThem,
+            Case::RoomOfUs,
+            Case::RoomOfThem,
+        ],
+        sessions: |_| true,
+        says: "it has no gossipsub",
+        why: "litep2p has no gossipsub.",
+    },
 ];

@@ -11,7 +11,7 @@ use tokio::process::Command;
 use crate::{
     Kind,
     authority::{Authority, Leaf},
-    chromium, go, js,
+    chromium, go, js, litep2p,
     process::{SCRATCH, build_example},
     py,
 };
@@ -66,7 +66,7 @@ impl Programs {
             chromium: chromium::find_with_certutil(),
             go: go::build("go", &["."]).map(|folder| folder.join("go")),
             python: py::install(),
-            litep2p: None,
+            litep2p: litep2p::build(),
         }
     }
 
@@ -126,7 +126,10 @@ impl Programs {
             Kind::Rust => {
                 command.arg("--stock");
             }
-            Kind::Litep2p => {}
+            // It trusts whom the system does.
+            Kind::Litep2p => {
+                command.env("SSL_CERT_FILE", &self.files.authority);
+            }
         }
         // Node.js is told of it by its environment.
         if kind != Kind::JsNode {
