@@ -433,7 +433,7 @@ async fn gossips(us: &Peer, them: &Peer) -> Outcome {
                 let gossips = line.contains("/meshsub/");
                 gossips
                     .then_some(())
-                    .ok_or("it has no gossipsub".to_owned())
+                    .ok_or_else(|| "it has no gossipsub".to_owned())
             })
         })
         .await?
