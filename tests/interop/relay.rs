@@ -57,7 +57,7 @@ async fn reserved(node: &Node, mark: usize) {
     behind(node, mark, "an address through the relay", |line| {
         let list = line
             .strip_prefix("addresses ")
-            .or(line.strip_prefix("listening "))?;
+            .or_else(|| line.strip_prefix("listening "))?;
         list.contains("/p2p-circuit/").then_some(())
     })
     .await;
