@@ -747,8 +747,8 @@ mod tests {
                 rules: Rules::new(INTERVAL, HUB, &slots),
                 silent: BTreeSet::new(),
             };
-            for slot in 0..3 {
-                network.rules.on_started(slot, IDS[slot], at(0));
+            for (slot, id) in IDS.into_iter().enumerate() {
+                network.rules.on_started(slot, id, at(0));
                 network.connect(slot, slot as u32 + 1, at(0));
             }
             network.announce(at(1));
