@@ -31,12 +31,9 @@ use common::{
     arguments::{self, Arguments},
     rounds::Rounds,
 };
-use hub::{Hub, Kind, Security};
+use hub::{Hub, Kind, OTHER_DESCRIPTORS, Security};
 use peers::Peers;
 use table::{Cost, Row, table};
-
-/// How many descriptors a process needs besides those of its connections.
-const OTHER_DESCRIPTORS: u64 = 64;
 
 fn main() -> Result<(), Box<dyn Error>> {
     if let Some(result) = hub::run_if_told_to().or_else(peers::run_if_told_to) {

@@ -41,6 +41,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// How long nothing happens in a node that is at rest.
 const QUIET: Duration = Duration::from_millis(500);
 
+/// How many descriptors a process needs besides those of its connections.
+pub(crate) const OTHER_DESCRIPTORS: u64 = 64;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// libp2p-tcp.

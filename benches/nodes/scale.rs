@@ -12,8 +12,7 @@ use std::{
 };
 
 use super::{
-    OTHER_DESCRIPTORS,
-    hub::{self, Hub, Kind, Security},
+    hub::{self, Hub, Kind, OTHER_DESCRIPTORS, Security},
     peers::Peers,
     process::Process,
 };
