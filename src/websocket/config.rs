@@ -275,6 +275,8 @@ impl Config {
     /// });
     /// ```
     ///
+    /// A health check that knows whether the listeners are ready is in `docs/production.md`. [`Visitor::path`] has the query.
+    ///
     /// | the request | is handled by |
     /// | --- | --- |
     /// | no upgrade to WebSocket, also HTTP/1.0, with a body, or an upgrade to another protocol | the application |
