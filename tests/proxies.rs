@@ -207,14 +207,14 @@ fn assert_page_lives(files: &Files, listens: u16) {
 /// Peers arrive with their own address, and nobody with one that it has made up.
 async fn assert_clients_of_http(
     program: &'static str,
-    configuration: impl Fn(&Files, u16, u16) -> String,
+    configuration: impl Fn(&str, &Files, u16, u16) -> String,
 ) {
     let scene = Scene::default();
     let files = Files::new(program);
     let arguments = "--page --listen /ip4/127.0.0.1/tcp/9000/ws --proxy-header 127.0.0.1";
     let (port, node) = behind_a_proxy(&scene, arguments).await;
     let listens = free_port(Ipv4Addr::LOCALHOST);
-    let configuration = configuration(&files, port, listens);
+    let configuration = configuration(program, &files, port, listens);
     let _proxy = proxy(&scene, program, configuration, listens).await;
     let address = format!("/ip6/{CLIENT}/tcp/{listens}/tls/sni/localhost/ws");
     assert_arrives(&scene, &node, &files, &address, "/ws").await;
@@ -233,55 +233,24 @@ async fn assert_clients_of_http(
 
 #[tokio::test]
 async fn nginx_tells_the_clients_of_websocket() {
-    assert_clients_of_http("nginx", |files, port, listens| {
-        let block = &configurations("nginx")[0];
-        let block = block
-            .replace("443", &format!("[{CLIENT}]:{listens}"))
-            .replace("127.0.0.1:9000", &format!("127.0.0.1:{port}"))
-            .replace(
-                "/etc/letsencrypt/live/node.example.com/fullchain.pem",
-                &files.path("chain"),
-            )
-            .replace(
-                "/etc/letsencrypt/live/node.example.com/privkey.pem",
-                &files.path("key"),
-            );
-        nginx(files, &block, "http")
-    })
-    .await;
+    assert_clients_of_http("nginx", staying::http).await;
 }
 
 #[tokio::test]
 async fn haproxy_tells_the_clients_of_websocket() {
-    assert_clients_of_http("haproxy", |files, port, listens| {
-        configurations("haproxy")[0]
-            .replace(":443", &format!("[{CLIENT}]:{listens}"))
-            .replace("127.0.0.1:9000", &format!("127.0.0.1:{port}"))
-            .replace("/etc/haproxy/node.pem", &files.path("both"))
-    })
-    .await;
+    assert_clients_of_http("haproxy", staying::http).await;
 }
 
 #[tokio::test]
 async fn caddy_tells_the_clients_of_websocket() {
-    assert_clients_of_http("caddy", |files, port, listens| {
-        let tls = format!("tls {} {}\n", files.path("chain"), files.path("key"));
-        let block = configurations("caddyfile")[0]
-            .replace("127.0.0.1:9000", &format!("127.0.0.1:{port}"))
-            .replace(
-                "node.example.com {\n",
-                &format!("https://localhost:{listens} {{\n{tls}"),
-            );
-        format!("{{\nadmin off\nauto_https off\n}}\n{block}")
-    })
-    .await;
+    assert_clients_of_http("caddy", staying::http).await;
 }
 
 /// All kinds of one port arrive with the client's own address, and a look whether the node is up is no error.
 async fn assert_clients_of_tcp(
     program: &'static str,
     name: &'static str,
-    configuration: impl Fn(&Files, u16, u16) -> String,
+    configuration: impl Fn(&str, &Files, u16, u16) -> String,
 ) {
     let scene = Scene::default();
     let files = Files::new(name);
@@ -292,7 +261,7 @@ async fn assert_clients_of_tcp(
     );
     let (port, node) = behind_a_proxy(&scene, &arguments).await;
     let listens = free_port(Ipv4Addr::LOCALHOST);
-    let configuration = configuration(&files, port, listens);
+    let configuration = configuration(program, &files, port, listens);
     let _proxy = proxy(&scene, program, configuration, listens).await;
     for (dialled, kind) in [
         ("", ""),
@@ -308,23 +277,12 @@ async fn assert_clients_of_tcp(
 
 #[tokio::test]
 async fn nginx_tells_the_clients_of_one_port() {
-    assert_clients_of_tcp("nginx", "nginx-stream", |files, port, listens| {
-        let block = configurations("nginx")[1]
-            .replace("4001", &format!("[{CLIENT}]:{listens}"))
-            .replace("127.0.0.1:9000", &format!("127.0.0.1:{port}"));
-        nginx(files, &block, "stream")
-    })
-    .await;
+    assert_clients_of_tcp("nginx", "nginx-stream", staying::tcp).await;
 }
 
 #[tokio::test]
 async fn haproxy_tells_the_clients_of_one_port() {
-    assert_clients_of_tcp("haproxy", "haproxy-tcp", |_, port, listens| {
-        configurations("haproxy")[1]
-            .replace(":4001", &format!("[{CLIENT}]:{listens}"))
-            .replace("127.0.0.1:9000", &format!("127.0.0.1:{port}"))
-    })
-    .await;
+    assert_clients_of_tcp("haproxy", "haproxy-tcp", staying::tcp).await;
 }
 
 /// With a look every 100 ms whether the node is up, in this way, and a line about it.

@@ -34,7 +34,7 @@ fn timed(configuration: &str) -> String {
 }
 
 /// The configuration of the documentation for these ports.
-fn http(program: &str, files: &Files, port: u16, listens: u16) -> String {
+pub(crate) fn http(program: &str, files: &Files, port: u16, listens: u16) -> String {
     let here = format!("127.0.0.1:{port}");
     match program {
         "nginx" => {
@@ -64,7 +64,7 @@ fn http(program: &str, files: &Files, port: u16, listens: u16) -> String {
 }
 
 /// The same for TCP proxies.
-fn tcp(program: &str, files: &Files, port: u16, listens: u16) -> String {
+pub(crate) fn tcp(program: &str, files: &Files, port: u16, listens: u16) -> String {
     let block = configurations(program)[1]
         .replace("127.0.0.1:9000", &format!("127.0.0.1:{port}"))
         .replace(":4001", "4001")
