@@ -336,16 +336,8 @@ async fn js_libp2p_in_chromium_dials_the_name_and_stays() {
     let (node, hub, address, root) = named_hub(&scene, &forge).await;
     let plain = format!("/ip4/127.0.0.1/tcp/{}/ws/p2p/{}", node.port, peer(&address));
     let pages = [("named page", &address), ("plain page", &plain)].map(|(name, address)| {
-        let mut command = Command::new(node_js());
-        command
-            .arg(js::directory().join("browser.mjs"))
-            .arg("--chromium")
-            .arg(&chromium)
-            .arg("--home")
-            .arg(node.store.with_file_name(name))
-            .arg("--trust")
-            .arg(&root)
-            .args(["--dial", address]);
+        let mut command = js::browser(node_js(), &chromium);
+        command.arg("--trust").arg(&root).args(["--dial", address]);
         (scene.spawn(name, command), address)
     });
     let mut ids = Vec::new();

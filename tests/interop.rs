@@ -6,6 +6,8 @@
 
 #[path = "common/authority.rs"]
 mod authority;
+#[path = "common/chromium.rs"]
+mod chromium;
 mod common;
 #[path = "common/go.rs"]
 mod go;
@@ -696,6 +698,13 @@ impl Scene {
         let mut command = script("node.mjs", &args);
         command.env("NODE_EXTRA_CA_CERTS", authority);
         Node::started(self.spawn(name, command), &args).await
+    }
+
+    /// A js node in a browser, which announces itself every second as well.
+    async fn page(&self, name: &'static str, chromium: &Path, args: &str) -> Node {
+        let mut command = js::browser(&tools().node_js, chromium);
+        command.args(args.split(' '));
+        Node::started(self.spawn(name, command), "").await
     }
 
     /// A go node, where there is Go.

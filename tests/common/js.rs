@@ -3,9 +3,12 @@
 use std::{
     env, fs, io,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
-use crate::process::succeed;
+use tokio::process::Command;
+
+use crate::process::{SCRATCH, succeed};
 
 const OLDEST_NODE_JS: u32 = 22;
 
@@ -60,6 +63,22 @@ pub(crate) fn install() -> Result<PathBuf, String> {
              none comes with the packages for this platform"
             )
         })
+}
+
+/// js-libp2p in a Chromium of its own, of which nothing is left when it ends.
+#[allow(dead_code, reason = "each test file uses its part")]
+pub(crate) fn browser(node_js: &Path, chromium: &Path) -> Command {
+    static HOMES: AtomicUsize = AtomicUsize::new(0);
+    let number = HOMES.fetch_add(1, Ordering::Relaxed);
+    let home = format!("chromium-{}-{number}", std::process::id());
+    let mut command = Command::new(node_js);
+    command
+        .arg(directory().join("browser.mjs"))
+        .arg("--chromium")
+        .arg(chromium)
+        .arg("--home")
+        .arg(Path::new(SCRATCH).join(home));
+    command
 }
 
 fn is_new_enough(node_js: &Path) -> bool {

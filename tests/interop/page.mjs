@@ -2,6 +2,7 @@
 
 import { noise } from '@chainsafe/libp2p-noise'
 import { yamux } from '@chainsafe/libp2p-yamux'
+import { circuitRelayTransport } from '@libp2p/circuit-relay-v2'
 import { gossipsub } from '@libp2p/gossipsub'
 import { identify } from '@libp2p/identify'
 import { ping } from '@libp2p/ping'
@@ -27,11 +28,11 @@ async function run (parameters) {
   }
   const node = await createLibp2p({
     addresses: { listen: parameters.getAll('listen') },
-    transports: [webSockets()],
+    transports: [webSockets(), circuitRelayTransport()],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     peerDiscovery: [discovery],
-    services: { identify: identify(), pubsub: gossipsub(), ...(address == null ? { ping: ping() } : {}) },
+    services: { identify: identify(), pubsub: gossipsub({ runOnLimitedConnection: true }), ...(address == null ? { ping: ping() } : {}) },
     // In a browser it would refuse 127.0.0.1, and ws without TLS.
     connectionGater: { denyDialMultiaddr: () => false }
   })

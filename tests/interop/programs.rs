@@ -3,7 +3,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use tokio::process::Command;
@@ -90,7 +89,11 @@ impl Programs {
     pub(crate) fn theirs(&self, kind: Kind, listen: &[String]) -> Command {
         let interop = js::directory();
         let mut command = match kind {
-            Kind::JsNode | Kind::JsChromium => Command::new(&self.node_js),
+            Kind::JsNode => Command::new(&self.node_js),
+            Kind::JsChromium => {
+                let chromium = self.chromium.as_ref().expect("it is there");
+                js::browser(&self.node_js, chromium)
+            }
             Kind::Go => Command::new(self.go.as_ref().expect("it is there")),
             Kind::Py => Command::new(self.python.as_ref().expect("it is there")),
             Kind::Rust => Command::new(&self.rust),
@@ -105,17 +108,7 @@ impl Programs {
                     .args(["--interval", "1000"])
                     .env("NODE_EXTRA_CA_CERTS", &self.files.authority);
             }
-            Kind::JsChromium => {
-                static HOMES: AtomicUsize = AtomicUsize::new(0);
-                let number = HOMES.fetch_add(1, Ordering::Relaxed);
-                let home = format!("peers-chromium-{}-{number}", std::process::id());
-                command
-                    .arg(interop.join("browser.mjs"))
-                    .arg("--chromium")
-                    .arg(self.chromium.as_ref().expect("it is there"))
-                    .arg("--home")
-                    .arg(Path::new(SCRATCH).join(home));
-            }
+            Kind::JsChromium => {}
             // TCP, ws and wss on one port.
             Kind::Go => {
                 command.arg("--share");

@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, path::PathBuf};
 
 use crate::{
-    Node, addresses,
+    Node, addresses, chromium,
     ports::free_port,
     process::{PATIENCE, Process, SCRATCH, Scene, build_example},
     word,
@@ -105,14 +105,11 @@ async fn message(from: &mut Node, to: &Node) {
 /// they had printed before.
 async fn over_a_restart(
     scene: &Scene,
-    args: impl Fn(&str) -> String,
+    start: impl AsyncFn(&'static str, &str) -> Node,
 ) -> ([Node; 2], [usize; 2], Process) {
     let relay = Relay::new();
     let (mut process, at) = relay.start(scene).await;
-    let [mut one, mut two] = [
-        scene.js("one", &args(&at)).await,
-        scene.js("two", &args(&at)).await,
-    ];
+    let [mut one, mut two] = [start("one", &at).await, start("two", &at).await];
     for peer in [&mut one, &mut two] {
         let subscribed = format!("subscribed {ROOM}");
         peer.does(&format!("subscribe {ROOM}"), &subscribed).await;
@@ -145,8 +142,28 @@ async fn over_a_restart(
 #[tokio::test]
 async fn js_peers_meet_through_the_relay_and_again_after_its_restart() {
     let scene = Scene::default();
-    let args = |at: &str| format!("--search --dial {at}");
-    let ([mut one, mut two], _, relay) = over_a_restart(&scene, args).await;
+    meet_again(&scene, async |name, at| {
+        scene.js(name, &format!("--search --dial {at}")).await
+    })
+    .await;
+}
+
+/// Two that can listen nowhere else.
+#[tokio::test]
+async fn pages_in_chromium_meet_through_the_relay_and_again_after_its_restart() {
+    let Some(chromium) = chromium::find_with_certutil() else {
+        return;
+    };
+    let scene = Scene::default();
+    meet_again(&scene, async |name, at| {
+        let args = format!("--listen /p2p-circuit --dial {at}");
+        scene.page(name, &chromium, &args).await
+    })
+    .await;
+}
+
+async fn meet_again(scene: &Scene, start: impl AsyncFn(&'static str, &str) -> Node) {
+    let ([mut one, mut two], _, relay) = over_a_restart(scene, start).await;
     let mut accepted = 0;
     relay
         .wait("both reservations", |line| {
@@ -162,8 +179,11 @@ async fn js_peers_meet_through_the_relay_and_again_after_its_restart() {
 #[tokio::test]
 async fn js_peers_that_listen_at_a_fixed_relay_meet_until_it_restarts() {
     let scene = Scene::default();
-    let args = |at: &str| format!("--listen {at}/p2p-circuit");
-    let ([one, two], marks, _relay) = over_a_restart(&scene, args).await;
+    let ([one, two], marks, _relay) = over_a_restart(&scene, async |name, at| {
+        let args = format!("--listen {at}/p2p-circuit");
+        scene.js(name, &args).await
+    })
+    .await;
     // They hear each other again, but have no address.
     let (mut heard, found) = (0, format!("discovered {} ", two.id));
     behind(&one, marks[0], "announcements without an address", |line| {
