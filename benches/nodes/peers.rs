@@ -131,7 +131,7 @@ async fn drive(mut connection: StreamMuxerBox) {
     .await;
 }
 
-fn of_hex(hex: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+pub(crate) fn of_hex(hex: &str) -> Result<Vec<u8>, Box<dyn Error>> {
     let bytes = hex.as_bytes().chunks(2).map(|pair| {
         let byte = u8::from_str_radix(std::str::from_utf8(pair)?, 16)?;
         Ok(byte)

@@ -5,6 +5,7 @@ use std::{
     env,
     error::Error,
     fs, io,
+    net::TcpStream,
     path::PathBuf,
     process::Command,
     thread,
@@ -12,14 +13,19 @@ use std::{
 };
 
 use super::{
-    hub::{self, Hub, Kind, OTHER_DESCRIPTORS, Security},
-    peers::Peers,
+    hub::{
+        self, Hub, Kind, OTHER_DESCRIPTORS, Security,
+        authority::{Authority, Leaf, Signed, served},
+        hex,
+    },
+    peers::{Peers, of_hex},
     process::Process,
 };
 use crate::common::{
     arguments::{Arguments, room},
     table::Table,
 };
+use libp2p::{Multiaddr, multiaddr::Protocol};
 use libp2p_lazy_websocket::websocket::Engine;
 
 /// The connections are those of so many processes.
@@ -43,8 +49,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         "hub of {count} connections over `/tls/ws` | resident | each | CPU at rest | wake-ups a second | certificate | all closed"
     ));
     let mut row = |name: String, measured: Measured| {
-        let took =
-            |time: Option<f64>| time.map_or_else(|| "—".to_owned(), |time| format!("{time:.2} s"));
         let Measured { empty, at_rest, .. } = measured;
         table.row([
             name,
@@ -55,24 +59,26 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             ),
             format!("{:.1} ms a second", measured.cpu * 1e3),
             format!("{:.0}", measured.wake_ups),
-            took(measured.rotation),
-            took(measured.closing),
+            format!("{:.0} ms", measured.rotation * 1e3),
+            format!("{:.2} s", measured.closing),
         ]);
     };
     let ours = Kind::Lazy(Engine::Stream);
     let mut hub = Hub::start_discovering(ours, Security::Tls)?;
     let (pid, place) = (hub.process.id(), hub.place.clone());
     let mut measured = measure(pid, &place, count, settled, rest, || {
-        let rotation = hub.process.ask(hub::ROTATE)?.parse()?;
+        let rotation = rotation(&place, || hub.process.ask(hub::ROTATE).map(drop))?;
         let closing = hub.process.ask(hub::CLOSE)?.parse()?;
-        Ok((Some(rotation), closing))
+        Ok((rotation, closing))
     })?;
     hub.end()?;
     row(format!("{ours} with discovery"), measured);
     if let Some(program) = arguments.value("--go") {
         let mut hub = GoHub::start(program)?;
         let (pid, place) = (hub.process.id(), hub.place.clone());
-        measured = measure(pid, &place, count, settled, rest, || hub.close())?;
+        measured = measure(pid, &place, count, settled, rest, || {
+            Ok((rotation(&place, || hub.rotate())?, hub.close()?))
+        })?;
         row("go-libp2p".to_owned(), measured);
     }
     print!("{table}");
@@ -94,8 +100,8 @@ struct Measured {
     cpu: f64,
     wake_ups: f64,
     /// In seconds.
-    rotation: Option<f64>,
-    closing: Option<f64>,
+    rotation: f64,
+    closing: f64,
 }
 
 fn measure(
@@ -104,7 +110,7 @@ fn measure(
     count: usize,
     settled: Duration,
     rest: Duration,
-    end: impl FnOnce() -> Result<(Option<f64>, f64), Box<dyn Error>>,
+    end: impl FnOnce() -> Result<(f64, f64), Box<dyn Error>>,
 ) -> Result<Measured, Box<dyn Error>> {
     let empty = usage(pid)?;
     let peers = (0..PROCESSES).map(|_| Peers::start(place, count / PROCESSES));
@@ -124,8 +130,27 @@ fn measure(
         cpu: (at_rest.cpu - before.cpu) / seconds,
         wake_ups: (at_rest.wake_ups - before.wake_ups) / seconds,
         rotation,
-        closing: Some(closing),
+        closing,
     })
+}
+
+/// How long it takes from the order until a handshake shows the new certificate, in seconds.
+fn rotation(place: &str, rotate: impl FnOnce() -> io::Result<()>) -> Result<f64, Box<dyn Error>> {
+    let (address, anchor) = place.split_once(' ').ok_or("no certificate")?;
+    let (anchor, address) = (of_hex(anchor)?, address.parse::<Multiaddr>()?);
+    let port = address.iter().find_map(|protocol| match protocol {
+        Protocol::Tcp(port) => Some(port),
+        _ => None,
+    });
+    let port = port.ok_or("no port")?;
+    let start = Instant::now();
+    rotate()?;
+    while served(
+        anchor.clone(),
+        &mut TcpStream::connect(("127.0.0.1", port))?,
+    )? != hub::RENEWED
+    {}
+    Ok(start.elapsed().as_secs_f64())
 }
 
 /// Of all threads.
@@ -163,17 +188,36 @@ fn number(text: &str) -> f64 {
 struct GoHub {
     process: Process,
     place: String,
-    directory: PathBuf,
+    authority: Authority,
+    files: Files,
+}
+
+/// With a certificate chain and its key, until this is dropped.
+struct Files(PathBuf);
+
+impl Files {
+    fn new() -> io::Result<Self> {
+        let directory = env::temp_dir().join(format!("nodes-{}", std::process::id()));
+        fs::create_dir_all(&directory)?;
+        Ok(Self(directory))
+    }
+
+    fn names(&self) -> [PathBuf; 2] {
+        ["chain.pem", "key.pem"].map(|name| self.0.join(name))
+    }
+
+    fn write(&self, certificate: &Signed) -> io::Result<()> {
+        let [chain, key] = self.names();
+        fs::write(chain, certificate.chain_pem())?;
+        fs::write(key, certificate.key_pem())
+    }
 }
 
 impl GoHub {
     fn start(program: &str) -> Result<Self, Box<dyn Error>> {
-        let directory = env::temp_dir().join(format!("nodes-{}", std::process::id()));
-        fs::create_dir_all(&directory)?;
-        let certificate = hub::Certificate::new();
-        let [chain, key] = ["chain.pem", "key.pem"].map(|name| directory.join(name));
-        fs::write(&chain, certificate.chain_pem())?;
-        fs::write(&key, certificate.key_pem())?;
+        let (authority, files) = (Authority::new(), Files::new()?);
+        files.write(&authority.sign(&Leaf::default()))?;
+        let [chain, key] = files.names();
         let mut command = Command::new(program);
         command.args(["--listen", "/ip4/127.0.0.1/tcp/0/tls/ws", "--cert"]);
         command.arg(chain).arg("--key").arg(key);
@@ -186,23 +230,36 @@ impl GoHub {
         };
         Ok(Self {
             process,
-            place: format!("{address} {}", certificate.anchor()),
-            directory,
+            place: format!("{address} {}", hex(&authority.der())),
+            authority,
+            files,
         })
     }
 
-    fn close(&mut self) -> Result<(Option<f64>, f64), Box<dyn Error>> {
+    fn rotate(&mut self) -> io::Result<()> {
+        self.files
+            .write(&self.authority.sign_number(hub::RENEWED))?;
+        self.does("reload", "reloaded")
+    }
+
+    /// In seconds.
+    fn close(&mut self) -> io::Result<f64> {
         let start = Instant::now();
-        let mut line = self.process.ask("shutdown")?;
-        while line != "closed" {
+        self.does("shutdown", "closed")?;
+        Ok(start.elapsed().as_secs_f64())
+    }
+
+    fn does(&mut self, order: &str, answer: &str) -> io::Result<()> {
+        let mut line = self.process.ask(order)?;
+        while line != answer {
             line = self.process.answer()?;
         }
-        Ok((None, start.elapsed().as_secs_f64()))
+        Ok(())
     }
 }
 
-impl Drop for GoHub {
+impl Drop for Files {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
+        let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
@@ -41,11 +42,30 @@ const (
 
 var stdout sync.Mutex
 
-// A host and what it has subscribed to.
+// A host, the certificate of its wss listeners, and what it has subscribed to.
 type node struct {
 	host.Host
-	gossipsub *pubsub.PubSub
-	topics    sync.Map
+	certificate *certificate
+	gossipsub   *pubsub.PubSub
+	topics      sync.Map
+}
+
+// As its files had it when they were last read.
+type certificate struct {
+	chain, key string
+	read       atomic.Pointer[tls.Certificate]
+}
+
+func (c *certificate) load() error {
+	pair, err := tls.LoadX509KeyPair(c.chain, c.key)
+	if err == nil {
+		c.read.Store(&pair)
+	}
+	return err
+}
+
+func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return c.read.Load(), nil
 }
 
 func say(format string, args ...any) {
@@ -105,12 +125,12 @@ func start(listen []string, share bool, trust, cert, key string) (*node, error) 
 		}
 		ws = append(ws, websocket.WithTLSClientConfig(&tls.Config{RootCAs: roots}))
 	}
+	served := &certificate{chain: cert, key: key}
 	if cert != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
+		if err := served.load(); err != nil {
 			return nil, err
 		}
-		ws = append(ws, websocket.WithTLSConfig(&tls.Config{Certificates: []tls.Certificate{pair}}))
+		ws = append(ws, websocket.WithTLSConfig(&tls.Config{GetCertificate: served.get}))
 	}
 	options := []libp2p.Option{
 		libp2p.ListenAddrStrings(listen...),
@@ -164,7 +184,7 @@ func start(listen []string, share bool, trust, cert, key string) (*node, error) 
 	if err != nil {
 		return nil, err
 	}
-	node := &node{Host: host, gossipsub: gossipsub}
+	node := &node{Host: host, certificate: served, gossipsub: gossipsub}
 	return node, node.subscribe(topicName)
 }
 
@@ -254,6 +274,12 @@ func command(node *node, words []string) error {
 			return err
 		}
 		return node.Network().ClosePeer(id)
+	case len(words) == 1 && words[0] == "reload":
+		if err := node.certificate.load(); err != nil {
+			return err
+		}
+		say("reloaded")
+		return nil
 	case len(words) == 1 && words[0] == "shutdown":
 		if err := node.Close(); err != nil {
 			return err
