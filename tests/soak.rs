@@ -1,5 +1,5 @@
-//! Nodes with this crate, js-libp2p and go-libp2p around one hub, with random kills, cuts, certificate rotations and listener
-//! removals: `SOAK_MINUTES=60` takes an hour, and `SOAK_SEED` repeats what is done to whom. See CONTRIBUTING.md.
+//! Nodes with this crate, rust-libp2p without it, js-libp2p, go-libp2p and py-libp2p around one hub, with random kills, cuts,
+//! certificate rotations and listener removals: `SOAK_MINUTES=60` takes an hour, and `SOAK_SEED` repeats what is done to whom. See CONTRIBUTING.md.
 
 #![cfg(all(feature = "interop", feature = "gossipsub", feature = "tokio"))]
 #![cfg(target_os = "linux")]
@@ -20,6 +20,8 @@ mod ports;
 mod process;
 #[path = "soak/proxy.rs"]
 mod proxy;
+#[path = "common/py.rs"]
+mod py;
 #[path = "soak/resources.rs"]
 mod resources;
 #[path = "soak/rules.rs"]
@@ -38,6 +40,7 @@ use std::{
 
 use actor::{Actor, Meaning, Output, Stage, meaning};
 use authority::Authority;
+use libp2p_lazy_websocket::discovery::DEFAULT_TOPIC as TOPIC;
 use nix::sys::signal::Signal;
 use plan::{Fault, Plan};
 use proxy::{Proxy, Resets};
@@ -60,7 +63,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// Starts are apart by so much: each takes the processor for a second.
 const STAGGER: Duration = Duration::from_millis(300);
 
-/// How often js and go are told to dial while they are not connected.
+/// How often all but ours are told to dial while they are not connected.
 const REDIAL: Duration = Duration::from_secs(3);
 
 /// How long a process may take to end, and a new certificate to be served.
@@ -117,6 +120,9 @@ struct Peer {
     /// By its own lines.
     connections: usize,
     dialled: Time,
+    /// When one that does not do so by itself was last told to announce itself, and what.
+    announced: Time,
+    announcement: Option<String>,
     /// It has a fault that is not over.
     is_busy: bool,
     /// How long it is away once it has ended.
@@ -159,6 +165,8 @@ async fn everybody_knows_everybody_and_nothing_is_lost_without_a_cause() {
     let rust = process::build().unwrap_or_else(|error| panic!("{error}"));
     let node_js = js::install().unwrap_or_else(|error| panic!("{error}"));
     let go = go::build("go", &["."]).map(|programs| programs.join("go"));
+    let python = py::install();
+    let peer = process::build_example("peer").unwrap_or_else(|error| panic!("{error}"));
     let directory = Path::new(process::SCRATCH).join(format!("soak-{}", std::process::id()));
     fs::create_dir_all(&directory).expect("Cargo made the one above it");
     // The programs may be built anew meanwhile.
@@ -167,7 +175,7 @@ async fn everybody_knows_everybody_and_nothing_is_lost_without_a_cause() {
         fs::copy(program, &copy).expect("it was built");
         copy
     };
-    let (rust, go) = (kept(rust), go.map(kept));
+    let (rust, peer, go) = (kept(rust), kept(peer), go.map(kept));
     say(&format!(
         "soak for {length:?}, SOAK_SEED={seed}; if a rule is broken, the logs are in {}",
         directory.display()
@@ -176,6 +184,8 @@ async fn everybody_knows_everybody_and_nothing_is_lost_without_a_cause() {
         rust: &rust,
         node_js: &node_js,
         go: go.as_deref(),
+        python: python.as_deref(),
+        peer: &peer,
         directory: &directory,
         // Three of them have to fit into three minutes more than once.
         interval: Duration::from_secs(if length < Duration::from_secs(600) {
@@ -268,6 +278,8 @@ impl<'a> Soak<'a> {
             Some(Kind::Ours),
             Some(Kind::Js),
             soak.stage.go.map(|_| Kind::Go),
+            soak.stage.python.map(|_| Kind::Py),
+            Some(Kind::Stock),
         ];
         let slots = kinds
             .into_iter()
@@ -308,9 +320,14 @@ impl<'a> Soak<'a> {
             let _ = sender.send(News::Network(slot, number, seen));
         };
         let proxy = Proxy::start(self.at, seen).await.expect("a port");
+        let over = match LISTENERS[listener] {
+            // py dials no other form, see docs/interop.md.
+            "/tls/ws" if kind == Kind::Py => "/wss",
+            over => over,
+        };
         let address = format!(
-            "/ip4/127.0.0.1/tcp/{}{}/p2p/{}",
-            proxy.port, LISTENERS[listener], self.hub_id
+            "/ip4/127.0.0.1/tcp/{}{over}/p2p/{}",
+            proxy.port, self.hub_id
         );
         // Some are another one each time.
         let keeps_key = kind == Kind::Ours && slot.is_multiple_of(2);
@@ -326,6 +343,8 @@ impl<'a> Soak<'a> {
             is_stopped: false,
             connections: 0,
             dialled: Time::ZERO,
+            announced: Time::ZERO,
+            announcement: None,
             is_busy: false,
             away: None,
         });
@@ -395,6 +414,7 @@ impl<'a> Soak<'a> {
         let all = (self.now - before).saturating_sub(waited.unwrap_or_default());
         self.awake += all.min(2 * TICK);
         self.dial().await;
+        self.announce().await;
         while let Some(at) = self.due.iter().position(|(at, _)| *at <= self.now) {
             let (_, due) = self.due.swap_remove(at);
             self.on_due(due).await;
@@ -419,7 +439,7 @@ impl<'a> Soak<'a> {
         self.broken.push(what);
     }
 
-    /// js and go only dial when they are told to.
+    /// All but ours only dial when they are told to.
     async fn dial(&mut self) {
         for peer in &mut self.peers {
             let is_there = peer.kind != Kind::Ours && peer.has_started && !peer.is_stopped;
@@ -428,6 +448,20 @@ impl<'a> Soak<'a> {
                 if let Some(actor) = &mut peer.actor {
                     actor.say(&format!("dial {}", peer.address)).await;
                 }
+            }
+        }
+    }
+
+    /// These have no discovery of their own.
+    async fn announce(&mut self) {
+        for peer in &mut self.peers {
+            let is_time = self.now >= peer.announced + self.stage.interval;
+            let is_there = peer.connections > 0 && !peer.is_stopped && is_time;
+            if let (true, Some(payload), Some(actor)) =
+                (is_there, &peer.announcement, &mut peer.actor)
+            {
+                peer.announced = self.now;
+                actor.say(&format!("publish {TOPIC} {payload}")).await;
             }
         }
     }
@@ -553,8 +587,11 @@ impl<'a> Soak<'a> {
             Meaning::Started(id) if !peer.has_started => {
                 peer.has_started = true;
                 peer.is_busy = false;
-                // The first dial is its own.
-                peer.dialled = now;
+                match peer.kind {
+                    // The first dial is its own.
+                    Kind::Ours | Kind::Js | Kind::Go => peer.dialled = now,
+                    Kind::Py | Kind::Stock => peer.announcement = Some(process::announcement(id)),
+                }
                 self.rules.on_started(slot, id, self.awake);
             }
             Meaning::Connected(id) if id == self.hub_id => {
@@ -623,6 +660,7 @@ impl<'a> Soak<'a> {
         let peer = &mut self.peers[slot];
         peer.generation += 1;
         peer.has_started = false;
+        peer.announcement = None;
         peer.connections = 0;
         peer.is_busy = true;
         let command = self
@@ -680,11 +718,12 @@ impl<'a> Soak<'a> {
                 self.rules.on_cut(slot, self.awake);
                 self.peers[slot].is_busy = true;
                 self.peers[slot].proxy.cut();
-                // Without pings neither side would ever notice: raw TCP has none, and js has only those of a monitor, which
-                // closes connections on a busy machine as well.
+                // Without pings neither side would ever notice: raw TCP has none, js has only those of a monitor, which closes
+                // connections on a busy machine as well, and the others' pings close nothing.
                 let is_raw = LISTENERS[self.peers[slot].listener].is_empty();
+                let notices = matches!(self.peers[slot].kind, Kind::Ours | Kind::Go);
                 let resets = Resets {
-                    peer: resets || is_raw || self.peers[slot].kind == Kind::Js,
+                    peer: resets || is_raw || !notices,
                     hub: is_raw,
                 };
                 self.due.push((now + lasts, Due::Mend(slot, resets)));

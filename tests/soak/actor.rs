@@ -62,12 +62,15 @@ pub(crate) struct Stage<'a> {
     pub(crate) rust: &'a Path,
     pub(crate) node_js: &'a Path,
     pub(crate) go: Option<&'a Path>,
+    pub(crate) python: Option<&'a Path>,
+    /// Of the tests with all peers.
+    pub(crate) peer: &'a Path,
     pub(crate) directory: &'a Path,
     pub(crate) interval: Duration,
 }
 
 impl Stage<'_> {
-    /// A peer that listens, and stays connected to the hub at this address.
+    /// A peer that listens, and stays connected to the hub at this address if it is of a kind that dials by itself.
     pub(crate) fn peer(&self, kind: Kind, hub: &str, key: Option<&Path>) -> Command {
         let interval = self.interval.as_secs();
         let authority = self.directory.join("authority.pem");
@@ -75,6 +78,8 @@ impl Stage<'_> {
             Kind::Ours => Command::new(self.rust),
             Kind::Js => Command::new(self.node_js),
             Kind::Go => Command::new(self.go.expect("there are none without Go")),
+            Kind::Py => Command::new(self.python.expect("there are none without Python")),
+            Kind::Stock => Command::new(self.peer),
         };
         match kind {
             Kind::Ours => {
@@ -100,8 +105,20 @@ impl Stage<'_> {
                 ]);
                 command.arg(authority);
             }
+            Kind::Py => {
+                command.arg(crate::js::directory().join("py/node.py"));
+                command.arg("--trust").arg(authority);
+            }
+            Kind::Stock => {
+                command.args(["--stock", "--trust"]).arg(authority);
+            }
         }
-        command.args(["--listen", "/ip4/127.0.0.1/tcp/0/ws"]);
+        let over = match kind {
+            // It dials only over what it listens on.
+            Kind::Py if !hub.contains("/ws") => "",
+            _ => "/ws",
+        };
+        command.args(["--listen", &format!("/ip4/127.0.0.1/tcp/0{over}")]);
         command
     }
 }

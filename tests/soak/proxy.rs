@@ -12,7 +12,7 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::watch,
+    sync::{Notify, watch},
 };
 
 use crate::rules::Side;
@@ -121,21 +121,19 @@ async fn carry(
     to_hub.write_all(header(number, hub).as_bytes()).await?;
     seen(number, Seen::Opened);
     let ((from_peer, to_peer), (from_hub, to_hub)) = (peer.into_split(), to_hub.into_split());
+    let [peer, hub] = [Notify::new(), Notify::new()];
+    let pump = async |side, from, to, [over, other]: [&Notify; 2]| {
+        pump(number, side, from, to, weather.clone(), &seen, other).await;
+        over.notify_one();
+    };
     tokio::join!(
-        pump(
-            number,
-            Side::Peer,
-            from_peer,
-            to_hub,
-            weather.clone(),
-            &seen
-        ),
-        pump(number, Side::Hub, from_hub, to_peer, weather, &seen),
+        pump(Side::Peer, from_peer, to_hub, [&peer, &hub]),
+        pump(Side::Hub, from_hub, to_peer, [&hub, &peer]),
     );
     Ok(())
 }
 
-/// Carries what one side sends until it closes, and tells when that is.
+/// Carries what one side sends until it closes, and tells when that is. `other` is notified once the other side has closed.
 async fn pump(
     number: u32,
     side: Side,
@@ -143,6 +141,7 @@ async fn pump(
     mut to: OwnedWriteHalf,
     mut weather: watch::Receiver<Weather>,
     seen: impl Fn(u32, Seen),
+    other: &Notify,
 ) {
     let is_lost = |weather: &Weather| number < weather.lost;
     let forgotten = |now: &Weather| {
@@ -171,8 +170,12 @@ async fn pump(
         until(&mut weather, |now| is_lost(now) || !now.is_still).await;
         let lost = is_lost(&weather.borrow());
         match (lost, length) {
-            // The other side hears nothing of it.
-            (true, 0) => return to.forget(),
+            // The other side hears nothing of it, or only once the network is back.
+            (true, 0) if has_told => return to.forget(),
+            (true, 0) => tokio::select! {
+                () = until(&mut weather, forgotten) => return drop(to),
+                () = other.notified() => return to.forget(),
+            },
             (true, _) => {}
             (false, 0) => return drop(to),
             (false, _) => tokio::select! {
@@ -187,4 +190,60 @@ async fn pump(
 async fn until(weather: &mut watch::Receiver<Weather>, is: impl FnMut(&Weather) -> bool) {
     // The proxy lives as long as the test.
     let _ = weather.wait_for(is).await.map(drop);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::{sync::mpsc, time::timeout};
+
+    use super::*;
+
+    /// Both ends of a connection through a proxy, and what it sees.
+    async fn connected() -> (Proxy, [TcpStream; 2], mpsc::UnboundedReceiver<Seen>) {
+        let hub = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (sender, seen) = mpsc::unbounded_channel();
+        let told = move |_, seen| {
+            let _ = sender.send(seen);
+        };
+        let proxy = Proxy::start(hub.local_addr().unwrap(), told).await.unwrap();
+        let peer = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port)).await;
+        let (mut accepted, _) = hub.accept().await.unwrap();
+        // The header of the proxy.
+        while accepted.read_u8().await.unwrap() != b'\n' {}
+        (proxy, [peer.unwrap(), accepted], seen)
+    }
+
+    async fn ends(stream: &mut TcpStream) -> bool {
+        let read = timeout(Duration::from_secs(20), stream.read_u8());
+        read.await.expect("it hears of the end").is_err()
+    }
+
+    #[tokio::test]
+    async fn who_closes_while_nothing_is_carried_is_told_of_once_the_network_is_back() {
+        let (proxy, [peer, mut hub], mut seen) = connected().await;
+        assert!(matches!(seen.recv().await, Some(Seen::Opened)));
+        proxy.cut();
+        drop(peer);
+        assert!(matches!(seen.recv().await, Some(Seen::Closed(Side::Peer))));
+        proxy.mend(Resets {
+            hub: true,
+            ..Resets::default()
+        });
+        assert!(ends(&mut hub).await);
+    }
+
+    #[tokio::test]
+    async fn both_hear_of_a_lost_connection_once_the_network_is_back() {
+        let (proxy, [mut peer, mut hub], _seen) = connected().await;
+        proxy.cut();
+        proxy.mend(Resets {
+            peer: true,
+            hub: true,
+        });
+        assert!(ends(&mut peer).await);
+        drop(peer);
+        assert!(ends(&mut hub).await);
+    }
 }

@@ -37,6 +37,9 @@ pub(crate) enum Kind {
     Ours,
     Js,
     Go,
+    Py,
+    /// rust-libp2p without this crate.
+    Stock,
 }
 
 /// Who knows others.
