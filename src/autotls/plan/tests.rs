@@ -120,6 +120,26 @@ fn nothing_is_ordered_while_something_is_in_the_way() {
 }
 
 #[test]
+fn it_waits_for_something_only_while_a_certificate_is_wanted_and_none_is_ordered() {
+    let mut subject = Subject::new(Config::default());
+    let obstacle = Some(Waiting::NoPublicAddress);
+    let waiting = |subject: &Subject| subject.plan.waiting(subject.now, subject.wall);
+    assert_eq!(waiting(&subject), None, "there is no delay");
+    assert_eq!(subject.poll(), Some(FIRST));
+    subject.plan.on_obstacle(obstacle, subject.now);
+    assert_eq!(waiting(&subject), None, "it is ordered");
+    subject.fail(Step::Broker, false, None);
+    assert_eq!(waiting(&subject), obstacle);
+    subject.plan.on_obstacle(None, subject.now);
+    assert_eq!(waiting(&subject), None, "for the end of a delay");
+    subject.obtained(90 * DAY);
+    subject.plan.on_obstacle(obstacle, subject.now);
+    assert_eq!(waiting(&subject), None, "there is one");
+    subject.pass(60 * DAY);
+    assert_eq!(waiting(&subject), obstacle, "it is to be renewed");
+}
+
+#[test]
 fn what_it_waits_for_is_told_once_and_not_while_all_have_just_started() {
     let mut subject = Subject::new(Config::default());
     let [port, public] = [Waiting::NothingToDialBack, Waiting::NoPublicAddress].map(Some);
@@ -268,6 +288,7 @@ fn a_window_is_used_as_far_as_it_is_within_the_lifetime() {
         (9, 20, 25.0 / 3.0, 25.0 / 3.0),
         (-20, 1, 5.0, 5.0),
         (-20, -10, 0.0, 1.0 / 60.0),
+        (-20, 0, 0.0, 1.0 / 60.0),
     ] {
         let mut subject = Subject::new(Config::default());
         assert_eq!(subject.poll(), Some(FIRST));
@@ -304,6 +325,22 @@ fn a_window_is_used_as_far_as_it_is_within_the_lifetime() {
         let expected = earliest - 0.001..=latest + 0.001;
         assert!(expected.contains(&hours), "{start}..{end}: {hours}");
     }
+}
+
+#[test]
+fn a_window_that_is_withdrawn_leaves_two_thirds_of_the_lifetime() {
+    let mut subject = Subject::new(Config::default());
+    assert_eq!(subject.poll(), Some(FIRST));
+    subject.obtained(90 * DAY);
+    let window = Window {
+        start: subject.wall + 46 * DAY,
+        end: subject.wall + 47 * DAY,
+        ask_again_in: None,
+    };
+    subject
+        .plan
+        .on_window(Ok(Some(window)), subject.now, subject.wall);
+    assert_eq!(subject.wait_for(RENEWAL), 60 * DAY);
 }
 
 #[test]
@@ -353,6 +390,23 @@ fn a_stored_certificate_is_used_and_renewed_when_it_is_due() {
         subject.plan.on_stored(validity, subject.now);
         assert_eq!(subject.wait_for(RENEWAL), expected);
     }
+}
+
+/// A fleet does not come at once for those: they were obtained at different times.
+#[test]
+fn the_renewal_of_a_stored_certificate_is_not_delayed() {
+    let now = deadline::now();
+    let wall = SystemTime::UNIX_EPOCH + 20_000 * DAY;
+    let config = Config::default().with_registration_delay(DAY);
+    let mut plan = Plan::new(&config, SmallRng::seed_from_u64(7), now);
+    let validity = Validity {
+        from: wall - 70 * DAY,
+        until: wall + 20 * DAY,
+    };
+    plan.on_stored(validity, now);
+    plan.on_obstacle(None, now);
+    assert_eq!(plan.waiting(now, wall), None);
+    assert_eq!(plan.poll(now, wall), Some(RENEWAL));
 }
 
 #[test]
