@@ -204,6 +204,21 @@ mod tests {
         assert_eq!(connections.surplus(graces(), true), None);
     }
 
+    #[test]
+    fn several_may_be_closing_at_once() {
+        let now = deadline::now();
+        let origins = [Origin::Discovery, Origin::Discovery, Origin::Remote];
+        let mut connections = connections(now, &origins);
+        for number in [1, 0] {
+            let (_, surplus) = connections.surplus(graces(), true).unwrap();
+            assert_eq!(surplus, id(number));
+            for _ in 0..2 {
+                connections.on_closing(surplus);
+            }
+        }
+        assert_eq!(connections.surplus(graces(), true), None);
+    }
+
     proptest! {
         /// Both sides of a pair, which see each other's connections: in the end one is left if each side dialled through
         /// discovery alone, and never none.

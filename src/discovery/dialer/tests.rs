@@ -152,6 +152,19 @@ impl Node {
             .on_connected(now, dialled, id, &endpoint(), failed, peers);
     }
 
+    /// It has dialled this node, at this address.
+    fn accept(&mut self, seed: u16, local_addr: Multiaddr) -> ConnectionId {
+        self.ids += 1;
+        let endpoint = ConnectedPoint::Listener {
+            local_addr,
+            send_back_addr: address(8),
+        };
+        let (now, peers) = (self.now, &mut self.peers);
+        self.dialer
+            .on_connected(now, peer(seed), id(self.ids), &endpoint, &[], peers);
+        id(self.ids)
+    }
+
     fn disconnect(&mut self, seed: u16) {
         self.dialer
             .on_disconnected(self.now, &peer(seed), &self.peers);
@@ -288,15 +301,22 @@ fn an_address_of_a_saved_peer_that_leads_to_another_is_dropped() {
 #[test]
 fn switched_off_it_dials_nobody_and_blames_nobody() {
     let mut node = Node::new(0, 7);
-    node.announce(1, &[1]);
+    node.announce(1, &[1, 2]);
     node.connect(2);
     node.dialer.on_subscribed(&peer(2), TOPIC);
     node.fail((peer(1), id(9)), &unreachable(&[1]));
+    node.establish((peer(1), id(10)), &[address(1)]);
+    node.disconnect(1);
     node.disconnect(2);
     assert_eq!(node.dials_within(TTL), []);
     assert!(node.dialer.candidates.backoffs.is_empty());
-    let expires_at = node.peers.get(&peer(1)).unwrap().expires_at();
-    assert_eq!(expires_at, node.now, "the time to live, and no sooner");
+    let known = node.peers.get(&peer(1)).unwrap();
+    assert_eq!(known.addresses(), [address(1), address(2)]);
+    assert_eq!(
+        known.expires_at(),
+        node.now,
+        "the time to live, and no sooner"
+    );
 }
 
 #[test]
@@ -315,12 +335,28 @@ fn dials_as_many_as_are_missing_each_once() {
 #[test]
 fn waits_a_little_for_more_candidates() {
     let mut node = Node::new(1, 7);
+    assert_eq!(node.dialer.next_timeout(), None, "nobody is known");
     node.announce(1, &[1]);
     let at = node.dialer.next_timeout().unwrap();
     assert!(at > node.now && at <= node.now + SPREAD);
     node.announce(2, &[2]);
     assert_eq!(node.dialer.next_timeout(), Some(at), "and no longer");
     assert_eq!(node.dials_within(SPREAD).len(), 1);
+}
+
+/// Otherwise all who lose the same peer would dial the same other one.
+#[test]
+fn waits_a_little_again_when_a_subscriber_is_lost() {
+    let mut node = Node::new(1, 7);
+    node.announce(1, &[1]);
+    let dial = node.dials_within(SPREAD)[0];
+    node.establish(dial, &[]);
+    node.dialer.on_subscribed(&peer(1), TOPIC);
+    node.announce(2, &[1]);
+    node.now += STEADY;
+    node.disconnect(1);
+    let at = node.dialer.next_timeout().unwrap();
+    assert!(at > node.now && at <= node.now + SPREAD);
 }
 
 #[test]
@@ -383,8 +419,7 @@ fn a_dialled_peer_counts_until_it_has_had_time_to_subscribe() {
     };
     node.establish((first, id), &[]);
     node.announce(2, &[1]);
-    node.now += GRACE - Duration::from_nanos(1);
-    assert_eq!(node.dials(), []);
+    assert_eq!(node.dials_within(GRACE - Duration::from_nanos(1)), []);
     let [(second, id)] = node.dials_within(SPREAD + SPREAD)[..] else {
         panic!("one dial");
     };
@@ -469,6 +504,43 @@ fn what_fails_here_is_not_held_against_the_peer() {
     let known = node.peers.get(&peer(1)).unwrap();
     assert_eq!(known.expires_at(), expires_at);
     assert_eq!(known.addresses(), [address(1)]);
+}
+
+#[test]
+fn what_fails_here_does_not_lengthen_the_pause() {
+    let mut node = Node::new(1, 7);
+    node.announce(1, &[1]);
+    let mut dial = node.dials_within(SPREAD)[0];
+    for _ in 0..4 {
+        node.fail(dial, &unreachable(&[1]));
+        dial = node.dials_within(MAX_DELAY)[0];
+    }
+    node.fail(dial, &denied());
+    assert_eq!(node.dials_within(FIRST_DELAY + SPREAD).len(), 1);
+}
+
+#[test]
+fn what_fails_here_for_somebody_else_delays_nothing() {
+    let mut node = Node::new(1, 7);
+    node.announce(1, &[1]);
+    node.fail((peer(1), id(99)), &denied());
+    assert_eq!(node.dials_within(SPREAD).len(), 1);
+}
+
+#[test]
+fn a_known_peer_that_is_a_hub_is_dialled_when_its_hub_is_due_and_at_no_other_time() {
+    let mut node = Node::new(1, 7);
+    node.announce(1, &[1]);
+    let hub = multiaddr::Protocol::P2p(peer(1)).into();
+    assert!(node.dialer.add_hub(node.now, hub).unwrap());
+    let mut dial = node.dials()[0];
+    for seconds in [1, 2, 4, 8, 16] {
+        let longest = Duration::from_secs(seconds);
+        // A candidate could be dialled at once.
+        node.fail(dial, &denied());
+        assert_eq!(node.dials_within(longest.mul_f64(1.0 - JITTER)), []);
+        dial = node.dials_within(longest.mul_f64(JITTER))[0];
+    }
 }
 
 #[test]
@@ -728,6 +800,53 @@ fn a_dial_of_the_application_teaches_as_well() {
         "only of known peers"
     );
     assert_eq!(node.dials_within(FIRST_DELAY).len(), 1);
+}
+
+/// A peer that was dialled and has dialled as well.
+fn twice_connected(seed: u16) -> (Node, ConnectionId, ConnectionId) {
+    let mut node = Node::new(1, 7);
+    node.announce(seed, &[1]);
+    let dial = node.dials_within(SPREAD)[0];
+    node.establish(dial, &[]);
+    let accepted = node.accept(seed, address(7));
+    (node, dial.1, accepted)
+}
+
+#[test]
+fn of_two_connections_the_side_with_the_larger_id_closes_its_own_sooner() {
+    for (seed, seconds) in [(1, 7), (u16::MAX, 30)] {
+        let (mut node, own, _) = twice_connected(seed);
+        let at = node.now + Duration::from_secs(seconds);
+        let before = at - Duration::from_nanos(1);
+        assert_eq!(node.dialer.next_close(before), None, "{seed}");
+        let closed = node.dialer.next_close(at);
+        assert_eq!(closed, Some((peer(seed), own)), "{seed}");
+    }
+}
+
+#[test]
+fn where_one_connection_is_left_none_is_closed() {
+    for is_own in [true, false] {
+        let (mut node, own, accepted) = twice_connected(1);
+        let ended = if is_own { own } else { accepted };
+        node.dialer.on_closed(&peer(1), ended);
+        assert_eq!(node.dialer.next_close(node.now + TTL), None);
+    }
+}
+
+#[test]
+fn what_the_application_dialled_or_a_relay_leads_to_is_not_closed() {
+    let mut node = Node::new(1, 7);
+    for _ in 0..2 {
+        node.connect(1);
+    }
+    assert_eq!(node.dialer.next_close(node.now + TTL), None);
+    node.announce(2, &[1]);
+    let dial = node.dials_within(SPREAD)[0];
+    node.establish(dial, &[]);
+    let relay = address(7).with_p2p(peer(3)).unwrap();
+    node.accept(2, relay.with(multiaddr::Protocol::P2pCircuit));
+    assert_eq!(node.dialer.next_close(node.now + TTL), None);
 }
 
 /// A peer that was dialled and has dialled as well, at the moment at which one of the connections is closed.

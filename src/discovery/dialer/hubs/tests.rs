@@ -261,12 +261,14 @@ fn the_delay_doubles_up_to_the_longest_and_goes_on_for_ever() {
     }
     node.reach(id, 1);
     node.event();
-    node.now += STEADY;
+    node.now += STEADY + SECOND;
     node.lose(1);
     node.event();
     let (_, _, id) = node.next();
     node.fail(id, &refused(&[hub]));
     assert_eq!(node.failure().1, 1, "counted from the last connection");
+    let counters = node.dialer.count_hubs(Counters::default());
+    assert_eq!(counters.hub_failures, 200, "and here from the start");
 }
 
 /// A hub that is full accepts and closes.
@@ -359,6 +361,28 @@ fn what_a_named_peer_announces_is_tried_as_well() {
     let (after, dial, _) = node.next();
     assert_eq!(after, Duration::ZERO);
     assert_eq!(dial.addresses, [announced]);
+}
+
+#[test]
+fn an_announcement_hurries_the_hub_that_has_nothing_to_dial_and_no_other() {
+    let hub = named(1, 1);
+    let mut node = Node::new(slice::from_ref(&hub));
+    for _ in 0..4 {
+        let (_, _, id) = node.next();
+        node.fail(id, &refused(slice::from_ref(&hub)));
+        node.event();
+    }
+    let nowhere = Protocol::P2p(peer(2)).into();
+    assert!(node.dialer.add_hub(node.now, nowhere).unwrap());
+    assert_eq!(node.dials(), []);
+    assert_eq!(node.failure().0, HubError::NoAddresses);
+    let next = node.dialer.next_timeout();
+    for seed in [1, 3] {
+        node.dialer.on_candidate(node.now, &peer(seed));
+        assert_eq!(node.dialer.next_timeout(), next);
+    }
+    assert_eq!(node.dials(), []);
+    node.is_told_nothing();
 }
 
 #[test]
