@@ -678,6 +678,11 @@ fn a_verdict_is_reported_for_each_message_and_only_if_it_is_wanted() {
 
 /// Tells the behaviour that `peer` has connected, or that its last connection has ended.
 fn link(behaviour: &mut Behaviour<Node>, peer: PeerId, is_connected: bool) {
+    link_of(behaviour, peer, is_connected, 0);
+}
+
+/// Of a connection beside others.
+fn link_of(behaviour: &mut Behaviour<Node>, peer: PeerId, is_connected: bool, others: usize) {
     let (connection_id, endpoint) = (
         ConnectionId::new_unchecked(1),
         ConnectedPoint::Listener {
@@ -691,14 +696,14 @@ fn link(behaviour: &mut Behaviour<Node>, peer: PeerId, is_connected: bool) {
             connection_id,
             endpoint: &endpoint,
             failed_addresses: &[],
-            other_established: 0,
+            other_established: others,
         }),
         false => FromSwarm::ConnectionClosed(ConnectionClosed {
             peer_id: peer,
             connection_id,
             endpoint: &endpoint,
             cause: None,
-            remaining_established: 0,
+            remaining_established: others,
         }),
     });
 }
@@ -742,6 +747,19 @@ fn a_muted_peer_that_disconnects_is_unmuted_before_the_pubsub_hears_of_it() {
     ];
     assert_eq!(bus.told(local), expected);
     assert_eq!(behaviour.counters().muted, 1);
+}
+
+#[test]
+fn a_muted_peer_that_loses_one_of_two_connections_is_unmuted_before_the_pubsub_greets_it_again() {
+    let (bus, local, mut behaviour, [first, ..]) = muted();
+    link_of(&mut behaviour, first, false, 1);
+    let expected = [
+        Told::Muted(first, true),
+        Told::Muted(first, false),
+        Told::Closed(first),
+        Told::Lost(first),
+    ];
+    assert_eq!(bus.told(local), expected);
 }
 
 #[test]

@@ -471,7 +471,7 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
             }) => {
                 let now = deadline::now();
                 self.inbox.on_neighbour_gone(&peer_id);
-                // Before the pubsub hears of it: it does not greet a muted peer that returns.
+                // Before the pubsub hears of it: it does not greet a muted peer, which may return or have returned.
                 self.mute(now);
                 self.dialer
                     .on_disconnected(now, &peer_id, self.inbox.peers());
@@ -483,6 +483,9 @@ impl<P: PubSub> NetworkBehaviour for Behaviour<P> {
                 connection_id,
                 ..
             }) => {
+                self.inbox.on_connection_lost(&peer_id);
+                // As above.
+                self.mute(deadline::now());
                 self.dialer.on_closed(&peer_id, connection_id);
                 self.wake();
                 false

@@ -226,6 +226,11 @@ impl Inbox {
         self.mutes.on_disconnected(neighbour);
     }
 
+    /// A neighbour has lost one of several connections.
+    pub(crate) fn on_connection_lost(&mut self, neighbour: &PeerId) {
+        self.mutes.on_connection_lost(neighbour);
+    }
+
     /// The time at which the next known peer expires, or the next neighbour is unmuted.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let timeouts = [self.peers.next_timeout(), self.mutes.next_timeout()];

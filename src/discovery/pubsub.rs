@@ -77,7 +77,7 @@ pub trait PubSub: 'static {
     /// Discovery mutes a neighbour for ten seconds if that has delivered more newcomers than
     /// [`Config::with_newcomer_rate`](super::Config::with_newcomer_rate) allows, or malformed announcements of its own. It
     /// does so while at least two other subscribed neighbours, and more than half of all, keep within that rate. A neighbour
-    /// that disconnects is unmuted before the pubsub hears of it.
+    /// of which a connection ends is unmuted before the pubsub hears of it.
     ///
     /// A pubsub that delivers each copy of a message may do nothing here.
     fn set_muted(&mut self, propagation_source: &PeerId, muted: bool);

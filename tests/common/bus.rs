@@ -47,6 +47,8 @@ struct Entry {
 pub(crate) enum Told {
     Muted(PeerId, bool),
     Closed(PeerId),
+    /// That was one of several connections.
+    Lost(PeerId),
 }
 
 /// A message that somebody has published.
@@ -245,6 +247,12 @@ impl PubSub for Node {
             payload,
         });
         Ok(())
+    }
+
+    fn on_connection_lost(&mut self, peer: PeerId, _: ConnectionId) {
+        let mut state = self.bus.state();
+        let entry = state.nodes.get_mut(&self.local).unwrap();
+        entry.told.push(Told::Lost(peer));
     }
 
     fn set_muted(&mut self, neighbour: &PeerId, muted: bool) {

@@ -111,7 +111,8 @@ impl SubAssign for Counts {
 }
 
 impl Mutes {
-    /// A peer has connected. It is not muted while disconnected, because the pubsub does not greet a muted peer.
+    /// A peer has connected. It is not muted while disconnected or when a connection is lost, because the pubsub does not greet
+    /// a muted peer.
     pub(super) fn on_connected(&mut self, peer: PeerId) {
         self.neighbours.entry(peer).or_default();
     }
@@ -127,6 +128,11 @@ impl Mutes {
         }
         self.unmute(peer);
         self.unmute_if_too_few();
+    }
+
+    /// One of several connections to a peer has ended, for which the pubsub may have to greet the peer again.
+    pub(super) fn on_connection_lost(&mut self, peer: &PeerId) {
+        self.unmute(peer);
     }
 
     /// Whether a peer is connected.

@@ -115,6 +115,17 @@ fn a_muted_neighbour_that_disconnects_is_unmuted_and_starts_anew() {
 }
 
 #[test]
+fn a_muted_neighbour_that_loses_a_connection_is_unmuted_until_it_is_greedy_again() {
+    let now = deadline::now();
+    let mut mutes = mutes(4);
+    mutes.greedy(now, 1);
+    mutes.on_connection_lost(&peer(1));
+    assert_eq!(mutes.all(now), [Muting::Unmute(peer(1))]);
+    assert_eq!(mutes.next_timeout(), Some(now + MUTE));
+    assert_eq!(mutes.greedy(now, 1), [Muting::Mute(peer(1))]);
+}
+
+#[test]
 fn a_neighbour_is_subscribed_as_long_as_it_is_to_one_topic() {
     let mut mutes = mutes(1);
     let has_others = |mutes: &Mutes| mutes.has_others(&peer(2));
@@ -134,6 +145,7 @@ fn a_neighbour_is_subscribed_as_long_as_it_is_to_one_topic() {
 enum Operation {
     Connect(u32),
     Disconnect(u32),
+    Lose(u32),
     Subscribe(u32, &'static str),
     Unsubscribe(u32, &'static str),
     Greedy(u32),
@@ -146,6 +158,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         2 => peer().prop_map(Operation::Connect),
         1 => peer().prop_map(Operation::Disconnect),
+        1 => peer().prop_map(Operation::Lose),
         4 => (peer(), topic()).prop_map(|(peer, topic)| Operation::Subscribe(peer, topic)),
         1 => (peer(), topic()).prop_map(|(peer, topic)| Operation::Unsubscribe(peer, topic)),
         3 => peer().prop_map(Operation::Greedy),
@@ -165,6 +178,7 @@ proptest! {
             match operation {
                 Operation::Connect(seed) => mutes.on_connected(peer(seed)),
                 Operation::Disconnect(seed) => mutes.on_disconnected(&peer(seed)),
+                Operation::Lose(seed) => mutes.on_connection_lost(&peer(seed)),
                 Operation::Subscribe(seed, topic) => mutes.on_subscribed(&peer(seed), topic),
                 Operation::Unsubscribe(seed, topic) => mutes.on_unsubscribed(&peer(seed), topic),
                 Operation::Greedy(seed) => mutes.on_greedy(now, &peer(seed)),
