@@ -189,6 +189,7 @@ mod hearing;
 mod interfaces;
 #[cfg(feature = "libp2p-websocket")]
 mod libp2p;
+mod listen;
 mod listeners;
 mod outgoing;
 mod path;

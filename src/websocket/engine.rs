@@ -6,14 +6,8 @@ use multiaddr::Multiaddr;
 #[cfg(feature = "libp2p-websocket")]
 use crate::websocket::libp2p;
 use crate::websocket::{
-    Config, Connection, Engine, Error,
-    address::{Kind, Listen},
-    below::Pending,
-    dial::Outbound,
-    hearing::Incoming,
-    listeners::Accepted,
-    tls::Tls,
-    visitors::Visitors,
+    Config, Connection, Engine, Error, address::Kind, below::Pending, dial::Outbound,
+    hearing::Incoming, listen::Listen, listeners::Accepted, tls::Tls, visitors::Visitors,
 };
 
 mod stream;

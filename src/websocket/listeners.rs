@@ -14,11 +14,10 @@ use crate::{
     lazy::{Missing, Support},
     websocket::{
         Error,
-        address::{
-            Kind, Listen, Shown, is_specific, log_unsupported, port, socket_address, with_port,
-        },
+        address::{Kind, is_specific, log_unsupported, port, socket_address, with_port},
         certificate::Names,
         hearing::Arrived,
+        listen::{Listen, Shown},
         path::Path,
     },
 };

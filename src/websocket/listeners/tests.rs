@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::websocket::address::Listen;
+use crate::websocket::listen::Listen;
 
 type Event = TransportEvent<u32, Error>;
 
