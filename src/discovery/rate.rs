@@ -61,7 +61,7 @@ impl Bucket {
         taken.is_some()
     }
 
-    /// Whether half of the burst has been taken and not refilled.
+    /// Whether more than half of the burst has been taken and not refilled.
     pub(crate) fn is_half_empty(&self, now: Instant, rate: Rate) -> bool {
         self.debt_at(now) > rate.depth() / 2
     }
@@ -109,6 +109,19 @@ mod tests {
             let rate = rate(burst, SECOND);
             assert_eq!(take_all(&mut Bucket::default(), now, rate), burst as usize);
         }
+    }
+
+    #[test]
+    fn is_half_empty_once_more_than_half_is_missing() {
+        let rate = rate(4, SECOND);
+        let mut bucket = Bucket::default();
+        let now = deadline::now();
+        for is_half_empty in [false, false, true, true] {
+            assert!(bucket.try_take(now, rate));
+            assert_eq!(bucket.is_half_empty(now, rate), is_half_empty);
+        }
+        assert!(bucket.is_half_empty(now + 2 * SECOND - Duration::from_nanos(1), rate));
+        assert!(!bucket.is_half_empty(now + 2 * SECOND, rate));
     }
 
     #[test]

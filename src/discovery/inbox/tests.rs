@@ -139,6 +139,8 @@ fn keeps_of_a_list_what_it_can_use() {
     assert_eq!(hear(&mut inbox, vec![private.clone()]), []);
     inbox.on_own_reach(false);
     assert_eq!(hear(&mut inbox, vec![private.clone()]), [full(&private)]);
+    // Of 103 all but two, then all but one, and then one.
+    assert_eq!(inbox.counters().dropped_addresses, 101 + 102 + 1);
 }
 
 #[test]
@@ -536,8 +538,10 @@ fn those_that_are_not_connected_share_one_allowance() {
         inbox.on_message(now, incoming)
     };
     hear(HUB, 1);
-    hear(HUB + 1, 2);
+    // One that is not connected may be invented, also if it speaks for itself.
+    hear(2, 2);
     assert_eq!(hear(HUB + 2, 3), IGNORED);
+    assert_eq!(hear(4, 4), IGNORED);
     assert_eq!(hear(HUB + 2, 2), accepted(None));
 }
 

@@ -254,6 +254,15 @@ fn drops_addresses_that_cannot_be_of_use() {
 }
 
 #[test]
+fn keeps_an_address_of_the_longest_size() {
+    // Eight bytes are not of the name.
+    let name = "a".repeat(MAX_ADDRESS_LEN - 8);
+    let longest = address(&format!("/dns/{name}/tcp/1/ws"));
+    assert_eq!(longest.len(), MAX_ADDRESS_LEN);
+    assert!(through(longest.to_vec()).is_some());
+}
+
+#[test]
 fn one_bad_address_does_not_condemn_the_others() {
     let key = ed25519(1);
     let first = address("/ip4/1.2.3.4/tcp/1/ws")
@@ -399,6 +408,14 @@ fn refuses_what_is_not_an_announcement() {
     assert!(matches!(
         decode(&long.encode_to_vec(), ROOMY),
         Err(DecodeError::PublicKeyTooLong { size: 2049, .. })
+    ));
+    let longest = Peer {
+        public_key: vec![0; MAX_PUBLIC_KEY_LEN],
+        ..long
+    };
+    assert!(matches!(
+        decode(&longest.encode_to_vec(), ROOMY),
+        Err(DecodeError::InvalidPublicKey(_))
     ));
 }
 

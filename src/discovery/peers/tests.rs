@@ -359,6 +359,20 @@ fn who_promises_is_known_for_three_times_that_and_who_does_not_is_learnt() {
     assert_eq!(known_for(&announcements), 45 * SECOND);
 }
 
+/// It came on another topic, or was for a newcomer.
+#[test]
+fn what_follows_within_a_quarter_of_the_shortest_interval_ends_no_gap() {
+    let gap = SHORTEST / 4;
+    let stamp = Stamp::default();
+    for (gap, known) in [
+        (gap - Duration::from_millis(1), TTL),
+        (gap, SHORTEST * INTERVALS),
+    ] {
+        let announcements = [(Duration::ZERO, stamp), (gap, stamp), (gap, stamp)];
+        assert_eq!(known_for(&announcements), known, "{gap:?}");
+    }
+}
+
 #[test]
 fn no_interval_is_shorter_than_the_shortest() {
     let stamp = |promise| Stamp {

@@ -141,6 +141,39 @@ mod tests {
             30 * SECOND
         );
         assert_eq!(history.limit(late + PERIOD, ANY, 0, ANY), 30 * SECOND);
+
+        // Also if it begins in the moment in which the last of the past is over.
+        let (mut history, begin) = settled();
+        let late = begin + PERIOD * (PERIODS as u32 + 1);
+        let mut limit = |at: Instant| history.limit(at, ANY, 0, ANY);
+        assert_eq!(limit(late), 20 * SECOND);
+        assert_eq!(limit(late), 40 * SECOND);
+        let hour = late + PERIOD * PERIODS as u32 - SECOND;
+        assert_eq!(limit(hour), 40 * SECOND);
+        assert_eq!(limit(hour), 40 * SECOND);
+    }
+
+    #[test]
+    fn it_is_steady_until_the_number_grows_by_more_than_a_quarter() {
+        let begin = deadline::now();
+        let mut history = History::new(begin);
+        let interval = 10 * SECOND;
+        let steady = interval * STEADY;
+        // When, how many there are, and since when they have not become more.
+        for (at, peers, since) in [
+            (0, 100, 0),
+            (1, 125, 0),
+            (2, 126, 2),
+            (3, 40, 2),
+            (4, 50, 2),
+            (5, 51, 5),
+        ] {
+            history.limit(begin + at * steady, interval, peers, interval);
+            let grown = begin + since * steady;
+            let before = grown + steady - SECOND;
+            assert!(!history.is_steady(before, interval), "{peers}");
+            assert!(history.is_steady(grown + steady, interval), "{peers}");
+        }
     }
 
     proptest! {

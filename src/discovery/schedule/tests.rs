@@ -303,6 +303,28 @@ fn up_to_a_hundred_announce_at_the_configured_interval_and_more_share_the_rate()
 }
 
 #[test]
+fn the_node_itself_has_its_share_of_the_rate() {
+    let now = Instant::now();
+    for (others, seconds) in [(0, 10), (99, 10), (109, 11), (199, 20)] {
+        let mut schedule = announced(now);
+        schedule.on_known_peers(now, others);
+        assert_eq!(schedule.interval(), Duration::from_secs(seconds));
+    }
+}
+
+#[test]
+fn traffic_is_above_the_target_after_more_than_a_hundred_at_once() {
+    let now = Instant::now();
+    let mut schedule = announced(now);
+    for _ in 0..100 {
+        schedule.on_announcement(now, false);
+    }
+    assert!(!schedule.is_busy(now));
+    schedule.on_announcement(now, false);
+    assert!(schedule.is_busy(now));
+}
+
+#[test]
 fn the_interval_has_an_upper_limit_and_shrinks_again() {
     let now = Instant::now();
     let mut schedule = announced(now);
@@ -344,6 +366,66 @@ fn a_newcomer_is_answered_within_the_gap() {
     let mut schedule = announced(now - GAP);
     schedule.on_announcement(now, false);
     assert!(!schedule.is_due(now + GAP));
+}
+
+#[test]
+fn those_who_answer_a_newcomer_do_so_at_different_times() {
+    let now = Instant::now() + HOUR;
+    let answer: [fn(&mut Schedule, Instant); 3] = [
+        Schedule::on_subscriber,
+        Schedule::on_first_subscriber,
+        |schedule, now| schedule.on_announcement(now, true),
+    ];
+    for answer in answer {
+        let mut answers = [0; 10];
+        for seed in 0..1_000 {
+            let mut schedule = Schedule::new(TIMING, false, seed, now - 2 * GAP);
+            schedule.on_outcome(now - 2 * GAP, Outcome::Published);
+            schedule.on_outcome(now - 2 * GAP, Outcome::Published);
+            answer(&mut schedule, now);
+            let at = [schedule.wanted, schedule.reply.map(|reply| reply.at)];
+            let after = at.into_iter().flatten().min().unwrap() - now;
+            answers[(after.as_millis() * 10 / GAP.as_millis()) as usize] += 1;
+        }
+        assert!(
+            answers.iter().all(|answers| (60..140).contains(answers)),
+            "{answers:?}"
+        );
+    }
+}
+
+#[test]
+fn nobody_is_answered_where_the_interval_is_longer_by_more_than_a_quarter() {
+    let now = Instant::now() + HOUR;
+    for (others, is_answered) in [(124, true), (125, false)] {
+        for is_subscriber in [false, true] {
+            let mut schedule = announced(now - 2 * GAP);
+            schedule.on_known_peers(now - HOUR, others);
+            match is_subscriber {
+                true => schedule.on_subscriber(now),
+                false => schedule.on_announcement(now, true),
+            }
+            assert_eq!(schedule.reply.is_some(), is_answered, "{others}");
+        }
+    }
+}
+
+#[test]
+fn who_knows_enough_answers_from_the_end_of_the_third_interval() {
+    let now = Instant::now();
+    let end = now + NEWCOMER * INTERVAL;
+    let enough = ENOUGH as usize;
+    for (others, at, is_answered) in [
+        (enough - 1, now, true),
+        (enough, now, false),
+        (enough, end - Duration::from_nanos(1), false),
+        (enough, end, true),
+    ] {
+        let mut schedule = announced(now);
+        schedule.on_known_peers(now, others);
+        schedule.on_announcement(at, true);
+        assert_eq!(schedule.reply.is_some(), is_answered, "{others}");
+    }
 }
 
 #[test]
@@ -481,6 +563,16 @@ fn promises_twice_the_interval_while_the_number_of_peers_grows_and_then_the_inte
 }
 
 #[test]
+fn who_knows_nobody_for_eight_intervals_promises_the_interval() {
+    let now = Instant::now();
+    let mut schedule = announced(now);
+    for number in 0..=8 {
+        schedule.on_known_peers(now + number * INTERVAL, 0);
+    }
+    assert_eq!(schedule.promise(now + 8 * INTERVAL), longest(INTERVAL));
+}
+
+#[test]
 fn a_promise_is_kept_however_many_come_after_it() {
     let now = Instant::now();
     for (before, promised) in [(2, 2 * INTERVAL), (10, INTERVAL)] {
@@ -546,6 +638,16 @@ fn silence_can_be_broken_and_kept_again() {
     schedule.set_silent(now, true);
     assert!(!schedule.is_due(now + HOUR));
     assert_eq!(schedule.next_timeout(), None);
+
+    // Its end is news, and what does not end is none.
+    let now = now + HOUR;
+    let mut schedule = announced(now - GAP);
+    let next = schedule.next_timeout();
+    schedule.set_silent(now, false);
+    assert_eq!(schedule.next_timeout(), next);
+    schedule.set_silent(now, true);
+    schedule.set_silent(now, false);
+    assert_eq!(schedule.next_timeout(), Some(now + SHORT));
 }
 
 #[test]

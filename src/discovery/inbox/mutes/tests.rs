@@ -87,6 +87,32 @@ fn where_all_neighbours_forward_the_same_flood_nobody_is_muted() {
 }
 
 #[test]
+fn who_stays_greedy_is_noted_again_after_a_second() {
+    let now = deadline::now();
+    let mut mutes = mutes(2);
+    for (after, noted) in [
+        (Duration::ZERO, Duration::ZERO),
+        (RENEWAL - Duration::from_nanos(1), Duration::ZERO),
+        (RENEWAL, RENEWAL),
+        (3 * RENEWAL, 3 * RENEWAL),
+    ] {
+        assert_eq!(mutes.greedy(now + after, 1), []);
+        assert_eq!(mutes.next_timeout(), Some(now + noted + MUTE));
+    }
+}
+
+#[test]
+fn who_is_greedy_still_is_muted_once_there_are_others() {
+    let now = deadline::now();
+    let mut mutes = mutes(2);
+    assert_eq!(mutes.greedy(now, 1), []);
+    mutes.on_connected(peer(3));
+    mutes.on_subscribed(&peer(3), "any");
+    assert_eq!(mutes.all(now), []);
+    assert_eq!(mutes.greedy(now, 1), [Muting::Mute(peer(1))]);
+}
+
+#[test]
 fn a_neighbour_is_heard_again_when_the_others_leave() {
     let now = deadline::now();
     let leave: [fn(&mut Mutes); 3] = [
@@ -133,6 +159,8 @@ fn a_neighbour_is_subscribed_as_long_as_it_is_to_one_topic() {
     assert!(!mutes.has_others(&peer(1)));
     mutes.on_subscribed(&peer(1), "other");
     mutes.on_unsubscribed(&peer(1), "any");
+    assert!(has_others(&mutes));
+    mutes.on_topic_removed("any");
     assert!(has_others(&mutes));
     mutes.on_topic_removed("other");
     assert!(!has_others(&mutes));
