@@ -104,18 +104,10 @@ struct Watch {
 }
 
 impl Watch {
-    /// Bytes were written, with or without a ping at their end.
-    fn on_sent(&mut self, is_ping_sent: bool) {
-        let was_held_up = mem::take(&mut self.is_write_held_up);
-        if !was_held_up && !is_ping_sent {
-            return;
-        }
-        let now = deadline::now();
-        if was_held_up {
-            self.keep_alive.on_write_resumed(now);
-        }
-        if is_ping_sent {
-            self.keep_alive.on_ping_sent(now);
+    /// Bytes were written.
+    fn on_sent(&mut self) {
+        if mem::take(&mut self.is_write_held_up) {
+            self.keep_alive.on_write_resumed(deadline::now());
         }
     }
 }
@@ -394,7 +386,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
             self.writer.on_sent(count);
             self.is_unflushed = true;
             if let Some(watch) = &mut self.watch {
-                watch.on_sent(self.writer.take_ping_sent());
+                watch.on_sent();
             }
         }
     }
@@ -508,20 +500,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     ) -> Poll<io::Result<usize>> {
         let mut written = 0;
         for buf in bufs {
-            if buf.is_empty() {
-                continue;
-            }
-            if written > 0 {
-                // The rest waits for the next call.
-                let count = self.writer.append(buf, random_key);
-                written += count;
-                if count < buf.len() {
-                    break;
-                }
-                continue;
-            }
-            written = ready!(self.as_mut().poll_write(cx, buf))?;
-            if written < buf.len() {
+            let count = match written {
+                0 => ready!(self.as_mut().poll_write(cx, buf))?,
+                _ => self.writer.append(buf, random_key),
+            };
+            written += count;
+            // The rest waits for the next call.
+            if count < buf.len() {
                 break;
             }
         }

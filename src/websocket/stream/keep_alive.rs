@@ -7,8 +7,8 @@ use crate::deadline::{self, Instant};
 /// Decides when a silent connection gets a ping, and when it is dead.
 ///
 /// Every received byte is a sign of life. After `interval` without one, a ping is due. The peer then has `interval` for
-/// another byte, counted from the write of the ping. The time starts again whenever a blocked write continues: then the peer
-/// reads, however slowly, and the ping or its answer waits behind other bytes.
+/// another byte. The time starts again whenever a blocked write continues: then the peer reads, however slowly, and the ping
+/// or its answer waits behind other bytes.
 ///
 /// Inputs are `on_*`. The caller calls [`on_timeout`](Self::on_timeout) at [`next_timeout`](Self::next_timeout), after
 /// it has tried to read: what has arrived and was not read must not count as silence. Calls that come too early do
@@ -16,19 +16,10 @@ use crate::deadline::{self, Instant};
 #[derive(Debug)]
 pub(super) struct KeepAlive {
     interval: Duration,
-    phase: Phase,
+    /// Whether there was a ping since the last byte.
+    is_asked: bool,
     /// The start of the current wait.
     since: Instant,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Waiting for any byte.
-    Quiet,
-    /// Waiting for the ping to be written.
-    Asking,
-    /// Waiting for an answer.
-    Asked,
 }
 
 /// The action at a timeout.
@@ -45,7 +36,7 @@ impl KeepAlive {
     pub(super) fn new(interval: Duration, now: Instant) -> Self {
         Self {
             interval,
-            phase: Phase::Quiet,
+            is_asked: false,
             since: now,
         }
     }
@@ -56,21 +47,13 @@ impl KeepAlive {
 
     /// Bytes of any kind were received.
     pub(super) fn on_received(&mut self, now: Instant) {
-        self.phase = Phase::Quiet;
+        self.is_asked = false;
         self.since = now;
     }
 
     /// A blocked write has continued, so the peer has read.
     pub(super) fn on_write_resumed(&mut self, now: Instant) {
-        if self.phase != Phase::Quiet {
-            self.since = now;
-        }
-    }
-
-    /// The ping has been written.
-    pub(super) fn on_ping_sent(&mut self, now: Instant) {
-        if self.phase == Phase::Asking {
-            self.phase = Phase::Asked;
+        if self.is_asked {
             self.since = now;
         }
     }
@@ -79,14 +62,12 @@ impl KeepAlive {
         if now < self.next_timeout() {
             return Outcome::Wait;
         }
-        match self.phase {
-            Phase::Quiet => {
-                self.phase = Phase::Asking;
-                self.since = now;
-                Outcome::Ping
-            }
-            Phase::Asking | Phase::Asked => Outcome::Dead,
+        if self.is_asked {
+            return Outcome::Dead;
         }
+        self.is_asked = true;
+        self.since = now;
+        Outcome::Ping
     }
 }
 
@@ -113,49 +94,38 @@ mod tests {
         assert_eq!(keep_alive.next_timeout(), at(30));
         assert_eq!(keep_alive.on_timeout(at(29)), Outcome::Wait);
         assert_eq!(keep_alive.on_timeout(at(30)), Outcome::Ping);
-        keep_alive.on_ping_sent(at(31));
-        assert_eq!(
-            keep_alive.next_timeout(),
-            at(61),
-            "from when it was written"
-        );
-        assert_eq!(keep_alive.on_timeout(at(60)), Outcome::Wait);
-        assert_eq!(keep_alive.on_timeout(at(61)), Outcome::Dead);
+        assert_eq!(keep_alive.next_timeout(), at(60));
+        assert_eq!(keep_alive.on_timeout(at(59)), Outcome::Wait);
+        assert_eq!(keep_alive.on_timeout(at(60)), Outcome::Dead);
     }
 
     #[test]
-    fn what_is_heard_begins_it_anew_in_every_phase() {
+    fn what_is_heard_begins_it_anew_before_the_ping_and_after() {
         let mut keep_alive = keep_alive();
         keep_alive.on_received(at(20));
         assert_eq!(keep_alive.on_timeout(at(30)), Outcome::Wait);
         assert_eq!(keep_alive.on_timeout(at(50)), Outcome::Ping);
         keep_alive.on_received(at(55));
-        // The ping goes out all the same, and nobody waits for its answer.
-        keep_alive.on_ping_sent(at(56));
+        // The ping may still go out, and nobody waits for its answer.
+        keep_alive.on_write_resumed(at(56));
         assert_eq!(keep_alive.next_timeout(), at(85));
         assert_eq!(keep_alive.on_timeout(at(85)), Outcome::Ping);
-        keep_alive.on_ping_sent(at(85));
         keep_alive.on_received(at(114));
         assert_eq!(keep_alive.on_timeout(at(115)), Outcome::Wait);
         assert_eq!(keep_alive.on_timeout(at(144)), Outcome::Ping);
     }
 
     #[test]
-    fn who_reads_slowly_lives_before_the_ping_is_written_and_after() {
-        for is_written in [false, true] {
-            let mut keep_alive = keep_alive();
-            assert_eq!(keep_alive.on_timeout(at(30)), Outcome::Ping);
-            if is_written {
-                keep_alive.on_ping_sent(at(30));
-            }
-            for now in (50..500).step_by(20) {
-                keep_alive.on_write_resumed(at(now));
-                assert_eq!(keep_alive.on_timeout(at(now + 19)), Outcome::Wait);
-            }
-            let stopped = at(490 + 30);
-            assert_eq!(keep_alive.next_timeout(), stopped);
-            assert_eq!(keep_alive.on_timeout(stopped), Outcome::Dead);
+    fn who_reads_slowly_lives() {
+        let mut keep_alive = keep_alive();
+        assert_eq!(keep_alive.on_timeout(at(30)), Outcome::Ping);
+        for now in (50..500).step_by(20) {
+            keep_alive.on_write_resumed(at(now));
+            assert_eq!(keep_alive.on_timeout(at(now + 19)), Outcome::Wait);
         }
+        let stopped = at(490 + 30);
+        assert_eq!(keep_alive.next_timeout(), stopped);
+        assert_eq!(keep_alive.on_timeout(stopped), Outcome::Dead);
     }
 
     #[test]
@@ -175,7 +145,6 @@ mod tests {
     enum Input {
         Received,
         WriteResumed,
-        PingSent,
         Timeout,
     }
 
@@ -187,14 +156,13 @@ mod tests {
                 (0..40_u64, prop::sample::select(vec![
                     Input::Received,
                     Input::WriteResumed,
-                    Input::PingSent,
                     Input::Timeout,
                 ])),
                 0..100,
             ),
         ) {
             let mut keep_alive = keep_alive();
-            let (mut last_sign, mut is_asked, mut is_written) = (0, false, false);
+            let (mut last_sign, mut is_asked) = (0, false);
             let mut now = 0;
             for (passed, input) in inputs {
                 now += passed;
@@ -209,12 +177,6 @@ mod tests {
                             last_sign = now;
                         }
                     }
-                    Input::PingSent => {
-                        keep_alive.on_ping_sent(at(now));
-                        if is_asked && !is_written {
-                            (last_sign, is_written) = (now, true);
-                        }
-                    }
                     Input::Timeout => {
                         let outcome = keep_alive.on_timeout(at(now));
                         if now - last_sign < 30 {
@@ -224,7 +186,7 @@ mod tests {
                             return Ok(());
                         } else {
                             prop_assert_eq!(outcome, Outcome::Ping);
-                            (last_sign, is_asked, is_written) = (now, true, false);
+                            (last_sign, is_asked) = (now, true);
                         }
                     }
                 }

@@ -6,7 +6,7 @@ use std::{
     task::Waker,
 };
 
-use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, executor::block_on};
 use tokio_test::{
     assert_pending, assert_ready, assert_ready_eq, assert_ready_err, assert_ready_ok, task,
 };
@@ -32,6 +32,8 @@ struct Ends {
     /// Reading fails, and replaces the waker of a waiting writer.
     has_failed: bool,
     outgoing: Vec<u8>,
+    /// The buffer of the last read.
+    read_into: usize,
     /// How much more can be written.
     room: usize,
     writes: usize,
@@ -102,6 +104,7 @@ impl AsyncRead for Wire {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let mut ends = self.ends();
+        ends.read_into = buf.len();
         let Some(mut piece) = ends.incoming.pop_front() else {
             if ends.has_ended {
                 return Poll::Ready(Ok(0));
@@ -207,6 +210,37 @@ fn what_comes_is_read_however_it_is_cut_and_whatever_it_is_read_into() {
             }
         }
     }
+}
+
+#[test]
+fn much_is_read_at_once_and_directly_if_there_is_room_for_it() {
+    let (mut stream, wire) = stream(Role::Server);
+    let mut task = task::spawn(());
+    for (size, read_into) in [
+        (1, 64 * 1024),
+        (DIRECT - 1, 64 * 1024),
+        (DIRECT, DIRECT),
+        (1 << 20, 1 << 20),
+    ] {
+        let mut buf = vec![0; size];
+        assert_pending!(task.enter(|cx, _| Pin::new(&mut stream).poll_read(cx, &mut buf)));
+        assert_eq!(wire.ends().read_into, read_into);
+    }
+}
+
+/// RFC 6455, section 5.3: whoever lets a client send what it wants must not know what it looks like on the way.
+#[test]
+fn each_frame_of_a_client_is_masked_with_a_key_of_its_own() {
+    let (mut stream, wire) = stream(Role::Client);
+    for _ in 0..3 {
+        block_on(stream.write_all(b"same")).unwrap();
+        block_on(stream.flush()).unwrap();
+    }
+    let bytes = wire.ends().outgoing.clone();
+    let mut keys: Vec<_> = bytes.chunks(2 + 4 + 4).map(|frame| &frame[2..6]).collect();
+    keys.dedup();
+    // By chance two are the same once in a thousand million times.
+    assert_eq!(keys.len(), 3, "{bytes:?}");
 }
 
 #[test]

@@ -42,7 +42,8 @@ pub(super) struct Writer {
     /// and filled up to here, by the open frame if there is one.
     end: usize,
     open: Option<Open>,
-    ping: Ping,
+    /// Whether a ping is due that is not in the buffer yet.
+    ping: bool,
     /// The pong that is not in the buffer yet: its payload, and the length of it.
     pong: Option<([u8; MAX_CONTROL], u8)>,
     /// Whether the buffer has an unsent ping, and an unsent pong. The next one waits, so that they cannot fill the buffer.
@@ -56,17 +57,6 @@ struct Open {
     payload: usize,
     /// The original key, and the one rotated to the next byte.
     masks: Option<(Mask, Mask)>,
-}
-
-/// A ping of this side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ping {
-    No,
-    Due,
-    /// It ends here in the buffer, and has not been sent completely.
-    Sealed(usize),
-    /// It was sent, and [`Writer::take_ping_sent`] has not returned it.
-    Sent,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +76,7 @@ impl Writer {
             sealed: 0,
             end: 0,
             open: None,
-            ping: Ping::No,
+            ping: false,
             pong: None,
             has_ping: false,
             has_pong: false,
@@ -102,7 +92,7 @@ impl Writer {
     /// Whether bytes are to be sent without a flush: the rest of a sealed frame, or a control frame.
     pub(super) fn has_to_send(&self) -> bool {
         self.sent < self.sealed
-            || self.ping == Ping::Due
+            || self.ping
             || self.pong.is_some()
             || matches!(self.close, Close::Due(_))
     }
@@ -199,18 +189,7 @@ impl Writer {
 
     /// Queues a ping, unless one is queued.
     pub(super) fn ping(&mut self) {
-        if !self.is_closing() && matches!(self.ping, Ping::No | Ping::Sent) {
-            self.ping = Ping::Due;
-        }
-    }
-
-    /// Takes whether a ping was sent.
-    pub(super) fn take_ping_sent(&mut self) -> bool {
-        let is_sent = self.ping == Ping::Sent;
-        if is_sent {
-            self.ping = Ping::No;
-        }
-        is_sent
+        self.ping = !self.is_closing();
     }
 
     /// Queues the answer to a ping. It replaces one that is not in the buffer yet.
@@ -227,20 +206,16 @@ impl Writer {
     /// Queues a close frame behind all written bytes. Nothing follows it. Only the first call counts.
     pub(super) fn close(&mut self, code: Option<Code>) {
         if !self.is_closing() {
-            self.pong = None;
-            if self.ping == Ping::Due {
-                self.ping = Ping::No;
-            }
+            (self.ping, self.pong) = (false, None);
             self.close = Close::Due(code);
         }
     }
 
     /// The bytes that can be sent now: sealed frames, and control frames behind them.
     pub(super) fn sealed(&mut self, key: impl Fn() -> [u8; 4]) -> &[u8] {
-        if self.ping == Ping::Due && !self.has_ping {
-            self.has_ping = true;
+        if self.ping && !self.has_ping {
+            (self.ping, self.has_ping) = (false, true);
             self.push_control(Opcode::Ping, &[], &key);
-            self.ping = Ping::Sealed(self.sealed);
         }
         if !self.has_pong
             && let Some((payload, length)) = self.pong.take()
@@ -285,11 +260,6 @@ impl Writer {
     /// This many of the sealed bytes were sent.
     pub(super) fn on_sent(&mut self, count: usize) {
         self.sent = self.sealed.min(self.sent + count);
-        if let Ping::Sealed(end) = self.ping
-            && self.sent >= end
-        {
-            self.ping = Ping::Sent;
-        }
         if self.sent == self.sealed {
             (self.has_ping, self.has_pong) = (false, false);
             if self.open.is_none() {
