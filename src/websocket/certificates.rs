@@ -191,9 +191,10 @@ impl Subscription {
         self.seen = self.shared.generation.load(Ordering::Acquire);
         self.expiry_check = Some(deadline::now());
         Some(match &state.current {
-            Some(certificate) if state.accepted > before => Offered::Accepted(certificate.clone()),
+            // A refusal of another does not count.
+            Some(certificate) => Offered::Accepted(certificate.clone()),
             None if state.cleared > before => Offered::Cleared,
-            _ => Offered::Refused,
+            None => Offered::Refused,
         })
     }
 

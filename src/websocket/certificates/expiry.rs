@@ -182,6 +182,10 @@ mod tests {
             six_days,
             [(Warning::Day, end() - DAY), (Warning::Expired, end())]
         );
+        for (days, said) in [(7, &six_days[..]), (1, &six_days[1..])] {
+            let exactly = run(&mut expiry(days * DAY), end() - days * DAY);
+            assert_eq!(exactly, said);
+        }
         let an_hour = run(&mut expiry(DAY / 24), end() - DAY / 24);
         assert_eq!(an_hour, [(Warning::Expired, end())]);
     }

@@ -33,8 +33,6 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) current: Option<Certificate>,
-    /// The generation of `current`.
-    pub(super) accepted: usize,
     /// The generation from which there has been none.
     pub(super) cleared: usize,
     pub(super) refused: Option<Arc<CertificateError>>,
@@ -60,7 +58,7 @@ impl Shared {
         state.expiry.on_accepted(&certificate);
         state.current = Some(certificate);
         state.refused = None;
-        state.accepted = self.next_generation();
+        self.next_generation();
         wake(state);
         if warns_of_ca {
             tracing::warn!(

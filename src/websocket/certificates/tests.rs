@@ -254,6 +254,7 @@ fn a_leaf_that_is_an_authority_is_accepted_and_warned_of_once() {
         certificates.set(certificate(0)).unwrap();
         certificates.set(authority()).unwrap();
         certificates.clone().set(authority()).unwrap();
+        certificates.set(authority()).unwrap();
     });
     assert_eq!(log.matches("CA:TRUE").count(), 1, "{log}");
     assert!(log.contains("-addext basicConstraints=critical,CA:FALSE"));

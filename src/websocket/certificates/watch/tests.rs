@@ -1,7 +1,13 @@
 use std::{io::Write, sync::Mutex, time::Instant};
 
 use super::*;
-use crate::websocket::certificates::{Certificates, Offered, tests::pem};
+use crate::websocket::{
+    Certificate,
+    certificates::{
+        Certificates, Offered,
+        tests::{certificate, pem},
+    },
+};
 
 mod secrets;
 
@@ -85,6 +91,60 @@ fn a_path_that_stays_wrong_is_a_warning_unless_a_certificate_is_in_use() {
     );
     assert_eq!(read(12), "");
     assert_eq!(read(1000), "");
+}
+
+#[test]
+fn what_becomes_of_the_files_is_logged_and_is_a_warning_where_it_hinders() {
+    let files = Files::new("chain.pem".into(), "key.pem".into());
+    let certificates = Certificates::new();
+    let good = certificate(0);
+    let valid_until = date(good.not_after());
+    let in_use = format!("a new certificate is in use chain=chain.pem valid_until={valid_until}");
+    let missing = || CertificateError::File {
+        path: "chain.pem".into(),
+        error: io::ErrorKind::NotFound.into(),
+    };
+    let malformed = || Certificate::from_pem(b"", b"").unwrap_err();
+    for (outcome, expected_level, expected) in [
+        (
+            Outcome::Refuse(missing()),
+            "INFO",
+            "waiting for the files of a certificate",
+        ),
+        (
+            Outcome::StillMissing(missing()),
+            "WARN",
+            "still waiting for the files of a certificate",
+        ),
+        (
+            Outcome::Refuse(malformed()),
+            "WARN",
+            "refused a certificate; there is none in use",
+        ),
+        (Outcome::Accept(good), "INFO", &in_use),
+        (
+            Outcome::Refuse(malformed()),
+            "WARN",
+            "refused a certificate; the one in use stays",
+        ),
+        (
+            Outcome::Refuse(missing()),
+            "WARN",
+            "refused a certificate; the one in use stays",
+        ),
+        (Outcome::StillMissing(missing()), "", ""),
+    ] {
+        let log = logged(tracing::Level::INFO, || {
+            carry_out(outcome, &files, &certificates.0);
+        });
+        // Without the time and the name of the module.
+        let (before, said) = log.split_once("::watch: ").unwrap_or_default();
+        let level = before.split_whitespace().nth(1).unwrap_or_default();
+        assert_eq!(level, expected_level, "{log}");
+        assert!(said.starts_with(expected), "{log}");
+        assert_eq!(said.is_empty(), expected.is_empty(), "{log}");
+        assert!(log.lines().count() <= 1, "{log}");
+    }
 }
 
 #[test]
