@@ -125,6 +125,12 @@ mod tests {
             failed(io::Error::other(in_use())).reason(),
             "address in use"
         );
+        // Not as the system has it.
+        #[cfg(unix)]
+        assert_eq!(
+            failed(io::Error::from_raw_os_error(libc::EADDRINUSE)).reason(),
+            "address in use"
+        );
         assert_eq!(failed(io::Error::other("gone")).reason(), "gone");
         assert_eq!(failed(fmt::Error).reason(), fmt::Error.to_string());
         let address = Multiaddr::empty();
@@ -134,6 +140,21 @@ mod tests {
         // The failure is the reason, and is not repeated.
         let text = closed.to_string();
         assert_eq!(Error::<io::Error>::Listen(closed).to_string(), text);
+    }
+
+    #[test]
+    fn who_is_exhausted_says_where_and_its_source_says_why() {
+        let address = "/ip4/127.0.0.1/tcp/1/ws".parse().unwrap();
+        let exhausted = Exhausted::new(address, Box::new(io::Error::other("too many")));
+        let [error, cause] = [&exhausted, exhausted.source().unwrap()].map(ToString::to_string);
+        assert_eq!(
+            error,
+            "cannot accept connections on /ip4/127.0.0.1/tcp/1/ws, which stays open"
+        );
+        assert_eq!(
+            (cause.as_str(), exhausted.reason().as_str()),
+            ("too many", "too many")
+        );
     }
 
     #[test]

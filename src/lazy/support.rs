@@ -211,3 +211,57 @@ where
         Pin::new(&mut self.transport).poll(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lazy::scripted::Scripted;
+
+    #[test]
+    fn a_filter_hands_all_but_the_question_on() {
+        let inner = Scripted::default();
+        inner.script().announces = true;
+        let is_first = |address: &Multiaddr| *address == Multiaddr::empty();
+        let mut filtered = Filtered::new(inner.clone(), is_first);
+        let other: Multiaddr = "/memory/1".parse().unwrap();
+        let supports = [&Multiaddr::empty(), &other].map(|address| filtered.support(address));
+        assert_eq!(supports, [Support::Now, Support::Never]);
+
+        let id = ListenerId::next();
+        filtered.listen_on(id, other.clone()).unwrap();
+        assert_eq!(inner.script().bound, [(id, other.clone())]);
+        let mut cx = Context::from_waker(futures::task::noop_waker_ref());
+        let polled = Pin::new(&mut filtered).poll(&mut cx);
+        assert!(matches!(
+            polled,
+            Poll::Ready(TransportEvent::NewAddress { listener_id, listen_addr })
+                if listener_id == id && listen_addr == other
+        ));
+        for is_known in [true, false] {
+            inner.script().forgetful = !is_known;
+            assert_eq!(filtered.remove_listener(id), is_known);
+        }
+        assert_eq!(inner.script().removed, [id, id]);
+    }
+
+    #[test]
+    fn what_is_missing_is_the_same_for_the_same_reason_alone() {
+        let certificate = |last_error| Missing::Certificate { last_error };
+        let failure = || Some(Arc::new(fmt::Error) as Arc<dyn error::Error + Send + Sync>);
+        let first = failure();
+        let all = [
+            certificate(None),
+            certificate(first.clone()),
+            certificate(failure()),
+            Missing::Other("a".into()),
+            Missing::Other("b".into()),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            for (other_at, other) in all.iter().enumerate() {
+                assert_eq!(one == other, at == other_at, "{one:?}, {other:?}");
+            }
+        }
+        assert_eq!(certificate(first.clone()), certificate(first));
+        assert_eq!(Missing::Other("a".into()), Missing::Other("a".into()));
+    }
+}

@@ -101,6 +101,14 @@ fn without_a_first_delay_the_next_ones_grow_all_the_same() {
 }
 
 #[test]
+fn failures_are_forgotten_after_the_longest_delay() {
+    let retry = Retry::default();
+    assert_eq!(retry.forgets_after(), MAX_DELAY);
+    let minute = Duration::from_secs(60);
+    assert_eq!(retry.with_first_delay(minute).forgets_after(), minute);
+}
+
+#[test]
 fn attempts_can_be_limited() {
     let three = Retry::default().with_max_attempts(3);
     assert_eq!(delays(&three, 0, 40).len(), 2);
