@@ -194,7 +194,10 @@ mod tests {
             );
         }
         let long = format!("PROXY UNKNOWN {}", "x".repeat(MAX_LINE));
-        assert_eq!(header(long.as_bytes()), Err(NotProxy));
+        let begun = &long.as_bytes()[..MAX_LINE];
+        assert_eq!(header(begun), Err(NotProxy));
+        assert_eq!(header(&begun[..MAX_LINE - 1]), Ok(None));
+        assert_read(&[&begun[..MAX_LINE - 2], b"\r\n"].concat(), None);
     }
 
     #[test]

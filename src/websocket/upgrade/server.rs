@@ -268,6 +268,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_visitor_is_answered_with_what_the_application_gives() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        assert_eq!(
+            answered(200, "text/plain", Some(3), epoch),
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
+             Content-Type: text/plain\r\nContent-Length: 3\r\n\r\n"
+        );
+        for (status, line) in [
+            (201, "201 Created"),
+            (204, "204 No Content"),
+            (299, "299 "),
+            (304, "304 Not Modified"),
+            (400, "400 Bad Request"),
+            (401, "401 Unauthorized"),
+            (403, "403 Forbidden"),
+            (404, "404 Not Found"),
+            (405, "405 Method Not Allowed"),
+            (429, "429 Too Many Requests"),
+            (500, "500 Internal Server Error"),
+            (503, "503 Service Unavailable"),
+        ] {
+            assert_eq!(
+                answered(status, "text/plain", None, epoch - Duration::from_secs(1)),
+                format!("HTTP/1.1 {line}\r\nConnection: close\r\n\r\n")
+            );
+        }
+    }
+
+    #[test]
     fn the_date_is_that_of_the_rfc_and_absent_without_a_clock() {
         let after = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         let written = "Sun, 06 Nov 1994 08:49:37 GMT";

@@ -209,6 +209,11 @@ fn a_request_that_will_not_do_is_told_why_wherever_it_is_cut() {
             400,
             r#"NotHttp { protocol: None, start: "\\r\\n\\r\\n\\r\\n" }"#,
         ),
+        (
+            with("GET", "G(T"),
+            400,
+            r#"NotHttp { protocol: None, start: "G(T /chat HTTP/1.1\\r\\n" }"#,
+        ),
         (with("Pragma", "Pra gma"), 400, "Malformed(HeaderName)"),
         (
             with("no-cache\r\nUser", "\0\r\nUser"),
@@ -303,6 +308,65 @@ fn a_request_that_will_not_do_is_told_why_wherever_it_is_cut() {
 }
 
 #[test]
+fn what_is_no_upgrade_or_one_at_another_path_is_of_a_visitor_where_there_may_be_some() {
+    let elsewhere = with("/chat", "/a?b");
+    let plain = with("Upgrade: websocket\r\n", "");
+    let plain = String::from_utf8(plain).unwrap();
+    let plain = plain.replace(&format!("Sec-WebSocket-Key: {KEY}\r\n"), "");
+    let without_host = plain.replace("Host: server.example.com\r\n", "");
+    let old = without_host.replace("HTTP/1.1", "HTTP/1.0");
+    let post = plain.replace("GET", "POST");
+    let old_elsewhere = String::from_utf8(elsewhere.clone()).unwrap();
+    let old_elsewhere = old_elsewhere.replace("HTTP/1.1", "HTTP/1.0");
+    for (request, only, expected) in [
+        (browser().as_bytes(), None, "Ok(Upgraded)"),
+        (browser().as_bytes(), Some("/chat"), "Ok(Upgraded)"),
+        (&elsewhere, None, "Ok(Upgraded)"),
+        (&elsewhere, Some("/chat"), "Ok(GET /a?b)"),
+        (plain.as_bytes(), None, "Ok(GET /chat)"),
+        (plain.as_bytes(), Some("/chat"), "Ok(GET /chat)"),
+        (post.as_bytes(), None, "Ok(POST /chat)"),
+        (old.as_bytes(), None, "Ok(GET /chat)"),
+        (
+            without_host.as_bytes(),
+            None,
+            r#"Err(MissingHeader { name: "Host" })"#,
+        ),
+        // These want to be upgrades.
+        (
+            old_elsewhere.as_bytes(),
+            Some("/chat"),
+            r#"Err(HttpVersion { version: "HTTP/1.0" })"#,
+        ),
+        (
+            &with("Upgrade: websocket\r\n", ""),
+            None,
+            r#"Err(MissingHeader { name: "Upgrade" })"#,
+        ),
+        (
+            &with(&format!("Sec-WebSocket-Key: {KEY}\r\n"), ""),
+            None,
+            r#"Err(MissingHeader { name: "Sec-WebSocket-Key" })"#,
+        ),
+    ] {
+        let only = only.map(Path::new);
+        let visitors = true;
+        let mut peer = Peer::new([request]);
+        let outcome = block_on(super::accept(&mut peer, &Requests { only, visitors }));
+        let outcome = match outcome {
+            Ok(Accepted::Upgraded(_)) => "Ok(Upgraded)".to_owned(),
+            Ok(Accepted::Visit(visit)) => {
+                assert_eq!(visit.received, request);
+                assert!(peer.heard.is_empty(), "it is not answered yet");
+                format!("Ok({} {})", visit.method, visit.path)
+            }
+            Err(error) => format!("Err({error:?})"),
+        };
+        assert_eq!(outcome, expected);
+    }
+}
+
+#[test]
 fn a_request_with_head_is_answered_without_a_body() {
     let large = filled(&browser().replace("GET", "HEAD"), 101, 0);
     for (request, status) in [
@@ -360,6 +424,15 @@ fn a_head_may_have_so_many_headers_and_bytes_in_both_roles() {
             assert!(matches!(error, HandshakeError::TooLarge { max: MAX }));
         }
     }
+}
+
+#[test]
+fn no_more_is_read_than_still_fits() {
+    let mut head = Head::default();
+    assert_eq!(head.room(), head::MAX_SIZE);
+    let parser = client::Request::new(NONCE);
+    assert!(matches!(head.on_bytes(b"HTTP", &parser), Ok(None)));
+    assert_eq!(head.room(), head::MAX_SIZE - 4);
 }
 
 /// Counts what a parser is given.
@@ -733,6 +806,13 @@ fn what_does_not_speak_http_is_not_waited_for() {
         let error = assert_ready!(requesting.poll()).unwrap_err();
         assert!(matches!(error, HandshakeError::NotHttp { .. }), "{error:?}");
     }
+    // In pieces, behind empty lines.
+    let (first, second) = text.split_at(60);
+    let mut peer = Peer::new([&b"\r\n\r\n"[..], first, second]);
+    peer.stays.set(true);
+    let mut requesting = task::spawn(async { request(&mut peer, "a", &Path::new("/")).await });
+    assert_ready!(requesting.poll()).unwrap_err();
+
     text.pop();
     for start in [&b"HTTP/1.1 "[..], b"HT", b"\x15\x03\x03", &text] {
         let mut peer = Peer::new([start]);
