@@ -136,9 +136,9 @@ struct Arguments {
     /// The runtime.
     #[arg(long, value_enum, default_value_t = Runtime::default())]
     runtime: Runtime,
-    /// Show the state of the node to browsers, at the URLs of its WebSocket listeners, with /status.json, /metrics and
-    /// /healthz, which answers 200 if all listeners are ready. Shows addresses of peers to whoever can open it. Always on in
-    /// the demonstration.
+    /// Show the state of the node to browsers, at the URLs of its WebSocket listeners, with /status.json, /metrics (if built
+    /// with the feature `metrics`) and /healthz, which answers 200 if all listeners are ready. Shows addresses of peers to
+    /// whoever can open it. Always on in the demonstration.
     #[arg(long)]
     page: bool,
     /// The number of peers in the demonstration, beside the hub.
