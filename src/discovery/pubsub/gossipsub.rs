@@ -49,19 +49,24 @@ const IDENTITY: u64 = 0;
 /// Twice the largest announcement that is read by default.
 const IDONTWANT_THRESHOLD: usize = 32 * 1024;
 
+/// `GossipsubSeenTTL` of js-libp2p, `TimeCacheDuration` of go-libp2p-pubsub.
+const DUPLICATES: Duration = Duration::from_secs(120);
+
 /// A configuration of gossipsub that interoperates with js-libp2p, to be changed as needed before it is built.
 ///
-/// It differs from [`ConfigBuilder::default`] in two settings:
+/// It differs from [`ConfigBuilder::default`] in three settings:
 /// - The message ids are those of js-libp2p, see [`message_id`].
 /// - `idontwant_message_size_threshold` is 32 KiB in place of 1,000 bytes. Gossipsub sends `IDONTWANT` before it looks at
 ///   the sender of a message. For a message of a muted neighbour, that would keep the copies of other neighbours away.
+/// - `duplicate_cache_time` is two minutes in place of one, as in js-libp2p and go-libp2p. A neighbour whose network was away
+///   may pass on what it has heard before that, by which peers that are gone would be discovered again.
 ///
 /// The validation mode stays `Strict`, as [`Gossipsub::new`] requires.
 ///
-/// The duplicate cache keeps the id of each message for `duplicate_cache_time`, one minute by default, in about 200 bytes.
-/// These entries are the largest memory cost of a flooding neighbour, and a shorter time reduces it. The time has to stay
-/// well above the propagation time of the network, because later duplicates are forwarded again. With `validate_messages`,
-/// messages that discovery refuses are not kept for the five heartbeats of `history_length`.
+/// The duplicate cache keeps the id of each message for `duplicate_cache_time`, in about 200 bytes. These entries are the
+/// largest memory cost of a flooding neighbour, and a shorter time reduces it. The time has to stay well above the
+/// propagation time of the network, because later duplicates are forwarded again. With `validate_messages`, messages that
+/// discovery refuses are not kept for the five heartbeats of `history_length`.
 ///
 /// Other message ids have to differ between two announcements of the same addresses. With ids made of the content alone,
 /// gossipsub drops the second announcement as a duplicate, and peers without changes expire.
@@ -70,6 +75,7 @@ pub fn config() -> ConfigBuilder {
     builder
         .validation_mode(ValidationMode::Strict)
         .idontwant_message_size_threshold(IDONTWANT_THRESHOLD)
+        .duplicate_cache_time(DUPLICATES)
         .message_id_fn(message_id);
     builder
 }
@@ -441,6 +447,14 @@ mod tests {
             authors.insert(author.to_owned());
         }
         assert_eq!(authors.len(), 4);
+    }
+
+    #[test]
+    fn a_message_is_known_for_as_long_as_js_and_go_know_it() {
+        for config in [config(), hub_config(64)] {
+            let seen = config.build().unwrap().duplicate_cache_time();
+            assert_eq!(seen, Duration::from_secs(120));
+        }
     }
 
     #[test]
