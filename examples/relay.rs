@@ -44,6 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let local = key.public().to_peer_id();
             let relay = relay::Config {
                 max_reservations: 1_000,
+                max_circuits: 1_000,
                 ..relay::Config::default()
             };
             Ok(Behaviour {

@@ -680,7 +680,7 @@ impl Rules {
         let ours = ours.map(|(at, slot)| (Who::Slot(at), &slot.knows, slot.well_since));
         let mut broken = Vec::new();
         for (who, known, well) in ours.chain([(Who::Hub, &self.hub_knows, None)]) {
-            for id in known.keys() {
+            for (id, heard) in known {
                 let Some((kind, since)) = self.gone.get(id) else {
                     continue;
                 };
@@ -689,8 +689,9 @@ impl Rules {
                     true => LONGEST_INTERVAL,
                     false => 2 * 3 * interval + interval,
                 };
-                // What was sent before may be read by one who was stopped long after.
-                if now > well.unwrap_or_default().max(*since) + limit {
+                // What was sent before may be read by one who was stopped long after, and py sends what it has kept to whom it
+                // hears subscribe.
+                if now > well.unwrap_or_default().max(*since).max(*heard) + limit {
                     broken.push((
                         format!("{who:?} {id} {since:?}"),
                         format!("{who:?} still knows {kind:?} {id}, which has been gone since {since:.1?}"),
