@@ -437,6 +437,8 @@ impl<'a> Soak<'a> {
         let what = format!("{:.1} s: {what}", self.now.as_secs_f64());
         say(&format!("BROKEN {what}"));
         self.broken.push(what);
+        // So that they can be read while it goes on.
+        self.write_logs();
     }
 
     /// All but ours only dial when they are told to.

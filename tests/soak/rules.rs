@@ -511,7 +511,9 @@ impl Rules {
             if connection.id.is_none() || connection.id != of.id {
                 continue;
             }
-            if connection.over().is_some() {
+            // py leaves the socket of a connection that has been closed open.
+            let is_left = of.kind == Kind::Py && connection.closed_by_hub.is_some();
+            if connection.over().is_some() || is_left {
                 continue;
             }
             let is_open = connection.closed_by_hub.is_none() && connection.closed_by_peer.is_none();
