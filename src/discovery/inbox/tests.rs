@@ -340,6 +340,12 @@ fn a_known_author_keeps_to_its_rate_whoever_delivers() {
     assert_eq!(inbox.announce(now, HUB + 3, 1), IGNORED);
     assert_eq!(inbox.counters().ignored_author_rate, 2);
     assert_eq!(inbox.announce(now + SECOND, HUB, 1), accepted(None));
+    // As with one topic more.
+    inbox.set_author_rate(rate(6, SECOND));
+    for _ in 0..3 {
+        assert_eq!(inbox.announce(now + SECOND, HUB, 1), accepted(None));
+    }
+    assert_eq!(inbox.announce(now + SECOND, HUB, 1), IGNORED);
 }
 
 #[test]
@@ -651,6 +657,22 @@ fn a_muted_neighbour_is_unmuted_when_it_disconnects() {
     };
     inbox.on_message(now, incoming);
     assert_eq!(muted(&mut inbox, now), []);
+}
+
+#[test]
+fn a_muted_neighbour_is_unmuted_when_the_others_unsubscribe() {
+    let now = deadline::now();
+    let leave: [fn(&mut Inbox); 2] = [
+        |inbox| inbox.on_unsubscribed(&peer(HUB + 1), "any"),
+        |inbox| inbox.on_topic_removed("any"),
+    ];
+    for leave in leave {
+        let mut inbox = with_neighbours(3, Config::default().inbox());
+        inbox.hear_from(now, HUB, Some(HUB), b"garbage");
+        assert_eq!(muted(&mut inbox, now), [Muting::Mute(peer(HUB))]);
+        leave(&mut inbox);
+        assert_eq!(muted(&mut inbox, now), [Muting::Unmute(peer(HUB))]);
+    }
 }
 
 /// A neighbour that delivers only newcomers has at most a quarter of the table, unless there is no other.
