@@ -74,6 +74,18 @@ mod tests {
     }
 
     #[test]
+    fn the_path_of_an_address_is_that_of_its_websocket() {
+        for (address, path) in [
+            ("/ip4/127.0.0.1/tcp/1/x-parity-ws/%2fa%3fb", "/a?b"),
+            ("/ip4/127.0.0.1/tcp/1/x-parity-wss/%2fa", "/a"),
+            ("/ip4/127.0.0.1/tcp/1/ws", "/"),
+            ("/ip4/127.0.0.1/tcp/1", "/"),
+        ] {
+            assert_eq!(Path::of(&address.parse().unwrap()).as_str(), path);
+        }
+    }
+
+    #[test]
     fn a_path_is_requested_with_a_query_or_without_and_by_a_url() {
         for (path, target, is_requested) in [
             ("/", "/", true),

@@ -159,3 +159,94 @@ fn oid(element: &Any<'_>) -> String {
 fn oid_in(sequence: &Any<'_>) -> String {
     children(sequence.data).first().map(oid).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTEGER: u8 = 0x02;
+    const BITS: u8 = 0x03;
+    const OCTETS: u8 = 0x04;
+    const OID: u8 = 0x06;
+    const SEQUENCE: u8 = 0x30;
+    const SET: u8 = 0x31;
+    const TAGGED: u8 = 0xa0;
+
+    const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
+    const P521: &[u8] = &[0x2b, 0x81, 4, 0, 0x23];
+    const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+    const ED448: &[u8] = &[0x2b, 0x65, 0x71];
+
+    fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let content = parts.concat();
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[tag, 0x82], &length[..], &content].concat()
+    }
+
+    #[test]
+    fn what_is_no_key_and_no_certificate_is_recognised_by_its_beginning() {
+        let pkcs7 = |last| element(OID, &[&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, last]]);
+        let (data, signed) = (pkcs7(1), pkcs7(2));
+        let number = |tag, number| element(tag, &[&[number]]);
+        let in_sequence = |parts: &[&[u8]]| element(SEQUENCE, parts);
+        let archive = |version: &[u8], oid: &[u8]| in_sequence(&[version, &in_sequence(&[oid])]);
+        let algorithm = in_sequence(&[&element(OID, &[RSA])]);
+        let pair = |first: &[u8], tag| in_sequence(&[first, &element(tag, &[&[0; 8]])]);
+        for (der, expected) in [
+            (archive(&number(INTEGER, 3), &data), Some(PemKind::Pkcs12)),
+            (archive(&number(INTEGER, 2), &data), None),
+            (archive(&number(OCTETS, 3), &data), None),
+            (archive(&number(INTEGER, 3), &signed), None),
+            (in_sequence(&[&signed]), Some(PemKind::Pkcs7)),
+            (in_sequence(&[&data]), None),
+            (element(SET, &[&signed]), None),
+            ([in_sequence(&[&signed]), vec![0]].concat(), None),
+            (pair(&algorithm, OCTETS), Some(PemKind::EncryptedPrivateKey)),
+            (pair(&algorithm, BITS), Some(PemKind::PublicKey)),
+            (pair(&algorithm, INTEGER), None),
+            (pair(&data, OCTETS), None),
+            (pair(&data, BITS), None),
+        ] {
+            assert_eq!(kind(&der), expected, "{der:x?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_unsupported_by_its_size_or_its_curve_in_each_of_its_forms() {
+        let number = |tag, number| element(tag, &[&[number]]);
+        let in_sequence = |parts: &[&[u8]]| element(SEQUENCE, parts);
+        // The version of a form that is none has another tag.
+        let pkcs1 = |version, bits: usize| {
+            let mut modulus = vec![0xff; bits.div_ceil(8)];
+            modulus[0] >>= modulus.len() * 8 - bits;
+            let modulus = element(INTEGER, &[&[0], &modulus]);
+            in_sequence(&[&number(version, 0), &modulus])
+        };
+        let pkcs8 = |version, oid: &[u8], key: &[u8]| {
+            let algorithm = in_sequence(&[&element(OID, &[oid])]);
+            in_sequence(&[&number(version, 0), &algorithm, &element(OCTETS, &[key])])
+        };
+        let sec1 = |version, oid: &[u8]| {
+            let curve = element(TAGGED, &[&element(OID, &[oid])]);
+            in_sequence(&[&number(version, 1), &number(OCTETS, 7), &curve])
+        };
+        for (bits, is_supported) in [(2047, false), (2048, true), (4096, true), (4097, false)] {
+            let expected = (!is_supported).then_some(UnsupportedKey::Rsa { bits });
+            let key = pkcs1(INTEGER, bits);
+            assert_eq!(unsupported_key(&pkcs8(INTEGER, RSA, &key)), expected);
+            assert_eq!(unsupported_key(&key), expected);
+            assert_eq!(unsupported_key(&pkcs1(OCTETS, bits)), None);
+        }
+        let p521 = Some(UnsupportedKey::P521);
+        assert_eq!(unsupported_key(&sec1(INTEGER, P521)), p521);
+        assert_eq!(unsupported_key(&sec1(OCTETS, P521)), None);
+        for (oid, expected) in [
+            (ED25519, None),
+            (ED448, Some(UnsupportedKey::Ed448)),
+            (P521, Some(UnsupportedKey::Other)),
+        ] {
+            assert_eq!(unsupported_key(&pkcs8(INTEGER, oid, &[])), expected);
+            assert_eq!(unsupported_key(&pkcs8(OCTETS, oid, &[])), None);
+        }
+    }
+}

@@ -268,6 +268,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_visitor_too_many_is_told_that_it_is_not_its_fault() {
+        let reason = HandshakeError::TooManyVisitors { max: 64 };
+        let answer = refused(&reason, false, SystemTime::UNIX_EPOCH);
+        assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
+        assert!(answer.contains("Too many others"), "{answer}");
+    }
+
+    #[test]
     fn a_visitor_is_answered_with_what_the_application_gives() {
         let epoch = SystemTime::UNIX_EPOCH;
         assert_eq!(

@@ -316,6 +316,7 @@ fn what_is_no_upgrade_or_one_at_another_path_is_of_a_visitor_where_there_may_be_
     let without_host = plain.replace("Host: server.example.com\r\n", "");
     let old = without_host.replace("HTTP/1.1", "HTTP/1.0");
     let post = plain.replace("GET", "POST");
+    let head = plain.replace("GET", "HEAD");
     let old_elsewhere = String::from_utf8(elsewhere.clone()).unwrap();
     let old_elsewhere = old_elsewhere.replace("HTTP/1.1", "HTTP/1.0");
     for (request, only, expected) in [
@@ -326,6 +327,7 @@ fn what_is_no_upgrade_or_one_at_another_path_is_of_a_visitor_where_there_may_be_
         (plain.as_bytes(), None, "Ok(GET /chat)"),
         (plain.as_bytes(), Some("/chat"), "Ok(GET /chat)"),
         (post.as_bytes(), None, "Ok(POST /chat)"),
+        (head.as_bytes(), None, "Ok(HEAD /chat)"),
         (old.as_bytes(), None, "Ok(GET /chat)"),
         (
             without_host.as_bytes(),
@@ -358,6 +360,7 @@ fn what_is_no_upgrade_or_one_at_another_path_is_of_a_visitor_where_there_may_be_
             Ok(Accepted::Visit(visit)) => {
                 assert_eq!(visit.received, request);
                 assert!(peer.heard.is_empty(), "it is not answered yet");
+                assert_eq!(visit.is_head(), request == head.as_bytes());
                 format!("Ok({} {})", visit.method, visit.path)
             }
             Err(error) => format!("Err({error:?})"),
@@ -806,6 +809,11 @@ fn what_does_not_speak_http_is_not_waited_for() {
         let error = assert_ready!(requesting.poll()).unwrap_err();
         assert!(matches!(error, HandshakeError::NotHttp { .. }), "{error:?}");
     }
+    let mut peer = Peer::new([&b"HTTP/9 200 OK\r\n"[..]]);
+    peer.stays.set(true);
+    let mut tunnelling = task::spawn(async { tunnel(&mut peer, "a:1", None).await });
+    assert_ready!(tunnelling.poll()).unwrap_err();
+
     // In pieces, behind empty lines.
     let (first, second) = text.split_at(60);
     let mut peer = Peer::new([&b"\r\n\r\n"[..], first, second]);

@@ -105,6 +105,8 @@ fn what_has_no_meaning_or_two_is_refused_with_its_line() {
         let refused = sections(format!("{good}{bad}").as_bytes()).unwrap_err();
         assert_eq!(refused, error, "{bad}");
     }
+    let longest = good.replace("CERTIFICATE", &"A".repeat(MAX_LABEL));
+    assert_eq!(sections(longest.as_bytes()).unwrap().len(), 1);
     let long = format!("-----BEGIN {}-----", "A".repeat(MAX_LABEL + 1));
     assert_eq!(sections(long.as_bytes()).unwrap_err(), boundary(1));
 
@@ -135,18 +137,25 @@ fn what_has_no_meaning_or_two_is_refused_with_its_line() {
 fn headers_that_say_so_make_a_key_an_encrypted_one() {
     let key = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nMAA=\n\
                -----END RSA PRIVATE KEY-----";
+    let kinds = |text: &str| -> Vec<_> {
+        let sections = sections(text.as_bytes()).unwrap();
+        sections.iter().map(|section| section.kind).collect()
+    };
     for text in [
         key.to_owned(),
         key.replace('\n', " "),
         key.replace('\n', ""),
     ] {
-        let kinds: Vec<_> = sections(text.as_bytes())
-            .unwrap()
-            .iter()
-            .map(|s| s.kind)
-            .collect();
-        assert_eq!(kinds, [PemKind::EncryptedPrivateKey]);
+        assert_eq!(kinds(&text), [PemKind::EncryptedPrivateKey]);
     }
+    assert_eq!(
+        kinds(&key.replace("ENCRYPTED", "MIC-CLEAR")),
+        [PemKind::PrivateKey]
+    );
+    assert_eq!(
+        kinds(&key.replace("RSA PRIVATE KEY", "CERTIFICATE")),
+        [PemKind::Certificate]
+    );
 }
 
 #[test]
