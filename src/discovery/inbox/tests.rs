@@ -660,9 +660,10 @@ fn a_muted_neighbour_is_unmuted_when_it_disconnects() {
 }
 
 #[test]
-fn a_muted_neighbour_is_unmuted_when_the_others_unsubscribe() {
+fn a_muted_neighbour_is_unmuted_when_the_others_unsubscribe_or_a_connection_is_lost() {
     let now = deadline::now();
-    let leave: [fn(&mut Inbox); 2] = [
+    let leave: [fn(&mut Inbox); 3] = [
+        |inbox| inbox.on_connection_lost(&peer(HUB)),
         |inbox| inbox.on_unsubscribed(&peer(HUB + 1), "any"),
         |inbox| inbox.on_topic_removed("any"),
     ];
