@@ -549,6 +549,71 @@ mod tests {
     }
 
     #[test]
+    fn what_is_set_is_in_force() {
+        let second = Duration::from_secs(1);
+        let rate = Rate::new(7, second);
+        let config = Config::default()
+            .with_interval(5 * second)
+            .with_max_interval(90 * second)
+            .with_target_rate(3)
+            .with_minimum_gap(2 * second)
+            .with_coalescing(4 * second)
+            .with_time_to_live(70 * second)
+            .with_max_peers(11)
+            .with_max_addresses(12)
+            .with_newcomer_rate(rate)
+            .with_connections(13)
+            .with_max_hub_delay(80 * second);
+        let timing = config.timing();
+        assert_eq!(timing.interval, 5 * second);
+        assert_eq!(timing.max_interval, 90 * second);
+        assert_eq!(timing.target_rate.get(), 3);
+        assert_eq!(timing.minimum_gap, 2 * second);
+        assert_eq!(timing.coalescing, 4 * second);
+        let inbox = config.inbox();
+        assert_eq!(inbox.lifetimes.unknown, 70 * second);
+        assert_eq!((inbox.capacity.get(), inbox.max_addresses), (11, 12));
+        assert_eq!(config.max_addresses().get(), 12);
+        assert_eq!(inbox.newcomer_rate, rate);
+        let dialer = config.dialer(second);
+        assert_eq!(dialer.target, 13);
+        assert_eq!(dialer.max_hub_delay, 80 * second);
+        let hubs = [1, 2, 1].map(|port| Multiaddr::from(multiaddr::Protocol::Tcp(port)));
+        let config = config.with_hubs(hubs.clone());
+        assert_eq!(config.dialer(second).hubs, hubs[..2]);
+        let mut config = config.with_topics(["a"]);
+        config.add_topic("b".to_owned());
+        assert!(config.has_topic("a") && config.has_topic("b"));
+        assert!(config.remove_topic("a") && !config.remove_topic("a"));
+        assert!(!config.has_topic("a"));
+        for listen_only in [true, false] {
+            let mut config = Config::default().with_listen_only(listen_only);
+            assert_eq!(config.is_listen_only(), listen_only);
+            config.set_listen_only(!listen_only);
+            assert_eq!(config.is_listen_only(), !listen_only);
+        }
+    }
+
+    #[test]
+    fn what_is_just_allowed_is_accepted() {
+        let second = Duration::from_secs(1);
+        for config in [
+            Config::default().with_topics((0..MAX_TOPICS).map(|topic| topic.to_string())),
+            Config::default()
+                .with_interval(MIN_INTERVAL)
+                .with_coalescing(MIN_INTERVAL),
+            Config::default()
+                .with_interval(second)
+                .with_minimum_gap(second),
+            Config::default()
+                .with_interval(second)
+                .with_time_to_live(second + Duration::from_nanos(1)),
+        ] {
+            config.validate().unwrap();
+        }
+    }
+
+    #[test]
     fn of_others_the_usual_intervals_are_believed_whatever_our_own_are() {
         let believed = |config: Config| config.inbox().lifetimes;
         let usual = believed(Config::default());
@@ -650,13 +715,15 @@ mod tests {
             refused(Config::default().with_coalescing(second * 11)),
             ConfigError::CoalescingAboveInterval { .. }
         ));
-        assert!(matches!(
-            refused(
-                Config::default()
-                    .with_interval(second)
-                    .with_time_to_live(second)
-            ),
-            ConfigError::TimeToLiveWithinInterval { .. }
-        ));
+        for time_to_live in [second, second / 2] {
+            assert!(matches!(
+                refused(
+                    Config::default()
+                        .with_interval(second)
+                        .with_time_to_live(time_to_live)
+                ),
+                ConfigError::TimeToLiveWithinInterval { .. }
+            ));
+        }
     }
 }

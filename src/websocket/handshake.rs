@@ -345,6 +345,22 @@ mod tests {
         assert_eq!(counters.pending_handshakes(), 7);
     }
 
+    #[test]
+    fn the_client_of_a_proxy_is_bounded_like_any_other() {
+        // One place for each address.
+        let (admission, counters) = admission(4);
+        let mut clients = ["192.0.2.1", "192.0.2.2", "192.0.2.1"].map(|client| {
+            let bounds = Bounds::new(Some(admit(&admission)), deadline::now(), Duration::MAX);
+            bounds.identify(client.parse().unwrap());
+            task::spawn(Handshake::new(pending::<Result>(), bounds))
+        });
+        assert_eq!((counters.pending_handshakes(), counters.evicted()), (2, 1));
+        let [first, other, last] = &mut clients;
+        assert!(matches!(assert_ready!(first.poll()), Err(Error::Evicted)));
+        assert_pending!(other.poll().map(drop));
+        assert_pending!(last.poll().map(drop));
+    }
+
     type Result = std::result::Result<(), Error>;
 
     /// The whole of one in one step.

@@ -198,7 +198,9 @@ async fn hear(upgrade: Pending<Io>, wanted: Wanted) -> Result<Beginning, Error> 
         let is_trusted = |ip| wanted.proxies.as_ref().is_some_and(|all| all.are_at(ip));
         client = forwarded_for(&mut io, &mut read, name, is_trusted).await?;
         if client.is_none() {
-            warn_of_no_client(name);
+            static HAS_WARNED: AtomicBool = AtomicBool::new(false);
+
+            warn_of_no_client(name, &HAS_WARNED);
         }
     }
     let io = Prefixed::new(read, io);
@@ -206,10 +208,8 @@ async fn hear(upgrade: Pending<Io>, wanted: Wanted) -> Result<Beginning, Error> 
 }
 
 /// Once in a process, as it is a mistake in a configuration, and each connection would say it.
-fn warn_of_no_client(header: &str) {
-    static HAS_WARNED: AtomicBool = AtomicBool::new(false);
-
-    if !HAS_WARNED.swap(true, Ordering::Relaxed) {
+fn warn_of_no_client(header: &str, has_warned: &AtomicBool) {
+    if !has_warned.swap(true, Ordering::Relaxed) {
         tracing::warn!(
             header,
             "a trusted proxy does not tell its client by this header, so the client has the address of the proxy"

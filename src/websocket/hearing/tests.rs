@@ -1,11 +1,12 @@
 use std::time::Duration;
 
-use futures::{AsyncReadExt as _, FutureExt as _, io::Cursor};
+use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, FutureExt as _, io::Cursor};
 use tokio_test::{assert_pending, assert_ready, task};
 
 use super::*;
 use crate::{
     deadline,
+    logged::logged,
     websocket::{Counters, handshake::Admission},
 };
 
@@ -138,6 +139,70 @@ fn an_http_proxy_tells_in_the_request_of_which_nothing_is_lost() {
     assert_eq!(heard_of(xff(), &long), Some((ws, None, long.clone())));
     // One that ends within its head has nothing to be answered.
     assert_eq!(heard_of(xff(), &request.as_bytes()[..40]), None);
+}
+
+/// Sends so many bytes in portions of one size, and then nothing more.
+struct Dripping {
+    left: usize,
+    portion: usize,
+}
+
+impl AsyncRead for Dripping {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let count = self.left.min(self.portion).min(buf.len());
+        if count == 0 {
+            return Poll::Pending;
+        }
+        buf[..count].fill(b'x');
+        self.left -= count;
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl AsyncWrite for Dripping {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Pending
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[test]
+fn of_a_request_without_end_no_more_is_read_than_a_head_may_have() {
+    for (left, portion) in [
+        (MAX_HEAD, MAX_READ),
+        (2 * MAX_HEAD, 1000),
+        (2 * MAX_HEAD, 1),
+    ] {
+        let io: Io = Box::pin(Dripping { left, portion });
+        let upgrade = std::future::ready(Ok(io)).boxed();
+        let proxies = Proxies::http(["10.0.0.0/8".parse().unwrap()]);
+        let mut hearing = task::spawn(hear(upgrade, behind(Some(Kind::Ws), proxies)));
+        let beginning = assert_ready!(hearing.poll()).ok().unwrap();
+        let (read, _) = beginning.io.into_parts();
+        assert!((MAX_HEAD..MAX_HEAD + portion).contains(&read.len()));
+    }
+}
+
+#[test]
+fn that_a_proxy_tells_no_client_is_said_once() {
+    let log = logged(|| {
+        let has_warned = AtomicBool::new(false);
+        for _ in 0..3 {
+            warn_of_no_client("X-Real-IP", &has_warned);
+        }
+    });
+    assert_eq!(log.matches("X-Real-IP").count(), 1, "{log}");
 }
 
 #[test]
