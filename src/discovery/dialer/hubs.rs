@@ -177,7 +177,9 @@ impl Hubs {
             .find(|hub| id.is_some() && hub.id == id)
         {
             hub.addresses.push(address);
-            hub.hurry(now);
+            if id != Some(self.local) {
+                hub.hurry(now);
+            }
             return Ok(true);
         }
         let mut hub = Hub {

@@ -470,6 +470,14 @@ fn this_node_itself_is_told_once_and_dialled_no_more() {
 }
 
 #[test]
+fn this_node_itself_is_not_dialled_at_a_second_address_either() {
+    let mut node = Node::new(&[named(LOCAL, 1), named(LOCAL, 2)]);
+    assert_eq!(node.failure(), (HubError::OwnAddress, 0, None));
+    assert_eq!(node.dials(), []);
+    assert_eq!(node.dialer.next_timeout(), None);
+}
+
+#[test]
 fn what_no_transport_supports_is_told_once() {
     let hub = address(1);
     let mut node = Node::new(slice::from_ref(&hub));
