@@ -45,11 +45,14 @@ pub(crate) async fn passed(duration: Duration) {
     std::future::poll_fn(|cx| deadline.poll(now(), Some(at), cx)).await;
 }
 
+/// That of timers.
+const PRECISION: Duration = Duration::from_millis(1);
+
 /// A timer for the earliest of all deadlines of one core.
 ///
 /// `next_timeout()` of a core returns the time of its next call. The shell passes it to [`Deadline::poll`] each time it is
-/// polled. The timer is re-armed only when the deadline has moved, so a shell that is polled a thousand times a second does
-/// not touch the timer wheel.
+/// polled. The timer is re-armed only when the deadline has moved by a millisecond, so a shell that is polled a thousand times
+/// a second does not touch the timer wheel, also if the deadline is one of the clock on the wall, which runs a little apart.
 #[derive(Debug, Default)]
 pub(crate) struct Deadline {
     armed: Option<(Instant, Delay)>,
@@ -73,7 +76,9 @@ impl Deadline {
         }
         let delay = match &mut self.armed {
             Some((armed, delay)) => {
-                if *armed != at {
+                if at.saturating_duration_since(*armed) >= PRECISION
+                    || armed.saturating_duration_since(at) >= PRECISION
+                {
                     *armed = at;
                     delay.reset(at - now);
                 }
@@ -103,6 +108,21 @@ mod tests {
         let mut task = tokio_test::task::spawn(());
         let polled = task.enter(|cx, _| deadline.poll(now(), at, cx));
         (polled, task.is_woken())
+    }
+
+    #[test]
+    fn a_deadline_that_hardly_moves_leaves_the_timer_as_it_is() {
+        let mut deadline = Deadline::default();
+        let armed = |deadline: &Deadline| deadline.armed.as_ref().map(|(at, _)| *at);
+        let at = now() + Duration::from_secs(60);
+        for moved in [at, at + PRECISION / 2, at - PRECISION / 2] {
+            assert_eq!(poll(&mut deadline, Some(moved)), (Poll::Pending, false));
+            assert_eq!(armed(&deadline), Some(at));
+        }
+        for moved in [at + PRECISION, at - PRECISION] {
+            assert_eq!(poll(&mut deadline, Some(moved)), (Poll::Pending, false));
+            assert_eq!(armed(&deadline), Some(moved));
+        }
     }
 
     #[test]
