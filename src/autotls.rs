@@ -30,7 +30,7 @@
 //!
 //! | when | happens |
 //! | --- | --- |
-//! | the storage has a valid certificate | it is in use at once, and nobody is asked |
+//! | the storage has a valid certificate | it is in use at once, and none is ordered |
 //! | there is a public address and a listener on `/tcp` or `/ws` | the broker connects to the node, the ACME server issues the certificate |
 //! | there is a certificate | the wildcard listener is bound, on the port of the others, and emits its addresses; for each confirmed external address, the name of its IP is one too |
 //! | two thirds of its lifetime have passed, or the ACME server wants it (ARI) | it is renewed; connections stay |

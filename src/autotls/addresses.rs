@@ -23,8 +23,8 @@ pub(super) enum Change {
 pub(super) struct Addresses {
     name: Name,
     allows_private: bool,
-    /// The wildcard listeners, with their port.
-    wildcards: HashMap<ListenerId, u16>,
+    /// The wildcard listeners, with what they listen on.
+    wildcards: HashMap<ListenerId, (IpAddr, u16)>,
     listened: Vec<(ListenerId, Multiaddr)>,
     /// Confirmed, but for names of this node with the label of their IP.
     external: BTreeSet<Multiaddr>,
@@ -49,8 +49,8 @@ impl Addresses {
     }
 
     /// A wildcard listener is started.
-    pub(super) fn on_wildcard(&mut self, id: ListenerId, port: u16) {
-        self.wildcards.insert(id, port);
+    pub(super) fn on_wildcard(&mut self, id: ListenerId, ip: IpAddr, port: u16) {
+        self.wildcards.insert(id, (ip, port));
     }
 
     pub(super) fn on_listened(&mut self, id: ListenerId, address: &Multiaddr) {
@@ -147,7 +147,7 @@ impl Addresses {
     /// The name of this node at the IP and the port of an address, with TLS, if it is served there.
     fn form(&self, address: &Multiaddr) -> Option<Multiaddr> {
         let (ip, port) = host(address)?;
-        if !self.counts(ip) || !self.is_served_at(port) {
+        if !self.counts(ip) || !self.is_served_at(ip, port) {
             return None;
         }
         let name = self.name.of_ip(ip)?;
@@ -161,14 +161,17 @@ impl Addresses {
     }
 
     /// Whether those who connect to this port of a router, or of this host, reach the wildcard. A router may forward another
-    /// port, which can only be told if the node has just one.
-    fn is_served_at(&self, port: u16) -> bool {
-        if self.wildcards.values().any(|own| *own == port) {
-            return true;
+    /// port, which can only be told if the node has just one. IPv4 and IPv6 have ports of their own.
+    fn is_served_at(&self, ip: IpAddr, port: u16) -> bool {
+        let is_alike = |(own, _): &(IpAddr, u16)| own.is_ipv4() == ip.is_ipv4();
+        let wildcards = self.wildcards.values().copied().filter(is_alike);
+        let mut ports: BTreeSet<u16> = wildcards.map(|(_, port)| port).collect();
+        if ports.is_empty() || ports.contains(&port) {
+            return !ports.is_empty();
         }
         let listened = self.listened.iter().map(|(_, address)| address);
-        let mut ports: BTreeSet<u16> = listened.filter_map(host).map(|(_, port)| port).collect();
-        ports.extend(self.wildcards.values());
+        let listened = listened.filter_map(host).filter(is_alike);
+        ports.extend(listened.map(|(_, port)| port));
         ports.len() == 1
     }
 

@@ -105,7 +105,9 @@ impl Behaviour {
         let Some(issued) = stored else { return };
         let wall = deadline::wall_clock();
         if issued.not_after <= wall || self.certificates.set(issued.certificate.clone()).is_err() {
-            tracing::info!("the stored certificate is not valid now");
+            tracing::warn!(
+                "AutoTLS: the stored certificate is not valid now, by the clock of this host"
+            );
             return;
         }
         let validity = Validity {
@@ -134,11 +136,12 @@ impl Behaviour {
     /// before there is a certificate.
     pub fn listen_on(&mut self, address: Multiaddr) -> Result<ListenerId, ListenError> {
         let protocols: Vec<_> = address.iter().collect();
-        let port = match protocols[..] {
+        let (ip, port) = match protocols[..] {
             [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Tcp(0)] => {
                 return Err(ListenError::NoPort { address });
             }
-            [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Tcp(port)] => port,
+            [Protocol::Ip4(ip), Protocol::Tcp(port)] => (ip.into(), port),
+            [Protocol::Ip6(ip), Protocol::Tcp(port)] => (ip.into(), port),
             _ => return Err(ListenError::Unsupported { address }),
         };
         let address = address
@@ -148,7 +151,7 @@ impl Behaviour {
         let opts = ListenOpts::new(address.clone());
         let id = opts.listener_id();
         self.starting.push((id, address));
-        self.addresses.on_wildcard(id, port);
+        self.addresses.on_wildcard(id, ip, port);
         self.outputs.push_back(ToSwarm::ListenOn { opts });
         self.on_change();
         if let Some(waker) = self.waker.take() {
@@ -288,6 +291,8 @@ impl Behaviour {
             from: issued.not_before,
             until: issued.not_after,
         };
+        // What is known of the last one says nothing of this.
+        self.asking = None;
         self.plan.on_obtained(validity, now, wall);
         self.counters.obtained += 1;
         self.last_failure = None;

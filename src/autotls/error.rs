@@ -280,6 +280,8 @@ pub(super) struct Failure {
     pub(super) retry_after: Option<Duration>,
     /// Whether it counts towards the failed validations that an ACME server allows.
     pub(super) is_validation: bool,
+    /// Whether there is a certificate that is valid once the clock of this host is right. Nobody was asked for another.
+    pub(super) is_early: bool,
 }
 
 impl Failure {
@@ -289,6 +291,7 @@ impl Failure {
             error,
             retry_after: None,
             is_validation: false,
+            is_early: false,
         }
     }
 

@@ -3,12 +3,17 @@
 use std::{
     future::Future,
     io,
+    net::SocketAddr,
     pin::pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use futures::future::{self, Either};
+use futures::{
+    StreamExt as _,
+    future::{self, Either},
+    stream::FuturesUnordered,
+};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     HeaderMap, Request, Response, Uri,
@@ -36,8 +41,11 @@ pub(super) const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("C
 /// The time for most requests.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The time for each address of a server, so that one that does not answer leaves some for the next.
+/// The time for a connection to a server, with all its addresses.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// The time that an address has before the next one is tried too: the "Connection Attempt Delay" of RFC 8305, section 8.
+const HEAD_START: Duration = Duration::from_millis(250);
 
 const MAX_ADDRESSES: usize = 8;
 const MAX_BODY: usize = 1024 * 1024;
@@ -134,21 +142,47 @@ fn tls_failed(error: io::Error) -> Refused {
     })
 }
 
-/// The addresses one after the other, in the order in which the system prefers them.
 async fn connect(name: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses: Vec<_> = lookup_host((name, port))
-        .await?
-        .take(MAX_ADDRESSES)
-        .collect();
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
-    for address in addresses {
-        match within(CONNECT_TIMEOUT, pin!(TcpStream::connect(address))).await {
-            Some(Ok(tcp)) => return Ok(tcp),
-            Some(Err(error)) => last = error,
-            None => last = io::Error::new(io::ErrorKind::TimedOut, "TCP timed out"),
+    let addresses = alternating(lookup_host((name, port)).await?.collect());
+    let connected = within(CONNECT_TIMEOUT, pin!(race(addresses))).await;
+    connected.unwrap_or_else(|| Err(io::Error::new(io::ErrorKind::TimedOut, "TCP timed out")))
+}
+
+/// IPv6 and IPv4 in turns, from the first on: one of them may lead nowhere.
+fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first = addresses.first().map(SocketAddr::is_ipv4);
+    let is_first = |address: &SocketAddr| Some(address.is_ipv4()) == first;
+    let (firsts, others): (Vec<_>, Vec<_>) = addresses.into_iter().partition(is_first);
+    let mut alternating = Vec::new();
+    let (mut firsts, mut others) = (firsts.into_iter(), others.into_iter());
+    while alternating.len() < MAX_ADDRESSES {
+        let before = alternating.len();
+        alternating.extend(firsts.next().into_iter().chain(others.next()));
+        if alternating.len() == before {
+            break;
         }
     }
-    Err(last)
+    alternating
+}
+
+/// The first that is connected. Each begins a head start after the last, or at once after a failure.
+async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut addresses = addresses.into_iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
+    loop {
+        attempts.extend(addresses.next().map(TcpStream::connect));
+        let time = match addresses.len() {
+            0 => CONNECT_TIMEOUT,
+            _ => HEAD_START,
+        };
+        match within(time, attempts.next()).await {
+            Some(Some(Ok(tcp))) => return Ok(tcp),
+            Some(Some(Err(error))) => last = error,
+            Some(None) => return Err(last),
+            None => {}
+        }
+    }
 }
 
 async fn speak<T>(io: T, request: Request<Bytes>) -> Result<Response<Bytes>, Refused>

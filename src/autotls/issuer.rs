@@ -27,7 +27,7 @@ use crate::{
         storage::{ACCOUNT_KEY, CERTIFICATE, NEXT_KEY, Storage},
     },
     deadline,
-    websocket::Certificate,
+    websocket::{Certificate, CertificateError},
 };
 
 pub(super) use crate::autotls::acme::Window;
@@ -117,7 +117,7 @@ impl Issuer {
         (issued, errors)
     }
 
-    /// Gets a new certificate. `addresses` are those that the broker may connect to, and `renews` is the certificate that is
+    /// Gets a new certificate, or the stored one if that has become valid. `addresses` are those that the broker may connect to, and `renews` is the certificate that is
     /// in use. Without it, the broker is first asked whether it is up.
     ///
     /// Within a tokio runtime. Dropping the future ends the attempt.
@@ -164,6 +164,15 @@ impl Inner {
         addresses: &[Multiaddr],
         renews: Option<Issued>,
     ) -> Result<Issued, Failure> {
+        // By a clock that is behind, one that was just issued is not valid yet, and neither is any other.
+        if renews.is_none()
+            && let Some(stored) = self.stored().await
+        {
+            match ripe(stored) {
+                Err(failure) if !failure.is_early => {}
+                stored => return stored,
+            }
+        }
         if broker::reachable(addresses).is_empty() {
             return Err(Failure::new(Step::Broker, Error::NoAddress));
         }
@@ -192,13 +201,23 @@ impl Inner {
         let chain = acme.finalize(&mut order, csr.der()).await?;
 
         let pem = format!("{}{chain}", key.serialize_pem());
-        let refuse = |reason| Failure::new(Step::Download, Error::Certificate { reason });
-        let mut issued = self.check(pem.as_bytes()).map_err(refuse)?;
+        let mut issued = self.check(pem.as_bytes()).map_err(refused)?;
         let dates = issued.certificate.check_dates(deadline::wall_clock());
-        dates.map_err(|error| refuse(error.to_string()))?;
-        let not_kept = blocking(move || self.keep(&pem)).await.unwrap_or_else(Some);
-        issued.storage = not_stored.or(next_not_stored).or(not_kept);
-        Ok(issued)
+        if !matches!(dates, Err(CertificateError::Expired { .. })) {
+            let not_kept = blocking(move || self.keep(&pem)).await.unwrap_or_else(Some);
+            issued.storage = not_stored.or(next_not_stored).or(not_kept);
+        }
+        ripe(issued)
+    }
+
+    /// The stored certificate, whatever its dates. What cannot be used was told at the start.
+    async fn stored(self: &Arc<Self>) -> Option<Issued> {
+        let inner = Arc::clone(self);
+        let read = blocking(move || {
+            let pem = inner.storage.read(CERTIFICATE).ok()??;
+            inner.check(&pem).ok()
+        });
+        read.await.ok().flatten()
     }
 
     /// The key of this file, which is made and stored if there is none, and why it is not stored.
@@ -298,6 +317,22 @@ impl Keys {
             ACCOUNT_KEY => &mut self.account,
             _ => &mut self.next,
         }
+    }
+}
+
+/// A certificate that cannot be served.
+fn refused(reason: String) -> Failure {
+    Failure::new(Step::Download, Error::Certificate { reason })
+}
+
+/// A certificate if it is valid now.
+fn ripe(issued: Issued) -> Result<Issued, Failure> {
+    match issued.certificate.check_dates(deadline::wall_clock()) {
+        Ok(()) => Ok(issued),
+        Err(error) => Err(Failure {
+            is_early: matches!(error, CertificateError::NotYetValid { .. }),
+            ..refused(error.to_string())
+        }),
     }
 }
 

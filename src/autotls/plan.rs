@@ -33,7 +33,7 @@ const QUIET: Duration = Duration::from_secs(2);
 /// The part of a delay that is left to chance, downwards.
 const JITTER: f64 = 0.25;
 
-/// The longest time between two looks at the clock on the wall, which may be set.
+/// The time between two looks at the clock on the wall, which may be set.
 const MAX_WAIT: Duration = HOUR;
 
 /// The delay after the renewal information could not be had.
@@ -48,6 +48,12 @@ pub(super) struct Validity {
 }
 
 impl Validity {
+    /// When a window that is past may be believed. That of a certificate that was just obtained says that the server, or the
+    /// clock here, is wrong, and each renewal would be followed by the next.
+    fn settled(&self) -> SystemTime {
+        self.at(1.0 / 10.0).min(self.from + DAY)
+    }
+
     /// The moment after this part of it.
     fn at(&self, part: f64) -> SystemTime {
         let length = self.until.duration_since(self.from).unwrap_or_default();
@@ -76,6 +82,8 @@ pub(super) struct Plan {
     /// What the application was told last, and when it is told first.
     told: Option<Waiting>,
     quiet_until: Instant,
+    /// When the clock on the wall is looked at next.
+    look_at: Instant,
     /// Whether the registration delay was drawn.
     has_delayed: bool,
     validity: Option<Validity>,
@@ -99,6 +107,7 @@ impl Plan {
             obstacle: Some(Waiting::NoListener),
             told: None,
             quiet_until: deadline::after(now, config.scaled(QUIET)),
+            look_at: now,
             has_delayed: false,
             validity: None,
             renew_at: None,
@@ -152,7 +161,11 @@ impl Plan {
     pub(super) fn on_failed(&mut self, failure: &Failure, now: Instant) -> Duration {
         self.is_running = false;
         self.failures = self.failures.saturating_add(1);
-        let doubled = 2_u32.saturating_pow(self.failures - 1);
+        let doubled = match failure.is_early {
+            // The clock may be put right at any time, and to look at it costs nobody anything.
+            true => 1,
+            false => 2_u32.saturating_pow(self.failures - 1),
+        };
         let delay = FIRST_DELAY.saturating_mul(doubled).min(DAY);
         let delay = delay.mul_f64(1.0 - JITTER * self.rng.random::<f64>());
         let asked = failure.retry_after.unwrap_or_default().min(DAY);
@@ -195,7 +208,7 @@ impl Plan {
         }
         self.renew_at = Some(match &window {
             None => validity.at(2.0 / 3.0),
-            Some(window) if window.end <= wall => wall,
+            Some(window) if window.end <= wall => validity.settled().max(wall),
             Some(window) => self.drawn(window, validity),
         });
         self.window = window;
@@ -213,6 +226,9 @@ impl Plan {
 
     /// What is to be done now.
     pub(super) fn poll(&mut self, now: Instant, wall: SystemTime) -> Option<Action> {
+        if self.look_at <= now {
+            self.look_at = deadline::after(now, MAX_WAIT);
+        }
         if self.validity.is_some_and(|validity| validity.until <= wall) {
             self.validity = None;
             self.renew_at = None;
@@ -235,9 +251,9 @@ impl Plan {
 
     /// When to poll again, if nothing happens before.
     pub(super) fn next_timeout(&self, now: Instant, wall: SystemTime) -> Option<Instant> {
-        let at = |time: SystemTime| {
-            let left = time.duration_since(wall).unwrap_or_default();
-            deadline::after(now, left.min(MAX_WAIT))
+        let at = |time: SystemTime| match time.duration_since(wall) {
+            Ok(left) if left > MAX_WAIT => self.look_at,
+            left => deadline::after(now, left.unwrap_or_default()),
         };
         let can_begin = self.obstacle.is_none() && !self.is_running;
         let begins = can_begin.then(|| match self.renew_at {

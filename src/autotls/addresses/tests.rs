@@ -1,3 +1,5 @@
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use libp2p_identity::PeerId;
 use proptest::prelude::*;
 
@@ -28,8 +30,14 @@ impl Subject {
     }
 
     fn with_wildcard(mut self, port: u16) -> Self {
-        self.addresses.on_wildcard(ListenerId::next(), port);
+        self.wildcard(Ipv4Addr::UNSPECIFIED, port);
         self
+    }
+
+    fn wildcard(&mut self, ip: impl Into<IpAddr>, port: u16) -> ListenerId {
+        let id = ListenerId::next();
+        self.addresses.on_wildcard(id, ip.into(), port);
+        id
     }
 
     fn listening(&mut self, text: &str) -> ListenerId {
@@ -135,6 +143,7 @@ fn the_broker_is_told_plain_addresses_and_first_those_that_were_confirmed() {
 #[test]
 fn the_names_of_confirmed_addresses_are_external_while_there_is_a_certificate() {
     let mut subject = Subject::new(false).with_wildcard(4001);
+    subject.wildcard(Ipv6Addr::UNSPECIFIED, 4001);
     subject.listening("/ip4/192.168.1.5/tcp/4001");
     subject.listening("/ip4/192.168.1.5/tcp/4002/ws");
     let given = [
@@ -182,6 +191,30 @@ fn a_router_may_forward_another_port_if_the_node_has_but_one() {
     subject.listening("/ip4/192.168.1.5/tcp/4002");
     subject.settle(true);
     assert!(!subject.swarm.contains(&form));
+}
+
+#[test]
+fn no_name_is_external_where_no_wildcard_serves_it() {
+    let mut subject = Subject::new(false);
+    subject.listening("/ip4/1.2.3.4/tcp/4001");
+    subject.listening("/ip6/2606:4700::1/tcp/4001");
+    let given = ["/ip4/1.2.3.4/tcp/4001", "/ip6/2606:4700::1/tcp/4001"].map(address);
+    for given in given.clone() {
+        subject.confirm(given);
+    }
+    // As with a certificate of the storage.
+    subject.settle(true);
+    assert_eq!(subject.swarm, BTreeSet::from(given.clone()));
+
+    let id = subject.wildcard(Ipv4Addr::UNSPECIFIED, 4001);
+    subject.settle(true);
+    let mut with = BTreeSet::from(given.clone());
+    with.insert(subject.form("ip4/1.2.3.4", "1-2-3-4", 4001));
+    assert_eq!(subject.swarm, with, "not of the family that has none");
+
+    subject.addresses.on_closed(id);
+    subject.settle(true);
+    assert_eq!(subject.swarm, BTreeSet::from(given));
 }
 
 /// identify and UPnP replace the IP alone.

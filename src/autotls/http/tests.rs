@@ -25,6 +25,49 @@ fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
 }
 
 #[test]
+fn the_families_of_a_server_alternate_from_its_first_address_on() {
+    let of = |addresses: &[&str]| {
+        let addresses = addresses
+            .iter()
+            .map(|ip| SocketAddr::new(ip.parse().unwrap(), 443));
+        addresses.collect::<Vec<_>>()
+    };
+    let found = of(&["::1", "::2", "::3", "1.1.1.1", "2.2.2.2"]);
+    let expected = of(&["::1", "1.1.1.1", "::2", "2.2.2.2", "::3"]);
+    assert_eq!(alternating(found), expected);
+    assert_eq!(
+        alternating(of(&["1.1.1.1", "::1"])),
+        of(&["1.1.1.1", "::1"])
+    );
+    assert_eq!(alternating(Vec::new()), []);
+    let many = (0..20).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    assert_eq!(alternating(many.collect()).len(), MAX_ADDRESSES);
+}
+
+#[tokio::test]
+async fn an_address_that_does_not_answer_or_refuses_is_no_reason_to_wait_for_it() {
+    // It accepts nobody, and has no room for those who wait.
+    let full = tokio::net::TcpSocket::new_v4().unwrap();
+    full.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let full = full.listen(0).unwrap();
+    let stuck = full.local_addr().unwrap();
+    let waiting = TcpStream::connect(stuck).await.unwrap();
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let closed = closed.local_addr().unwrap();
+    let good = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let good = good.local_addr().unwrap();
+
+    // One that waits for each in turn takes longer.
+    let time = 2 * HEAD_START + CONNECT_TIMEOUT / 2;
+    let raced = within(time, pin!(race(vec![stuck, closed, good]))).await;
+    assert_eq!(raced.unwrap().unwrap().peer_addr().unwrap(), good);
+    let refused = race(vec![closed, closed]).await.unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    drop(waiting);
+}
+
+#[test]
 fn a_wait_is_seconds_or_a_date_and_at_most_a_day() {
     let now = httpdate::parse_http_date("Fri, 31 Dec 1999 23:59:00 GMT").unwrap();
     let cases = [

@@ -85,6 +85,8 @@ pub(super) enum Issues {
     OtherName,
     OtherKey,
     Expired,
+    /// As a clock sees it that is two hours behind, two hours ago.
+    Early,
     Garbage,
 }
 
@@ -398,7 +400,11 @@ impl State {
         let day = Duration::from_secs(24 * 60 * 60);
         let now = SystemTime::now();
         leaf.use_authority_key_identifier_extension = true;
-        leaf.not_before = (now - 90 * day).into();
+        leaf.not_before = match self.issues {
+            Issues::Early => now + day / 12,
+            _ => now - 90 * day,
+        }
+        .into();
         leaf.not_after = match self.issues {
             Issues::Expired => now - day,
             _ => now + self.remaining,

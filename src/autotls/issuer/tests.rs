@@ -205,6 +205,36 @@ async fn a_certificate_that_is_not_this_nodes_is_not_taken() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_behind_costs_one_certificate() {
+    let (outside, folder) = (Outside::new().await, Folder::new());
+    outside.state().issues = Issues::Early;
+    let issuer = issuer(&outside.config().with_storage(&folder.0));
+    for _ in 0..3 {
+        let Err(failure) = obtain(&issuer).await else {
+            panic!("it is not valid yet");
+        };
+        assert_eq!(failure.step, Step::Download);
+        assert!(failure.is_early);
+        let text = failure.error.to_string();
+        assert!(text.contains("check the clock of this host"), "{text}");
+    }
+    assert_eq!(outside.state().orders.len(), 1);
+    assert!(folder.files().contains_key(CERTIFICATE));
+}
+
+/// As one that was not valid yet at the start, or that a clock which was ahead has put out of use.
+#[tokio::test]
+async fn a_stored_certificate_that_has_become_valid_is_used_in_place_of_another() {
+    let (outside, folder) = (Outside::new().await, Folder::new());
+    let keypair = Keypair::generate_ed25519();
+    let config = outside.config().with_storage(&folder.0);
+    let issued = obtain(&Issuer::new(&keypair, &config)).await.ok().unwrap();
+    let found = obtain(&Issuer::new(&keypair, &config)).await.ok().unwrap();
+    assert_eq!(found.leaf, issued.leaf);
+    assert_eq!(outside.state().orders.len(), 1);
+}
+
+#[tokio::test]
 async fn a_failed_validation_is_told_as_one_with_its_cause() {
     let outside = Outside::new().await;
     outside.state().validates = false;

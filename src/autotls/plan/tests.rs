@@ -292,8 +292,8 @@ fn a_window_is_used_as_far_as_it_is_within_the_lifetime() {
         (6, 7, 6.0, 7.0),
         (9, 20, 25.0 / 3.0, 25.0 / 3.0),
         (-20, 1, 5.0, 5.0),
-        (-20, -10, 0.0, 1.0 / 60.0),
-        (-20, 0, 0.0, 1.0 / 60.0),
+        (-20, -10, 1.0, 1.0),
+        (-20, 0, 1.0, 1.0),
     ] {
         let mut subject = Subject::new(Config::default());
         assert_eq!(subject.poll(), Some(FIRST));
@@ -361,7 +361,7 @@ fn a_clock_that_is_ahead_does_not_renew_in_a_loop() {
         .plan
         .on_obtained(validity, subject.now, subject.wall);
     assert_eq!(subject.wait_for(RENEWAL), 10 * DAY);
-    // A server whose window is always past is not asked more than once a minute.
+    // One whose window is always past is believed once a tenth of the lifetime is over, and not at once.
     for _ in 0..5 {
         subject.plan.on_obtained(
             Validity {
@@ -380,8 +380,62 @@ fn a_clock_that_is_ahead_does_not_renew_in_a_loop() {
         subject
             .plan
             .on_window(Ok(Some(window)), subject.now, subject.wall);
-        assert_eq!(subject.wait(), (RENEWAL, MINUTE));
+        assert_eq!(subject.wait_for(RENEWAL), DAY / 10);
     }
+}
+
+#[test]
+fn a_stored_certificate_whose_window_is_past_is_renewed_at_once() {
+    let mut subject = Subject::new(Config::default());
+    let validity = Validity {
+        from: subject.wall - 10 * DAY,
+        until: subject.wall + 80 * DAY,
+    };
+    subject.plan.on_stored(validity, subject.now);
+    let window = Window {
+        start: subject.wall - 2 * DAY,
+        end: subject.wall - DAY,
+        ask_again_in: None,
+    };
+    assert_eq!(subject.poll(), Some(Action::AskWindow));
+    subject
+        .plan
+        .on_window(Ok(Some(window)), subject.now, subject.wall);
+    assert_eq!(subject.poll(), Some(RENEWAL));
+}
+
+#[test]
+fn a_certificate_that_is_early_is_looked_at_each_minute() {
+    let mut subject = Subject::new(Config::default());
+    assert_eq!(subject.poll(), Some(FIRST));
+    let reason = "not yet".to_owned();
+    let failure = Failure {
+        is_early: true,
+        ..Failure::new(Step::Download, Error::Certificate { reason })
+    };
+    for _ in 0..20 {
+        assert!(subject.plan.on_failed(&failure, subject.now) <= MINUTE);
+    }
+}
+
+/// A timer that is set anew at each poll costs more than the poll.
+#[test]
+fn the_next_look_at_the_clock_does_not_move_with_each_poll() {
+    let mut subject = Subject::new(Config::default());
+    let validity = Validity {
+        from: subject.wall,
+        until: subject.wall + 90 * DAY,
+    };
+    subject.plan.on_stored(validity, subject.now);
+    let mut timeouts = Vec::new();
+    subject.plan.ask_at = None;
+    for _ in 0..3 {
+        assert_eq!(subject.poll(), None);
+        timeouts.push(subject.plan.next_timeout(subject.now, subject.wall));
+        subject.now += MINUTE;
+        subject.wall += MINUTE;
+    }
+    assert!(timeouts.iter().all(|at| *at == timeouts[0]), "{timeouts:?}");
 }
 
 #[test]
