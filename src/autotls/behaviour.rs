@@ -189,7 +189,7 @@ impl Behaviour {
             obtained: self.counters.obtained,
             failed: Step::ALL
                 .iter()
-                .filter(|step| **step != Step::Storage)
+                .filter(|step| !matches!(step, Step::Storage | Step::RenewalInfo))
                 .map(|step| self.counters.failed[*step as usize])
                 .sum(),
         }
@@ -202,7 +202,7 @@ impl Behaviour {
     /// | `state` | 1 for the present [`State`], by `state`: `waiting`, `ordering`, `retrying` or `ready` |
     /// | `certificate_remaining_seconds` | a gauge: the remaining time of the certificate in use, 0 if there is none |
     /// | `obtained_total` | certificates obtained from the ACME server |
-    /// | `failed_total` | failed attempts, by `step` |
+    /// | `failed_total` | failed attempts, by `step`; `renewal_info` and `storage` end none |
     ///
     /// A scrape shows the values of the last poll of the behaviour, except for the remaining time.
     #[cfg(feature = "metrics")]
@@ -425,6 +425,7 @@ impl NetworkBehaviour for Behaviour {
             {
                 self.asking = None;
                 if let Err(failure) = &answer {
+                    self.counters.failed[failure.step as usize] += 1;
                     tracing::debug!("AutoTLS: {}: {}", failure.step, failure.error);
                 }
                 self.plan.on_window(answer, now, wall);

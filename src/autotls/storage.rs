@@ -5,6 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -24,6 +25,10 @@ pub(super) const NEXT_KEY: &str = "next-key.pem";
 pub(super) const CERTIFICATE: &str = "certificate.pem";
 
 const MAX_FILE: u64 = 1024 * 1024;
+
+/// The end of the name of a file that is being written, and how long that never takes.
+const NEW: &str = ".new";
+const LEFT: Duration = Duration::from_secs(60 * 60);
 
 /// What is not allowed in the name of a file somewhere, or would make two names of one.
 const RESERVED: &AsciiSet = &CONTROLS
@@ -81,7 +86,8 @@ impl Storage {
             return Ok(());
         };
         create(folder).map_err(|error| failed(folder.clone(), &error))?;
-        let new = folder.join(format!("{file}.new"));
+        // Another process of this node may write the same.
+        let new = folder.join(format!("{file}.{:08x}{NEW}", rand::random::<u32>()));
         let written = replace(&new, &path, content);
         written.map_err(|error| {
             // It may not even be there.
@@ -90,12 +96,22 @@ impl Storage {
         })
     }
 
-    /// Fails if nothing could be stored, which is better known before a certificate is ordered than after.
+    /// Fails if nothing could be stored, which is better known before a certificate is ordered than after. Removes what crashes
+    /// have left.
     pub(super) fn check(&self) -> Result<(), Error> {
         const PROBE: &str = "probe";
 
         self.write(PROBE, "")?;
         self.remove(PROBE);
+        let folder = self
+            .folder
+            .iter()
+            .flat_map(fs::read_dir)
+            .flatten()
+            .flatten();
+        for file in folder.filter(|file| is_left(file).unwrap_or(false)) {
+            let _ = fs::remove_file(file.path());
+        }
         Ok(())
     }
 
@@ -143,12 +159,14 @@ fn create(folder: &Path) -> io::Result<()> {
     builder.recursive(true).create(folder)
 }
 
+/// Whether nobody writes to it any more.
+fn is_left(file: &fs::DirEntry) -> io::Result<bool> {
+    let is_new = file.file_name().to_string_lossy().ends_with(NEW);
+    let age = file.metadata()?.modified()?.elapsed();
+    Ok(is_new && age.is_ok_and(|age| age > LEFT))
+}
+
 fn replace(new: &Path, path: &Path, content: &str) -> io::Result<()> {
-    // One that a crash has left may be readable by others.
-    match fs::remove_file(new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);

@@ -19,11 +19,6 @@ fn what_is_stored_is_found_and_nothing_is_without_a_folder() {
         stored.write(CERTIFICATE, content).unwrap();
         assert_eq!(stored.read(CERTIFICATE), Ok(Some(content.into())));
     }
-    // As a crash leaves it.
-    let new = stored.path("certificate.pem.new").unwrap();
-    fs::write(&new, "half").unwrap();
-    stored.write(CERTIFICATE, "c").unwrap();
-    assert!(!new.exists());
     stored.remove(CERTIFICATE);
     assert_eq!(stored.read(CERTIFICATE), Ok(None));
 
@@ -31,6 +26,26 @@ fn what_is_stored_is_found_and_nothing_is_without_a_folder() {
     none.write(CERTIFICATE, "a").unwrap();
     none.remove(CERTIFICATE);
     assert_eq!(none.read(CERTIFICATE), Ok(None));
+}
+
+#[test]
+fn two_processes_do_not_write_to_one_file_and_what_a_crash_leaves_is_removed() {
+    let folder = Folder::new();
+    let stored = storage(&Config::default().with_storage(&folder.0), PeerId::random());
+    stored.check().unwrap();
+    let names = ["certificate.pem.0badcafe.new", "certificate.pem.new"];
+    let [others, left] = names.map(|name| stored.path(name).unwrap());
+    fs::write(&others, "half").unwrap();
+    fs::write(&left, "half").unwrap();
+    let long_ago = std::time::SystemTime::now() - 2 * LEFT;
+    let file = File::options().write(true).open(&left).unwrap();
+    file.set_modified(long_ago).unwrap();
+    stored.write(CERTIFICATE, "whole").unwrap();
+    assert_eq!(stored.read(CERTIFICATE), Ok(Some("whole".into())));
+    stored.check().unwrap();
+    assert!(others.exists() && !left.exists());
+    let files = fs::read_dir(stored.folder.as_ref().unwrap()).unwrap();
+    assert_eq!(files.count(), 2, "nothing of its own is left");
 }
 
 #[cfg(unix)]
@@ -46,7 +61,6 @@ fn only_this_user_can_read_it() {
     assert_eq!(mode(&path), 0o600);
     assert_eq!(mode(path.parent().unwrap()), 0o700);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    fs::write(path.with_extension("pem.new"), "").unwrap();
     stored.write(NEXT_KEY, "b").unwrap();
     assert_eq!(mode(&path), 0o600);
 }
