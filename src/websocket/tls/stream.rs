@@ -29,8 +29,8 @@ use records::{End, MAX_UNSENT, Records, Session};
 /// - Closing sends a `close_notify` and closes `S`. After that, writing fails with `BrokenPipe`.
 /// - If `S` ends without a `close_notify`, reading fails with the kind `UnexpectedEof`.
 /// - If the peer breaks a rule, reading fails with the kind `InvalidData` around a [`rustls::Error`], and writing with
-///   `BrokenPipe`. The alert is written before, with the waker of the reader: a waiting writer has to be woken by the
-///   caller.
+///   `BrokenPipe`. The alert is written together with that error, with the waker of the reader: the caller has to wake a
+///   waiting writer then.
 ///
 /// The two halves may be used in two tasks.
 pub(in crate::websocket) struct TlsStream<S, C> {
@@ -82,8 +82,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Session> TlsStream<S, C> {
                     let kind = io::ErrorKind::UnexpectedEof;
                     return Poll::Ready(Err(io::Error::new(kind, "tls handshake eof")));
                 }
-                if let Some(End::Failed(error)) = self.records.end() {
-                    return Poll::Ready(Err(invalid(error)));
+                if let Some(error) = self.failure(cx) {
+                    return Poll::Ready(Err(error));
                 }
             }
         })
@@ -105,11 +105,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Session> TlsStream<S, C> {
         self.input.on_received(ready!(read)?);
         let (used, decrypted) = self.records.on_bytes(self.input.bytes(), buf);
         self.input.discard(used);
-        if let Some(End::Failed(_)) = self.records.end() {
-            // The error of the peer comes before that of the alert.
-            let _ = self.poll_send(cx);
-        }
         Poll::Ready(Ok(Some(decrypted)))
+    }
+
+    /// The error if the peer has broken a rule. The alert is sent as far as that is possible now.
+    fn failure(&mut self, cx: &mut Context<'_>) -> Option<io::Error> {
+        let Some(End::Failed(error)) = self.records.end() else {
+            return None;
+        };
+        let error = io::Error::new(io::ErrorKind::InvalidData, error.clone());
+        // The error of the peer comes before that of the alert.
+        let _ = self.poll_send(cx);
+        Some(error)
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -130,10 +137,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Session> TlsStream<S, C> {
     }
 }
 
-fn invalid(error: &rustls::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error.clone())
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin, C: Session + Unpin> AsyncRead for TlsStream<S, C> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -149,10 +152,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Session + Unpin> AsyncRead for TlsStr
             if count > 0 {
                 return Poll::Ready(Ok(count));
             }
-            match this.records.end() {
-                Some(End::Closed) => return Poll::Ready(Ok(0)),
-                Some(End::Failed(error)) => return Poll::Ready(Err(invalid(error))),
-                None => {}
+            if let Some(error) = this.failure(cx) {
+                return Poll::Ready(Err(error));
+            }
+            if this.records.end().is_some() {
+                return Poll::Ready(Ok(0));
             }
             match ready!(this.poll_receive(cx, buf))? {
                 Some(0) => {}

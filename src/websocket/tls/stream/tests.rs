@@ -276,6 +276,24 @@ fn a_record_that_was_tampered_with_is_answered_by_an_alert() {
     }
 }
 
+/// Otherwise the reader would take the place of a waiting writer, and the caller would not know.
+#[test]
+fn an_alert_is_sent_with_the_error_and_not_with_what_was_read_before_it() {
+    let mut tested = server(&TLS13).connected();
+    tested.peer_writes(b"good");
+    let good = tested.back.lock().bytes.len();
+    tested.peer_writes(b"bad");
+    tested.back.lock().bytes[good + 15] ^= 1;
+    tested.there.lock().capacity = 0;
+    assert_ready_ok!(tested.write(b"a"));
+    let mut writer = task::spawn(());
+    assert_pending!(writer.enter(|cx, _| Pin::new(&mut tested.stream).poll_write(cx, b"a")));
+    assert_eq!(assert_ready_ok!(tested.read(&mut [0; 10])), 4);
+    tested.there.lock().wake_all();
+    assert!(writer.is_woken());
+    assert_ready_err!(tested.read(&mut [0; 10]));
+}
+
 #[test]
 fn a_failed_handshake_is_answered_by_an_alert() {
     for version in VERSIONS {
