@@ -16,7 +16,10 @@ use axum::{Router, body::Bytes, routing};
 use common::{Engine, cause, new_address, next, socket_address, within};
 use futures::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, StreamExt as _,
-    channel::mpsc::{UnboundedReceiver, unbounded},
+    channel::{
+        mpsc::{UnboundedReceiver, unbounded},
+        oneshot,
+    },
     future::join,
 };
 use futures_rustls::TlsConnector;
@@ -518,6 +521,39 @@ async fn a_visitor_may_stay_for_as_long_as_the_application_likes() {
         assert!(answer.ends_with("\r\n\r\na"), "{answer}");
         drop(io);
         within(answered).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_task_closes_while_another_reads_and_both_end() {
+    let config = Config::default().with_max_visitors(NonZeroUsize::MIN);
+    let mut node = Node::new(config).await;
+    for is_secured in [false, true] {
+        let mut io = node.sent(is_secured, GET).await;
+        let mut visitor = node.visitor().await;
+        visitor.keep_open();
+        let (mut reading, mut writing) = visitor.split();
+        let (tell, is_reading) = oneshot::channel();
+        let read = tokio::spawn(async move {
+            reading.read_exact(&mut vec![0; GET.len()]).await.unwrap();
+            // It waits in the same poll, before the other task runs.
+            tell.send(()).unwrap();
+            reading.read(&mut [0; 1]).await
+        });
+        let closed = tokio::spawn(async move {
+            is_reading.await.unwrap();
+            writing.close().await
+        });
+        assert_eq!(within(io.read(&mut [0; 1])).await.unwrap(), 0);
+        io.write_all(b"more").await.unwrap();
+        io.flush().await.unwrap();
+        drop(io);
+        let (read, closed) = within(join(read, closed)).await;
+        assert_eq!(read.unwrap().unwrap(), 0);
+        closed.unwrap().unwrap();
+        // Its place is free.
+        let _io = node.sent(is_secured, GET).await;
+        node.visitor().await;
     }
 }
 

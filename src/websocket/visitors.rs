@@ -7,7 +7,7 @@ use std::{
     panic::{self, AssertUnwindSafe},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -134,6 +134,8 @@ impl Place {
             reading: Deadline::default(),
             writing: Deadline::default(),
             linger: None,
+            reader: None,
+            writer: None,
             place: self,
         };
         // It would end the task of the connection, of which a swarm never forgets the pending connection then. And a stranger
@@ -228,7 +230,8 @@ impl Drop for Place {
 ///
 /// [`poll_close`](AsyncWrite::poll_close) sends a `close_notify` if the connection is secured, closes the write side, and
 /// discards what still comes until the client closes its side, for at most two seconds and 256 KiB. Without that, the system
-/// would reset the connection if the client has sent more than was read, and the client might lose the answer.
+/// would reset the connection if the client has sent more than was read, and the client might lose the answer. Once the
+/// write side is closed, nothing can be read any more: reading returns 0 bytes, also in another task.
 ///
 /// Dropping a visitor closes the connection at once, and frees its place among the
 /// [visitors](crate::websocket::Config::with_max_visitors). Dropping the transport does not end its visitors.
@@ -244,6 +247,9 @@ pub struct Visitor {
     writing: Deadline,
     /// Once the write side is closed.
     linger: Option<Linger>,
+    /// Whoever waits, until the connection has another waker instead.
+    reader: Option<Waker>,
+    writer: Option<Waker>,
     // Dropped after the connection.
     place: Place,
 }
@@ -324,19 +330,18 @@ impl Visitor {
         )
     }
 
-    /// Fails once the time is over.
-    fn check_reading(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.reading.poll(deadline::now(), self.end, cx) {
-            Poll::Ready(()) => Err(self.timed_out()),
-            Poll::Pending => Ok(()),
+    /// One poll of a call that writes. Fails once the time is over.
+    fn poll_writing<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Self, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.writing.poll(deadline::now(), self.end, cx).is_ready() {
+            return Poll::Ready(Err(self.timed_out()));
         }
-    }
-
-    fn check_writing(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.writing.poll(deadline::now(), self.end, cx) {
-            Poll::Ready(()) => Err(self.timed_out()),
-            Poll::Pending => Ok(()),
-        }
+        let polled = poll(self, cx);
+        self.writer = polled.is_pending().then(|| cx.waker().clone());
+        polled
     }
 }
 
@@ -357,8 +362,22 @@ impl AsyncRead for Visitor {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.check_reading(cx)?;
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let this = &mut *self;
+        if this.reading.poll(deadline::now(), this.end, cx).is_ready() {
+            return Poll::Ready(Err(this.timed_out()));
+        }
+        if this.linger.is_some() {
+            return Poll::Ready(Ok(0));
+        }
+        let read = Pin::new(&mut this.io).poll_read(cx, buf);
+        this.reader = read.is_pending().then(|| cx.waker().clone());
+        // TLS may have tried to send an alert, with the waker of the reader.
+        if matches!(read, Poll::Ready(Err(_)))
+            && let Some(writer) = this.writer.take()
+        {
+            writer.wake();
+        }
+        read
     }
 }
 
@@ -368,8 +387,7 @@ impl AsyncWrite for Visitor {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.check_writing(cx)?;
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        self.poll_writing(cx, |this, cx| Pin::new(&mut this.io).poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -377,23 +395,27 @@ impl AsyncWrite for Visitor {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check_writing(cx)?;
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        self.poll_writing(cx, |this, cx| {
+            Pin::new(&mut this.io).poll_write_vectored(cx, bufs)
+        })
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check_writing(cx)?;
-        Pin::new(&mut self.io).poll_flush(cx)
+        self.poll_writing(cx, |this, cx| Pin::new(&mut this.io).poll_flush(cx))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check_writing(cx)?;
-        let this = &mut *self;
-        if this.linger.is_none() {
-            ready!(Pin::new(&mut this.io).poll_close(cx))?;
-        }
-        let linger = this.linger.get_or_insert_with(Linger::new);
-        linger.poll(&mut this.io, cx).map(Ok)
+        self.poll_writing(cx, |this, cx| {
+            if this.linger.is_none() {
+                ready!(Pin::new(&mut this.io).poll_close(cx))?;
+            }
+            // From now on, this task reads.
+            if let Some(reader) = this.reader.take() {
+                reader.wake();
+            }
+            let linger = this.linger.get_or_insert_with(Linger::new);
+            linger.poll(&mut this.io, cx).map(Ok)
+        })
     }
 }
 
@@ -422,7 +444,127 @@ pub enum AnswerError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use tokio_test::{assert_pending, assert_ready, task};
+
     use super::*;
+    use crate::websocket::scripted::{Direction, Pipe, Shared};
+
+    /// With a connection as a socket of tokio, which has one waker to read and one to write.
+    fn visitor(capacity: usize) -> (Visitor, Shared, Shared) {
+        let incoming = Direction::shared(&[], usize::MAX, false);
+        let outgoing = Direction::shared(&[], capacity, false);
+        let io = Box::pin(Pipe {
+            incoming: incoming.clone(),
+            outgoing: outgoing.clone(),
+        });
+        (visitor_on(io), incoming, outgoing)
+    }
+
+    fn visitor_on(io: Io) -> Visitor {
+        let (tell, told) = mpsc::channel();
+        let limits = Limits {
+            max: NonZeroUsize::MIN,
+            timeout: Duration::MAX,
+            proxies: None,
+        };
+        let receive = Receive::new(move |visitor| tell.send(visitor).unwrap());
+        let visitors = Visitors::new(receive, limits, Counters::default());
+        let place = visitors.admit(&Multiaddr::empty()).unwrap();
+        let visit = Visit {
+            method: "GET".to_owned(),
+            path: "/".to_owned(),
+            received: Vec::new(),
+        };
+        place.receive(visit, io, false);
+        told.recv().unwrap()
+    }
+
+    #[test]
+    fn once_its_write_side_is_closed_only_the_closing_task_reads() {
+        for is_reading in [true, false] {
+            let (mut visitor, incoming, _) = visitor(1);
+            let (mut reader, mut closer) = (task::spawn(()), task::spawn(()));
+            let mut read = |visitor: &mut Visitor| {
+                let is_woken = reader.is_woken();
+                let poll = |cx: &mut Context<'_>, _: Pin<&mut ()>| {
+                    Pin::new(visitor).poll_read(cx, &mut [0; 8])
+                };
+                (is_woken, reader.enter(poll).map(Result::unwrap))
+            };
+            if is_reading {
+                assert_eq!(read(&mut visitor), (false, Poll::Pending));
+            }
+            assert_pending!(closer.enter(|cx, _| Pin::new(&mut visitor).poll_close(cx)));
+            incoming.lock().bytes.extend(*b"more");
+            assert_eq!(read(&mut visitor), (is_reading, Poll::Ready(0)));
+            assert!(!closer.is_woken());
+            incoming.lock().is_closed = true;
+            incoming.lock().wake_all();
+            assert!(closer.is_woken());
+            assert_ready!(closer.enter(|cx, _| Pin::new(&mut visitor).poll_close(cx))).unwrap();
+            assert_eq!(read(&mut visitor), (false, Poll::Ready(0)));
+        }
+    }
+
+    /// As TLS whose alert cannot be sent yet: reading fails, and the reader waits to write instead of the writer.
+    #[derive(Default)]
+    struct Alerting {
+        writer: Option<Waker>,
+    }
+
+    impl AsyncRead for Alerting {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            _: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            self.writer = Some(cx.waker().clone());
+            Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
+        }
+    }
+
+    impl AsyncWrite for Alerting {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.writer = Some(cx.waker().clone());
+            Poll::Pending
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_write(cx, &[]).map_ok(drop)
+        }
+
+        fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_write(cx, &[]).map_ok(drop)
+        }
+    }
+
+    #[test]
+    fn a_reader_that_fails_wakes_the_writer_whose_place_it_may_have_taken() {
+        type Write = fn(Pin<&mut Visitor>, &mut Context<'_>) -> Poll<io::Result<()>>;
+
+        let write: Write = |visitor, cx| visitor.poll_write(cx, &[0]).map_ok(drop);
+        let vectored: Write = |visitor, cx| {
+            let bufs = [io::IoSlice::new(&[0])];
+            visitor.poll_write_vectored(cx, &bufs).map_ok(drop)
+        };
+        for write in [write, vectored, Visitor::poll_flush, Visitor::poll_close] {
+            let mut visitor = visitor_on(Box::pin(Alerting::default()));
+            let (mut reader, mut writer) = (task::spawn(()), task::spawn(()));
+            assert_pending!(writer.enter(|cx, _| write(Pin::new(&mut visitor), cx)));
+            let read = |cx: &mut Context<'_>, _: Pin<&mut ()>| {
+                Pin::new(&mut visitor).poll_read(cx, &mut [0; 8])
+            };
+            assert_ready!(reader.enter(read)).unwrap_err();
+            assert!(writer.is_woken());
+            assert_pending!(writer.enter(|cx, _| write(Pin::new(&mut visitor), cx)));
+        }
+    }
 
     #[test]
     fn a_remote_address_has_a_quarter_of_the_places_unless_it_is_of_this_host_or_of_a_proxy() {
