@@ -159,6 +159,26 @@ impl<'a> Acme<'a> {
     pub(super) async fn finalize(&self, order: &mut Order, csr: &[u8]) -> Result<String, Failure> {
         let finalized = order.finalize_csr(csr).await;
         finalized.map_err(|error| self.failure(Step::Finalize, error))?;
+        self.download(order).await
+    }
+
+    /// The chain of an order that was finalized in an attempt that failed then; `None` if there will be none.
+    pub(super) async fn resume(
+        &self,
+        account: &Account,
+        url: String,
+    ) -> Result<Option<String>, Failure> {
+        let order = account.order(url).await;
+        let mut order = order.map_err(|error| self.failure(Step::Download, error))?;
+        match order.state().status {
+            OrderStatus::Valid | OrderStatus::Processing => {
+                self.download(&mut order).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn download(&self, order: &mut Order) -> Result<String, Failure> {
         order
             .poll_certificate(&self.policy())
             .await

@@ -36,6 +36,9 @@ pub(super) use crate::autotls::acme::Window;
 /// refuse good nonces, as pebble does with every twentieth.
 const MAX_BAD_NONCES: usize = 3;
 
+/// How often the certificate of an order is asked for in further attempts, before another is ordered.
+const MAX_DOWNLOADS: u32 = 3;
+
 /// Gets certificates for one node. Clones are the same.
 #[derive(Clone)]
 pub(super) struct Issuer(Arc<Inner>);
@@ -55,6 +58,8 @@ struct Keys {
     account: Option<Held>,
     /// Of the certificate that is being ordered.
     next: Option<Held>,
+    /// The URL of the order that was finalized with that key, and how often its certificate may still be asked for.
+    finalized: Option<(String, u32)>,
 }
 
 struct Held {
@@ -190,6 +195,14 @@ impl Inner {
         let replaces = renews
             .as_ref()
             .and_then(|renews| CertificateIdentifier::try_from(&renews.leaf).ok());
+        if let Some(url) = self.finalized() {
+            if let Some(chain) = acme.resume(&account, url).await? {
+                return self
+                    .take(&key, &chain, not_stored.or(next_not_stored))
+                    .await;
+            }
+            self.keys().finalized = None;
+        }
         let mut order = acme.order(&account, &self.name, replaces).await?;
         let record = self.name.challenge();
         acme.authorize(&mut order, async |value| {
@@ -198,16 +211,36 @@ impl Inner {
             record::seen(config, &record, &value).await
         })
         .await?;
+        self.keys().finalized = Some((order.url().to_owned(), MAX_DOWNLOADS));
         let chain = acme.finalize(&mut order, csr.der()).await?;
+        self.take(&key, &chain, not_stored.or(next_not_stored))
+            .await
+    }
 
+    /// Checks and stores what the server has issued. `not_stored` says why a key is not.
+    async fn take(
+        self: Arc<Self>,
+        key: &KeyPair,
+        chain: &str,
+        not_stored: Option<Error>,
+    ) -> Result<Issued, Failure> {
+        self.keys().finalized = None;
         let pem = format!("{}{chain}", key.serialize_pem());
         let mut issued = self.check(pem.as_bytes()).map_err(refused)?;
         let dates = issued.certificate.check_dates(deadline::wall_clock());
         if !matches!(dates, Err(CertificateError::Expired { .. })) {
             let not_kept = blocking(move || self.keep(&pem)).await.unwrap_or_else(Some);
-            issued.storage = not_stored.or(next_not_stored).or(not_kept);
+            issued.storage = not_stored.or(not_kept);
         }
         ripe(issued)
+    }
+
+    /// The order whose certificate is still to be downloaded.
+    fn finalized(&self) -> Option<String> {
+        let mut keys = self.keys();
+        let (url, left) = keys.finalized.take()?;
+        keys.finalized = (left > 1).then(|| (url.clone(), left - 1));
+        Some(url)
     }
 
     /// The stored certificate, whatever its dates. What cannot be used was told at the start.

@@ -18,8 +18,8 @@ use crate::autotls::{
 
 /// The private key of the account at the ACME server, in PEM.
 pub(super) const ACCOUNT_KEY: &str = "account-key.pem";
-/// The private key of the next certificate, in PEM. It is stored before the order, so that a crash leaves no certificate
-/// without it.
+/// The private key of the next certificate, in PEM. It is stored before the order, as its certificate may be issued after a
+/// crash.
 pub(super) const NEXT_KEY: &str = "next-key.pem";
 /// The private key of the certificate and its chain, in PEM. In one file, so that they always belong together.
 pub(super) const CERTIFICATE: &str = "certificate.pem";

@@ -535,6 +535,39 @@ async fn the_key_of_a_certificate_is_stored_before_it_is_ordered_and_used_again(
     assert!(!stored().starts_with(&key));
 }
 
+#[tokio::test]
+async fn a_certificate_that_could_not_be_downloaded_is_not_ordered_again() {
+    let (outside, folder) = (Outside::new().await, Folder::new());
+    let issuer = issuer(&outside.config().with_storage(&folder.0));
+    let down = problem(503, "serverInternal", "later");
+    outside.state().instead.insert("/acme/cert", down);
+    for _ in 0..MAX_DOWNLOADS {
+        let failure = obtain(&issuer).await.err().unwrap();
+        assert_eq!(failure.step, Step::Download);
+    }
+    outside.state().instead.clear();
+    assert!(obtain(&issuer).await.is_ok());
+    assert_eq!(outside.state().orders.len(), 1);
+    // The next is another.
+    fs::remove_file(&folder.files()[CERTIFICATE]).unwrap();
+    assert!(obtain(&issuer).await.is_ok());
+    assert_eq!(outside.state().orders.len(), 2);
+}
+
+#[tokio::test]
+async fn a_certificate_that_never_comes_is_ordered_again() {
+    let outside = Outside::new().await;
+    let issuer = issuer(&outside.config());
+    let down = problem(503, "serverInternal", "later");
+    outside.state().instead.insert("/acme/cert", down);
+    for _ in 0..=MAX_DOWNLOADS {
+        assert!(obtain(&issuer).await.is_err());
+    }
+    assert_eq!(outside.state().orders.len(), 1);
+    assert!(obtain(&issuer).await.is_err());
+    assert_eq!(outside.state().orders.len(), 2);
+}
+
 /// As when a swarm is dropped.
 #[tokio::test]
 async fn an_attempt_may_end_at_any_poll() {
