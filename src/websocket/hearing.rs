@@ -239,9 +239,10 @@ async fn forwarded_for(
     }
     let mut headers = NO_HEADERS;
     let mut request = httparse::Request::new(&mut headers);
-    if request.parse(read).is_err() {
+    // The headers of a part of a request are known as well.
+    let Ok(httparse::Status::Complete(_)) = request.parse(read) else {
         return Ok(None);
-    }
+    };
     let named = request
         .headers
         .iter()

@@ -137,6 +137,10 @@ fn an_http_proxy_tells_in_the_request_of_which_nothing_is_lost() {
     assert_eq!(heard_of(xff(), bad), Some((ws, None, bad.to_vec())));
     let long = [b"GET / HTTP/1.1\r\nA: ".to_vec(), vec![b'x'; MAX_HEAD]].concat();
     assert_eq!(heard_of(xff(), &long), Some((ws, None, long.clone())));
+    // Half a request tells nothing, whatever it has said so far.
+    let head = b"GET / HTTP/1.1\r\nX-Forwarded-For: 192.0.2.1\r\nCookie: ".to_vec();
+    let half = [head, vec![b'x'; MAX_HEAD]].concat();
+    assert_eq!(heard_of(xff(), &half), Some((ws, None, half.clone())));
     // One that ends within its head has nothing to be answered.
     assert_eq!(heard_of(xff(), &request.as_bytes()[..40]), None);
 }
