@@ -362,7 +362,9 @@ where
             if timed_out.is_ready() {
                 for address in self.contests.iter().flat_map(Contest::unfinished) {
                     let after = self.timeout;
-                    let proxy = self.proxy.as_ref().filter(|proxy| proxy.is_for(&address));
+                    // The records of a `/dnsaddr` are looked up by this node.
+                    let proxy = self.proxy.as_ref();
+                    let proxy = proxy.filter(|at| !is_dnsaddr(&address) && at.is_for(&address));
                     let error = match proxy {
                         Some(proxy) => Error::proxy(proxy, ProxyError::TimedOut { after }),
                         None => Error::DialTimedOut { after },

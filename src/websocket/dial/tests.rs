@@ -108,6 +108,9 @@ impl Resolve for Network {
     fn txt(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<String>>> {
         let mut state = self.state();
         state.done.push(name.to_owned());
+        if name == "_dnsaddr.silent.example" {
+            return future::pending().boxed();
+        }
         let found = state.records.get(name).cloned();
         future::ready(found.ok_or_else(|| io::ErrorKind::NotFound.into())).boxed()
     }
@@ -358,6 +361,24 @@ fn a_name_that_hangs_holds_up_no_other_and_all_that_have_not_ended_are_told() {
         "cannot connect to /ip4/198.51.100.1/tcp/1/ws (connection refused), \
          /dns/silent.example/tcp/1/ws, /ip4/203.0.113.1/tcp/1/ws (no connection within 500.0ms)"
     );
+}
+
+#[test]
+fn a_proxy_is_blamed_for_what_it_was_asked_and_not_for_a_lookup_of_this_node() {
+    let proxy = Arc::new(OutgoingProxy::socks5("127.0.0.1:1080").unwrap());
+    for (address, told) in [
+        ("/dnsaddr/silent.example", "no connection within 9.0s"),
+        (
+            "/ip4/203.0.113.1/tcp/1/ws",
+            "cannot dial through the SOCKS5 proxy 127.0.0.1:1080: the proxy did not connect within 9.0s",
+        ),
+    ] {
+        let network = Network::default();
+        let mut dial = network.dial(address).through(Some(Arc::clone(&proxy)));
+        assert_pending!(task::spawn(dial.connected()).poll());
+        dial.ends_at = deadline::now();
+        assert_eq!(text(&end(dial).unwrap_err()), told);
+    }
 }
 
 #[test]
