@@ -74,7 +74,7 @@ where
     let ip = |text: &str| text.parse::<A>().map_err(|_| NotProxy);
     ip(server)?;
     port(server_port)?;
-    Ok(SocketAddr::new(ip(client)?.into(), port(client_port)?))
+    Ok(canonical(ip(client)?.into(), port(client_port)?))
 }
 
 fn port(text: &str) -> Result<u16, NotProxy> {
@@ -130,7 +130,12 @@ fn socket_address<const N: usize>(
     port: usize,
 ) -> Option<SocketAddr> {
     let (address, port) = (body.first_chunk()?, body.get(port..)?.first_chunk()?);
-    Some(SocketAddr::new(ip(*address), u16::from_be_bytes(*port)))
+    Some(canonical(ip(*address), u16::from_be_bytes(*port)))
+}
+
+/// A proxy with a socket for both tells the clients that came over IPv4 by IPv6 addresses.
+fn canonical(ip: IpAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(ip.to_canonical(), port)
 }
 
 #[cfg(test)]
@@ -167,6 +172,10 @@ mod tests {
             (
                 "TCP4 255.255.255.255 255.255.255.255 65535 65535",
                 Some("255.255.255.255:65535"),
+            ),
+            (
+                "TCP6 ::ffff:192.0.2.1 ::ffff:10.0.0.1 1 2",
+                Some("192.0.2.1:1"),
             ),
             ("UNKNOWN", None),
             ("UNKNOWN ffff::1 ffff::1 65535 65535", None),
@@ -209,6 +218,8 @@ mod tests {
         ip6[15] = 1;
         ip6[33] = 7;
         assert_read(&v2(0x21, 0x21, &ip6), Some("[2001:db8::1]:7"));
+        ip6[..16].copy_from_slice(&Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped().octets());
+        assert_read(&v2(0x21, 0x21, &ip6), Some("192.0.2.1:7"));
         // With what else there may be behind the addresses.
         let longer = [&ip4[..], &[0; MAX_REST - 12]].concat();
         assert_read(&v2(0x21, 0x11, &longer), Some("192.0.2.1:56324"));
