@@ -84,11 +84,16 @@ impl Visitors {
     pub(super) fn admit(&self, from: &Multiaddr) -> Result<Place, HandshakeError> {
         let Limits { max, proxies, .. } = &self.0.limits;
         let max = max.get();
+        let max_own = (max / 4).max(1);
         let ip = ip(from).filter(|ip| !proxies.as_ref().is_some_and(|all| all.are_at(*ip)));
         let remote = ip.and_then(Remote::of);
         let mut present = self.0.present();
         let own = remote.and_then(|remote| present.by_remote.get(&remote));
-        if present.all >= max || own.is_some_and(|own| *own >= (max / 4).max(1)) {
+        let reached = match present.all >= max {
+            true => Some(max),
+            false => own.is_some_and(|own| *own >= max_own).then_some(max_own),
+        };
+        if let Some(max) = reached {
             self.0.counters.on_refused_visitor();
             return Err(HandshakeError::TooManyVisitors { max });
         }
@@ -578,7 +583,10 @@ mod tests {
         };
         let admit = |visitors: &Visitors, ip: &str| {
             let from = format!("{ip}/tcp/1/ws").parse().unwrap();
-            visitors.admit(&from).ok()
+            visitors.admit(&from).map_err(|error| match error {
+                HandshakeError::TooManyVisitors { max } => max,
+                error => panic!("{error:?}"),
+            })
         };
         for (max, ip, other, places) in [
             (8, "/ip4/198.51.100.1", "/ip6/::ffff:198.51.100.1", 2),
@@ -589,12 +597,12 @@ mod tests {
         ] {
             let visitors = visitors(max);
             let mut held: Vec<_> = (0..places).map(|_| admit(&visitors, ip).unwrap()).collect();
-            assert!(admit(&visitors, other).is_none(), "{other}");
+            assert_eq!(admit(&visitors, other).err(), Some(places), "{other}");
             let is_full = places == max;
-            assert_eq!(admit(&visitors, "/ip4/203.0.113.1").is_none(), is_full);
+            assert_eq!(admit(&visitors, "/ip4/203.0.113.1").is_err(), is_full);
             held.pop();
             held.push(admit(&visitors, other).unwrap());
-            assert!(admit(&visitors, ip).is_none(), "{ip}");
+            assert!(admit(&visitors, ip).is_err(), "{ip}");
             drop(held);
             assert!(visitors.0.present().by_remote.is_empty());
             assert_eq!(visitors.0.present().all, 0);

@@ -105,10 +105,10 @@ pub enum HandshakeError {
     Visitor,
     /// The request is not for libp2p, and was answered with 503 because there were
     /// [too many visitors](crate::websocket::Config::with_max_visitors).
-    #[error("the request is of a visitor, and there were {max} already")]
+    #[error("the request is of a visitor, and there were {max} already, in all or at its address")]
     #[non_exhaustive]
     TooManyVisitors {
-        /// The maximum.
+        /// The limit that was reached: that of all visitors, or the quarter of it for one remote address.
         max: usize,
     },
     /// The dialled server, or a proxy in front of it, answered with another status than 101 or a redirect.
