@@ -156,6 +156,7 @@ async fn hosts_go_to_the_proxy_as_they_are(case: Case) {
             ("/dns4/secret.test/tcp/1/ws", "secret.test:1"),
             ("/dns6/secret.test/tcp/1/ws", "secret.test:1"),
             ("/ip4/192.0.2.1/tcp/2/ws", "192.0.2.1:2"),
+            ("/dns4/192.0.2.1/tcp/2/ws", "192.0.2.1:2"),
             ("/ip6/2001:db8::1/tcp/3/ws", "[2001:db8::1]:3"),
             ("/dns4/secret.test/tcp/4/tls/ws", "secret.test:4"),
             ("/ip4/192.0.2.1/tcp/5/tls/ws", "192.0.2.1:5"),

@@ -136,15 +136,18 @@ impl OutgoingProxy {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let host = Host::of(to).zip(host_and_port(to).map(|(_, port)| port));
-        // A name that is none could end the line of a request.
-        let valid = host.filter(|(host, _)| match host {
-            Host::Ip(_) => true,
-            Host::Name(name, _) => DnsName::try_from(name.as_str()).is_ok(),
+        let host = Host::of(to).and_then(|host| match host {
+            Host::Ip(_) => Some(host),
+            Host::Name(name, family) => match name.parse() {
+                Ok(ip) => Some(Host::Ip(ip)),
+                // A name that is none could end the line of a request.
+                Err(_) => DnsName::try_from(name.as_str())
+                    .is_ok()
+                    .then_some(Host::Name(name, family)),
+            },
         });
-        let Some((host, port)) = valid else {
-            let answer = "its name is not a DNS name, and was not sent".to_owned();
-            return Err(ProxyError::Refused { answer });
+        let Some((host, (_, port))) = host.zip(host_and_port(to)) else {
+            return Err(ProxyError::InvalidName);
         };
         match self.speaks {
             Speaks::Socks5 => self

@@ -43,6 +43,10 @@ pub enum ProxyError {
         /// The answer of the proxy, such as `not allowed by its rules` or `403 Forbidden`.
         answer: String,
     },
+    /// The host of the target is neither an IP address nor a DNS name. It was not sent to the proxy: it could add to the
+    /// request.
+    #[error("the name of the target is not a DNS name, and was not sent to the proxy")]
+    InvalidName,
     /// The answer is not that of a proxy of this kind.
     #[error("the other side is not a proxy of this kind")]
     NotAProxy(#[source] Cause),
