@@ -246,7 +246,8 @@ impl OutgoingProxy {
             HandshakeError::Refused { status, reason, .. } => {
                 let answer = format!("{status} {reason}").trim_end().to_owned();
                 match status {
-                    404 | 500.. => ProxyError::Unreachable { answer },
+                    404 | 500 | 502.. => ProxyError::Unreachable { answer },
+                    // Also 501 of one that does not know CONNECT.
                     _ => ProxyError::Refused { answer },
                 }
             }

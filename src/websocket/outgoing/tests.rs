@@ -257,6 +257,10 @@ fn a_refusal_of_http_is_told_as_a_person_reads_it() {
             "the proxy refused to connect to the target: 403 Forbidden",
         ),
         (
+            "501 Not Implemented\r\n\r\n",
+            "the proxy refused to connect to the target: 501 Not Implemented",
+        ),
+        (
             "101 Switching Protocols\r\n\r\n",
             "the proxy refused to connect to the target: 101 Switching Protocols",
         ),
