@@ -21,6 +21,9 @@ const HEADERS: &str = "Cache-Control: no-store\r\n\
     Connection: close\r\n\r\n\
     retry: 2000\n\n";
 
+/// Maximum number of bytes that a browser sends. That is its request.
+const MAX_READ: u64 = 64 * 1024;
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
     /// From one comment to the next, which keep the connection open in proxies.
@@ -40,21 +43,26 @@ pub(crate) async fn tell(
     states: watch::Receiver<Arc<Snapshot>>,
     pace: Pace,
 ) -> io::Result<()> {
-    let (mut read, mut write) = io.split();
+    let (read, mut write) = io.split();
     let gone = async {
-        let mut buffer = [0; 512];
+        let (mut read, mut buffer) = (read.take(MAX_READ), [0; 512]);
         while read.read(&mut buffer).await? > 0 {}
-        Ok(())
-    };
-    let told = async {
-        let told = write_all(&mut write, states, pace).await;
-        match within(pace.write, write.close()).await {
-            Ok(()) => told,
-            closed => told.and(closed),
+        match read.limit() {
+            0 => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the browser sends more than a request",
+            )),
+            _ => Ok(()),
         }
     };
-    match future::select(pin!(gone), pin!(told)).await {
-        Either::Left((ended, _)) | Either::Right((ended, _)) => ended,
+    let told = match future::select(pin!(gone), pin!(write_all(&mut write, states, pace))).await {
+        Either::Left((gone, _)) => return gone,
+        Either::Right((told, _)) => told,
+    };
+    // Once it closes, nothing can be read any more.
+    match within(pace.write, write.close()).await {
+        Ok(()) => told,
+        closed => told.and(closed),
     }
 }
 
@@ -94,6 +102,7 @@ mod tests {
     use std::{
         net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
         pin::Pin,
+        sync::atomic::{AtomicUsize, Ordering},
         task::{Context, Poll},
     };
 
@@ -191,16 +200,23 @@ mod tests {
         run(test).unwrap();
     }
 
-    /// Takes nothing and sends nothing.
-    struct Stuck;
+    /// Takes nothing, and sends nothing or without end.
+    struct Stuck {
+        sent: Option<usize>,
+    }
 
     impl AsyncRead for Stuck {
         fn poll_read(
-            self: Pin<&mut Self>,
+            mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
-            _: &mut [u8],
+            buf: &mut [u8],
         ) -> Poll<io::Result<usize>> {
-            Poll::Pending
+            let Some(sent) = &mut self.sent else {
+                return Poll::Pending;
+            };
+            *sent += buf.len();
+            assert!(*sent < 1024 * 1024, "it is read without end");
+            Poll::Ready(Ok(buf.len()))
         }
     }
 
@@ -229,10 +245,72 @@ mod tests {
             comment: LONG,
             write: SHORT,
         };
-        let told = Box::pin(tell(Stuck, watched, pace));
+        let told = Box::pin(tell(Stuck { sent: None }, watched, pace));
         let Either::Left((ended, _)) = block_on(future::select(told, Delay::new(LIMIT))) else {
             panic!("it is not given up");
         };
         assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn one_that_sends_without_end_is_given_up() {
+        let (_states, watched) = watch::channel(snapshot("only"));
+        let pace = Pace {
+            comment: LONG,
+            write: LONG,
+        };
+        let ended = run(tell(Stuck { sent: Some(0) }, watched, pace));
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    /// As a visitor, of which nothing can be read once it closes. Counts the polls of that.
+    struct Closing(Arc<AtomicUsize>);
+
+    impl AsyncRead for Closing {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            match self.0.load(Ordering::Relaxed) {
+                0 => Poll::Pending,
+                _ => Poll::Ready(Ok(0)),
+            }
+        }
+    }
+
+    impl AsyncWrite for Closing {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.0.fetch_add(1, Ordering::Relaxed) > 0 {
+                return Poll::Ready(Ok(()));
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn it_is_closed_to_the_end() {
+        let (states, watched) = watch::channel(snapshot("only"));
+        drop(states);
+        let pace = Pace {
+            comment: LONG,
+            write: LONG,
+        };
+        let closed = Arc::default();
+        run(tell(Closing(Arc::clone(&closed)), watched, pace)).unwrap();
+        assert_eq!(closed.load(Ordering::Relaxed), 2);
     }
 }
