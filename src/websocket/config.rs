@@ -29,7 +29,7 @@ const MAX_FRAME_SIZE: usize = 16 * 1024 * 1024;
 /// | a redirect from TLS to a URL without TLS | is followed | is an error |
 /// | a redirect to a URL without a port | is an error | is followed |
 /// | a response with an extension that was not requested | is accepted | is refused, as RFC 6455 says |
-/// | a refused request | is not answered | is answered with 400, 404, 405, 426, 431 or 505 |
+/// | a refused request | is not answered | is answered with 400, 404, 405, 426, 431, 503 or 505 |
 /// | the headers of a request or response | at most 32; a request has 8 KiB | at most 100, in 16 KiB |
 /// | the error of a refused dial | has the status | has the status, the reason phrase and the beginning of the body |
 /// | a request with a body, or with a duplicate of a unique header | is accepted | is refused |
@@ -249,7 +249,9 @@ impl Config {
 
     /// Whether a listener accepts only requests for the path of its own address, which is `/` if the address has
     /// none. The query of a request is ignored. Other requests are answered with 404 and end with
-    /// [`HandshakeError::NotFound`](crate::websocket::HandshakeError::NotFound).
+    /// [`HandshakeError::NotFound`](crate::websocket::HandshakeError::NotFound). With [visitors](Self::with_visitors), those
+    /// of HTTP/1.1 are handed to the application instead, and end with
+    /// [`HandshakeError::Visitor`](crate::websocket::HandshakeError::Visitor).
     ///
     /// Defaults to false, as in libp2p-websocket, because a proxy in front may have changed the path. Only used by
     /// `Engine::Stream`.
@@ -295,7 +297,7 @@ impl Config {
     /// one of its own. [`Counters::visitors`] counts them.
     ///
     /// Never called with `Engine::Libp2p`, and not for connections of TCP without WebSocket. Defaults to none: such requests
-    /// are answered with 404, 405 or 426.
+    /// are answered with 400, 404, 405, 426 or 505.
     pub fn with_visitors(mut self, visitors: impl Fn(Visitor) + Send + Sync + 'static) -> Self {
         self.visitors = Some(Receive::new(visitors));
         self
