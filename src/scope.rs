@@ -131,7 +131,7 @@ fn of_ip(ip: IpAddr) -> Option<Scope> {
         }
         // All global unicast addresses (RFC 4291), except for documentation (RFC 3849, RFC 9637).
         IpAddr::V6(ip) => match ip.segments() {
-            [0x2001, 0xdb8, ..] | [0x3fff, ..=0xfff, ..] => false,
+            [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
             [first, ..] => first >> 13 == 1,
         },
     };

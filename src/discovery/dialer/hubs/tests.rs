@@ -544,6 +544,8 @@ fn hubs_come_and_go_while_it_runs() {
     assert!(matches!(node.event(), HubEvent::Connected { .. }));
     assert!(!add(&mut node, named(1, 1)), "a second time");
     assert!(add(&mut node, named(2, 2)));
+    let hubs: Vec<_> = node.dialer.hubs().cloned().collect();
+    assert_eq!(hubs, [named(1, 1), named(2, 2)]);
     let (_, _, id) = node.next();
     assert!(node.dialer.remove_hub(&named(2, 2)));
     assert!(!node.dialer.remove_hub(&named(2, 2)));
