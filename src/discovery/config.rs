@@ -643,6 +643,21 @@ mod tests {
     }
 
     #[test]
+    fn of_a_saved_peer_the_addresses_are_kept_that_would_be_of_an_announcement() {
+        let [kept, other] = ["/ip4/1.2.3.4/tcp/1/ws", "/ip4/1.2.3.4/tcp/2/ws"]
+            .map(|address| address.parse::<Multiaddr>().unwrap());
+        let peer = PeerId::random();
+        let saved = |addresses| SavedPeer::new(peer, addresses, Duration::ZERO);
+        let allowed = kept.clone();
+        let config = Config::default()
+            .with_connections(1)
+            .with_received_filter(move |address| *address == allowed)
+            .with_saved_peers([saved(vec![other, kept.clone()])]);
+        let dialer = config.dialer(Duration::from_secs(1));
+        assert_eq!(dialer.saved, [saved(vec![kept])]);
+    }
+
+    #[test]
     fn an_author_may_announce_on_every_topic() {
         let one = Config::default().author_rate();
         assert_eq!((one.burst(), one.interval()), (10, Duration::from_secs(1)));

@@ -117,3 +117,34 @@ impl Counters {
         *counter += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rounds_are_added_to_what_was_heard() {
+        let rounds = Counters {
+            announced: 1,
+            delayed: 2,
+            skipped_no_listeners: 3,
+            skipped_nothing_left: 4,
+            skipped_no_subscribers: 5,
+            skipped_listen_only: 6,
+            publish_failures: 7,
+            ..Counters::default()
+        };
+        let (known, accepted) = (8, 9);
+        let heard = Counters {
+            known,
+            accepted,
+            ..Counters::default()
+        };
+        let expected = Counters {
+            known,
+            accepted,
+            ..rounds
+        };
+        assert_eq!(heard.with_rounds(rounds), expected);
+    }
+}
