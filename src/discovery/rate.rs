@@ -139,6 +139,18 @@ mod tests {
     }
 
     #[test]
+    fn the_next_one_is_there_at_once_or_when_it_is_refilled() {
+        let rate = rate(2, SECOND);
+        let mut bucket = Bucket::default();
+        let now = deadline::now();
+        assert_eq!(bucket.next_at(rate), None);
+        for after in [Duration::ZERO, SECOND, SECOND] {
+            bucket.try_take(now, rate);
+            assert_eq!(bucket.next_at(rate), Some(now + after));
+        }
+    }
+
+    #[test]
     fn asking_in_vain_does_not_delay_the_refill() {
         let rate = rate(1, SECOND);
         let mut bucket = Bucket::default();
