@@ -32,7 +32,7 @@
 //! | --- | --- |
 //! | the storage has a valid certificate | it is in use at once, and none is ordered |
 //! | there is a public address and a listener on `/tcp` or `/ws` | the broker connects to the node, the ACME server issues the certificate |
-//! | there is a certificate | the wildcard listener is bound, on the port of the others, and emits its addresses; for each confirmed external address, the name of its IP is one too |
+//! | there is a certificate | the wildcard listener is bound, on the port of the others, and emits its addresses; for each confirmed external address that it serves, IPv4 and IPv6 apart, the name of its IP is one too |
 //! | two thirds of its lifetime have passed, or the ACME server wants it (ARI) | it is renewed; connections stay |
 //! | it has expired | the addresses expire, and the listener waits |
 //! | anything fails | [`Event::Failed`] has the step and the reason; the next attempt follows after a minute, doubled up to a day, at least 15 minutes after a failed validation, an hour after a broker has answered that it is not well, and what the server asks for |

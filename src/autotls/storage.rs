@@ -10,10 +10,13 @@ use std::{
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use crate::autotls::{
-    config::Config,
-    error::{Error, printable},
-    name::Name,
+use crate::{
+    autotls::{
+        config::Config,
+        error::{Error, printable},
+        name::Name,
+    },
+    deadline,
 };
 
 /// The private key of the account at the ACME server, in PEM.
@@ -162,7 +165,7 @@ fn create(folder: &Path) -> io::Result<()> {
 /// Whether nobody writes to it any more.
 fn is_left(file: &fs::DirEntry) -> io::Result<bool> {
     let is_new = file.file_name().to_string_lossy().ends_with(NEW);
-    let age = file.metadata()?.modified()?.elapsed();
+    let age = deadline::wall_clock().duration_since(file.metadata()?.modified()?);
     Ok(is_new && age.is_ok_and(|age| age > LEFT))
 }
 
