@@ -165,11 +165,15 @@ async fn state(process: &Process, state: &str) {
 
 /// The failure of an attempt, and that of the next one.
 async fn told_twice(hub: &Process, said: &str) {
+    told(hub, said, 2).await;
+}
+
+async fn told(hub: &Process, said: &str, times: usize) {
     let mut count = 0;
-    hub.wait(&format!("twice: {said}"), |line| {
+    hub.wait(&format!("{times} times: {said}"), |line| {
         let retrying = line.strip_prefix("autotls retrying in ")?;
         count += usize::from(retrying.contains(said));
-        (count == 2).then_some(())
+        (count == times).then_some(())
     })
     .await;
 }
@@ -405,7 +409,7 @@ async fn each_part_may_be_away_and_comes_back() {
     }
 }
 
-/// The same at each step, which is the only one that fails, with the parts themselves behind it.
+/// The same at each step, which is the only one that fails, with the parts themselves behind it. Then all of them are away.
 #[tokio::test]
 async fn each_step_may_fail_and_is_told() {
     let scene = Scene::default();
@@ -447,6 +451,9 @@ async fn each_step_may_fail_and_is_told() {
         gates.close(closed);
         let hub = node.start(&scene, "hub");
         told_twice(&hub, said).await;
+        gates.close(Closed::All);
+        let all = "health of the broker: no connection to ";
+        told(&hub, all, if said == all { 3 } else { 1 }).await;
         gates.open();
         node.named(&hub).await;
         assert!(!hub.printed("no longer ") && !hub.printed("error "));

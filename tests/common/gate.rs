@@ -47,6 +47,8 @@ pub(crate) enum Closed {
     /// The name server answers the node, or the authority, that it has failed.
     Names,
     NamesOfAuthority,
+    /// Broker, ACME server and name servers.
+    All,
 }
 
 /// All are open until [`close`](Self::close). They end when this is dropped.
@@ -161,6 +163,7 @@ async fn http_gate(
             let Some(tls) = tls else {
                 return pass(from, to, &closed, |closed| match closed {
                     Closed::Broker(path) => Some(path),
+                    Closed::All => Some(""),
                     _ => None,
                 })
                 .await;
@@ -169,6 +172,7 @@ async fn http_gate(
             let to = tls.connector.connect(tls.name, to).await?;
             pass(from, to, &closed, |closed| match closed {
                 Closed::Acme(path) => Some(path),
+                Closed::All => Some(""),
                 _ => None,
             })
             .await
@@ -232,6 +236,11 @@ async fn dns_sockets() -> io::Result<(UdpSocket, TcpListener)> {
     }
 }
 
+fn is_closed(closed: &Mutex<Option<Closed>>, at: Closed) -> bool {
+    let closed = *lock(closed);
+    closed == Some(at) || closed == Some(Closed::All)
+}
+
 async fn tcp_gate(
     listener: TcpListener,
     to: SocketAddr,
@@ -240,7 +249,7 @@ async fn tcp_gate(
 ) {
     let mut connections = JoinSet::new();
     while let Ok((mut from, _)) = listener.accept().await {
-        if *lock(&closed) != Some(at) {
+        if !is_closed(&closed, at) {
             connections.spawn(async move {
                 let mut to = TcpStream::connect(to).await?;
                 copy_bidirectional(&mut from, &mut to).await
@@ -261,7 +270,7 @@ async fn udp_gate(
     let mut datagram = [0; 4096];
     while let Ok((length, from)) = socket.recv_from(&mut datagram).await {
         let question = &mut datagram[..length];
-        if *lock(&closed) == Some(at) && length > 3 {
+        if is_closed(&closed, at) && length > 3 {
             // As an answer, and one of a server that has failed.
             question[2] |= 0x80;
             question[3] = SERVFAIL;
