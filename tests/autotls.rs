@@ -563,9 +563,9 @@ async fn renewals_cost_no_connection() {
     const PEERS: usize = 50;
     const RENEWALS: usize = 10;
 
-    // Alone, as a renewal has three seconds before the certificate expires.
+    // Alone, as a renewal has five seconds before the certificate expires.
     let scene = Scene::alone();
-    let Some(forge) = Forge::start(&scene, Duration::from_secs(20)).await else {
+    let Some(forge) = Forge::start(&scene, Duration::from_secs(30)).await else {
         return;
     };
     let key = Keypair::generate_ed25519();
