@@ -1,14 +1,15 @@
 // js-libp2p in Chromium: page.mjs, on a page that is served on loopback; see README.md.
 
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, rmSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { build } from 'esbuild'
+import { start } from './chromium.mjs'
 
 const { values: options } = parseArgs({
   options: {
@@ -65,31 +66,6 @@ if (options.dial != null) {
   parameters.set('dial', options.dial)
 }
 const url = `http://127.0.0.1:${server.address().port}/?${parameters}`
-const browser = spawn(options.chromium, [
-  '--headless=new',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--host-resolver-rules=MAP *.libp2p.test 127.0.0.1',
-  // It ends when the other ends of these pipes are closed, in whatever way this process ends.
-  '--remote-debugging-pipe',
-  `--user-data-dir=${join(options.home, 'profile')}`,
-  url
-], {
-  env: { ...process.env, HOME: options.home },
-  stdio: ['ignore', 'ignore', 'inherit', 'pipe', 'pipe']
-})
-
-let isOver = false
-browser.on('exit', () => {
-  rmSync(options.home, { recursive: true })
-  process.exit(isOver ? 0 : 1)
-})
-commands.on('close', () => {
-  isOver = true
-  browser.kill()
-})
+const flags = ['--host-resolver-rules=MAP *.libp2p.test 127.0.0.1']
+const { stop } = start(options.chromium, options.home, flags, url)
+commands.on('close', stop)

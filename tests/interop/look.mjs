@@ -1,41 +1,19 @@
 // A page in Chromium, as its visitor sees it; see README.md. Prints each error that the console of the browser has, and obeys
 // its input: `value <expression>`, `shot <file> <light or dark> <width> <height>` (without it, the whole page).
 
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { rmSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
+import { start } from './chromium.mjs'
 
 const { values: options } = parseArgs({
   options: { chromium: { type: 'string' }, home: { type: 'string' }, url: { type: 'string' } }
 })
 
-const browser = spawn(options.chromium, [
-  '--headless=new',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--hide-scrollbars',
-  // It knows nothing of the authority of a test.
-  '--ignore-certificate-errors',
-  // It ends when the other ends of these pipes are closed, in whatever way this process ends.
-  '--remote-debugging-pipe',
-  `--user-data-dir=${options.home}`,
-  'about:blank'
-], { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] })
-const [,,, commands, messages] = browser.stdio
-
 let isThere = false
-let isOver = false
-browser.on('exit', () => {
-  rmSync(options.home, { recursive: true, force: true })
-  process.exit(isOver ? 0 : 1)
-})
+// It knows nothing of the authority of a test.
+const flags = ['--hide-scrollbars', '--ignore-certificate-errors']
+const { pipes: [commands, messages], stop } = start(options.chromium, options.home, flags, 'about:blank')
 
 const say = (...words) => process.stdout.write(words.join(' ').replaceAll(/\s+/g, ' ') + '\n')
 const waiting = new Map()
@@ -89,6 +67,4 @@ for await (const line of createInterface({ input: process.stdin })) {
     say('shot', file, size.width, size.height)
   }
 }
-isOver = true
-browser.kill()
-await once(browser, 'exit')
+stop()
