@@ -8,6 +8,7 @@ export const ECHO_CHUNK = 256 * 1024
 // More than are asked for at once.
 const MAX_STREAMS = 512
 const RANDOM_AT_ONCE = 65536
+const LOOK_MS = 20
 
 export function randomBytes (length) {
   const bytes = new Uint8Array(length)
@@ -93,11 +94,12 @@ export async function echo (node, target, length) {
   await exchange(await open(node, target), length)
 }
 
-// Once somebody has subscribed.
+// Once it can be sent to somebody who has subscribed: gossipsub hears of that before its own stream to the peer is open, for
+// which there is no event, and sends nothing where there is none.
 async function publish (node, topic, payload) {
   const { pubsub } = node.services
-  while (pubsub.getSubscribers(topic).length === 0) {
-    await new Promise(resolve => pubsub.addEventListener('subscription-change', resolve, { once: true }))
+  while (!pubsub.getSubscribers(topic).some(peer => pubsub.streamsOutbound.has(peer.toString()))) {
+    await new Promise(resolve => setTimeout(resolve, LOOK_MS))
   }
   await pubsub.publish(topic, Uint8Array.from(payload.match(/../g) ?? [], byte => parseInt(byte, 16)))
 }

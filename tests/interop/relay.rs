@@ -101,8 +101,8 @@ async fn message(from: &mut Node, to: &Node) {
     .await;
 }
 
-/// Two that have reserved at the relay, have met through it, have lost it and are connected to it again, and how many lines
-/// they had printed before.
+/// Two that have reserved at the relay, have met through it, have lost it and each other, and are connected to the relay again.
+/// And how many lines they had printed before that.
 async fn over_a_restart(
     scene: &Scene,
     start: impl AsyncFn(&'static str, &str) -> Node,
@@ -120,9 +120,11 @@ async fn over_a_restart(
     let marks = [mark(&one), mark(&two)];
     process.child.kill().await.expect("it runs");
     let id = at.rsplit('/').next().expect("a peer id");
-    let lost = format!("disconnected {id}");
-    for (peer, mark) in [(&one, marks[0]), (&two, marks[1])] {
-        behind(peer, mark, &lost, |line| (line == lost).then_some(())).await;
+    for (peer, other, mark) in [(&one, &two, marks[0]), (&two, &one, marks[1])] {
+        for lost in [id, &other.id] {
+            let lost = format!("disconnected {lost}");
+            behind(peer, mark, &lost, |line| (line == lost).then_some(())).await;
+        }
     }
     let marks = [mark(&one), mark(&two)];
     let (process, same) = relay.start(scene).await;
@@ -163,7 +165,7 @@ async fn pages_in_chromium_meet_through_the_relay_and_again_after_its_restart() 
 }
 
 async fn meet_again(scene: &Scene, start: impl AsyncFn(&'static str, &str) -> Node) {
-    let ([mut one, mut two], _, relay) = over_a_restart(scene, start).await;
+    let ([mut one, mut two], marks, relay) = over_a_restart(scene, start).await;
     let mut accepted = 0;
     relay
         .wait("both reservations", |line| {
@@ -171,7 +173,7 @@ async fn meet_again(scene: &Scene, start: impl AsyncFn(&'static str, &str) -> No
             (accepted == 2).then_some(())
         })
         .await;
-    let marks = [mark(&one), mark(&two)];
+    // One that searches for a relay dials whom it discovers, so they may be connected by now.
     meet(&mut one, &mut two, marks).await;
 }
 
