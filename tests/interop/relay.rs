@@ -175,6 +175,9 @@ async fn meet_again(scene: &Scene, start: impl AsyncFn(&'static str, &str) -> No
         .await;
     // One that searches for a relay dials whom it discovers, so they may be connected by now.
     meet(&mut one, &mut two, marks).await;
+    for node in [one, two] {
+        node.process.finish().await;
+    }
 }
 
 /// With the address of the relay to listen on, js never reserves a second time (js-libp2p issue 3601).
