@@ -120,9 +120,9 @@ class Node:
 
         self.nursery.start_soon(receive)
 
-    # Once somebody has subscribed.
+    # Once somebody to whom there is a stream has subscribed.
     async def publish(self, topic, payload):
-        while not self.pubsub.peer_topics.get(topic):
+        while not any(peer in self.pubsub.peers for peer in self.pubsub.peer_topics.get(topic, ())):
             await trio.sleep(0.05)
         await self.pubsub.publish(topic, bytes.fromhex(payload))
 
