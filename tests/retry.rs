@@ -12,6 +12,7 @@ mod common;
 mod mortal;
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{self, ErrorKind},
     net::{Ipv4Addr, TcpListener},
@@ -37,7 +38,7 @@ use libp2p::{
 };
 use libp2p_lazy_websocket::{
     lazy::{self, Failure, ListenError, NotReady, Retry},
-    websocket,
+    websocket::{self, Engine},
 };
 use mortal::Mortal;
 
@@ -439,6 +440,57 @@ async fn child_accepting_without_descriptors(case: Case) {
         other => panic!("that it is over, not {other:?}"),
     }
     assert!(readiness.status(id).unwrap().exhausted.is_none());
+    Outcome::passed();
+}
+
+on_each!(listeners_on_one_port_without_descriptors_all_say_so);
+
+async fn listeners_on_one_port_without_descriptors_all_say_so(case: Case) {
+    // The other engine shares no port.
+    if !matches!(case.engine, Engine::Stream) {
+        return;
+    }
+    Child::new(&case.test("child_accepting_on_one_port_without_descriptors")).run();
+}
+
+on_each!(
+    #[ignore = "run by the test above"]
+    child_accepting_on_one_port_without_descriptors
+);
+
+/// None of them takes it for a fault of its socket, after half a minute of which it would be bound again.
+async fn child_accepting_on_one_port_without_descriptors(case: Case) {
+    if let Err(error) = rlimit::setrlimit(rlimit::Resource::NOFILE, 64, 64) {
+        return Outcome::needs(&format!(
+            "a limit of descriptors that can be lowered: {error}"
+        ));
+    }
+    let mut transport = case.transport(case.config().with_tcp(true));
+    let sharing = [ListenerId::next(), ListenerId::next()];
+    let address = websocket_address(Ipv4Addr::LOCALHOST, 0);
+    transport.listen_on(sharing[0], address).unwrap();
+    let at = socket_address(&new_address_of(&mut transport).await);
+    let address = format!("/ip4/127.0.0.1/tcp/{}", at.port()).parse().unwrap();
+    transport.listen_on(sharing[1], address).unwrap();
+    new_address_of(&mut transport).await;
+    let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let mut files = Vec::new();
+    while let Ok(file) = File::open(std::env::current_exe().unwrap()) {
+        files.push(file);
+    }
+    client.connect(&at.into()).unwrap();
+
+    let mut exhausted = HashSet::new();
+    while exhausted.len() < sharing.len() {
+        match next_of(&mut transport).await {
+            TransportEvent::ListenerError {
+                listener_id,
+                error: lazy::Error::Exhausted(_),
+            } => assert!(exhausted.insert(listener_id)),
+            other => panic!("the reason, not {other:?}"),
+        }
+    }
+    assert_eq!(exhausted, HashSet::from(sharing));
     Outcome::passed();
 }
 

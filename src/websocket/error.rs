@@ -152,10 +152,17 @@ impl Error {
         }
     }
 
-    /// A copy for another caller, of the same kind and with the same text.
+    /// A copy for another caller: the error of the operating system, or one of the same kind with the same text. Of some, such
+    /// as running out of descriptors, only the code tells which they are.
     pub(super) fn again(&self) -> Self {
-        let kind = self.io().map_or(io::ErrorKind::Other, io::Error::kind);
-        Self::below(io::Error::new(kind, reason(self)))
+        let io = self.io();
+        Self::below(match io.and_then(io::Error::raw_os_error) {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(
+                io.map_or(io::ErrorKind::Other, io::Error::kind),
+                reason(self),
+            ),
+        })
     }
 
     /// From the failed attempts of a dial.

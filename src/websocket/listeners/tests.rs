@@ -715,18 +715,24 @@ fn what_several_listen_on_is_heard_by_each_and_closed_with_the_last() {
     assert_said(&heard, &[(plain, &expired[0]), (tls, &expired[1])]);
     let heard = rig.event(found(socket, here));
     assert_said(&heard, &[(plain, &new[0]), (tls, &new[1])]);
-    let error = failure(io::ErrorKind::OutOfMemory);
-    let heard = rig.event(TransportEvent::ListenerError {
-        listener_id: socket,
-        error,
-    });
-    let text = "error out of memory";
-    assert_said(&heard, &[(plain, text), (tls, text)]);
-    for event in &heard {
-        let TransportEvent::ListenerError { error, .. } = event else {
-            panic!("{event:?}");
-        };
-        assert_eq!(error.io().unwrap().kind(), io::ErrorKind::OutOfMemory);
+    // Also one that only its code tells from others, as it does of descriptors.
+    for (error, code) in [
+        (io::ErrorKind::OutOfMemory.into(), None),
+        (io::Error::from_raw_os_error(24), Some(24)),
+    ] {
+        let (kind, text) = (error.kind(), format!("error {error}"));
+        let heard = rig.event(TransportEvent::ListenerError {
+            listener_id: socket,
+            error: Error::below(error),
+        });
+        assert_said(&heard, &[(plain, &text), (tls, &text)]);
+        for event in &heard {
+            let TransportEvent::ListenerError { error, .. } = event else {
+                panic!("{event:?}");
+            };
+            let io = error.io().unwrap();
+            assert_eq!((io.kind(), io.raw_os_error()), (kind, code));
+        }
     }
 
     // The socket stays until the last of them goes.
