@@ -143,7 +143,9 @@ impl Peers {
                 neighbour,
                 is_limited,
             } => {
-                if is_limited && !self.rows.contains_key(&peer) {
+                // With the rows of authors above the capacity one less is still too many for a newcomer.
+                let fits = self.rows.len() <= capacity;
+                if is_limited && fits && !self.rows.contains_key(&peer) {
                     self.make_room_in_share(now, &neighbour);
                 }
                 (capacity, Some(neighbour))

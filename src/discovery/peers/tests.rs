@@ -475,6 +475,25 @@ fn a_full_table_has_some_room_for_connected_peers() {
     assert_eq!(peers.iter().len(), 9);
 }
 
+/// It makes room for nobody: the one that came would be refused all the same.
+#[test]
+fn a_table_with_more_than_its_capacity_replaces_none() {
+    let now = deadline::now();
+    let mut peers = peers(8);
+    for seed in 0..2 {
+        peers.on_announcement(now, announcement(seed, &[]), forwarded_by(200, true));
+    }
+    for seed in 2..9 {
+        peers.on_announcement(now, announcement(seed, &[]), Source::Author);
+    }
+    assert_eq!(peers.iter().len(), 9);
+    for seed in 9..12 {
+        let heard = peers.on_announcement(now, announcement(seed, &[]), forwarded_by(200, true));
+        assert_eq!((heard, peers.pop(now)), (Heard::Full, None));
+    }
+    assert_eq!(peers.iter().len(), 9);
+}
+
 #[test]
 fn one_neighbour_among_others_fills_a_quarter_of_the_table_and_replaces_its_own() {
     let now = deadline::now();
@@ -691,8 +710,9 @@ proptest! {
                 false => forwarded_by(neighbour, true),
             };
             let heard = peers.on_announcement(now, announcement(seed, &[]), source);
-            while let Some(expired) = peers.pop(now) {
-                prop_assert!(bearers.remove(&expired).is_some());
+            while let Some(replaced) = peers.pop(now) {
+                prop_assert!(bearers.remove(&replaced).is_some());
+                prop_assert_eq!(heard, Heard::Discovered);
             }
             if heard != Heard::Full {
                 let bearers = bearers.entry(peer(seed)).or_default();
