@@ -342,19 +342,11 @@ on_each!(
 );
 
 async fn child_out_of_descriptors(case: Case) {
-    if let Err(error) = rlimit::setrlimit(rlimit::Resource::NOFILE, 64, 64) {
-        return Outcome::needs(&format!(
-            "a limit of descriptors that can be lowered: {error}"
-        ));
+    if let Err(needs) = few_descriptors() {
+        return Outcome::needs(&needs);
     }
     let mut swarm = lazy_swarm(case, Retry::default());
-    let mut files = Vec::new();
-    let code = loop {
-        match File::open(std::env::current_exe().unwrap()) {
-            Ok(file) => files.push(file),
-            Err(error) => break error.raw_os_error().unwrap(),
-        }
-    };
+    let (files, code) = all_descriptors();
     swarm
         .listen_on(websocket_address(Ipv4Addr::LOCALHOST, 0))
         .unwrap();
@@ -381,10 +373,8 @@ on_each!(
 );
 
 async fn child_accepting_without_descriptors(case: Case) {
-    if let Err(error) = rlimit::setrlimit(rlimit::Resource::NOFILE, 64, 64) {
-        return Outcome::needs(&format!(
-            "a limit of descriptors that can be lowered: {error}"
-        ));
+    if let Err(needs) = few_descriptors() {
+        return Outcome::needs(&needs);
     }
     let mut transport = case.transport(case.config());
     let readiness = transport.readiness();
@@ -395,13 +385,7 @@ async fn child_accepting_without_descriptors(case: Case) {
     let address = new_address_of(&mut transport).await;
     let at = socket_address(&address);
     let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    let mut files = Vec::new();
-    let code = loop {
-        match File::open(std::env::current_exe().unwrap()) {
-            Ok(file) => files.push(file),
-            Err(error) => break error.raw_os_error().unwrap(),
-        }
-    };
+    let (files, code) = all_descriptors();
     client.connect(&at.into()).unwrap();
 
     let reason = io::Error::from_raw_os_error(code).to_string();
@@ -447,7 +431,7 @@ on_each!(listeners_on_one_port_without_descriptors_all_say_so);
 
 async fn listeners_on_one_port_without_descriptors_all_say_so(case: Case) {
     // The other engine shares no port.
-    if !matches!(case.engine, Engine::Stream) {
+    if case.engine != Engine::Stream {
         return;
     }
     Child::new(&case.test("child_accepting_on_one_port_without_descriptors")).run();
@@ -460,10 +444,8 @@ on_each!(
 
 /// None of them takes it for a fault of its socket, after half a minute of which it would be bound again.
 async fn child_accepting_on_one_port_without_descriptors(case: Case) {
-    if let Err(error) = rlimit::setrlimit(rlimit::Resource::NOFILE, 64, 64) {
-        return Outcome::needs(&format!(
-            "a limit of descriptors that can be lowered: {error}"
-        ));
+    if let Err(needs) = few_descriptors() {
+        return Outcome::needs(&needs);
     }
     let mut transport = case.transport(case.config().with_tcp(true));
     let sharing = [ListenerId::next(), ListenerId::next()];
@@ -474,10 +456,7 @@ async fn child_accepting_on_one_port_without_descriptors(case: Case) {
     transport.listen_on(sharing[1], address).unwrap();
     new_address_of(&mut transport).await;
     let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    let mut files = Vec::new();
-    while let Ok(file) = File::open(std::env::current_exe().unwrap()) {
-        files.push(file);
-    }
+    let (_files, _) = all_descriptors();
     client.connect(&at.into()).unwrap();
 
     let mut exhausted = HashSet::new();
@@ -498,6 +477,23 @@ on_each!(a_listener_follows_its_address_from_and_to_its_interface);
 
 async fn a_listener_follows_its_address_from_and_to_its_interface(case: Case) {
     Child::in_a_namespace(&case.test("child_an_address_that_comes_and_goes")).run();
+}
+
+/// Limits this process to a few, or tells what it needs.
+fn few_descriptors() -> Result<(), String> {
+    rlimit::setrlimit(rlimit::Resource::NOFILE, 64, 64)
+        .map_err(|error| format!("a limit of descriptors that can be lowered: {error}"))
+}
+
+/// Opens files until there is no descriptor for another, and tells with which code of the system.
+fn all_descriptors() -> (Vec<File>, i32) {
+    let mut files = Vec::new();
+    loop {
+        match File::open(std::env::current_exe().unwrap()) {
+            Ok(file) => files.push(file),
+            Err(error) => return (files, error.raw_os_error().unwrap()),
+        }
+    }
 }
 
 /// Runs `ip`, and tells what it needs if that fails.
